@@ -1,0 +1,14 @@
+"""From a configuration to a running engine. Tensor libraries are imported here and not before."""
+
+from infill_engine.config import EngineConfig
+from infill_engine.request import Engine
+
+
+def load_engine(config: EngineConfig) -> Engine:
+    """Loads the model that `config` names; takes a second or more and much of the memory.
+
+    Raises ModelError when there is no usable model, with the remedy.
+    """
+    from infill_engine.local import LocalEngine
+
+    return LocalEngine(config)

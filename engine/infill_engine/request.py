@@ -1,0 +1,125 @@
+"""What goes into an engine and what comes out: text and numbers, nothing of tensors or editors.
+
+Offsets are code points, times are seconds of `time.monotonic()`, entropies are nats.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """A place to fill. `max_tokens` bounds it; None leaves the length to the engine."""
+
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfillRequest:
+    """Text on both sides of the cursor, and what is known of the text between them.
+
+    `prefix` ends and `suffix` starts at the cursor; both with LF line ends.
+    `middle` is the template of the text between them: strings are pinned and come back verbatim,
+    holes are denoised, all of them jointly. The default is one hole. A template also says
+    "the text must start with the menu's selection" (`("append", Hole())`), "it must contain this"
+    (`(Hole(), "await", Hole())`), and "only this span is to be thought over again".
+    `max_lines` cuts each hole after so many lines; 1 keeps it on the cursor's line.
+    `neighbours` are snippets of other files, best first.
+    `deadline` ends the denoising with the best so far. `seed` fixes every random draw.
+    `temperature` scales the sampling schedule: 0 is greedy.
+    """
+
+    prefix: str
+    suffix: str
+    language_id: str = ""
+    middle: tuple[str | Hole, ...] = (Hole(),)
+    max_lines: int | None = None
+    num_candidates: int = 1
+    neighbours: tuple[str, ...] = ()
+    deadline: float | None = None
+    seed: int = 0
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One canvas cell, for people who watch: its text, its entropy, and whether it is decided."""
+
+    text: str
+    entropy: float
+    state: str  # "pinned" | "settled" | "noise" | "end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A complete middle, at any time.
+
+    `text` is the whole middle, pinned parts included; `fills` the text of each hole.
+    `likelihood` is the mean log-probability per token of the holes, and `join` that of the first
+    tokens of the suffix after the middle, both read by the model after denoising; they are NaN in
+    drafts that are not the last. `converged` is False when the deadline or the step cap ended it.
+    `others` holds further candidates, best first, in the last draft when they were asked for.
+    """
+
+    text: str
+    fills: tuple[str, ...]
+    steps: int
+    tokens: int
+    mean_entropy: float
+    likelihood: float = float("nan")
+    join: float = float("nan")
+    converged: bool = False
+    encode_ms: float = 0.0
+    denoise_ms: float = 0.0
+    cells: tuple[Cell, ...] = ()
+    others: "tuple[Draft, ...]" = ()
+
+    @property
+    def tokens_per_forward(self) -> float:
+        return self.tokens / max(self.steps, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What runs, for `doctor`, logs and `--json`."""
+
+    model: str
+    parameters: int
+    device: str
+    dtype: str
+    threads: int
+    canvas_lengths: tuple[int, ...]
+    prefix_tokens: int
+    suffix_tokens: int
+    noise: str
+    source: str
+
+
+def never() -> bool:
+    """The `cancelled` of a request that nobody takes back."""
+    return False
+
+
+class Engine(Protocol):
+    """Text in, text out. Local, shared and remote engines look the same from here.
+
+    An engine serves one call at a time; the server owns the one thread that calls it.
+    """
+
+    def infill(
+        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
+    ) -> Iterator[Draft]:
+        """Yields a draft after every denoising step, the last one final.
+
+        Yields nothing when there is nothing to offer or `cancelled()` turned true; `cancelled` is
+        asked before every step. The same request on the same device gives the same last draft,
+        whatever was asked before. Raises RequestError for a request that makes no sense.
+        """
+        ...
+
+    def warm(self, request: InfillRequest, *, cancelled: Callable[[], bool] = never) -> None:
+        """Encodes both sides now, so that the next infill there only denoises."""
+        ...
+
+    def describe(self) -> EngineInfo: ...
