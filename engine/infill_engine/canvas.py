@@ -1,0 +1,92 @@
+"""The canvas: rows of token ids, some free to be denoised, the others pinned. Knows no text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+PINNED = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canvas:
+    """B rows of T cells that share one context.
+
+    token_ids  [B, T] int64; a free cell's entry is noise or a guess
+    hole       [B, T] int64; the number of the hole that a free cell belongs to, PINNED elsewhere
+    first      [V] bool or None; the tokens that may stand in a row's first free cell
+               (token healing: they continue what was typed of a word)
+    ends       [V] bool or None; tokens that end their hole when decided; whatever follows one
+               in its hole becomes `end_id`, and so does the token itself
+    end_id     the token that stands for "nothing more in this hole"
+    """
+
+    token_ids: Tensor
+    hole: Tensor
+    first: Tensor | None = None
+    ends: Tensor | None = None
+    end_id: int = 0
+
+    @property
+    def free(self) -> Tensor:  # [B, T] bool
+        return self.hole >= 0
+
+
+def lay_out(
+    middle: Sequence[Sequence[int] | int], *, canvas_length: int, end_id: int
+) -> tuple[list[int], list[int]]:
+    """One row from a template: a list of ids is pinned, a number n is a hole of n cells.
+
+    Returns token ids and hole numbers, both canvas_length long. Cells left over are END pins at
+    the row's tail, which say that nothing comes there.
+    """
+    token_ids: list[int] = []
+    hole: list[int] = []
+    number = 0
+    for part in middle:
+        if isinstance(part, int):
+            token_ids += [end_id] * part
+            hole += [number] * part
+            number += 1
+        else:
+            token_ids += part
+            hole += [PINNED] * len(part)
+    slack = canvas_length - len(token_ids)
+    assert slack >= 0, f"a template of {len(token_ids)} cells does not fit {canvas_length}"
+    return token_ids + [end_id] * slack, hole + [PINNED] * slack
+
+
+def close_holes(token_ids: Tensor, decided: Tensor, canvas: Canvas) -> tuple[Tensor, Tensor]:
+    """Ends each hole at its first decided end token.
+
+    token_ids [B, T], decided [B, T] bool -> the same two, with every free cell from the first
+    decided end of its hole onward set to `end_id` and decided.
+    """
+    if canvas.ends is None:
+        return token_ids, decided
+    stop = canvas.ends[token_ids] & decided & canvas.free
+    if not bool(stop.any()):
+        return token_ids, decided
+    # A cell is past the end when some earlier-or-same cell of the same hole stopped.
+    same = canvas.hole[:, :, None] == canvas.hole[:, None, :]
+    length = token_ids.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool, device=token_ids.device).tril()
+    past = (same & earlier & stop[:, None, :]).any(-1) & canvas.free
+    return torch.where(past, canvas.end_id, token_ids), decided | past
+
+
+def fill_ids(token_ids: Tensor, canvas: Canvas, row: int) -> list[list[int]]:
+    """The tokens of each hole of one row, in order, up to its first end token."""
+    ids = token_ids[row].tolist()
+    holes = canvas.hole[row].tolist()
+    fills: list[list[int]] = [[] for _ in range(max(holes, default=PINNED) + 1)]
+    ended = set()
+    for token, number in zip(ids, holes, strict=True):
+        if number == PINNED or number in ended:
+            continue
+        if canvas.ends is not None and bool(canvas.ends[token]):
+            ended.add(number)
+        else:
+            fills[number].append(token)
+    return fills

@@ -1,0 +1,54 @@
+"""Which cells of a canvas are accepted in a step."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from infill_kernels import RowStatistics
+from torch import Tensor
+
+
+class Sampler(Protocol):
+    def accept(self, stats: RowStatistics, open_cells: Tensor, quota: Tensor) -> Tensor:
+        """open_cells [B, T] bool, quota [B] int64 -> [B, T] bool, a subset of open_cells.
+
+        At least `quota` cells of each row are accepted, if so many are open.
+        """
+        ...
+
+
+def _lowest(cost: Tensor, open_cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Ascending cost with closed cells last, the order, and each place's rank [1, T]."""
+    ascending, order = cost.masked_fill(~open_cells, torch.inf).sort(-1, stable=True)
+    rank = torch.arange(cost.shape[-1], device=cost.device)[None]
+    return ascending, order, rank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntropyBound:
+    """Accepts the most certain cells while the entropy of those before them sums to the bound.
+
+    For entropies e_1 <= e_2 <= ..., cell k is accepted iff e_1 + ... + e_{k-1} <= bound: the sum
+    bounds the information that the accepted cells share, and so the error of drawing them
+    independently (arXiv:2505.24857).
+    """
+
+    bound: float = 0.1
+
+    def accept(self, stats: RowStatistics, open_cells: Tensor, quota: Tensor) -> Tensor:
+        ascending, order, rank = _lowest(stats.entropy, open_cells)
+        finite = ascending.nan_to_num(posinf=0.0)
+        within = (finite.cumsum(-1) - finite <= self.bound) | (rank < quota[:, None])
+        return torch.zeros_like(open_cells).scatter(-1, order, within) & open_cells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfidenceThreshold:
+    """Accepts every cell whose best token has at least this probability (arXiv:2505.22618)."""
+
+    threshold: float = 0.9
+
+    def accept(self, stats: RowStatistics, open_cells: Tensor, quota: Tensor) -> Tensor:
+        ascending, order, rank = _lowest(-stats.confidence, open_cells)
+        within = (ascending <= -self.threshold) | (rank < quota[:, None])
+        return torch.zeros_like(open_cells).scatter(-1, order, within) & open_cells
