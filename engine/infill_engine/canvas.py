@@ -66,6 +66,10 @@ def close_holes(token_ids: Tensor, decided: Tensor, canvas: Canvas) -> tuple[Ten
     if canvas.ends is None:
         return token_ids, decided
     stop = canvas.ends[token_ids] & decided & canvas.free
+    if canvas.first is not None:
+        # A first token that was constrained continues what stands before the cursor, which may be
+        # a line break; it never ends the hole.
+        stop[:, canvas.free[0].int().argmax()] = False
     if not bool(stop.any()):
         return token_ids, decided
     # A cell is past the end when some earlier-or-same cell of the same hole stopped.
@@ -85,7 +89,7 @@ def fill_ids(token_ids: Tensor, canvas: Canvas, row: int) -> list[list[int]]:
     for token, number in zip(ids, holes, strict=True):
         if number == PINNED or number in ended:
             continue
-        if canvas.ends is not None and bool(canvas.ends[token]):
+        if canvas.ends is not None and token == canvas.end_id:
             ended.add(number)
         else:
             fills[number].append(token)

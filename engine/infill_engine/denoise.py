@@ -104,7 +104,7 @@ def denoise(
         renoised = noise.renoise(token_ids, accepted, stats, canvas, generator)
         undecided = open_cells & ~accepted
         renoised, decided = close_holes(renoised, ~undecided, canvas)
-        read = noise.read(renoised, stats, canvas)
+        read, _ = close_holes(noise.read(renoised, stats, canvas), free, canvas)
         entropy = torch.where(free, stats.entropy, 0.0)
         if last is not None:
             read = torch.where(frozen, last.token_ids, read)

@@ -10,5 +10,6 @@ def load_engine(config: EngineConfig) -> Engine:
     Raises ModelError when there is no usable model, with the remedy.
     """
     from infill_engine.local import LocalEngine
+    from infill_engine.models.default import load_default
 
-    return LocalEngine(config)
+    return LocalEngine(load_default(config))

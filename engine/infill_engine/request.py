@@ -82,7 +82,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What runs, for `doctor`, logs and `--json`."""
+    """What runs, for `doctor`, logs and `--json`. `max_tokens` bounds a hole of unknown length."""
 
     model: str
     parameters: int
@@ -90,6 +90,7 @@ class EngineInfo:
     dtype: str
     threads: int
     canvas_lengths: tuple[int, ...]
+    max_tokens: int
     prefix_tokens: int
     suffix_tokens: int
     noise: str

@@ -1,0 +1,108 @@
+"""What the engine asks of a model. The engine and the loop do not know which one they run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import torch
+from infill_kernels import RowStatistics
+
+from infill_engine.canvas import Canvas
+from infill_engine.denoise import DenoiseConfig
+from infill_engine.request import EngineInfo, InfillRequest, never
+
+MemoryT = TypeVar("MemoryT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """Both sides of the hole as the model reads them, in reading order.
+
+    `healed` is the text of the last prefix token when it was taken back, so that the hole's first
+    token may continue it; a hole's text then starts with it. It is whole characters of UTF-8.
+    """
+
+    prefix_ids: tuple[int, ...]
+    suffix_ids: tuple[int, ...]
+    healed: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Mean log-probabilities, nats per token: of a middle, and of the suffix's head after it."""
+
+    likelihood: float
+    join: float
+
+
+class Denoiser(Protocol[MemoryT]):
+    """A model over token ids, with a memory of the encoded sides.
+
+    `MemoryT` is the model's own cache of one place in one text; the engine keeps a few of them and
+    hands back the one that fits best.
+    """
+
+    def describe(self) -> EngineInfo: ...
+
+    def decode(self, ids: list[int]) -> bytes:
+        """The text of ids as UTF-8, perhaps cut within a character at either end."""
+        ...
+
+    def tokens(self, text: str) -> list[int]:
+        """The ids of pinned text within the middle."""
+        ...
+
+    def sides(self, request: InfillRequest) -> Sides:
+        """Windows, neighbours, sentinels and healing for a request without a pinned head or tail."""
+        ...
+
+    def reusable(self, memory: MemoryT, sides: Sides) -> int:
+        """How many tokens of `memory` still hold for these sides."""
+        ...
+
+    def encode(
+        self, sides: Sides, memory: MemoryT | None, *, cancelled: Callable[[], bool] = never
+    ) -> MemoryT:
+        """Keys and values of both sides; reuses, and may overwrite, what is in `memory`.
+
+        Stops early when cancelled; what it returns is then only good for reuse.
+        """
+        ...
+
+    def hole_lengths(self, request: InfillRequest) -> tuple[int, ...]:
+        """Hole lengths to denoise as one batch for a single hole of unknown length."""
+        ...
+
+    def canvas(
+        self,
+        middle: Sequence[Sequence[int] | int],
+        hole_lengths: Sequence[int],
+        sides: Sides,
+        request: InfillRequest,
+    ) -> Canvas:
+        """One row per hole length; in `middle`, 0 is a hole that takes the row's length."""
+        ...
+
+    def config(
+        self, canvas: Canvas, request: InfillRequest, sides: Sides
+    ) -> DenoiseConfig:
+        """Noise, sampler, schedule, stop and step cap that suit the canvas."""
+        ...
+
+    def step(
+        self,
+        canvas: Canvas,
+        memory: MemoryT,
+        state: object,
+        *,
+        temperature: float,
+        generator: torch.Generator,
+    ) -> tuple[RowStatistics, object]:
+        """One forward pass: statistics [B, T] of every cell; `state` is None at the first step."""
+        ...
+
+    def score(
+        self, memory: MemoryT, sides: Sides, rows: Sequence[Sequence[int]]
+    ) -> list[Scored]:
+        """How likely the model finds each middle after the prefix, and the suffix after it."""
+        ...

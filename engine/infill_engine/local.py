@@ -1,0 +1,329 @@
+"""The engine in this process: text to canvas, the loop, text again.
+
+    request ─► sides ─► memory ─► canvas ─► denoise ─► drafts ─► (hole not closed: commit, again)
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from infill_engine.canvas import PINNED, Canvas, fill_ids
+from infill_engine.denoise import Denoised, denoise
+from infill_engine.denoiser import Denoiser, MemoryT, Scored, Sides
+from infill_engine.errors import RequestError
+from infill_engine.request import Cell, Draft, EngineInfo, Hole, InfillRequest, never
+
+NUM_MEMORIES = 4
+# Below this many reusable tokens another place is being edited: keep the old memory for a return.
+WORTH_REUSING = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A request whose pinned head and tail have been moved to the sides they touch.
+
+    `middle` starts and ends with a hole; a pinned head is simply more prefix, a pinned tail more
+    suffix, which is what the model knows best. Pins between holes stay on the canvas.
+    """
+
+    request: InfillRequest
+    head: str
+    tail: str
+    middle: tuple[str | Hole, ...]
+
+
+def template(request: InfillRequest) -> Template:
+    """Checks the request and folds its pinned ends into prefix and suffix."""
+    parts = request.middle
+    holes = [at for at, part in enumerate(parts) if isinstance(part, Hole)]
+    if not holes:
+        raise RequestError(f"middle={parts!r} has no Hole, so there is nothing to fill")
+    for part in parts:
+        if isinstance(part, Hole) and part.max_tokens is not None and part.max_tokens < 1:
+            raise RequestError(f"Hole(max_tokens={part.max_tokens}) must be at least 1, or None")
+    for name in ("max_lines", "num_candidates"):
+        value = getattr(request, name)
+        if value is not None and value < 1:
+            raise RequestError(f"{name}={value} must be at least 1")
+    if not 0 <= request.temperature < math.inf:
+        raise RequestError(f"temperature={request.temperature} must be 0 (greedy) or more")
+    head = "".join(part for part in parts[: holes[0]] if isinstance(part, str))
+    tail = "".join(part for part in parts[holes[-1] + 1 :] if isinstance(part, str))
+    return Template(
+        request=replace(
+            request, prefix=request.prefix + head, suffix=tail + request.suffix, middle=(Hole(),)
+        ),
+        head=head,
+        tail=tail,
+        middle=parts[holes[0] : holes[-1] + 1],
+    )
+
+
+class LocalEngine:
+    """Implements `Engine` over any `Denoiser`; owns the memories of the last few places.
+
+    Not thread-safe: one caller at a time.
+    """
+
+    def __init__(self, denoiser: Denoiser[MemoryT]) -> None:
+        self._denoiser = denoiser
+        self._memories: list[MemoryT] = []  # most recently used last
+
+    def describe(self) -> EngineInfo:
+        return self._denoiser.describe()
+
+    def warm(self, request: InfillRequest, *, cancelled: Callable[[], bool] = never) -> None:
+        self._encode(self._denoiser.sides(template(request).request), cancelled)
+
+    def infill(
+        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
+    ) -> Iterator[Draft]:
+        asked = template(request)
+        if cancelled():
+            return
+        started = time.perf_counter()
+        sides = self._denoiser.sides(asked.request)
+        memory = self._encode(sides, cancelled)
+        encode_ms = (time.perf_counter() - started) * 1e3
+        if cancelled():
+            return
+        single = len(asked.middle) == 1
+        blocks = self._one_hole if single else self._many_holes
+        for draft in blocks(asked, sides, memory, cancelled):
+            yield replace(
+                draft,
+                text=asked.head + draft.text + asked.tail,
+                encode_ms=encode_ms,
+                denoise_ms=(time.perf_counter() - started) * 1e3 - encode_ms,
+                others=tuple(
+                    replace(other, text=asked.head + other.text + asked.tail)
+                    for other in draft.others
+                ),
+            )
+
+    def _encode(self, sides: Sides, cancelled: Callable[[], bool]) -> MemoryT:
+        reusable = [self._denoiser.reusable(memory, sides) for memory in self._memories]
+        best = max(reusable, default=0)
+        enough = best >= min(WORTH_REUSING, len(sides.prefix_ids) + len(sides.suffix_ids))
+        memory: MemoryT | None = None
+        if reusable and (enough or len(self._memories) == NUM_MEMORIES):
+            memory = self._memories.pop(reusable.index(best) if enough else 0)
+        memory = self._denoiser.encode(sides, memory, cancelled=cancelled)
+        self._memories.append(memory)
+        return memory
+
+    def _one_hole(
+        self, asked: Template, sides: Sides, memory: MemoryT, cancelled: Callable[[], bool]
+    ) -> Iterator[Draft]:
+        """Block after block until the hole is closed, its budget spent, or time is up."""
+        request, hole = asked.request, asked.middle[0]
+        assert isinstance(hole, Hole)
+        budget = hole.max_tokens or self._denoiser.describe().max_tokens
+        if sides.healed:
+            budget += 1
+        lengths = tuple(dict.fromkeys(min(n, budget) for n in self._denoiser.hole_lengths(request)))
+        committed: list[int] = []
+        healed = sides.healed
+        steps, draft = 0, None
+        others: tuple[Draft, ...] = ()
+        while True:
+            canvas = self._denoiser.canvas([0], lengths, sides, request)
+            last: Denoised | None = None
+            for last in self._run(canvas, sides, memory, request, steps, cancelled):
+                draft = self._draft(canvas, last, 0, committed, healed, steps)
+                yield draft
+            if last is None or draft is None or cancelled():
+                return
+            steps += last.num_steps
+            rows = [fill_ids(last.token_ids, canvas, row)[0] for row in range(len(lengths))]
+            scored = self._score(memory, sides, rows)
+            order = sorted(range(len(rows)), key=lambda row: -rank(scored[row], len(rows[row])))
+            best = order[0]
+            if len(rows) > 1:
+                drafts = [
+                    self._final(canvas, last, row, committed, healed, steps, scored[row])
+                    for row in order
+                ]
+                others = tuple(distinct(drafts))[1 : request.num_candidates]
+            full = len(rows[best]) == lengths[best]
+            draft = self._final(canvas, last, best, committed, healed, steps, scored[best])
+            committed += rows[best]
+            budget -= len(rows[best])
+            late = request.deadline is not None and time.monotonic() >= request.deadline
+            lines = draft.text.count("\n")
+            enough = request.max_lines is not None and lines >= request.max_lines
+            if not full or budget <= 0 or late or enough:
+                yield replace(draft, others=others)
+                return
+            sides = replace(
+                sides, prefix_ids=(*sides.prefix_ids, *rows[best]), healed=b""
+            )
+            memory = self._denoiser.encode(sides, memory, cancelled=cancelled)
+            self._memories[-1] = memory
+            lengths = (min(max(self._denoiser.hole_lengths(request)), budget),)
+
+    def _many_holes(
+        self, asked: Template, sides: Sides, memory: MemoryT, cancelled: Callable[[], bool]
+    ) -> Iterator[Draft]:
+        """All holes and the pins between them on one canvas, denoised jointly."""
+        request = asked.request
+        holes = sum(isinstance(part, Hole) for part in asked.middle)
+        room = max(self._denoiser.describe().canvas_lengths)
+        pinned = sum(
+            len(self._denoiser.tokens(part)) for part in asked.middle if isinstance(part, str)
+        )
+        share = (room - pinned) // holes
+        if share < 2:
+            raise RequestError(
+                f"{holes} holes with {pinned} pinned tokens between them do not fit a canvas of "
+                f"{room} tokens; ask for fewer holes at a time"
+            )
+        middle: list[list[int] | int] = [
+            min(part.max_tokens or share, share)
+            if isinstance(part, Hole)
+            else self._denoiser.tokens(part)
+            for part in asked.middle
+        ]
+        canvas = self._denoiser.canvas(middle, (share,), sides, request)
+        last: Denoised | None = None
+        for last in self._run(canvas, sides, memory, request, 0, cancelled):
+            yield self._draft(canvas, last, 0, [], sides.healed, 0)
+        if last is None or cancelled():
+            return
+        ids = middle_ids(canvas, last, 0)
+        (scored,) = self._score(memory, sides, [ids])
+        yield self._final(canvas, last, 0, [], sides.healed, last.num_steps, scored)
+
+    def _run(
+        self,
+        canvas: Canvas,
+        sides: Sides,
+        memory: MemoryT,
+        request: InfillRequest,
+        block: int,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[Denoised]:
+        generator = torch.Generator(device=canvas.token_ids.device)
+        generator.manual_seed(request.seed + block)
+        return denoise(
+            canvas,
+            self._denoiser,
+            memory,
+            self._denoiser.config(canvas, request, sides),
+            generator=generator,
+            deadline=math.inf if request.deadline is None else request.deadline,
+            cancelled=cancelled,
+        )
+
+    def _score(self, memory: MemoryT, sides: Sides, rows: Sequence[Sequence[int]]) -> list[Scored]:
+        with torch.inference_mode():
+            return self._denoiser.score(memory, sides, rows)
+
+    def _final(
+        self,
+        canvas: Canvas,
+        last: Denoised,
+        row: int,
+        committed: list[int],
+        healed: bytes,
+        steps: int,
+        scored: Scored,
+    ) -> Draft:
+        draft = self._draft(canvas, last, row, committed, healed, steps - last.num_steps)
+        return replace(
+            draft,
+            likelihood=scored.likelihood,
+            join=scored.join,
+            converged=bool(last.converged[row]),
+        )
+
+    def _draft(
+        self,
+        canvas: Canvas,
+        denoised: Denoised,
+        row: int,
+        committed: list[int],
+        healed: bytes,
+        steps_before: int,
+    ) -> Draft:
+        fills = fill_ids(denoised.token_ids, canvas, row)
+        texts = [self._text(fill) for fill in fills]
+        texts[0] = self._text(committed + fills[0]).removeprefix(healed.decode("utf-8"))
+        pieces: list[str] = []
+        hole, pins = -1, list[int]()
+        for token, number in zip(
+            canvas.token_ids[row].tolist(), canvas.hole[row].tolist(), strict=True
+        ):
+            if number == PINNED:
+                pins.append(token)
+                continue
+            if number != hole:
+                hole = number
+                pieces += [self._text(pins), texts[number]]
+                pins = []
+        free = canvas.free[row]
+        entropy = denoised.entropy[row]
+        return Draft(
+            text="".join(pieces),
+            fills=tuple(texts),
+            steps=steps_before + denoised.num_steps,
+            tokens=len(committed) + sum(map(len, fills)),
+            mean_entropy=float(entropy[free].mean()) if bool(free.any()) else 0.0,
+            cells=self._cells(canvas, denoised, row),
+        )
+
+    def _text(self, ids: list[int]) -> str:
+        return self._denoiser.decode(ids).decode("utf-8", errors="replace")
+
+    def _cells(self, canvas: Canvas, denoised: Denoised, row: int) -> tuple[Cell, ...]:
+        cells = []
+        for token, number, entropy, decided in zip(
+            denoised.token_ids[row].tolist(),
+            canvas.hole[row].tolist(),
+            denoised.entropy[row].tolist(),
+            denoised.decided[row].tolist(),
+            strict=True,
+        ):
+            text = self._text([token])
+            ended = canvas.ends is not None and token == canvas.end_id
+            if ended:
+                state = "end" if decided else "noise"
+            elif number == PINNED:
+                state = "pinned"
+            else:
+                state = "settled" if decided else "noise"
+            cells.append(Cell(text="" if ended else text, entropy=entropy, state=state))
+        return tuple(cells)
+
+
+def middle_ids(canvas: Canvas, denoised: Denoised, row: int) -> list[int]:
+    """Fills and pins of a row in order, without what stands for "nothing here"."""
+    ids, ended = [], set[int]()
+    for token, number in zip(
+        denoised.token_ids[row].tolist(), canvas.hole[row].tolist(), strict=True
+    ):
+        if canvas.ends is not None and token == canvas.end_id:
+            ended.add(number)
+        if number not in ended:
+            ids.append(token)
+    return ids
+
+
+def rank(scored: Scored, tokens: int) -> float:
+    """Orders candidates of different lengths: how the middle reads, and how the suffix joins it.
+
+    Both are means per token, so a longer middle is neither punished nor favoured; choosing by the
+    likelihood of the middle with a few suffix tokens after it is PILL's rule.
+    """
+    return scored.likelihood + scored.join if tokens else scored.join - 1.0
+
+
+def distinct(drafts: list[Draft]) -> list[Draft]:
+    """The first draft of each text."""
+    seen: dict[str, Draft] = {}
+    for draft in drafts:
+        seen.setdefault(draft.text, draft)
+    return list(seen.values())

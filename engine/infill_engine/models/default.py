@@ -1,0 +1,283 @@
+"""The embedded default as a denoiser: the zipper network, its tokenizer, and its decoding policy.
+
+Both sides are stacks that end at the hole: typing pushes to the prefix, deleting pops, an edit far
+away costs what lies between it and the hole, on that side alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from infill_kernels import RowStatistics, row_statistics
+from torch import Tensor
+
+from infill_engine.canvas import Canvas, lay_out
+from infill_engine.config import EngineConfig
+from infill_engine.denoise import DenoiseConfig
+from infill_engine.denoiser import Scored, Sides
+from infill_engine.early_stop import Chained, Decided, TokenStability
+from infill_engine.errors import ModelError
+from infill_engine.models.zipper import PREFIX, SUFFIX, SideCache, Zipper, load_zipper
+from infill_engine.noise import Absorbing
+from infill_engine.request import EngineInfo, InfillRequest, never
+from infill_engine.sampler import EntropyBound
+from infill_engine.schedule import Constant
+from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, MASK, Tokenizer
+from infill_engine.windows import first_tokens, last_tokens, prefix_window, suffix_window
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+
+# Trained on windows of 1,024 tokens; the prefix says more than the suffix.
+PREFIX_TOKENS, SUFFIX_TOKENS = 704, 316
+NEIGHBOUR_TOKENS = 192
+CHARACTERS_PER_TOKEN = 3.5
+CANVAS_LENGTHS = (16, 32, 64)
+# What is decided in one step at most costs quality; these caps are the knee measured on the
+# validation packages.
+MAX_STEPS = {16: 6, 32: 9, 64: 14}
+MAX_TOKENS = 192
+ENCODE_CHUNK = 128
+JOIN_TOKENS = 6
+ENTROPY_BOUND = 0.3
+OPENERS = ("(", "[", "{", ":")
+
+
+@dataclass(slots=True)
+class SidesMemory:
+    """Keys and values of both sides, and the ids they stand for; the suffix is kept reversed."""
+
+    prefix: SideCache
+    suffix: SideCache
+    prefix_ids: list[int] = field(default_factory=list)
+    suffix_ids: list[int] = field(default_factory=list)
+
+
+def common(old: Sequence[int], new: Sequence[int]) -> int:
+    """How many leading ids are the same."""
+    for at, (a, b) in enumerate(zip(old, new, strict=False)):
+        if a != b:
+            return at
+    return min(len(old), len(new))
+
+
+class ZipperDenoiser:
+    """Implements `Denoiser`. `dtype` and device are those of the loaded network."""
+
+    def __init__(self, network: Zipper, tokenizer: Tokenizer, config: EngineConfig, source: str):
+        self._network = network
+        self._tokenizer = tokenizer
+        self._config = config
+        self._source = source
+        self._device = next(network.parameters()).device
+        vocab = network.config.vocab
+        # Specials are never an answer, but END is; ids past the tokenizer's have no text.
+        forbidden = torch.zeros(vocab, device=self._device)
+        forbidden[:FIRST_LEARNED] = -torch.inf
+        forbidden[END] = 0.0
+        forbidden[tokenizer.vocab_size :] = -torch.inf
+        self._forbidden = forbidden
+        self._end = torch.zeros(vocab, dtype=torch.bool, device=self._device)
+        self._end[END] = True
+        self._end_or_line = self._end.clone()
+        self._end_or_line[tokenizer.line_breaks()] = True
+        self._healing: dict[bytes, Tensor] = {}
+
+    def describe(self) -> EngineInfo:
+        return EngineInfo(
+            model="zipper",
+            parameters=sum(p.numel() for p in self._network.parameters()),
+            device=str(self._device),
+            dtype=str(next(self._network.parameters()).dtype).removeprefix("torch."),
+            threads=torch.get_num_threads(),
+            canvas_lengths=CANVAS_LENGTHS,
+            max_tokens=MAX_TOKENS,
+            prefix_tokens=PREFIX_TOKENS,
+            suffix_tokens=SUFFIX_TOKENS,
+            noise="absorbing",
+            source=self._source,
+        )
+
+    def decode(self, ids: list[int]) -> bytes:
+        return self._tokenizer.decode(ids)
+
+    def tokens(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text)
+
+    def sides(self, request: InfillRequest) -> Sides:
+        tokenizer = self._tokenizer
+        neighbours: list[int] = []
+        for snippet in request.neighbours:
+            ids = tokenizer.encode(snippet.rstrip("\n") + "\n\n")
+            if len(neighbours) + len(ids) <= NEIGHBOUR_TOKENS:
+                neighbours += ids
+        room = PREFIX_TOKENS - 2 - len(neighbours)
+        window = prefix_window(request.prefix, int(room * CHARACTERS_PER_TOKEN))
+        prefix_ids = last_tokens(tokenizer.encode(window), room)
+        window = suffix_window(request.suffix, int(SUFFIX_TOKENS * CHARACTERS_PER_TOKEN))
+        suffix_ids = first_tokens(tokenizer.encode(window), SUFFIX_TOKENS - 1)
+        healed = b""
+        if prefix_ids:
+            healed = tokenizer.token_bytes[prefix_ids[-1]]
+            try:
+                healed.decode("utf-8")
+            except UnicodeDecodeError:
+                healed = b""
+        if healed:
+            prefix_ids = prefix_ids[:-1]
+        return Sides(
+            prefix_ids=(BOS, tokenizer.tag(request.language_id), *neighbours, *prefix_ids),
+            suffix_ids=(*suffix_ids, EOS),
+            healed=healed,
+        )
+
+    def reusable(self, memory: SidesMemory, sides: Sides) -> int:
+        return common(memory.prefix_ids, sides.prefix_ids) + common(
+            memory.suffix_ids, sides.suffix_ids[::-1]
+        )
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        sides: Sides,
+        memory: SidesMemory | None,
+        *,
+        cancelled: Callable[[], bool] = never,
+    ) -> SidesMemory:
+        if memory is None:
+            capacity = PREFIX_TOKENS + MAX_TOKENS + max(CANVAS_LENGTHS)
+            memory = SidesMemory(
+                prefix=self._network.new_cache(capacity),
+                suffix=self._network.new_cache(SUFFIX_TOKENS + MAX_TOKENS),
+            )
+        for cache, old, new, stream in (
+            (memory.prefix, memory.prefix_ids, sides.prefix_ids, PREFIX),
+            (memory.suffix, memory.suffix_ids, sides.suffix_ids[::-1], SUFFIX),
+        ):
+            kept = common(old, new)
+            cache.truncate(kept)
+            del old[kept:]
+            while len(old) < len(new) and not cancelled():
+                chunk = new[len(old) : len(old) + ENCODE_CHUNK]
+                self._network.push(cache, torch.tensor(chunk, device=self._device), stream)
+                old.extend(chunk)
+        return memory
+
+    def hole_lengths(self, request: InfillRequest) -> tuple[int, ...]:
+        """16 cells within a line, 32 on a blank line, 64 where a block or a bracket was opened.
+
+        When several candidates are wanted, shorter holes are denoised beside the longest.
+        """
+        line = request.prefix[request.prefix.rfind("\n") + 1 :]
+        if request.max_lines == 1 or request.suffix.split("\n", 1)[0].strip(" \t)]}>,;:'\"`"):
+            longest = 16
+        elif request.prefix.rstrip().endswith(OPENERS):
+            longest = 64
+        else:
+            longest = 16 if line.strip() else 32
+        if request.num_candidates == 1:
+            return (longest,)
+        shorter = (longest // 2, longest // 4, longest // 8)
+        return (longest, *shorter[: request.num_candidates])
+
+    def canvas(
+        self,
+        middle: Sequence[Sequence[int] | int],
+        hole_lengths: Sequence[int],
+        sides: Sides,
+        request: InfillRequest,
+    ) -> Canvas:
+        templates = [[part or n for part in middle] for n in hole_lengths]
+        cells = max(
+            sum(part if isinstance(part, int) else len(part) for part in row) for row in templates
+        )
+        length = next((n for n in CANVAS_LENGTHS if n >= cells), cells)
+        rows = [lay_out(row, canvas_length=length, end_id=END) for row in templates]
+        one_line = request.max_lines == 1
+        return Canvas(
+            token_ids=torch.tensor([ids for ids, _ in rows], device=self._device),
+            hole=torch.tensor([hole for _, hole in rows], device=self._device),
+            first=self._continuations(sides.healed) if sides.healed else None,
+            ends=self._end_or_line if one_line else self._end,
+            end_id=END,
+        )
+
+    def config(self, canvas: Canvas, request: InfillRequest, sides: Sides) -> DenoiseConfig:
+        length = canvas.token_ids.shape[1]
+        steps = self._config.max_denoising_steps or MAX_STEPS.get(length, length // 4)
+        return DenoiseConfig(
+            max_denoising_steps=steps,
+            noise=Absorbing(mask_id=MASK),
+            sampler=EntropyBound(bound=self._config.entropy_bound or ENTROPY_BOUND),
+            schedule=Constant(request.temperature),
+            early_stop=Chained((Decided(), TokenStability())),
+        )
+
+    def step(
+        self,
+        canvas: Canvas,
+        memory: SidesMemory,
+        state: object,
+        *,
+        temperature: float,
+        generator: torch.Generator,
+    ) -> tuple[RowStatistics, object]:
+        logits = self._network.denoise(memory.prefix, memory.suffix, canvas.token_ids).float()
+        logits += self._forbidden
+        if canvas.first is not None:
+            at = int(canvas.free[0].int().argmax())
+            logits[:, at].masked_fill_(~canvas.first, -torch.inf)
+        return row_statistics(logits, temperature=temperature, generator=generator), None
+
+    def score(
+        self, memory: SidesMemory, sides: Sides, rows: Sequence[Sequence[int]]
+    ) -> list[Scored]:
+        head = list(sides.suffix_ids[:JOIN_TOKENS])
+        scored = []
+        for row, log_probabilities in zip(
+            rows, self._network.score(memory.prefix, [[*row, *head] for row in rows]), strict=True
+        ):
+            middle, join = log_probabilities[: len(row)], log_probabilities[len(row) :]
+            scored.append(
+                Scored(
+                    likelihood=float(middle.mean()) if len(row) else 0.0,
+                    join=float(join.mean()),
+                )
+            )
+        return scored
+
+    def _continuations(self, piece: bytes) -> Tensor:
+        if piece not in self._healing:
+            allowed = torch.zeros_like(self._end)
+            allowed[self._tokenizer.continuations(piece)] = True
+            self._healing[piece] = allowed
+        return self._healing[piece]
+
+
+def load_default(config: EngineConfig) -> ZipperDenoiser:
+    """The embedded model, or another zipper in a folder or file that `config.model` names.
+
+    Raises ModelError when the files are missing or damaged or the device is not there.
+    """
+    if config.device not in ("auto", "cpu") and not torch.cuda.is_available():
+        raise ModelError(f"device={config.device!r} is not available here; use cpu or auto")
+    device = "cpu" if config.device == "auto" else config.device
+    torch.set_num_threads(config.threads or min(4, torch.get_num_threads()))
+    path = WEIGHTS / "default.safetensors"
+    if config.model != "default":
+        path = Path(config.model).expanduser()
+        path = path / "default.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise ModelError(
+            f"no weights at {path}; set infill.model to \"default\", or to a folder or "
+            "*.safetensors file of the embedded architecture"
+        )
+    beside = path.parent / "tokenizer.json"
+    tokenizer = Tokenizer(beside if beside.is_file() else WEIGHTS / "tokenizer.json")
+    network = load_zipper(path, device)
+    if tokenizer.vocab_size > network.config.vocab:
+        raise ModelError(
+            f"{path} has {network.config.vocab} tokens but its tokenizer {tokenizer.vocab_size}; "
+            "put the tokenizer.json it was trained with beside it"
+        )
+    return ZipperDenoiser(network, tokenizer, config, str(path))

@@ -1,0 +1,102 @@
+"""Text to token ids and back, for the embedded model: byte-level BPE, read from tokenizer.json.
+
+The pre-split makes a newline with the indentation after it one piece, so text can be encoded line
+by line and the ids concatenated: at a keystroke only the cursor's line is encoded again.
+"""
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from tokenizers import Tokenizer as BpeTokenizer
+
+from infill_engine.errors import ModelError
+
+PAD, MASK, BOS, EOS, END = range(5)
+FIRST_TAG = 6
+FIRST_LEARNED = 48
+TAGS = (
+    "python javascript typescript java go rust c cpp csharp ruby php bash html css json yaml toml "
+    "markdown other"
+).split()
+ALIASES = {
+    "javascriptreact": "javascript",
+    "jsx": "javascript",
+    "typescriptreact": "typescript",
+    "tsx": "typescript",
+    "shellscript": "bash",
+    "sh": "bash",
+    "jsonc": "json",
+    "dockercompose": "yaml",
+    "cuda-cpp": "cpp",
+    "objective-c": "c",
+    "scss": "css",
+    "less": "css",
+    "vue": "html",
+    "svelte": "html",
+}
+# A run of newlines with their indentation, and the rest of that line.
+SEGMENT = re.compile(r"(?:\n[ \t]*)+[^\n]*|[^\n]+")
+
+
+def _byte_of_symbol() -> dict[str, int]:
+    """The printable stand-ins that byte-level BPE writes for bytes (GPT-2's table)."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    table = {chr(byte): byte for byte in plain}
+    others = (byte for byte in range(256) if byte not in set(plain))
+    return table | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
+class Tokenizer:
+    """Encodes text as it is: no text, whatever it spells, becomes a special token."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            description = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read the tokenizer {path}: {error}") from error
+        # Without this list the BPE cannot mistake "<html>" in a source file for a language tag.
+        description["added_tokens"] = []
+        vocabulary: dict[str, int] = description["model"]["vocab"]
+        self._bpe = BpeTokenizer.from_str(json.dumps(description))
+        byte = _byte_of_symbol()
+        self.vocab_size = max(vocabulary.values()) + 1
+        self.token_bytes: list[bytes] = [b""] * self.vocab_size
+        for symbol, token_id in vocabulary.items():
+            if token_id >= FIRST_LEARNED:
+                self.token_bytes[token_id] = bytes(byte[character] for character in symbol)
+        self._segment = lru_cache(maxsize=16_384)(self._encode_segment)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of text with LF line ends."""
+        ids: list[int] = []
+        for segment in SEGMENT.findall(text):
+            ids += self._segment(segment)
+        return ids
+
+    def decode(self, ids: list[int]) -> bytes:
+        """The UTF-8 of ids, perhaps cut within a character at either end; specials have none."""
+        return b"".join([self.token_bytes[i] for i in ids])
+
+    def continuations(self, piece: bytes) -> list[int]:
+        """The tokens that start with `piece`, without a line break after it (token healing)."""
+        size = len(piece)
+        return [
+            token_id
+            for token_id, token in enumerate(self.token_bytes)
+            if token.startswith(piece) and b"\n" not in token[size:]
+        ]
+
+    def line_breaks(self) -> list[int]:
+        """The tokens that hold a line break."""
+        return [token_id for token_id, token in enumerate(self.token_bytes) if b"\n" in token]
+
+    def tag(self, language_id: str) -> int:
+        """The token that tells the model the language; unknown languages are "other"."""
+        name = ALIASES.get(language_id, language_id)
+        return FIRST_TAG + TAGS.index(name if name in TAGS else "other")
+
+    def _encode_segment(self, segment: str) -> list[int]:
+        ids: list[int] = self._bpe.encode(segment, add_special_tokens=False).ids
+        return ids
