@@ -19,7 +19,7 @@ class Sampler(Protocol):
 
 def _lowest(cost: Tensor, open_cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Ascending cost with closed cells last, the order, and each place's rank [1, T]."""
-    ascending, order = cost.masked_fill(~open_cells, torch.inf).sort(-1, stable=True)
+    ascending, order = cost.masked_fill(~open_cells, torch.inf).sort(dim=-1, stable=True)
     rank = torch.arange(cost.shape[-1], device=cost.device)[None]
     return ascending, order, rank
 
