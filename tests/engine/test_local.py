@@ -1,0 +1,164 @@
+"""The engine from text to text, over a denoiser that knows what is missing."""
+
+import math
+import time
+
+import pytest
+from infill_engine import Hole, InfillRequest, RequestError
+from infill_engine.local import LocalEngine, template
+
+from tests.engine.oracle import Oracle, letters
+
+
+def last(engine: LocalEngine, **request: object):
+    request = {"prefix": "a = ", "suffix": "\nend", **request}
+    *_, draft = engine.infill(InfillRequest(**request))
+    return draft
+
+
+def test_one_hole_is_filled_and_every_draft_is_a_complete_text() -> None:
+    drafts = list(LocalEngine(Oracle(fills=["f(x)"])).infill(InfillRequest(prefix="", suffix="")))
+
+    assert drafts[-1].text == "f(x)"
+    assert drafts[-1].fills == ("f(x)",)
+    assert drafts[-1].converged
+    assert drafts[-1].join == pytest.approx(-0.1)
+    assert all(math.isnan(draft.join) for draft in drafts[:-1])
+    assert drafts[-1].tokens == 4
+    assert drafts[-1].tokens_per_forward == pytest.approx(4 / drafts[-1].steps)
+
+
+def test_a_pinned_head_and_tail_come_back_verbatim_and_join_their_sides() -> None:
+    oracle = Oracle(fills=["mid"])
+
+    draft = last(LocalEngine(oracle), middle=("<", Hole(), ">"))
+
+    assert draft.text == "<mid>"
+    assert draft.fills == ("mid",)
+    assert letters(oracle.encoded[0].prefix_ids) == b"a = <"
+    assert letters(oracle.encoded[0].suffix_ids) == b">\nend"
+
+
+def test_two_holes_are_denoised_on_one_canvas_around_their_pin() -> None:
+    oracle = Oracle(fills=["x", "yz"], canvas_lengths=(8, 16, 32))
+
+    draft = last(LocalEngine(oracle), middle=("[", Hole(), ", await ", Hole(max_tokens=5), "]"))
+
+    assert draft.text == "[x, await yz]"
+    assert draft.fills == ("x", "yz")
+    assert len(oracle.encoded) == 1
+
+
+def test_a_hole_longer_than_a_canvas_is_filled_block_by_block() -> None:
+    text = "abcdefghijklmnopqrstuvwxyz"
+    oracle = Oracle(fills=[text], lengths=(8,))
+
+    draft = last(LocalEngine(oracle))
+
+    assert draft.text == text
+    assert draft.tokens == 26
+    assert [len(sides.prefix_ids) for sides in oracle.encoded] == [4, 12, 20, 28]
+
+
+def test_the_budget_ends_a_hole() -> None:
+    oracle = Oracle(fills=["abcdefghijklmnopqrstuvwxyz"], lengths=(8,))
+
+    assert last(LocalEngine(oracle), middle=(Hole(max_tokens=11),)).text == "abcdefghijk"
+    assert last(LocalEngine(Oracle(fills=["abcdef"])), middle=(Hole(max_tokens=3),)).text == "abc"
+
+
+def test_enough_lines_end_a_long_hole() -> None:
+    oracle = Oracle(fills=["ab\ncd\nef\ngh\nij\nkl\n"], lengths=(8,))
+
+    draft = last(LocalEngine(oracle), max_lines=2)
+
+    assert draft.text.startswith("ab\ncd\n")
+    assert draft.text.count("\n") < 5
+
+
+def test_of_several_hole_lengths_the_one_that_joins_the_suffix_is_chosen() -> None:
+    engine = LocalEngine(Oracle(fills=["abcd"], lengths=(2, 8, 3)))
+
+    draft = last(engine, num_candidates=3)
+
+    assert draft.text == "abcd"
+    assert [other.text for other in draft.others] == ["ab", "abc"]
+
+
+def test_several_holes_that_do_not_fit_a_canvas_are_refused_with_numbers() -> None:
+    middle = (Hole(), "x" * 14, Hole())
+
+    with pytest.raises(RequestError, match="2 holes with 14 pinned tokens .* canvas of 16"):
+        last(LocalEngine(Oracle(fills=["a", "b"])), middle=middle)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"middle": ("text",)}, "no Hole"),
+        ({"middle": (Hole(max_tokens=0),)}, r"max_tokens=0"),
+        ({"max_lines": 0}, "max_lines=0"),
+        ({"num_candidates": -1}, "num_candidates=-1"),
+        ({"temperature": -0.5}, "temperature=-0.5"),
+        ({"temperature": math.nan}, "temperature=nan"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_with_its_value(request_, message) -> None:
+    with pytest.raises(RequestError, match=message):
+        template(InfillRequest(**{"prefix": "", "suffix": "", **request_}))
+
+
+def test_a_request_cancelled_before_it_began_asks_the_model_nothing() -> None:
+    oracle = Oracle(fills=["abc"])
+
+    drafts = list(
+        LocalEngine(oracle).infill(InfillRequest(prefix="", suffix=""), cancelled=lambda: True)
+    )
+
+    assert drafts == []
+    assert oracle.encoded == []
+    assert oracle.steps == 0
+
+
+def test_a_cancelled_request_makes_no_further_step_and_gives_no_final_draft() -> None:
+    oracle = Oracle(fills=["abcdefgh" * 8], lengths=(8,))
+
+    drafts = list(
+        LocalEngine(oracle).infill(
+            InfillRequest(prefix="", suffix=""), cancelled=lambda: oracle.steps >= 3
+        )
+    )
+
+    assert oracle.steps == 3
+    assert all(math.isnan(draft.join) for draft in drafts if draft.steps >= 3)
+
+
+def test_a_deadline_ends_with_a_complete_scored_draft() -> None:
+    oracle = Oracle(fills=["abcdefgh" * 8], lengths=(8,))
+
+    draft = last(LocalEngine(oracle), deadline=time.monotonic())
+
+    assert draft.text == "abcdefgh"
+    assert not math.isnan(draft.likelihood)
+
+
+def test_warming_encodes_and_denoises_nothing() -> None:
+    oracle = Oracle(fills=["abc"])
+
+    LocalEngine(oracle).warm(InfillRequest(prefix="a = ", suffix="\n"))
+
+    assert len(oracle.encoded) == 1
+    assert oracle.steps == 0
+
+
+def test_cells_tell_what_is_pinned_settled_noise_and_end() -> None:
+    oracle = Oracle(fills=["x", "yz"], canvas_lengths=(16,))
+    request = InfillRequest(prefix="", suffix="", middle=(Hole(), "|", Hole()))
+
+    drafts = list(LocalEngine(oracle).infill(request))
+
+    final = {(cell.text, cell.state) for cell in drafts[-1].cells}
+    assert final == {
+        ("x", "settled"), ("|", "pinned"), ("y", "settled"), ("z", "settled"), ("", "end"),
+    }  # fmt: skip
+    assert "noise" in {cell.state for cell in drafts[0].cells}
