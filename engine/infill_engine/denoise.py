@@ -1,11 +1,11 @@
 """The one denoising loop. It knows neither which model it runs nor what the tokens mean.
 
-    token_ids ──► denoiser.step ──► statistics of each cell: entropy, best, sample
-        ▲                               │
-        │                         sampler.accept        the cells to trust now
-        └── noise.renoise ◄─────────────┘               the others stay noise
-                                        │
-                                  early_stop.done       stable and sure over the hole: give it out
+token_ids ──► denoiser.step ──► statistics of each cell: entropy, best, sample
+    ▲                               │
+    │                         sampler.accept        the cells to trust now
+    └── noise.renoise ◄─────────────┘               the others stay noise
+                                    │
+                              early_stop.done       stable and sure over the hole: give it out
 """
 
 import math
@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from infill_kernels import RowStatistics
 from torch import Tensor
 
 from infill_engine.canvas import Canvas, close_holes
@@ -24,6 +23,7 @@ from infill_engine.noise import Noise
 from infill_engine.request import never
 from infill_engine.sampler import Sampler
 from infill_engine.schedule import Schedule
+from infill_kernels import RowStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

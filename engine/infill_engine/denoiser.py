@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
-from infill_kernels import RowStatistics
 
 from infill_engine.canvas import Canvas
 from infill_engine.denoise import DenoiseConfig
 from infill_engine.request import EngineInfo, InfillRequest, never
+from infill_kernels import RowStatistics
 
 MemoryT = TypeVar("MemoryT")
 
@@ -53,7 +53,7 @@ class Denoiser(Protocol[MemoryT]):
         ...
 
     def sides(self, request: InfillRequest) -> Sides:
-        """Windows, neighbours, sentinels and healing for a request without a pinned head or tail."""
+        """Windows, neighbours, sentinels and healing, for a request whose middle is one hole."""
         ...
 
     def reusable(self, memory: MemoryT, sides: Sides) -> int:
@@ -83,9 +83,7 @@ class Denoiser(Protocol[MemoryT]):
         """One row per hole length; in `middle`, 0 is a hole that takes the row's length."""
         ...
 
-    def config(
-        self, canvas: Canvas, request: InfillRequest, sides: Sides
-    ) -> DenoiseConfig:
+    def config(self, canvas: Canvas, request: InfillRequest, sides: Sides) -> DenoiseConfig:
         """Noise, sampler, schedule, stop and step cap that suit the canvas."""
         ...
 
@@ -101,8 +99,6 @@ class Denoiser(Protocol[MemoryT]):
         """One forward pass: statistics [B, T] of every cell; `state` is None at the first step."""
         ...
 
-    def score(
-        self, memory: MemoryT, sides: Sides, rows: Sequence[Sequence[int]]
-    ) -> list[Scored]:
+    def score(self, memory: MemoryT, sides: Sides, rows: Sequence[Sequence[int]]) -> list[Scored]:
         """How likely the model finds each middle after the prefix, and the suffix after it."""
         ...

@@ -1,12 +1,13 @@
 """The engine in this process: text to canvas, the loop, text again.
 
-    request ─► sides ─► memory ─► canvas ─► denoise ─► drafts ─► (hole not closed: commit, again)
+request ─► sides ─► memory ─► canvas ─► denoise ─► drafts ─► (hole not closed: commit, again)
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic
 
 import torch
 
@@ -62,7 +63,7 @@ def template(request: InfillRequest) -> Template:
     )
 
 
-class LocalEngine:
+class LocalEngine(Generic[MemoryT]):
     """Implements `Engine` over any `Denoiser`; owns the memories of the last few places.
 
     Not thread-safe: one caller at a time.
@@ -158,9 +159,7 @@ class LocalEngine:
             if not full or budget <= 0 or late or enough:
                 yield replace(draft, others=others)
                 return
-            sides = replace(
-                sides, prefix_ids=(*sides.prefix_ids, *rows[best]), healed=b""
-            )
+            sides = replace(sides, prefix_ids=(*sides.prefix_ids, *rows[best]), healed=b"")
             memory = self._denoiser.encode(sides, memory, cancelled=cancelled)
             self._memories[-1] = memory
             lengths = (min(max(self._denoiser.hole_lengths(request)), budget),)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from infill_kernels import RowStatistics
 from torch import Tensor
 
 from infill_engine.canvas import Canvas
+from infill_kernels import RowStatistics
 
 
 class Noise(Protocol):

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from infill_kernels import RowStatistics
 from torch import Tensor
+
+from infill_kernels import RowStatistics
 
 
 class Sampler(Protocol):

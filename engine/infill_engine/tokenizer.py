@@ -17,9 +17,17 @@ PAD, MASK, BOS, EOS, END = range(5)
 FIRST_TAG = 6
 FIRST_LEARNED = 48
 TAGS = (
-    "python javascript typescript java go rust c cpp csharp ruby php bash html css json yaml toml "
-    "markdown other"
-).split()
+    "python",
+    "javascript",
+    "typescript",
+    "java",
+    "go",
+    "rust",
+    "c",
+    "cpp",
+    "csharp",
+    "ruby",
+) + ("php", "bash", "html", "css", "json", "yaml", "toml", "markdown", "other")
 ALIASES = {
     "javascriptreact": "javascript",
     "jsx": "javascript",

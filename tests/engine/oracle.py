@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
+
 from infill_engine.canvas import Canvas, lay_out
 from infill_engine.config import EngineConfig
 from infill_engine.denoise import DenoiseConfig
@@ -18,7 +20,6 @@ from infill_engine.request import EngineInfo, InfillRequest, never
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant
 from infill_kernels import RowStatistics, row_statistics
-from torch import Tensor
 
 END, MASK, VOCAB = 4, 1, 140
 OFFSET = 10
@@ -118,9 +119,7 @@ class Oracle:
         done = len(memory.prefix_ids) - self.start
         logits = torch.zeros(*canvas.token_ids.shape, VOCAB)
         for row, holes in enumerate(canvas.hole.tolist()):
-            truth = [
-                ids(fill[done:] if n == 0 else fill) for n, fill in enumerate(self.fills)
-            ]
+            truth = [ids(fill[done:] if n == 0 else fill) for n, fill in enumerate(self.fills)]
             seen = [0] * len(self.fills)
             for cell, hole in enumerate(holes):
                 if hole < 0:
@@ -131,9 +130,7 @@ class Oracle:
                 logits[row, cell, target] = 6.0 + 6.0 * settled - 0.1 * at
         return row_statistics(logits, temperature=temperature, generator=generator), None
 
-    def score(
-        self, memory: Sides, sides: Sides, rows: Sequence[Sequence[int]]
-    ) -> list[Scored]:
+    def score(self, memory: Sides, sides: Sides, rows: Sequence[Sequence[int]]) -> list[Scored]:
         """Rows that are the truth, or as much of it as they hold, join; the others do not."""
         wanted = self.fills[0]
         return [

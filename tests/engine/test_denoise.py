@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from infill_engine.canvas import PINNED, Canvas, close_holes, fill_ids, lay_out
 from infill_engine.denoise import DenoiseConfig, denoise
 from infill_engine.early_stop import Chained, Decided, Entropy, Progress, TokenStability
@@ -13,7 +14,6 @@ from infill_engine.noise import Absorbing, Uniform
 from infill_engine.sampler import ConfidenceThreshold, EntropyBound
 from infill_engine.schedule import Constant, Linear
 from infill_kernels import RowStatistics, row_statistics
-
 from tests.engine.oracle import END, MASK, VOCAB, Exact, Oracle, ids, letters
 
 
@@ -27,16 +27,13 @@ def stats_of(entropy: torch.Tensor, confidence: torch.Tensor | None = None) -> R
     return RowStatistics(entropy=entropy, best=tokens, sample=tokens, confidence=confidence)
 
 
-
 def oracle_canvas(fills, middle, length):
     oracle = Oracle(fills=fills)
     oracle.start = 0
     row, hole = lay_out(middle, canvas_length=length, end_id=END)
     ends = torch.zeros(VOCAB, dtype=torch.bool)
     ends[END] = True
-    canvas = Canvas(
-        token_ids=torch.tensor([row]), hole=torch.tensor([hole]), ends=ends, end_id=END
-    )
+    canvas = Canvas(token_ids=torch.tensor([row]), hole=torch.tensor([hole]), ends=ends, end_id=END)
     from infill_engine.denoiser import Sides
 
     return oracle, canvas, Sides(prefix_ids=(), suffix_ids=())
@@ -323,9 +320,7 @@ def test_whatever_follows_an_end_in_its_hole_is_end_and_other_holes_are_left_alo
     row, hole = lay_out([4, ids("|"), 3], canvas_length=10, end_id=END)
     ends = torch.zeros(VOCAB, dtype=torch.bool)
     ends[END] = ends[ids("\n")[0]] = True
-    canvas = Canvas(
-        token_ids=torch.tensor([row]), hole=torch.tensor([hole]), ends=ends, end_id=END
-    )
+    canvas = Canvas(token_ids=torch.tensor([row]), hole=torch.tensor([hole]), ends=ends, end_id=END)
     tokens = torch.tensor([[*ids("ab\nd|xyz"), END, END]])
     decided = torch.ones_like(tokens, dtype=torch.bool)
 
@@ -339,9 +334,7 @@ def test_an_undecided_end_closes_nothing() -> None:
     row, hole = lay_out([4], canvas_length=4, end_id=END)
     ends = torch.zeros(VOCAB, dtype=torch.bool)
     ends[END] = True
-    canvas = Canvas(
-        token_ids=torch.tensor([row]), hole=torch.tensor([hole]), ends=ends, end_id=END
-    )
+    canvas = Canvas(token_ids=torch.tensor([row]), hole=torch.tensor([hole]), ends=ends, end_id=END)
     tokens = torch.tensor([[*ids("a"), END, *ids("cd")]])
 
     closed, _ = close_holes(tokens, torch.tensor([[True, False, True, True]]), canvas)

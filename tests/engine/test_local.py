@@ -4,9 +4,9 @@ import math
 import time
 
 import pytest
+
 from infill_engine import Hole, InfillRequest, RequestError
 from infill_engine.local import LocalEngine, template
-
 from tests.engine.oracle import Oracle, letters
 
 
@@ -88,7 +88,7 @@ def test_of_several_hole_lengths_the_one_that_joins_the_suffix_is_chosen() -> No
 def test_several_holes_that_do_not_fit_a_canvas_are_refused_with_numbers() -> None:
     middle = (Hole(), "x" * 14, Hole())
 
-    with pytest.raises(RequestError, match="2 holes with 14 pinned tokens .* canvas of 16"):
+    with pytest.raises(RequestError, match=r"2 holes with 14 pinned tokens .* canvas of 16"):
         last(LocalEngine(Oracle(fills=["a", "b"])), middle=middle)
 
 

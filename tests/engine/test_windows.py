@@ -1,5 +1,6 @@
 """The far borders of what is read stay where they are while people type."""
 
+import itertools
 import random
 
 from infill_engine.windows import first_tokens, last_tokens, prefix_window, suffix_window
@@ -36,10 +37,8 @@ def test_windows_are_the_text_next_to_the_cursor_and_end_at_lines() -> None:
 
 def test_the_prefix_border_moves_seldom_while_typing() -> None:
     text, typed = text_of(300, 2), text_of(40, 3)
-    starts = [
-        len(text) + n - len(prefix_window(text + typed[:n], 1500)) for n in range(len(typed))
-    ]
-    moves = sum(a != b for a, b in zip(starts, starts[1:], strict=False))
+    starts = [len(text) + n - len(prefix_window(text + typed[:n], 1500)) for n in range(len(typed))]
+    moves = sum(a != b for a, b in itertools.pairwise(starts))
 
     assert moves <= len(typed) / 100
 
@@ -47,7 +46,7 @@ def test_the_prefix_border_moves_seldom_while_typing() -> None:
 def test_the_suffix_border_moves_seldom_while_the_cursor_moves() -> None:
     text = text_of(300, 4)
     ends = [n + len(suffix_window(text[n:], 1500)) for n in range(1000)]
-    moves = sum(a != b for a, b in zip(ends, ends[1:], strict=False))
+    moves = sum(a != b for a, b in itertools.pairwise(ends))
 
     assert moves <= 10
 

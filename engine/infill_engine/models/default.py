@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from infill_kernels import RowStatistics, row_statistics
+from infill_engine.models.zipper import PREFIX, SUFFIX, SideCache, Zipper, load_zipper
 from torch import Tensor
 
 from infill_engine.canvas import Canvas, lay_out
@@ -18,13 +18,13 @@ from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
 from infill_engine.errors import ModelError
-from infill_engine.models.zipper import PREFIX, SUFFIX, SideCache, Zipper, load_zipper
 from infill_engine.noise import Absorbing
 from infill_engine.request import EngineInfo, InfillRequest, never
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, MASK, Tokenizer
 from infill_engine.windows import first_tokens, last_tokens, prefix_window, suffix_window
+from infill_kernels import RowStatistics, row_statistics
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -269,7 +269,7 @@ def load_default(config: EngineConfig) -> ZipperDenoiser:
         path = path / "default.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise ModelError(
-            f"no weights at {path}; set infill.model to \"default\", or to a folder or "
+            f'no weights at {path}; set infill.model to "default", or to a folder or '
             "*.safetensors file of the embedded architecture"
         )
     beside = path.parent / "tokenizer.json"
