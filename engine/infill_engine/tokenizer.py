@@ -27,7 +27,16 @@ TAGS = (
     "cpp",
     "csharp",
     "ruby",
-) + ("php", "bash", "html", "css", "json", "yaml", "toml", "markdown", "other")
+    "php",
+    "bash",
+    "html",
+    "css",
+    "json",
+    "yaml",
+    "toml",
+    "markdown",
+    "other",
+)
 ALIASES = {
     "javascriptreact": "javascript",
     "jsx": "javascript",
