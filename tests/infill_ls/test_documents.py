@@ -86,7 +86,7 @@ def test_edit_scripts_keep_text_and_positions_as_the_reference_has_them(
     store = DocumentStore()
     text = random_text(rng, 60)
     store.open("file:///a.py", "python", 0, text)
-    for version in range(1, 150):
+    for version in range(1, 100):
         positions = [(rng.randint(0, 40), rng.randint(0, 12)) for _ in range(2)]
         near = (positions[0][0] + rng.randint(0, 2), rng.randint(0, 12))
         start, end = sorted(rng.choice([positions, [positions[0], near]]))

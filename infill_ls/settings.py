@@ -1,0 +1,262 @@
+"""What a user may set, as data: names, types, defaults, ranges and a line about each.
+
+One source for the server, the docs and the editors' settings pages. On the wire names are
+camelCase, alone or within an `infill` section. A wrong value costs a clear message, never the
+session: it goes on with the default. Knows nothing of lsprotocol.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+SECTION = "infill"
+# What editor plugins that speak Copilot's dialect put beside their settings.
+_NOT_OURS = {"editorInfo", "editorPluginInfo", "editorConfiguration", "copilotCapabilities"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One setting as people see it. `low` and `high` bound numbers, `choices` list the words."""
+
+    name: str
+    kind: str  # "boolean" | "integer" | "number" | "string" | "strings"
+    default: Any
+    about: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """The values it takes, as the end of a sentence."""
+        match self.kind:
+            case "boolean":
+                takes = "true or false"
+            case "integer":
+                takes = f"a whole number from {self.low} to {self.high}"
+            case "number":
+                takes = f"a number from {self.low} to {self.high}"
+            case "strings":
+                takes = "a list of strings"
+            case _ if self.choices:
+                takes = "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
+            case _:
+                takes = "a string"
+        return takes + (", or null" if self.optional else "")
+
+    def accepts(self, value: object) -> bool:
+        match self.kind:
+            case "boolean":
+                return isinstance(value, bool)
+            case "integer" | "number":
+                return self._in_range(value)
+            case "strings":
+                return isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+            case _:
+                return isinstance(value, str) and (not self.choices or value in self.choices)
+
+    def _in_range(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        assert self.low is not None, f"{self.name} has bounds"
+        assert self.high is not None, f"{self.name} has bounds"
+        whole = self.kind == "number" or value == value // 1
+        return whole and self.low <= value <= self.high
+
+    def resolved(self, value: Any) -> Any:
+        """An accepted value in the type of its field: some clients send 6.0 for 6."""
+        match self.kind:
+            case "integer":
+                return int(value)
+            case "number":
+                return float(value)
+            case "strings":
+                return tuple(value)
+            case _:
+                return value
+
+
+def _option(default: Any, kind: str, about: str, **bounds: Any) -> Any:
+    return dataclasses.field(
+        default=default, metadata={"kind": kind, "about": about, "default": default, **bounds}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every option, resolved. None means: what the command line says, or the engine decides."""
+
+    enable: bool = _option(True, "boolean", "Suggest anything at all.")
+    trigger: str = _option(
+        "automatic",
+        "string",
+        "When to suggest: while typing, only when asked for (onDemand), or while typing but only "
+        "where nothing follows the cursor on its line (eol-only).",
+        choices=("automatic", "onDemand", "eol-only"),
+    )
+    delay_ms: int = _option(
+        0,
+        "integer",
+        "Wait so long after the last key before suggesting, in milliseconds, on top of the "
+        "editor's own delay.",
+        low=0,
+        high=5000,
+    )
+    max_lines: int = _option(
+        6, "integer", "The most lines of a suggestion that comes while typing.", low=1, high=50
+    )
+    max_lines_invoked: int = _option(
+        20, "integer", "The most lines of a suggestion that was asked for.", low=1, high=200
+    )
+    max_tokens: int | None = _option(
+        None,
+        "integer",
+        "The most tokens of a suggestion; null lets the model's canvas decide.",
+        low=1,
+        high=1024,
+        optional=True,
+    )
+    num_candidates: int = _option(
+        3, "integer", "How many alternatives to look for when asked.", low=1, high=8
+    )
+    min_confidence: float = _option(
+        0.0,
+        "number",
+        "Hide suggestions that the model is less sure of: 0 shows all, 1 none.",
+        low=0,
+        high=1,
+    )
+    deadline_ms: int = _option(
+        300,
+        "integer",
+        "The most milliseconds the model may think about a suggestion while typing.",
+        low=20,
+        high=60_000,
+    )
+    deadline_invoked_ms: int = _option(
+        1500,
+        "integer",
+        "The most milliseconds the model may think about a suggestion that was asked for.",
+        low=20,
+        high=60_000,
+    )
+    disabled_languages: tuple[str, ...] = _option(
+        ("plaintext", "text", "markdown", "gitcommit", "git-commit", "scminput"),
+        "strings",
+        "Language ids in which nothing is suggested.",
+    )
+    disabled_files: tuple[str, ...] = _option(
+        (),
+        "strings",
+        "Globs of files in which nothing is suggested and which nothing is learnt from, beside "
+        "the usual places of secrets, which are always left alone.",
+    )
+    max_file_size: int = _option(
+        1_000_000,
+        "integer",
+        "Files of more characters are left alone.",
+        low=1000,
+        high=100_000_000,
+    )
+    warm: bool = _option(
+        True,
+        "boolean",
+        "Read the text around the cursor ahead while the model is idle; faster suggestions for "
+        "some more work.",
+    )
+    model: str | None = _option(
+        None,
+        "string",
+        'The model: "default" (the embedded one) or a folder of weights; null leaves it to the '
+        "command line.",
+        optional=True,
+    )
+    device: str | None = _option(
+        None,
+        "string",
+        "Where the model runs; null leaves it to the command line.",
+        choices=("auto", "cpu", "cuda"),
+        optional=True,
+    )
+    threads: int | None = _option(
+        None,
+        "integer",
+        "CPU threads for the model; null takes the physical cores, at most 4.",
+        low=1,
+        high=256,
+        optional=True,
+    )
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+_BY_FIELD: dict[str, Option] = {
+    field.name: Option(name=_camel(field.name), **field.metadata)
+    for field in dataclasses.fields(Settings)
+}
+OPTIONS: tuple[Option, ...] = tuple(_BY_FIELD.values())
+
+
+def section(options: object) -> dict[str, Any]:
+    """The settings in what a client sent: bare, within an `infill` section, or nothing."""
+    if not isinstance(options, Mapping):
+        return {}
+    ours = options.get(SECTION, options)
+    return dict(ours) if isinstance(ours, Mapping) else {}
+
+
+def parse(options: object) -> tuple[Settings, list[str]]:
+    """Settings from what a client sent, and a message for every value that cannot stand.
+
+    null is "not set" for every option.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        return Settings(), [
+            f"The settings of {SECTION} must be an object of names and values, not "
+            f"{_shown(options)}. Going on with the defaults."
+        ]
+    given = {name: value for name, value in section(options).items() if name not in _NOT_OURS}
+    values: dict[str, Any] = {}
+    messages: list[str] = []
+    for field, option in _BY_FIELD.items():
+        value = given.pop(option.name, None)
+        if value is None:
+            continue
+        if option.accepts(value):
+            values[field] = option.resolved(value)
+        else:
+            messages.append(
+                f"{SECTION}.{option.name} is {_shown(value)}, but takes {option.allowed}. "
+                f"Going on with {_shown(option.default)}."
+            )
+    messages += [_unknown(name) for name in given]
+    return Settings(**values), messages
+
+
+def _unknown(name: object) -> str:
+    names = [option.name for option in OPTIONS]
+    close = get_close_matches(str(name), names, n=1)
+    hint = f"Did you mean {SECTION}.{close[0]}?" if close else "There is: " + ", ".join(names) + "."
+    return f"{SECTION}.{name} is not a setting of infill-ls. {hint}"
+
+
+def _shown(value: object) -> str:
+    """As it stands in a settings file, shortened."""
+    match value:
+        case None:
+            text = "null"
+        case bool():
+            text = "true" if value else "false"
+        case str():
+            text = f'"{value}"'
+        case tuple():
+            text = repr(list(value))
+        case _:
+            text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
