@@ -1,5 +1,41 @@
 """The kernels: each op has a plain-torch twin in `naive`. Knows tensors and nothing above them."""
 
-from infill_kernels.naive import RowStatistics, row_statistics
+from infill_kernels.naive import (
+    ExpertWeights,
+    Fp8,
+    Int4,
+    RowStatistics,
+    add_rms_norm,
+    canvas_attention,
+    dequantise,
+    gated,
+    moe,
+    norm_rope,
+    quantise_fp8,
+    quantise_int4,
+    rms_norm,
+    route,
+    row_statistics,
+    soft_embedding,
+    softcap,
+)
 
-__all__ = ["RowStatistics", "row_statistics"]
+__all__ = [
+    "ExpertWeights",
+    "Fp8",
+    "Int4",
+    "RowStatistics",
+    "add_rms_norm",
+    "canvas_attention",
+    "dequantise",
+    "gated",
+    "moe",
+    "norm_rope",
+    "quantise_fp8",
+    "quantise_int4",
+    "rms_norm",
+    "route",
+    "row_statistics",
+    "soft_embedding",
+    "softcap",
+]
