@@ -5,10 +5,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """`model` is "default" (the embedded one) or a folder/file of weights.
+    """`model` is "default" (the embedded one), a folder/file of weights, or the URL of a server.
 
     `device` is "auto", "cpu" or "cuda"; `threads` None takes the physical cores, at most 4.
     `max_denoising_steps` None lets the canvas length decide.
+
+    A server is "http://HOST:PORT" or "https://HOST/PATH", with the model's name as "#NAME" or in
+    `remote_model`; a server of one model needs no name. Its key is never a setting: it is read
+    from the environment variable named `remote_key_env` or from the file `remote_key_file`.
+    `remote_ca_file` holds the certificates (PEM) to trust instead of the system's.
+    `remote_tokenizer` is the served model's tokenizer.json; unset, the server tokenizes.
+    `remote_timeout` is in seconds per HTTP request, `remote_concurrency` the requests at a time.
     """
 
     model: str = "default"
@@ -16,6 +23,13 @@ class EngineConfig:
     threads: int | None = None
     max_denoising_steps: int | None = None
     entropy_bound: float | None = None
+    remote_model: str | None = None
+    remote_key_env: str | None = None
+    remote_key_file: str | None = None
+    remote_ca_file: str | None = None
+    remote_tokenizer: str | None = None
+    remote_timeout: float = 30.0
+    remote_concurrency: int = 4
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -26,3 +40,14 @@ class EngineConfig:
             )
         if self.entropy_bound is not None and not self.entropy_bound > 0:
             raise ValueError(f"entropy_bound={self.entropy_bound} must be above 0 nats, or unset")
+        if self.remote_key_env is not None and self.remote_key_file is not None:
+            raise ValueError("remote_key_env and remote_key_file are both set; keep one of them")
+        if not self.remote_timeout > 0:
+            raise ValueError(f"remote_timeout={self.remote_timeout} must be above 0 seconds")
+        if self.remote_concurrency < 1:
+            raise ValueError(f"remote_concurrency={self.remote_concurrency} must be at least 1")
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether `model` names a server; only then does anything leave this machine."""
+        return self.model.startswith(("http://", "https://"))

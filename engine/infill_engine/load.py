@@ -9,6 +9,10 @@ def load_engine(config: EngineConfig) -> Engine:
 
     Raises ModelError when there is no usable model, with the remedy.
     """
+    if config.is_remote:
+        from infill_engine.remote import RemoteEngine
+
+        return RemoteEngine(config)
     from infill_engine.local import LocalEngine
     from infill_engine.models.default import load_default
 
