@@ -5,11 +5,11 @@ away costs what lies between it and the hole, on that side alone.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from infill_engine.models.zipper import PREFIX, SUFFIX, SideCache, Zipper, load_zipper
+from safetensors import SafetensorError
 from torch import Tensor
 
 from infill_engine.canvas import Canvas, lay_out
@@ -18,6 +18,7 @@ from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
 from infill_engine.errors import ModelError
+from infill_engine.models.zipper import PREFIX, SUFFIX, SideCache, Zipper, load_zipper
 from infill_engine.noise import Absorbing
 from infill_engine.request import EngineInfo, InfillRequest, never
 from infill_engine.sampler import EntropyBound
@@ -43,14 +44,12 @@ ENTROPY_BOUND = 0.3
 OPENERS = ("(", "[", "{", ":")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SidesMemory:
-    """Keys and values of both sides, and the ids they stand for; the suffix is kept reversed."""
+    """Keys and values of both sides; the suffix was pushed from its far end."""
 
     prefix: SideCache
     suffix: SideCache
-    prefix_ids: list[int] = field(default_factory=list)
-    suffix_ids: list[int] = field(default_factory=list)
 
 
 def common(old: Sequence[int], new: Sequence[int]) -> int:
@@ -69,8 +68,8 @@ class ZipperDenoiser:
         self._tokenizer = tokenizer
         self._config = config
         self._source = source
-        self._device = next(network.parameters()).device
-        vocab = network.config.vocab
+        self._device = network.device
+        vocab = network.config.vocab_size
         # Specials are never an answer, but END is; ids past the tokenizer's have no text.
         forbidden = torch.zeros(vocab, device=self._device)
         forbidden[:FIRST_LEARNED] = -torch.inf
@@ -88,7 +87,7 @@ class ZipperDenoiser:
             model="zipper",
             parameters=sum(p.numel() for p in self._network.parameters()),
             device=str(self._device),
-            dtype=str(next(self._network.parameters()).dtype).removeprefix("torch."),
+            dtype=str(self._network.dtype).removeprefix("torch."),
             threads=torch.get_num_threads(),
             canvas_lengths=CANVAS_LENGTHS,
             max_tokens=MAX_TOKENS,
@@ -132,8 +131,8 @@ class ZipperDenoiser:
         )
 
     def reusable(self, memory: SidesMemory, sides: Sides) -> int:
-        return common(memory.prefix_ids, sides.prefix_ids) + common(
-            memory.suffix_ids, sides.suffix_ids[::-1]
+        return common(memory.prefix.ids, sides.prefix_ids) + common(
+            memory.suffix.ids, sides.suffix_ids[::-1]
         )
 
     @torch.inference_mode()
@@ -145,22 +144,18 @@ class ZipperDenoiser:
         cancelled: Callable[[], bool] = never,
     ) -> SidesMemory:
         if memory is None:
-            capacity = PREFIX_TOKENS + MAX_TOKENS + max(CANVAS_LENGTHS)
+            room = MAX_TOKENS + max(CANVAS_LENGTHS)
             memory = SidesMemory(
-                prefix=self._network.new_cache(capacity),
-                suffix=self._network.new_cache(SUFFIX_TOKENS + MAX_TOKENS),
+                self._network.cache(PREFIX, capacity=PREFIX_TOKENS + room),
+                self._network.cache(SUFFIX, capacity=SUFFIX_TOKENS + room),
             )
-        for cache, old, new, stream in (
-            (memory.prefix, memory.prefix_ids, sides.prefix_ids, PREFIX),
-            (memory.suffix, memory.suffix_ids, sides.suffix_ids[::-1], SUFFIX),
+        for cache, new in (
+            (memory.prefix, sides.prefix_ids),
+            (memory.suffix, sides.suffix_ids[::-1]),
         ):
-            kept = common(old, new)
-            cache.truncate(kept)
-            del old[kept:]
-            while len(old) < len(new) and not cancelled():
-                chunk = new[len(old) : len(old) + ENCODE_CHUNK]
-                self._network.push(cache, torch.tensor(chunk, device=self._device), stream)
-                old.extend(chunk)
+            cache.truncate(common(cache.ids, new))
+            while len(cache) < len(new) and not cancelled():
+                self._network.push(cache, new[len(cache) : len(cache) + ENCODE_CHUNK])
         return memory
 
     def hole_lengths(self, request: InfillRequest) -> tuple[int, ...]:
@@ -222,8 +217,8 @@ class ZipperDenoiser:
         temperature: float,
         generator: torch.Generator,
     ) -> tuple[RowStatistics, object]:
-        logits = self._network.denoise(memory.prefix, memory.suffix, canvas.token_ids).float()
-        logits += self._forbidden
+        hidden = self._network.denoise(memory.prefix, memory.suffix, canvas.token_ids)
+        logits = self._network.logits(hidden).float() + self._forbidden
         if canvas.first is not None:
             at = int(canvas.free[0].int().argmax())
             logits[:, at].masked_fill_(~canvas.first, -torch.inf)
@@ -233,18 +228,14 @@ class ZipperDenoiser:
         self, memory: SidesMemory, sides: Sides, rows: Sequence[Sequence[int]]
     ) -> list[Scored]:
         head = list(sides.suffix_ids[:JOIN_TOKENS])
-        scored = []
-        for row, log_probabilities in zip(
-            rows, self._network.score(memory.prefix, [[*row, *head] for row in rows]), strict=True
-        ):
-            middle, join = log_probabilities[: len(row)], log_probabilities[len(row) :]
-            scored.append(
-                Scored(
-                    likelihood=float(middle.mean()) if len(row) else 0.0,
-                    join=float(join.mean()),
-                )
+        scores = self._network.score(memory.prefix, [[*row, *head] for row in rows])
+        return [
+            Scored(
+                likelihood=float(row_scores[: len(row)].mean()) if row else 0.0,
+                join=float(row_scores[len(row) : len(row) + len(head)].mean()),
             )
-        return scored
+            for row, row_scores in zip(rows, scores, strict=True)
+        ]
 
     def _continuations(self, piece: bytes) -> Tensor:
         if piece not in self._healing:
@@ -274,10 +265,16 @@ def load_default(config: EngineConfig) -> ZipperDenoiser:
         )
     beside = path.parent / "tokenizer.json"
     tokenizer = Tokenizer(beside if beside.is_file() else WEIGHTS / "tokenizer.json")
-    network = load_zipper(path, device)
-    if tokenizer.vocab_size > network.config.vocab:
+    try:
+        network = load_zipper(path, device=device)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(
-            f"{path} has {network.config.vocab} tokens but its tokenizer {tokenizer.vocab_size}; "
-            "put the tokenizer.json it was trained with beside it"
+            f"{path} is not a readable model of the embedded architecture ({error}); "
+            "install infill-ls again, or point infill.model at another file"
+        ) from error
+    if tokenizer.vocab_size > network.config.vocab_size:
+        raise ModelError(
+            f"{path} has {network.config.vocab_size} tokens but its tokenizer has "
+            f"{tokenizer.vocab_size}; put the tokenizer.json it was trained with beside it"
         )
     return ZipperDenoiser(network, tokenizer, config, str(path))
