@@ -1,0 +1,73 @@
+# Everything a person runs. `make try` and `make test` do their own set-up; a second run starts at once.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The place that `make try` fills; any FILE:LINE:COL will do.
+AT ?= benchmarks/try/shopping.py:23:9
+# The address of PyTorch's index of CPU builds, as the install selector on pytorch.org prints it.
+# Without it pip takes torch from wherever it is set up to look, on Linux usually with CUDA inside.
+TORCH_INDEX ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help try test setup lint fmt bench train-smoke size clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+try: $(VENV)/.ready ## set up, then watch the embedded model fill a hole in a real file (AT=FILE:LINE:COL)
+	@$(BIN)/infill-ls infill $(AT) --watch
+
+test: lint ## set up, then ruff, mypy and the whole test suite
+	$(BIN)/python -m pytest
+
+setup: $(VENV)/.ready-to-test ## a virtual environment in .venv with everything for development
+
+lint: $(VENV)/.ready-to-test ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fmt: $(VENV)/.ready-to-test ## format and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.ready ## latency and quality on this machine, last line JSON
+	@$(BIN)/infill-ls bench
+
+train-smoke: $(VENV)/.ready-to-test ## the whole training on a thimble of data, to see that it runs
+	$(BIN)/python -m pytest tests/engine/train
+
+size: ## lines per package: a report that never fails
+	@for folder in infill_ls engine/infill_engine engine/train kernels/infill_kernels tests; do \
+	  find $$folder -name '*.py' -exec cat {} + 2>/dev/null | awk -v folder=$$folder \
+	    'NF { lines++ } END { printf "  %6d  %s\n", lines, folder }'; \
+	done
+
+clean: ## remove the virtual environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The first interpreter that runs, is new enough, and can make a virtual environment.
+FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python; do \
+  "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
+    >/dev/null 2>&1 && break; python=; done
+
+# torch is the one large dependency: without a GPU, its CPU build.
+PIP_INSTALL = if nvidia-smi -L 2>/dev/null | grep -q GPU; then set --; \
+  else set -- -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)); fi; \
+  $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$@"
+
+$(BIN)/python:
+	@$(FIND_PYTHON); if [ -z "$$python" ]; then echo "infill-ls needs Python 3.11 to 3.14 with its" \
+	  "venv module (on Debian and Ubuntu: apt install python3-venv); none was found." \
+	  "Name one: make try PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	  echo "making $(VENV) with $$("$$python" --version)"; "$$python" -m venv $(VENV)
+
+$(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing infill-ls and torch into $(VENV); minutes, once"
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.ready-to-test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing infill-ls, torch and the test tools into $(VENV); minutes, once"
+	@$(PIP_INSTALL) -e '.[test,gpu]'
+	@touch $(VENV)/.ready $@
