@@ -85,14 +85,13 @@ def canvas_attention(
     context_key and context_value [B or 1, G, S, D] -> [B, T, H, D]. One context serves all rows.
     Any strides will do: a sliding layer is given the last window - 1 tokens of its cache as a view.
     """
-    batch, _, heads, _ = query.shape
-    groups = key.shape[2]
+    batch = query.shape[0]
     keys = torch.cat((context_key.expand(batch, -1, -1, -1), key.transpose(1, 2)), 2)
     values = torch.cat((context_value.expand(batch, -1, -1, -1), value.transpose(1, 2)), 2)
-    keys = keys.repeat_interleave(heads // groups, 1)
-    values = values.repeat_interleave(heads // groups, 1)
-    weights = (query.transpose(1, 2) @ keys.transpose(2, 3)).softmax(-1, dtype=torch.float32)
-    return (weights.to(query.dtype) @ values).transpose(1, 2)
+    attended = torch.nn.functional.scaled_dot_product_attention(
+        query.transpose(1, 2), keys, values, scale=1.0, enable_gqa=True
+    )
+    return attended.transpose(1, 2)
 
 
 def route(
