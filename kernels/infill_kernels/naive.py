@@ -1,5 +1,6 @@
 """Every op in plain torch: the reference that kernels are tested against, and the path on CPUs."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -77,15 +78,27 @@ def gated(x: Tensor) -> Tensor:
 
 
 def canvas_attention(
-    query: Tensor, key: Tensor, value: Tensor, context_key: Tensor, context_value: Tensor
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    context_key: Tensor,
+    context_value: Tensor,
+    *,
+    length: Tensor | None = None,
+    window: int | None = None,
 ) -> Tensor:
     """Bidirectional attention of a canvas to itself and to what is cached; scores are not scaled.
 
     query [B, T, H, D], key and value [B, T, G, D] with H a multiple of G (grouped heads);
     context_key and context_value [B or 1, G, S, D] -> [B, T, H, D]. One context serves all rows.
     Any strides will do: a sliding layer is given the last window - 1 tokens of its cache as a view.
+    Or it is given `window`, and every canvas cell sees the same last window - 1 tokens. Of a cache
+    with room to grow, `length` [1] int32, on the device, says how many tokens are there.
     """
     batch = query.shape[0]
+    end = context_key.shape[2] if length is None else int(length)
+    start = 0 if window is None else max(0, end - window + 1)
+    context_key, context_value = context_key[:, :, start:end], context_value[:, :, start:end]
     keys = torch.cat((context_key.expand(batch, -1, -1, -1), key.transpose(1, 2)), 2)
     values = torch.cat((context_value.expand(batch, -1, -1, -1), value.transpose(1, 2)), 2)
     attended = torch.nn.functional.scaled_dot_product_attention(
@@ -109,9 +122,10 @@ def route(
 
 
 class Fp8(NamedTuple):
-    """Weights of E experts, one scale for each output row: codes * scale.
+    """Weights of E experts: codes * scale.
 
-    codes [E, N, K] float8_e4m3fn, scale [E, N, 1] float32.
+    codes [E, N, K] float8_e4m3fn; scale float32, [E, N, 1] for each output row, or [E, N / BLOCK,
+    K / BLOCK] rounded up, for each square of BLOCK x BLOCK weights, as some checkpoints have it.
     """
 
     codes: Tensor
@@ -131,6 +145,7 @@ class Int4(NamedTuple):
 
 
 GROUP = 32
+BLOCK = 128
 E4M3_MAX = 448.0
 ExpertWeights = Tensor | Fp8 | Int4
 
@@ -173,7 +188,12 @@ def quantise_int4(weights: Tensor) -> Int4:
 def dequantise(weights: ExpertWeights, dtype: torch.dtype) -> Tensor:
     """[E, N, K] in dtype."""
     if isinstance(weights, Fp8):
-        return (weights.codes.float() * weights.scale).to(dtype)
+        rows, inputs = weights.codes.shape[-2:]
+        scale = weights.scale
+        if scale.shape[-2:] != (rows, 1):
+            scale = scale.repeat_interleave(BLOCK, -2)[:, :rows]
+            scale = scale.repeat_interleave(BLOCK, -1)[:, :, :inputs]
+        return (weights.codes.float() * scale).to(dtype)
     if isinstance(weights, Int4):
         codes = torch.cat((weights.codes & 15, weights.codes >> 4), -1).float() - 8
         groups = codes.view(*weights.scale.shape, GROUP) * weights.scale.float()[..., None]
@@ -215,3 +235,224 @@ def soft_embedding(logits: Tensor, table: Tensor, scale: Tensor) -> Tensor:
     """The mean embedding under softmax(logits): logits [R, V], table [V, D] -> [R, D]."""
     probability = logits.softmax(-1, dtype=torch.float32).to(table.dtype)
     return (probability @ table) * scale
+
+
+# Fused forms: what a step on a GPU is made of, each in one or two launches. Beside every one stands
+# what it is made of, so that a model may use either.
+
+
+def add_norms(
+    residual: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    next_weights: Sequence[Tensor],
+    *,
+    eps: float,
+    scale: Tensor | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """`add_rms_norm`, and the norm of its sum under each of next_weights, all [D].
+
+    residual, x [..., D] -> the sum [..., D], and as many normed [..., D] as there are weights.
+    """
+    total = add_rms_norm(residual, x, weight, eps=eps, scale=scale)
+    return total, tuple(rms_norm(total, each, eps=eps) for each in next_weights)
+
+
+def sum_norms(x: Tensor, y: Tensor, next_weight: Tensor, *, eps: float) -> tuple[Tensor, Tensor]:
+    """total = rms_norm(x + y) without weight, and its norm under next_weight [D]; all [..., D]."""
+    total = rms_norm(x + y, None, eps=eps)
+    return total, rms_norm(total, next_weight, eps=eps)
+
+
+def join_norms(
+    residual: Tensor,
+    dense: Tensor,
+    sparse: Tensor,
+    dense_weight: Tensor,
+    sparse_weight: Tensor,
+    joint_weight: Tensor,
+    next_weight: Tensor,
+    *,
+    eps: float,
+    scale: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The end of a layer: the dense and the sparse branch, normed, added, normed and added.
+
+    residual, dense [N, D], sparse [N, P, D] (parts to be summed, as `moe_parts` gives them),
+    weights [D], scale one element -> the layer's output [N, D], and its norm under next_weight,
+    which the next layer reads.
+    """
+    summed = sparse.float().sum(1).type_as(dense)
+    both = rms_norm(dense, dense_weight, eps=eps) + rms_norm(summed, sparse_weight, eps=eps)
+    total = add_rms_norm(residual, both, joint_weight, eps=eps, scale=scale)
+    return total, rms_norm(total, next_weight, eps=eps)
+
+
+def split_norm_rope(
+    projected: Tensor,
+    query_weight: Tensor,
+    key_weight: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    *,
+    heads: int,
+    groups: int,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value of one projection: split, normed, rotated.
+
+    projected [B, T, (heads + 2 groups) D], query before key before value; or [B, T, (heads +
+    groups) D], when the value is the key before its norm. cos, sin [1 or B, T, D], whose halves
+    are equal. -> query [B, T, heads, D], key and value [B, T, groups, D].
+    """
+    size = cos.shape[-1]
+    parts = projected.view(*projected.shape[:2], -1, size)
+    query, key, value = (
+        parts[:, :, :heads],
+        parts[:, :, heads : heads + groups],
+        parts[:, :, -groups:],
+    )
+    return (
+        norm_rope(query, query_weight, cos, sin, eps=eps),
+        norm_rope(key, key_weight, cos, sin, eps=eps),
+        rms_norm(value, None, eps=eps),
+    )
+
+
+def linear(x: Tensor, weights: ExpertWeights) -> Tensor:
+    """x [N, K] times weights [M, K] (quantised ones: E = 1) -> [N, M]."""
+    dense = weights if isinstance(weights, Tensor) else dequantise(weights, x.dtype)[0]
+    return torch.nn.functional.linear(x, dense)
+
+
+def top_experts(
+    x: Tensor, projection: Tensor, per_expert_scale: Tensor, *, k: int
+) -> tuple[Tensor, Tensor]:
+    """`route` of an x [N, D] that is normed already, its weight being scale * D ** -0.5."""
+    probability = torch.nn.functional.linear(x, projection).softmax(-1, dtype=torch.float32)
+    weights, experts = probability.topk(k, -1)
+    weights = weights / weights.sum(-1, keepdim=True)
+    return experts, weights * per_expert_scale[experts]
+
+
+def moe_parts(
+    x: Tensor, experts: Tensor, weights: Tensor, gate_up: ExpertWeights, down: ExpertWeights
+) -> Tensor:
+    """`moe` before its last sum: [N, k, D], what each of a token's k experts adds to it."""
+    out = x.new_empty(*experts.shape, x.shape[-1])
+    for expert in torch.unique(experts).tolist():
+        token, place = (experts == expert).nonzero(as_tuple=True)
+        mine = gated(torch.nn.functional.linear(x[token], _expert(gate_up, expert, x.dtype)))
+        mine = torch.nn.functional.linear(mine, _expert(down, expert, x.dtype))
+        out[token, place] = (mine * weights[token, place, None]).type_as(x)
+    return out
+
+
+class HeadStatistics(NamedTuple):
+    """`RowStatistics` of what a head gave, and the log-sum-exp [R] float32 of its scaled logits."""
+
+    entropy: Tensor
+    best: Tensor
+    sample: Tensor
+    confidence: Tensor
+    log_sum_exp: Tensor
+
+
+def scaled_logits(
+    raw: Tensor, temperature: Tensor, *, cap: float | None, allowed: Tensor | None
+) -> Tensor:
+    """raw [R, V] of any float type -> z [R, V] float32: capped, then divided by temperature [1].
+
+    -inf stays -inf, and so becomes what `allowed` [V] bool forbids. Temperature 0 divides by 1.
+    """
+    z = (
+        raw.float()
+        if cap is None
+        else torch.where(raw == -torch.inf, -torch.inf, softcap(raw, cap))
+    )
+    if allowed is not None:
+        z = z.masked_fill(~allowed, -torch.inf)
+    return z / torch.where(temperature > 0, temperature, 1.0)
+
+
+def head_statistics(
+    raw: Tensor,
+    temperature: Tensor,
+    seed: Tensor,
+    *,
+    cap: float | None = None,
+    allowed: Tensor | None = None,
+) -> HeadStatistics:
+    """Everything the loop wants of raw head outputs [R, V], for `scaled_logits` z.
+
+    temperature [1] float32 and seed [1] int64 live on the device, so that a captured step may be
+    replayed with others. The sample is argmax(z + `gumbel_noise(seed, R, V)`), a draw from
+    softmax(z); at temperature 0 it is the argmax.
+    """
+    z = scaled_logits(raw, temperature, cap=cap, allowed=allowed)
+    log_sum_exp = z.logsumexp(-1)
+    log_probability = z - log_sum_exp[:, None]
+    probability = log_probability.exp()
+    entropy = torch.special.entr(probability).sum(-1)
+    confidence, best = probability.max(-1)
+    noise = gumbel_noise(seed, *raw.shape)
+    sample = torch.where(temperature > 0, (z + noise).argmax(-1), best)
+    return HeadStatistics(entropy, best, sample, confidence, log_sum_exp)
+
+
+def gumbel_noise(seed: Tensor, rows: int, columns: int) -> Tensor:
+    """[rows, columns] float32, a function of seed [1] int64 and place.
+
+    Philox 4x32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3"):
+    the counter is (column // 4, row, 0, 0), its four words are those of four columns.
+    """
+    low = 0xFFFFFFFF
+    key0, key1 = seed & low, (seed >> 32) & low
+    c0 = torch.arange((columns + 3) // 4, device=seed.device)[None].expand(rows, -1)
+    c1 = torch.arange(rows, device=seed.device)[:, None].expand(c0.shape)
+    c2 = c3 = torch.zeros_like(c0)
+    for _ in range(10):
+        # The products of two words wrap in int64, but their bits are those of uint64.
+        a, b = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = (b >> 32) & low ^ c1 ^ key0, b & low, (a >> 32) & low ^ c3 ^ key1, a & low
+        key0, key1 = (key0 + 0x9E3779B9) & low, (key1 + 0xBB67AE85) & low
+    words = torch.stack((c0, c1, c2, c3), -1).flatten(1)[:, :columns]
+    # The largest noise decides, and comes of the smallest uniform, where floats are finest.
+    uniform = ((words.float() + 0.5) * 2.0**-32).clamp(max=1 - 2.0**-24)
+    series = uniform + 0.5 * uniform * uniform
+    return -torch.log(torch.where(uniform < 1e-3, series, -torch.log(1 - uniform)))
+
+
+def probabilities(
+    raw: Tensor,
+    temperature: Tensor,
+    log_sum_exp: Tensor,
+    *,
+    dtype: torch.dtype,
+    cap: float | None = None,
+    allowed: Tensor | None = None,
+) -> Tensor:
+    """softmax of `scaled_logits` in one pass, for their log_sum_exp [R] is known: [R, V] dtype."""
+    z = scaled_logits(raw, temperature, cap=cap, allowed=allowed)
+    return (z - log_sum_exp[:, None]).exp().to(dtype)
+
+
+def top_embedding(
+    raw: Tensor,
+    temperature: Tensor,
+    log_sum_exp: Tensor,
+    table: Tensor,
+    scale: Tensor,
+    *,
+    k: int,
+    cap: float | None = None,
+    allowed: Tensor | None = None,
+) -> Tensor:
+    """The mean embedding [R, D] under the k most probable tokens alone, not renormed.
+
+    A matrix product over the whole table [V, D] reads it all; this reads k rows for each of R.
+    """
+    z = scaled_logits(raw, temperature, cap=cap, allowed=allowed)
+    best, tokens = z.topk(k, -1)
+    weights = (best - log_sum_exp[:, None]).exp()
+    return ((table[tokens].float() * weights[..., None]).sum(1) * scale).to(table.dtype)
