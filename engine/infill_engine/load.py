@@ -1,5 +1,7 @@
 """From a configuration to a running engine. Tensor libraries are imported here and not before."""
 
+import os
+
 from infill_engine.config import EngineConfig
 from infill_engine.request import Engine
 
@@ -13,6 +15,9 @@ def load_engine(config: EngineConfig) -> Engine:
         from infill_engine.remote import RemoteEngine
 
         return RemoteEngine(config)
+    # Threads that spin while they wait make a busy machine ten to a hundred times slower; this is
+    # read once, when torch loads OpenMP.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from infill_engine.local import LocalEngine
     from infill_engine.models.default import load_default
 
