@@ -137,7 +137,7 @@ class Int4(NamedTuple):
 
     codes [E, N, K / 2] uint8: byte j holds input j in its low half and input j + K / 2 in its high
     half, so that a kernel unpacks two contiguous runs of inputs and shuffles nothing.
-    scale [E, N, K / GROUP] in the dtype of the weights; K is a multiple of 2 * GROUP.
+    scale [E, K / GROUP, N] in the dtype of the weights; K is a multiple of 2 * GROUP.
     """
 
     codes: Tensor
@@ -182,7 +182,8 @@ def quantise_int4(weights: Tensor) -> Int4:
     assert best_scale is not None
     codes = ((wide / best_scale).round().clamp(-8, 7) + 8).to(torch.uint8)
     low, high = codes.view(experts, rows, inputs).chunk(2, -1)
-    return Int4(codes=low | (high << 4), scale=best_scale.squeeze(-1).to(weights.dtype))
+    scale = best_scale.squeeze(-1).transpose(1, 2).contiguous().to(weights.dtype)
+    return Int4(codes=low | (high << 4), scale=scale)
 
 
 def dequantise(weights: ExpertWeights, dtype: torch.dtype) -> Tensor:
@@ -196,7 +197,8 @@ def dequantise(weights: ExpertWeights, dtype: torch.dtype) -> Tensor:
         return (weights.codes.float() * scale).to(dtype)
     if isinstance(weights, Int4):
         codes = torch.cat((weights.codes & 15, weights.codes >> 4), -1).float() - 8
-        groups = codes.view(*weights.scale.shape, GROUP) * weights.scale.float()[..., None]
+        scale = weights.scale.float().transpose(1, 2)
+        groups = codes.view(*scale.shape, GROUP) * scale[..., None]
         return groups.flatten(-2).to(dtype)
     return weights.to(dtype)
 
