@@ -17,6 +17,8 @@ class Canvas:
     hole       [B, T] int64; the number of the hole that a free cell belongs to, PINNED elsewhere
     first      [V] bool or None; the tokens that may stand in a row's first free cell
                (token healing: they continue what was typed of a word)
+    allowed    [V] bool or None; the tokens that may stand in any free cell; None leaves it to the
+               model, which never gives out its special ones
     ends       [V] bool or None; tokens that end their hole when decided; whatever follows one
                in its hole becomes `end_id`, and so does the token itself
     end_id     the token that stands for "nothing more in this hole"
@@ -25,6 +27,7 @@ class Canvas:
     token_ids: Tensor
     hole: Tensor
     first: Tensor | None = None
+    allowed: Tensor | None = None
     ends: Tensor | None = None
     end_id: int = 0
 

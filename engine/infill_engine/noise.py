@@ -52,9 +52,14 @@ class Uniform:
     The rules are those of DiffusionGemma (google-deepmind/gemma, transformers
     `models/diffusion_gemma`): what is not accepted in a step becomes a fresh random token, and
     the answer is the canvas of argmaxes.
+
+    `allowed` [A] int64 are the tokens that noise is drawn from, None draws from all of them.
+    `greedy` lets an accepted cell take its best token, where the reference takes its sample.
     """
 
     vocab_size: int
+    allowed: Tensor | None = None
+    greedy: bool = False
 
     def start(self, canvas: Canvas, generator: torch.Generator) -> Tensor:
         return torch.where(canvas.free, self._draw(canvas.token_ids, generator), canvas.token_ids)
@@ -73,16 +78,19 @@ class Uniform:
         canvas: Canvas,
         generator: torch.Generator,
     ) -> Tensor:
-        fresh = torch.where(accepted, stats.sample, self._draw(token_ids, generator))
+        taken = stats.best if self.greedy else stats.sample
+        fresh = torch.where(accepted, taken, self._draw(token_ids, generator))
         return torch.where(canvas.free, fresh, token_ids)
 
     def read(self, token_ids: Tensor, stats: RowStatistics, canvas: Canvas) -> Tensor:
         return torch.where(canvas.free, stats.best, canvas.token_ids)
 
     def _draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.randint(
-            self.vocab_size, like.shape, generator=generator, device=like.device, dtype=torch.int64
+        size = self.vocab_size if self.allowed is None else len(self.allowed)
+        drawn = torch.randint(
+            size, like.shape, generator=generator, device=like.device, dtype=torch.int64
         )
+        return drawn if self.allowed is None else self.allowed[drawn]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,20 +122,25 @@ def config(vocab: int = VOCAB, canvas_length: int = 32, **text: Any) -> Any:
     )
 
 
-def model(seed: int = 0, sharpness: float = 40.0, **overrides: Any) -> Any:
-    """A random DiffusionGemmaForBlockDiffusion whose logits are sharp enough to be decided.
+def model(seed: int = 0, sharpness: float = 40.0, inertia: float = 0.5, **overrides: Any) -> Any:
+    """A random DiffusionGemmaForBlockDiffusion that settles.
 
-    Fresh weights give flat logits: about one token a step is accepted and nothing ever stops.
+    Fresh weights give flat logits, of which about one token a step is accepted, and a canvas that
+    never comes to rest. `sharpness` multiplies the embedding; `inertia` is how much a layer adds to
+    the residual stream, so that at 0 every token stays what it is and at 1 none does.
     Norm weights, scales and layer scalars are randomised too, or an op could ignore them unseen.
     """
     from transformers import DiffusionGemmaForBlockDiffusion
 
     torch.manual_seed(seed)
     made = DiffusionGemmaForBlockDiffusion(config(**overrides)).eval()
+    branches = ("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if name.endswith(("norm.weight", "scale")) or "layernorm" in name:
                 parameter.uniform_(0.7, 1.3)
+            if name.endswith(branches):
+                parameter.mul_(inertia)
         for part in (made.model.decoder, made.model.encoder.language_model):
             for layer in part.layers:
                 layer.layer_scalar.uniform_(0.6, 1.1)

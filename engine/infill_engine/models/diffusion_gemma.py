@@ -302,3 +302,92 @@ def shared(memory: Memory, token_ids: Tensor) -> int:
     length = min(memory.length, token_ids.shape[1])
     same = (memory.token_ids[:, :length] == token_ids[:, :length]).all(0)
     return int(same.long().cumprod(0).sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What one step hands to the next.
+
+    rows    [R] int64, the cells of the flattened [B * T] canvas whose logits are computed
+    first   [B] int64, the place among `rows` of each canvas row's first free cell
+    logits  [R, V] in the weights' dtype, scaled by the last temperature: the self-conditioning
+    """
+
+    context: Context
+    rows: Tensor
+    first: Tensor
+    logits: Tensor | None = None
+
+
+class Stepping:
+    """The step over token ids; knows no text. `forbidden` [V] bool never comes out of it."""
+
+    def __init__(self, network: Network, forbidden: Tensor | None = None) -> None:
+        self.network = network
+        self.forbidden = forbidden
+
+    def rows(self, canvas: Canvas) -> Tensor:
+        """The flattened cells that need logits: a pinned one's answer is known."""
+        return canvas.free.flatten().nonzero()[:, 0]
+
+    def start(self, canvas: Canvas, memory: Memory) -> State:
+        """What stays the same while a canvas is denoised."""
+        batch, length = canvas.token_ids.shape
+        rows = self.rows(canvas)
+        first = canvas.free.int().argmax(-1)
+        first += length * torch.arange(batch, device=first.device)
+        return State(
+            context=self.network.context(memory, length),
+            rows=rows,
+            first=torch.searchsorted(rows, first),
+        )
+
+    def step(
+        self,
+        canvas: Canvas,
+        memory: Memory,
+        state: object,
+        *,
+        temperature: float,
+        generator: torch.Generator,
+    ) -> tuple[RowStatistics, State]:
+        if not isinstance(state, State):
+            state = self.start(canvas, memory)
+        token_ids, free = canvas.token_ids, canvas.free
+        soft: Tensor | None = None
+        if state.logits is not None:
+            # A pinned cell's distribution is one-hot, so its mean embedding is the pin's own row.
+            soft = self.network.embed(token_ids)
+            mean = soft.flatten(0, 1).index_copy(0, state.rows, self.network.soften(state.logits))
+            soft = torch.where(free[..., None], mean.view_as(soft), soft)
+        hidden = self.network.decode(token_ids, soft, state.context)
+        logits = self.network.logits(hidden.flatten(0, 1)[state.rows])
+        if canvas.allowed is not None:
+            logits.masked_fill_(~canvas.allowed, -torch.inf)
+        elif self.forbidden is not None:
+            logits.masked_fill_(self.forbidden, -torch.inf)
+        if canvas.first is not None:
+            logits[state.first] = logits[state.first].masked_fill(~canvas.first, -torch.inf)
+        if temperature > 0:
+            logits = logits / temperature
+        stats = row_statistics(logits, temperature=float(temperature > 0), generator=generator)
+        return spread(stats, canvas, state.rows), replace(
+            state, logits=logits.to(self.network.dtype)
+        )
+
+
+def spread(stats: RowStatistics, canvas: Canvas, rows: Tensor) -> RowStatistics:
+    """Statistics of some flattened cells [R] -> of all [B, T]; a pinned cell is certain of its pin."""
+    token_ids, free = canvas.token_ids, canvas.free
+
+    def place(background: Tensor, values: Tensor) -> Tensor:
+        placed = background.flatten().index_copy(0, rows, values).view_as(background)
+        return torch.where(free, placed, background)
+
+    certain = torch.ones(token_ids.shape, device=token_ids.device)
+    return RowStatistics(
+        entropy=place(torch.zeros_like(certain), stats.entropy),
+        best=place(token_ids, stats.best),
+        sample=place(token_ids, stats.sample),
+        confidence=place(certain, stats.confidence),
+    )
