@@ -54,7 +54,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 # torch is the one large dependency: without a GPU, its CPU build.
 PIP_INSTALL = if nvidia-smi -L 2>/dev/null | grep -q GPU; then set --; \
   else set -- -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)); fi; \
-  $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$@"
+  $(BIN)/python -m pip install -qq --disable-pip-version-check "$$@"
 
 $(BIN)/python:
 	@$(FIND_PYTHON); if [ -z "$$python" ]; then echo "infill-ls needs Python 3.11 to 3.14 with its" \

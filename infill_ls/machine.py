@@ -75,6 +75,14 @@ def resident_mb(pid: int | None = None) -> float | None:
     return int(kilobytes) / 1024 if kilobytes.isdigit() else None
 
 
+def busy_cpus() -> float:
+    """How many CPUs were kept busy during the last minute; 0 where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return 0.0
+
+
 def commit() -> str:
     """The commit of the checkout this runs from, marked when it was changed; else the release."""
     here = str(Path(__file__).parent)

@@ -150,6 +150,7 @@ def view(
     start, end = _window(first, last, len(lines), max(room, 3))
     digits = len(str(end))
     rows: list[str] = []
+    before = after = 0  # rows above and below the hole
     for number in range(start, end):
         glyphs = list(_glyphs(lines[number]))
         inside = first <= number <= last
@@ -161,8 +162,14 @@ def view(
             gutter = blank
             if not terminal.colour and any(glyph.filled for glyph in row):
                 rows.append(blank + _underline(row))
+        before += len(rows) - before if number < first else 0
+        after = len(rows) if number == last else after
     if last >= end:
         rows.append(terminal.paint(f" {' ' * digits} ⋮ {last - end + 1} more lines", DIM))
+        after = len(rows)
+    # Wrapped lines take more rows than there is room: the far ends of the context give way.
+    del rows[max(room, after) :]
+    del rows[: min(before, max(0, len(rows) - room))]
     return rows
 
 
@@ -176,11 +183,10 @@ def _lines(pieces: Iterable[Piece]) -> list[list[Piece]]:
 
 
 def _window(first: int, last: int, count: int, room: int) -> tuple[int, int]:
-    """The lines to show: the hole from its start, the rest shared above and below."""
-    spare = max(room - (last - first + 1), min(6, room - 1))
-    above = min(first, (spare + 1) // 2)
-    end = min(count, first - above + room)
-    return max(0, min(first - above, end - room)), end
+    """The lines to show. They stay the same while a hole grows, unless it grows out of them."""
+    above = min(room // 2, max(room - (last - first + 1), min(3, room - 1)))
+    start = max(0, min(first - above, count - room))
+    return start, min(count, start + room)
 
 
 def _glyphs(pieces: Iterable[Piece]) -> Iterator[Glyph]:

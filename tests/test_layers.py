@@ -19,6 +19,8 @@ FORBIDDEN = {
 }
 # Asking for a part of the face must not load what is behind it.
 LIGHT = ["infill_engine", "infill_ls", "infill_ls.cli", "infill_ls.server"]
+# The modules behind the names of `infill_engine/__init__.py`.
+PUBLIC_FACE = {f"infill_engine.{name}" for name in ("config", "errors", "load", "request")}
 NOT_SHIPPED = {"train", "bench", "tests"}
 
 
@@ -81,4 +83,4 @@ def test_the_server_meets_the_engine_at_its_public_face() -> None:
     for path in sources("infill_ls"):
         inner = {name for name in imported(path) if name.startswith("infill_engine.")}
 
-        assert inner == set(), path.relative_to(ROOT)
+        assert inner - PUBLIC_FACE == set(), path.relative_to(ROOT)

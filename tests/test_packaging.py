@@ -61,7 +61,7 @@ def test_no_tests_training_or_caches_are_inside(names: list[str]) -> None:
     strangers = [
         name
         for name in names
-        if name.endswith((".pyc", ".log", ".pt")) or {"train", "bench"} & set(name.split("/"))
+        if name.endswith((".pyc", ".log", ".pt")) or {"train", "tests"} & set(name.split("/"))
     ]
 
     assert strangers == []

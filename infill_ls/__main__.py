@@ -1,0 +1,8 @@
+"""`python -m infill_ls` is `infill-ls`."""
+
+import sys
+
+from infill_ls.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""How long people wait: a server from its start, a warm engine, and the server without a model."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from infill_engine import Draft, Engine, EngineConfig, EngineInfo, InfillRequest, never
+from infill_ls.bench.cases import ONE_LINE, Case, Source, line_spans, modules
+from infill_ls.bench.wire import ServerProcess
+from infill_ls.documents import Document
+from infill_ls.infill import InfillOptions, Trees, infill_at
+from infill_ls.items import to_item
+from infill_ls.machine import resident_mb
+
+URI = "file:///bench/case.py"
+FIRST_SECONDS = 120.0
+BIG_FILE_LINES = 10_000
+# Sides long enough to fill the embedded model's windows, which hold about 1,000 tokens together.
+PREFIX_CHARS, SUFFIX_CHARS = 4000, 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cold:
+    """Of one server process. Seconds from the process's start; megabytes."""
+
+    initialize: float
+    first: float
+    resident: float | None
+
+
+def cold_start(config: EngineConfig, case: Case, tick: Callable[[], None]) -> Cold:
+    """Starts a server, opens a file and asks, again and again, until there is an answer."""
+    line, character = _position(case)
+    with ServerProcess(_arguments(config)) as server:
+        server.initialize({"deadlineInvokedMs": 60_000})
+        initialized = time.perf_counter() - server.started
+        server.open(URI, case.language_id, case.prefix + case.suffix)
+        first = _answered(server, URI, line, character) - server.started
+        resident = resident_mb(server.pid)
+    tick()
+    return Cold(initialize=initialized, first=first, resident=resident)
+
+
+def _position(case: Case) -> tuple[int, int]:
+    """In UTF-16 units, which is LSP's default."""
+    line = case.prefix.rpartition("\n")[2]
+    return case.prefix.count("\n"), len(line.encode("utf-16-le")) // 2
+
+
+@dataclass(slots=True)
+class Samples:
+    """Milliseconds; `steps` are those that a cancelled run still made."""
+
+    warm: list[float] = field(default_factory=list)
+    typed: list[float] = field(default_factory=list)
+    typed_more: list[float] = field(default_factory=list)
+    cancel: list[float] = field(default_factory=list)
+    cancel_steps: list[int] = field(default_factory=list)
+    step: list[float] = field(default_factory=list)
+
+
+def long_enough(cases: Sequence[Case]) -> list[Case]:
+    """One-line holes with a full window of context on both sides."""
+    return [
+        case
+        for case in cases
+        if case.kind in ONE_LINE
+        and len(case.prefix) >= PREFIX_CHARS
+        and len(case.suffix) >= SUFFIX_CHARS
+    ]
+
+
+def warm_engine(engine: Engine, cases: Sequence[Case], tick: Callable[[], None]) -> Samples:
+    """One line at 1,000 tokens of context, both sides read; one more character; a cancel."""
+    samples = Samples()
+    for case in cases:
+        trees = Trees()
+        document = Document(
+            uri=URI, version=1, language_id=case.language_id, text=case.prefix + case.suffix
+        )
+        at = len(case.prefix)
+        options = InfillOptions(max_lines=1)
+        infill_at(engine, document, at, options, trees=trees)  # reads both sides, as warm() does
+        ms = infill_at(engine, document, at, options, trees=trees).ms
+        samples.warm.append(ms.total)
+
+        typed = document.replaced(at, at, case.reference[0], version=2)
+        infilled = infill_at(engine, typed, at + 1, options, trees=trees)
+        samples.typed.append(infilled.ms.total)
+        samples.typed_more.append(infilled.ms.total - infilled.ms.denoise)
+        if infilled.draft and infilled.draft.steps:
+            samples.step.append(infilled.ms.denoise / infilled.draft.steps)
+
+        _cancel(engine, typed, at + 1, trees, samples)
+        tick()
+    return samples
+
+
+def _cancel(engine: Engine, document: Document, at: int, trees: Trees, samples: Samples) -> None:
+    """Takes the request back after its first step and waits until the engine has let go."""
+    stopped: list[float] = []
+    after: list[Draft] = []
+
+    def watch(draft: Draft) -> None:
+        if stopped:
+            after.append(draft)
+        else:
+            stopped.append(time.perf_counter())
+
+    infill_at(
+        engine,
+        document,
+        at,
+        InfillOptions(max_lines=8),
+        trees=trees,
+        cancelled=lambda: bool(stopped),
+        watch=watch,
+    )
+    if stopped:
+        samples.cancel.append((time.perf_counter() - stopped[0]) * 1e3)
+        samples.cancel_steps.append(len(after))
+
+
+class Instant:
+    """An engine that knows the answer and takes no time: what is left is the server's."""
+
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+
+    def infill(
+        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
+    ) -> Iterator[Draft]:
+        yield Draft(
+            text=self.answer,
+            fills=(self.answer,),
+            steps=1,
+            tokens=8,
+            mean_entropy=0.0,
+            likelihood=0.0,
+            join=0.0,
+            converged=True,
+        )
+
+    def warm(self, request: InfillRequest, *, cancelled: Callable[[], bool] = never) -> None:
+        pass
+
+    def describe(self) -> EngineInfo:
+        return EngineInfo(
+            model="instant",
+            parameters=0,
+            device="none",
+            dtype="none",
+            threads=0,
+            canvas_lengths=(),
+            max_tokens=64,
+            prefix_tokens=704,
+            suffix_tokens=316,
+            noise="none",
+            source="bench",
+        )
+
+
+def big_file() -> Source:
+    """Modules one after the other until there are 10,000 lines."""
+    text = ""
+    for module in modules().values():
+        if text.count("\n") < BIG_FILE_LINES:
+            text += module
+    return Source("big.py", "\n".join(text.split("\n")[:BIG_FILE_LINES]))
+
+
+def server_overhead(count: int, tick: Callable[[], None]) -> list[float]:
+    """Milliseconds from a change to the answer's JSON, over places all across 10,000 lines.
+
+    One line is emptied, character by character its beginning is typed, and the rest asked for:
+    the new snapshot, the context, the check of the answer in the file's tree, the item.
+    """
+    source = big_file()
+    spans = [span for span in line_spans(source) if span[1] - span[0] > 12]
+    step = max(1, len(spans) // max(count // 4, 1))
+    trees, engine = Trees(), Instant("")
+    document = Document(uri=URI, version=0, language_id="python", text=source.text)
+    infill_at(engine, document, spans[0][0], InfillOptions(max_lines=1), trees=trees)
+    samples: list[float] = []
+    for start, end in spans[::step]:
+        reference = source.text[start:end]
+        document = document.replaced(start, end, "", version=document.version + 1)
+        for typed in range(1, 5):
+            engine.answer = reference[typed:]
+            begun = time.perf_counter()
+            at = start + typed
+            document = document.replaced(
+                at - 1, at - 1, reference[typed - 1], version=document.version + 1
+            )
+            infilled = infill_at(engine, document, at, InfillOptions(max_lines=1), trees=trees)
+            items = [to_item(each, document, at, "utf-16") for each in infilled.candidates]
+            json.dumps([each.insert_text for each in items])
+            samples.append((time.perf_counter() - begun) * 1e3)
+            tick()
+        document = document.replaced(at, at, reference[typed:], version=document.version + 1)
+    return samples
+
+
+def edge(config: EngineConfig, cases: Sequence[Case], tick: Callable[[], None]) -> list[float]:
+    """Milliseconds from a request to its answer as an editor sees them, after one typed character.
+
+    A character that the last answer already held is answered from it, without the model.
+    """
+    samples = []
+    with ServerProcess(_arguments(config)) as server:
+        server.initialize({"deadlineMs": 60_000, "deadlineInvokedMs": 60_000})
+        for number, case in enumerate(cases):
+            uri = f"file:///bench/{number}.py"
+            line, character = _position(case)
+            server.open(uri, case.language_id, case.prefix + case.suffix)
+            _answered(server, uri, line, character)
+            server.insert(uri, 2, line, character, case.reference[0])
+            begun = time.perf_counter()
+            server.complete(uri, line, character + 1, invoked=False)
+            samples.append((time.perf_counter() - begun) * 1e3)
+            tick()
+    return samples
+
+
+def _arguments(config: EngineConfig) -> list[str]:
+    threads = ["--threads", str(config.threads)] if config.threads else []
+    return ["--model", config.model, "--device", config.device, *threads]
+
+
+def _answered(server: ServerProcess, uri: str, line: int, character: int) -> float:
+    """When there was an answer, by `time.perf_counter()`; NaN when there never is one.
+
+    While the model loads a server answers empty; a place where it has nothing to say looks the
+    same, so the wait is bounded.
+    """
+    begun = time.perf_counter()
+    while (now := time.perf_counter()) - begun < FIRST_SECONDS:
+        if server.complete(uri, line, character, invoked=True):
+            return time.perf_counter()
+        time.sleep(0.02 if now - begun < 20 else 0.5)
+    return float("nan")
