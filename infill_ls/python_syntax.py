@@ -1,0 +1,177 @@
+"""What Python's own parser says of the statements round the cursor.
+
+tree-sitter's grammar is lenient where Python is not: it takes `if x:` without a block, any
+indentation, `try` alone, a line that breaks off after a dot. This asks `ast` about the statements
+that hold the cursor, sixty lines at most, so it costs less than a millisecond.
+
+The user's Python may be newer than the one that runs here, or much older. So an error only counts
+against a text when it stands in it, or when the same statements were free of errors before.
+Offsets are bytes of UTF-8.
+"""
+
+import ast
+import re
+import warnings
+from dataclasses import dataclass
+
+from tree_sitter import Node, Tree
+
+_MOST_LINES = 60
+_LINE_NAMED = re.compile(r"on line (\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """`start` and `end` are offsets in the source, within the text in question."""
+
+    start: int
+    end: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Piece:
+    """Whole lines [low, high) of the source, and lines that stand for what is round them."""
+
+    low: int
+    high: int
+    head: bytes
+    tail: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Error:
+    """`line` counts from 1 in the piece, `column` bytes from 0; `about` is a line it names."""
+
+    line: int
+    column: int
+    about: int
+    message: str
+
+
+def fault(tree: Tree, source: bytes, start: int, end: int) -> Fault | None:
+    """What is wrong with [start, end) of the source, whose tree this is; None where nothing is,
+    or nothing can be said."""
+    piece = _piece(tree, source, start, end)
+    if piece is None:
+        return None
+    now = _error(piece, source[piece.low : piece.high])
+    if now is None:
+        return None
+    then = _error(piece, source[piece.low : start] + source[end : piece.high])
+    first = source.count(b"\n", piece.low, start) + 1
+    last = first + source.count(b"\n", start, end)
+    if then is not None:
+        column = start - source.rfind(b"\n", 0, start) - 1
+        if (now.line, now.column) == (then.line, then.column) < (first, column):
+            return None
+        if not (first <= now.line <= last or first <= now.about <= last):
+            return None
+        if "'except' or 'finally'" in now.message and b"try" not in source[start:end]:
+            return None
+    where = min(max(_line_start(source, piece.low, now.line) + now.column, start), end)
+    return Fault(start=where, end=where, message=now.message)
+
+
+def _error(piece: _Piece, lines: bytes) -> _Error | None:
+    """The first syntax error in the lines of a piece."""
+    source = piece.head + lines + piece.tail
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(source)
+    except SyntaxError as error:
+        shift = piece.head.count(b"\n")
+        named = _LINE_NAMED.search(error.msg)
+        line = error.lineno or 1
+        text = (source.split(b"\n")[line - 1 : line] or [b""])[0].decode("utf-8", "replace")
+        return _Error(
+            line=line - shift,
+            column=len(text[: max((error.offset or 1) - 1, 0)].encode()),
+            about=int(named.group(1)) - shift if named else 0,
+            message=error.msg,
+        )
+    except (ValueError, RecursionError, MemoryError):
+        return None  # null bytes, or nested too deeply for this parser: nothing to say
+    return None
+
+
+def _piece(tree: Tree, source: bytes, start: int, end: int) -> _Piece | None:
+    """The largest statement of at most sixty lines that holds [start, end) without the white
+    space at its ends; where there is none, those statements of a longer block that touch it."""
+    text = source[start:end]
+    low, high = end - len(text.lstrip()), start + len(text.rstrip())
+    node = tree.root_node.descendant_for_byte_range(min(low, high), high)
+    inner: list[Node] = []
+    best: Node | None = None
+    while node is not None:
+        if _is_statement(node):
+            if node.end_point.row - node.start_point.row >= _MOST_LINES:
+                break
+            best = node
+        elif node.type in ("block", "module") and best is None and not inner:
+            inner = [
+                child
+                for child in node.named_children
+                if child.start_byte <= high and child.end_byte >= low and _is_statement(child)
+            ]
+        node = node.parent
+    nodes = [best] if best is not None else inner
+    if not nodes or any(node.has_error for node in nodes):
+        return None
+    line_start = source.rfind(b"\n", 0, nodes[0].start_byte) + 1
+    line_end = source.find(b"\n", nodes[-1].end_byte) + 1 or len(source)
+    if source.count(b"\n", line_start, line_end) > 2 * _MOST_LINES:
+        return None
+    return _Piece(
+        low=line_start,
+        high=line_end,
+        head=_head(nodes[0], source, line_start),
+        tail=_tail(source, line_start, line_end),
+    )
+
+
+def _is_statement(node: Node) -> bool:
+    parent = node.parent
+    return (
+        parent is not None
+        and parent.type in ("block", "module")
+        and node.is_named
+        and node.type != "comment"
+    )
+
+
+def _head(first: Node, source: bytes, line_start: int) -> bytes:
+    """Lines that put the piece at the depth where it stands."""
+    previous = first.prev_named_sibling
+    while previous is not None and (previous.type == "comment" or previous.end_byte > line_start):
+        previous = previous.prev_named_sibling
+    if previous is None:
+        return b"if 1:\n" if source[line_start : line_start + 1] in (b" ", b"\t") else b""
+    indentation = source[previous.start_byte - previous.start_point.column : previous.start_byte]
+    if indentation.strip():
+        return b"if 1:\n" if source[line_start : line_start + 1] in (b" ", b"\t") else b""
+    return (b"if 1:\n" if indentation else b"") + indentation + b"pass\n"
+
+
+def _tail(source: bytes, line_start: int, line_end: int) -> bytes:
+    """A line for the statement that follows, unless it belongs to a block further out."""
+    ended = b"" if source[line_end - 1 : line_end] == b"\n" else b"\n"
+    for line in source[line_end : line_end + 2000].split(b"\n"):
+        content = line.lstrip()
+        if content and not content.startswith(b"#"):
+            indentation = line[: len(line) - len(content)]
+            within = indentation.startswith(_indentation(source, line_start))
+            return ended + indentation + b"pass\n" if within else ended
+    return ended
+
+
+def _indentation(source: bytes, line_start: int) -> bytes:
+    line = source[line_start : line_start + 200].split(b"\n")[0]
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _line_start(source: bytes, low: int, line: int) -> int:
+    for _ in range(line - 1):
+        low = source.find(b"\n", low) + 1 or len(source)
+    return low

@@ -1,0 +1,475 @@
+"""Does a text fit at the cursor, as far as the file's grammar is concerned? Knows tree-sitter,
+nothing of engines or editors.
+
+The tree of a whole file is kept per document and follows its edits. In a small file a candidate is
+parsed within the whole of it; in a large one within an *excerpt*: the file without the statements,
+members and list elements that lie far from the cursor. They are left out whole, so what is left is
+a file of the same language, and what a parser says of it near the cursor holds for the whole.
+(tree-sitter's incremental parse still walks every statement: 2 to 5 ms for 10,000 lines, and
+50 to 200 ms where a bracket is open. An excerpt takes well under one.)
+
+Everything is bytes of UTF-8 with LF line ends, except where a name or docstring says otherwise.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from tree_sitter import Node, Parser, Point, Tree
+
+from infill_ls import languages, python_syntax
+from infill_ls.brackets import CLOSERS, OPENERS, balance
+from infill_ls.documents import Document
+
+# Files up to this size are checked as they are: a fresh parse takes about a millisecond.
+_WHOLE = 16_000
+# So many statements on each side of the cursor stay in an excerpt, and so many at each end of a
+# list, where what is not a plain element stands (`<?php`, `package`, `use strict`).
+_NEAR, _ENDS = 3, 2
+# An outline whose edits since it was parsed span more than this is parsed anew.
+_STALE = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An ERROR node, or a MISSING one, which has no width."""
+
+    start: int
+    end: int
+    missing: bool
+    kind: str
+
+    def touches(self, start: int, end: int) -> bool:
+        return self.start <= end and start <= self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A whole document: `source` is its text in UTF-8 with LF line ends."""
+
+    source: bytes
+    tree: Tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The cursor's place in a file: what stands before and after it, and what is wrong there
+    already. Of a large file only the excerpt that decides."""
+
+    language_id: str
+    before: bytes
+    after: bytes
+    tree: Tree
+    problems: tuple[Problem, ...]
+    parser: Parser = field(repr=False)
+
+    @property
+    def broken(self) -> bool:
+        return bool(self.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the parser says of a text at a place.
+
+    `valid`: it adds no syntax error. `clean`: nothing is wrong where it stands. `spans` are the
+    parts of the text to blame, in code points of it; empty ones where something is missing.
+    `reason` is for people who ask why nothing is shown.
+    """
+
+    valid: bool
+    clean: bool
+    spans: tuple[tuple[int, int], ...] = ()
+    reason: str = ""
+
+
+class Trees:
+    """The syntax trees of the open documents. Belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, _File] = {}
+        self._parsers: dict[str, Parser] = {}
+        self._latest: tuple[Document, int, Place | None] | None = None
+
+    def tree_for(self, document: Document) -> Parsed | None:
+        """The tree of this text, whatever was parsed before; None where there is no grammar."""
+        file = self._file(document)
+        return None if file is None else file.parsed()
+
+    def place(self, document: Document, offset: int) -> Place | None:
+        """The place at `offset` (code points); None where there is no grammar."""
+        if self._latest is not None and self._latest[0] is document and self._latest[1] == offset:
+            return self._latest[2]
+        place = self._place(document, offset)
+        self._latest = document, offset, place
+        return place
+
+    def forget(self, uri: str) -> None:
+        self._files.pop(uri, None)
+        if self._latest is not None and self._latest[0].uri == uri:
+            self._latest = None
+
+    def _place(self, document: Document, offset: int) -> Place | None:
+        file = self._file(document)
+        if file is None:
+            return None
+        cursor = len(utf8(document.text[:offset]))
+        if len(file.source) > _WHOLE:
+            before, after = file.excerpt(cursor)
+            tree = file.parser.parse(before + after)
+            if not tree.root_node.has_error or file.may_be_broken:
+                return _place_of(document.language_id, before, after, tree, file.parser)
+        # Small, or something was left out that the rest cannot do without.
+        parsed = file.parsed()
+        before, after = parsed.source[:cursor], parsed.source[cursor:]
+        return _place_of(document.language_id, before, after, parsed.tree, file.parser)
+
+    def _file(self, document: Document) -> "_File | None":
+        grammar = languages.grammar(document.language_id)
+        if grammar is None:
+            return None
+        name = languages.language(document.language_id).id
+        file = self._files.get(document.uri)
+        if file is None or file.language != name:
+            parser = self._parsers.setdefault(name, Parser(grammar))
+            file = self._files[document.uri] = _File(name, parser)
+        file.follow(utf8(document.text))
+        return file
+
+
+def _place_of(language_id: str, before: bytes, after: bytes, tree: Tree, parser: Parser) -> Place:
+    return Place(
+        language_id=language_id,
+        before=before,
+        after=after,
+        tree=tree,
+        problems=tuple(problems(tree)),
+        parser=parser,
+    )
+
+
+def utf8(text: str) -> bytes:
+    """Line ends become LF; half a surrogate pair, which UTF-8 cannot hold, a question mark."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.encode("utf-8", "replace")
+
+
+def problems(tree: Tree) -> Iterator[Problem]:
+    """Every ERROR and MISSING node, in no particular order."""
+    stack = [tree.root_node]
+    while stack:
+        node = stack.pop()
+        if node.is_error or node.is_missing:
+            yield Problem(node.start_byte, node.end_byte, node.is_missing, node.type)
+        if node.has_error:
+            stack.extend(child for child in node.children if child.has_error or child.is_missing)
+
+
+# --- the check -----------------------------------------------------------------------------------
+
+
+def check(place: Place, text: str) -> Verdict:
+    """Whether `text` at the place adds a syntax error.
+
+    In a file without errors: afterwards it has none either, and the text does not run on into
+    the line after it (`x = a.` before `y = 1` parses as `x = a.y = 1`).
+
+    In a file that is broken already, usually because somebody types there, the rule is *no worse
+    than before*. Compared are the problems (ERROR and MISSING nodes) of the file without and with
+    the text, both parsed from scratch, since what an incremental parse makes of a broken file
+    depends on its past. All of these must hold:
+
+    - there are not more of them;
+    - not more of them touch the text than touched the cursor, white space around it included;
+    - none lies within the text, unless it is a missing token that was missing at the cursor, so
+      that an error does not move from the file into the text;
+    - ERROR nodes cover no more of the file's own bytes;
+    - not more brackets lack their partner; and a text that closes one of the file's brackets and
+      leaves one of its own open must improve the whole.
+
+    Errors elsewhere are on both sides of the comparison, or left out of both, and do not matter.
+    """
+    added = utf8(text)
+    start, end = len(place.before), len(place.before) + len(added)
+    source = place.before + added + place.after
+    if place.broken:
+        tree = place.parser.parse(source)
+    else:
+        old = place.tree.copy()
+        old.edit(*_edit(place.before + place.after, source, start, start, end))
+        tree = place.parser.parse(source, old)
+    now = list(problems(tree))
+    if place.broken and now:
+        reason, blamed = _worse(place, text, now, start, end)
+        here = _around(place.before, place.after, end)
+        clean = not reason and not any(problem.touches(*here) for problem in now)
+    else:
+        reason, blamed = ("a new syntax error", now) if now else ("", [])
+        clean = not now
+    if not reason and not now:
+        reason, blamed = _runs_on(place, tree, start + len(added.rstrip()))
+    if not reason and languages.language(place.language_id).id == "python":
+        fault = python_syntax.fault(tree, source, start, end)
+        if fault is not None:
+            reason = f"Python: {fault.message}"
+            blamed = [Problem(fault.start, fault.end, False, "SyntaxError")]
+    if not reason:
+        return Verdict(valid=True, clean=clean)
+    spans = tuple(sorted({_span(added, problem, start) for problem in blamed}))
+    return Verdict(valid=False, clean=False, spans=spans, reason=reason)
+
+
+def _worse(
+    place: Place, text: str, now: list[Problem], start: int, end: int
+) -> tuple[str, list[Problem]]:
+    """Why a text makes a broken file worse, and which problems say so."""
+    then = place.problems
+    here = _around(place.before, place.after, end)
+    at_cursor = [p for p in then if p.touches(*_around(place.before, place.after, start))]
+    touching = [problem for problem in now if problem.touches(*here)]
+    missing = {problem.kind for problem in at_cursor if problem.missing}
+    within = [
+        problem
+        for problem in now
+        if start <= problem.start
+        and problem.end <= end
+        and not (problem.missing and problem.kind in missing)
+    ]
+    blamed = within or touching or now
+    if len(now) > len(then) or len(touching) > len(at_cursor) or within:
+        return "a new syntax error", blamed
+    if _file_bytes(now, start, end) > _file_bytes(then, start, start):
+        return "more of the file becomes unreadable", blamed
+    if not _brackets_fit(place, text):
+        return "brackets do not match", blamed
+    return "", []
+
+
+def _around(before: bytes, after: bytes, end: int) -> tuple[int, int]:
+    """The cursor, or what was put there up to `end`, with the white space on both sides."""
+    return len(before.rstrip()), end + len(after) - len(after.lstrip())
+
+
+def _file_bytes(found: Iterable[Problem], start: int, end: int) -> int:
+    """How many bytes outside of [start, end) lie in ERROR nodes."""
+    total, reached = 0, 0
+    for problem in sorted(found, key=lambda problem: problem.start):
+        low, high = max(problem.start, reached), problem.end
+        total += max(0, min(high, start) - low) + max(0, high - max(low, end))
+        reached = max(reached, high)
+    return total
+
+
+def _brackets_fit(place: Place, text: str) -> bool:
+    before, after = place.before.decode(), place.after.decode()
+    quote = balance(before, place.language_id).quote
+    own = balance(text, place.language_id, quote)
+    if not own.faults and own.quote == quote:
+        return True
+    faults_then = balance(before + after, place.language_id).faults
+    faults_now = balance(before + text + after, place.language_id).faults
+    return faults_now < faults_then + (not (own.closers and own.openers))
+
+
+# What may end a line though the construct goes on.
+_MAY_END = OPENERS | CLOSERS | {",", ";"}
+
+
+def _runs_on(place: Place, tree: Tree, end: int) -> tuple[str, list[Problem]]:
+    """Does the text end in the middle of something that the next line then completes?"""
+    if place.broken or end == len(place.before) or place.after.partition(b"\n")[0].strip():
+        return "", []
+    last = tree.root_node.descendant_for_byte_range(end - 1, end)
+    if last is None or last.is_named or last.end_byte != end or last.type in _MAY_END:
+        return "", []
+    parent = last.parent
+    if parent is None or parent.end_byte <= end or _labels(last, parent):
+        return "", []
+    return "it runs on into the next line", [Problem(last.start_byte, end, False, last.type)]
+
+
+def _labels(colon: Node, parent: Node) -> bool:
+    words = ("case", "default", "label", "switch", "access", "mapping", "clause")
+    return colon.type == ":" and any(word in parent.type for word in words)
+
+
+def _span(added: bytes, problem: Problem, start: int) -> tuple[int, int]:
+    """The part of a problem that lies in the text, in code points of it."""
+    low = min(max(problem.start - start, 0), len(added))
+    high = min(max(problem.end - start, low), len(added))
+    return len(added[:low].decode("utf-8", "ignore")), len(added[:high].decode("utf-8", "ignore"))
+
+
+# --- following a document ------------------------------------------------------------------------
+
+
+class _File:
+    """One document's source, the tree of it, and an outline: the last tree without errors, moved
+    along with the edits since."""
+
+    def __init__(self, language: str, parser: Parser) -> None:
+        self.language = language
+        self.parser = parser
+        self.source = b""
+        self._tree: Tree | None = None  # of `source` exactly, where it is not None
+        self._outline: Tree | None = None
+        self._changed: tuple[int, int] | None = None  # bytes of `source` that the outline lacks
+
+    def follow(self, source: bytes) -> None:
+        """Takes note of an edit; nothing is parsed."""
+        if source == self.source:
+            return
+        if self._outline is not None:
+            start, old_end, new_end = _difference(self.source, source)
+            self._outline.edit(*_edit(self.source, source, start, old_end, new_end))
+            low, high = self._changed or (start, old_end)
+            self._changed = min(low, start), max(high, old_end) + new_end - old_end
+        self._tree = None
+        self.source = source
+
+    def parsed(self) -> Parsed:
+        if self._tree is None:
+            self._tree = self._parse()
+            if not self._tree.root_node.has_error or self._outline is None:
+                self._outline, self._changed = self._tree.copy(), None
+        return Parsed(self.source, self._tree)
+
+    def _parse(self) -> Tree:
+        if self._outline is not None:
+            tree = self.parser.parse(self.source, self._outline)
+            if not tree.root_node.has_error:
+                return tree
+        # What is reused of an old tree can change where errors are found: the text alone decides.
+        return self.parser.parse(self.source)
+
+    def excerpt(self, cursor: int) -> tuple[bytes, bytes]:
+        """The source before and after the cursor without what is far from it."""
+        low, high = self._changed or (0, 0)
+        if self._outline is None or high - low > _STALE:
+            self._outline, self._changed = self.parsed().tree.copy(), None
+        near = [(cursor, cursor), self._changed or (cursor, cursor)]
+        dispensable = sorted(_dispensable(self._outline.root_node, near))
+        return (
+            _without(dispensable, self.source, 0, cursor),
+            _without(dispensable, self.source, cursor, len(self.source)),
+        )
+
+    @property
+    def may_be_broken(self) -> bool:
+        """False where the file is known to be free of errors: an excerpt then has none either,
+        or it is a bad one."""
+        return self._changed is not None or (
+            self._outline is not None and self._outline.root_node.has_error
+        )
+
+
+def _without(ranges: list[tuple[int, int]], source: bytes, start: int, end: int) -> bytes:
+    """[start, end) of the source without the ranges, which are in order and do not overlap."""
+    parts: list[bytes] = []
+    for low, high in ranges:
+        if start <= low and high <= end:
+            parts.append(source[start:low])
+            start = high
+    return b"".join([*parts, source[start:end]])
+
+
+def _dispensable(root: Node, keep: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ranges of whole list elements that are far from all of `keep`."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.end_byte - node.start_byte < 400:
+            continue
+        children = node.children
+        kept = _kept(children, keep)
+        stack.extend(child for child, stays in zip(children, kept, strict=True) if stays)
+        first = 0
+        while first < len(children):
+            if kept[first]:
+                first += 1
+                continue
+            last = first
+            while last < len(children) and not kept[last]:
+                last += 1
+            run = _whole_elements(children[first:last])
+            if run:
+                yield run[0].start_byte, run[-1].end_byte
+            first = last
+
+
+def _kept(children: list[Node], keep: list[tuple[int, int]]) -> list[bool]:
+    count = len(children)
+    if count <= 2 * (_ENDS + _NEAR):
+        return [True] * count
+    kept = [index < _ENDS or index >= count - _ENDS for index in range(count)]
+    for start, end in keep:
+        first = next((i for i, child in enumerate(children) if child.end_byte >= start), count)
+        last = next((i for i in range(count - 1, -1, -1) if children[i].start_byte <= end), -1)
+        low, high = min(first, last) - _NEAR, max(first, last) + _NEAR
+        for index in range(max(low, 0), min(high + 1, count)):
+            kept[index] = True
+    return kept
+
+
+def _whole_elements(run: list[Node]) -> list[Node]:
+    """As much of the run as can go: elements, each with its separator where the list has some."""
+    separators = {node.type for node in run if not node.is_named}
+    if not separators:
+        return run
+    if len(separators) > 1 or separators & (OPENERS | CLOSERS):
+        return []
+    ends_named = not run[0].is_named
+    while run and run[-1].is_named != ends_named:
+        run = run[:-1]
+    return run
+
+
+def _difference(old: bytes, new: bytes) -> tuple[int, int, int]:
+    """The one span that differs, at whole characters: its start, its end in old and in new."""
+    start = _common_prefix(old, new)
+    while start and _within_character(old, start):
+        start -= 1
+    tail = _common_suffix(old, new, min(len(old), len(new)) - start)
+    while tail and _within_character(old, len(old) - tail):
+        tail -= 1
+    return start, len(old) - tail, len(new) - tail
+
+
+def _within_character(source: bytes, index: int) -> bool:
+    return index < len(source) and source[index] & 0xC0 == 0x80
+
+
+def _common_prefix(old: bytes, new: bytes) -> int:
+    low, high = 0, min(len(old), len(new))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if old[low:middle] == new[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _common_suffix(old: bytes, new: bytes, limit: int) -> int:
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if old[len(old) - middle : len(old) - low] == new[len(new) - middle : len(new) - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _edit(
+    old: bytes, new: bytes, start: int, old_end: int, new_end: int
+) -> tuple[int, int, int, Point, Point, Point]:
+    return (
+        *(start, old_end, new_end),
+        *(_point(old, start), _point(old, old_end), _point(new, new_end)),
+    )
+
+
+def _point(source: bytes, offset: int) -> Point:
+    """Row and column as tree-sitter counts them: LF ends a row, columns are bytes."""
+    return Point(source.count(b"\n", 0, offset), offset - source.rfind(b"\n", 0, offset) - 1)
