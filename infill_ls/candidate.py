@@ -1,0 +1,397 @@
+"""From what an engine wrote to what may stand at the cursor: pure functions of text and context.
+
+They cut and never invent. Texts have LF line ends, offsets are code points of the text. Whether
+the file still parses is for `infill_ls.syntax`, and asked afterwards.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from infill_engine.request import Draft
+from infill_ls.brackets import CLOSERS, PAIRS, balance
+from infill_ls.context import Context
+from infill_ls.languages import language
+
+# So many characters that the suffix begins with may not end a text, nor the prefix's end begin one.
+_OVERLAP = 8
+# A line of fewer characters may well stand twice in a row of statements.
+_LINE = 8
+_TOKEN = re.compile(r"\w+|[^\S\n]+|\n\s*|[^\w\s]")
+_WORD = re.compile(r"\w")
+_CLOSING_TAGS = re.compile(r"(?:</[\w:.-]*>\s*)+")
+# What may follow the cursor on its line for a text of several lines to fit before it.
+_ONLY_CLOSERS = re.compile(r"(?:[\s)\]}>\"'`]|/>|</[\w:.-]*>)*[;,:{]?\s*\\?")
+_DEFINITION = re.compile(
+    r"(?:@\w|#\[|template\b|(?:export|default|async|public|private|protected|internal|static|final"
+    r"|abstract|pub(?:\([^)]*\))?|override|inline|extern|unsafe)\s+)*"
+    r"(?:@\w|def|class|fn|func|function|interface|struct|enum|impl|trait|module|namespace|record"
+    r"|mod)\b"
+)
+# Not in any source file: what a broken decoding leaves, and control characters.
+_GARBAGE = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What may be shown. `score` is the engine's confidence, from 0 to 1.
+
+    `parses`: the file with the text in it has no syntax error that it had not without; None where
+    the language has no grammar.
+    """
+
+    text: str
+    score: float
+    parses: bool | None
+    draft: Draft
+
+
+def confidence(draft: Draft) -> float:
+    """The mean probability of a token of the draft: 1 where the engine tells nothing."""
+    if not math.isnan(draft.likelihood):
+        return min(1.0, math.exp(draft.likelihood))
+    if not math.isnan(draft.mean_entropy):
+        return math.exp(-max(draft.mean_entropy, 0.0))
+    return 1.0
+
+
+def allowed_lines(context: Context, max_lines: int | None) -> int | None:
+    """One where more than closing brackets follows the cursor on its line."""
+    return max_lines if _ONLY_CLOSERS.fullmatch(context.line_after) else 1
+
+
+def tidied(text: str, context: Context, max_lines: int | None = None) -> str:
+    """As much of the text as belongs at the cursor; "" where that is nothing.
+
+    It ends where its statement or block ends, is indented as the file is, and does not say what
+    stands before or behind it anyway.
+    """
+    text = _without_garbage(text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = _without_echo(text, context)
+    text = _indented(text, context)
+    text = _within_scope(text, context)
+    lines = allowed_lines(context, max_lines)
+    if lines is not None:
+        text = "\n".join(text.split("\n")[: max(lines, 1)])
+    text = _without_suffix(_stripped(text, context), context)
+    return text if text.strip() and not repeated(text, context) else ""
+
+
+def repeated(text: str, context: Context) -> str:
+    """What the text says although it stands next to it anyway, in words; "" where nothing."""
+    last = text.rstrip().rpartition("\n")[2]
+    following = _lines(context.suffix)
+    if following and _same_line(last if "\n" in text else context.line_before + last, following[0]):
+        return "the next line"
+    if following and _says_something(last) and last.strip() == following[0].strip():
+        return "the next line"
+    if _weighty(last) and any(last.strip() == line.strip() for line in following[1:4]):
+        return "a line that follows"
+    if _overlap(text, context.suffix) >= _OVERLAP:
+        return "what follows"
+    if _doubled(text, context) < len(text):
+        return "a closer that follows"
+    if _overlap(context.prefix, text) >= _OVERLAP:
+        return "what stands before"
+    if not context.line_before.strip() and _repeats_previous_line(text, context):
+        return "the previous line"
+    return ""
+
+
+def shorter(text: str, before: int) -> Iterator[str]:
+    """The text cut at the ends of lines, then at tokens of its first line, longest first; all of
+    it ends at or before offset `before`."""
+    ends = [match.start() for match in re.finditer(r"\n", text)]
+    first = ends[0] if ends else len(text)
+    tokens = [match.end() for match in _TOKEN.finditer(text, 0, first)]
+    for end in [*reversed(ends), *(end for end in reversed(tokens) if end < first)]:
+        cut = text[:end].rstrip()
+        if end <= before and _WORD.search(cut):
+            yield cut
+
+
+def widened(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span grown to whole tokens, with one more on the left and white space on both sides."""
+    tokens = [(match.start(), match.end()) for match in _TOKEN.finditer(text)]
+    low = [token for token in tokens if token[0] <= start]
+    for token in reversed(low):
+        start = token[0]
+        if token[1] < end or text[slice(*token)].strip():
+            break
+    end = next((token[1] for token in tokens if token[1] >= end), len(text))
+    return start, max(start, end)
+
+
+def missing_closers(before: str, text: str, after: str, language_id: str) -> str:
+    """The closers that, put behind the text, give every bracket opened on its line its partner.
+
+    "" where none is missing, where a string is open, where an operand is still to come, or where
+    they would take a line of their own.
+    """
+    if not re.search(r"[\w)\]}\"'`]\s*\Z", text or "x"):
+        return ""
+    line = balance(before.rpartition("\n")[2] + text, language_id)
+    whole = balance(before + text, language_id)
+    if "\n" in text or line.quote or whole.quote:
+        return ""
+    closed_after = balance(after, language_id).closers
+    openers = whole.openers
+    for count in range(len(line.openers) + 1):
+        outer = [PAIRS[opener] for opener in reversed(openers[: len(openers) - count])]
+        if closed_after.startswith("".join(outer)):
+            inner = openers[len(openers) - count :]
+            return "".join(PAIRS[opener] for opener in reversed(inner))
+    return ""
+
+
+# --- steps of `tidied` ---------------------------------------------------------------------------
+
+
+def _without_garbage(text: str) -> str:
+    """Up to the first character that no file has, and then to the last whole token before it."""
+    found = _GARBAGE.search(text)
+    if found is None:
+        return text
+    kept = text[: found.start()]
+    line_end = kept.rfind("\n")
+    return kept[:line_end] if line_end >= 0 else re.sub(r"[^\s]*\Z", "", kept)
+
+
+def _without_echo(text: str, context: Context) -> str:
+    """Without the part of the cursor's line that stands there already."""
+    typed = context.line_before.lstrip()
+    if len(typed) >= 3 and _says_something(typed) and text.lstrip().startswith(typed):
+        return text.lstrip()[len(typed) :]
+    overlap = _overlap(context.prefix, text)
+    return text[overlap:] if overlap >= _OVERLAP else text
+
+
+def _indented(text: str, context: Context) -> str:
+    """With the file's own indentation, and the first line joined to what is typed of it."""
+    before = context.line_before
+    if before.strip():
+        return _in_units(text, context)
+    if not text[:1].isspace():
+        return _in_units(text, context)
+    # The cursor stands on a line of its own: no empty lines, and no second indentation.
+    starts_below = "\n" in text[: len(text) - len(text.lstrip())]
+    text = text.lstrip("\n") if not starts_below else re.sub(r"\A\s*\n", "", text)
+    content = text.lstrip(" \t")
+    lead = _width(text[: len(text) - len(content)])
+    here = _width(before)
+    if starts_below and lead < here:
+        return ""  # it belongs to a block further out
+    lead = lead - here if starts_below else lead
+    wanted = _expected_width(context) - here
+    first = _in_units(" " * wanted, context) if lead == wanted > 0 else ""
+    return first + _in_units(content, context)
+
+
+def _expected_width(context: Context) -> int:
+    """How far the cursor's line should be indented, going by the line before it."""
+    lines = _lines(context.prefix[: len(context.prefix) - len(context.line_before)])
+    if not lines:
+        return 0
+    last = lines[-1]
+    opens = last.rstrip()[-1:] in ("{", "(", "[", ":")
+    return _width(last) + (_width(context.indentation) if opens else 0)
+
+
+def _in_units(text: str, context: Context) -> str:
+    """Tabs or spaces as the file has them, at the start of every line but the first."""
+    head, newline, rest = text.partition("\n")
+    if not newline or not re.search("^ |^\t", rest, re.MULTILINE):
+        return text
+    if context.indentation == "\t":
+        step = _step(rest)
+        rest = re.sub(
+            r"^[ \t]+",
+            lambda match: (
+                "\t" * (match[0].count("\t") + match[0].count(" ") // step)
+                + " " * (match[0].count(" ") % step)
+            ),
+            rest,
+            flags=re.MULTILINE,
+        )
+    elif "\t" in rest:
+        rest = re.sub(
+            r"^[ \t]+",
+            lambda match: match[0].replace("\t", context.indentation),
+            rest,
+            flags=re.MULTILINE,
+        )
+    return head + newline + rest
+
+
+def _step(text: str) -> int:
+    """How many spaces one level has in a text that is indented with spaces."""
+    widths = {len(match[0]) for match in re.finditer(r"^ +", text, re.MULTILINE)}
+    return next((step for step in (8, 4, 2) if all(w % step == 0 for w in widths)), 4)
+
+
+def _within_scope(text: str, context: Context) -> str:
+    """Up to where the statement or block ends that the text begins or goes on with."""
+    lines = text.split("\n")
+    before = context.line_before
+    here = _width(before if before.strip() else before + lines[0])
+    traits = language(context.language_id)
+    deeper = False
+    for index, line in enumerate(lines[1:], 1):
+        content = line.strip()
+        if not content:
+            continue
+        width = _width(line)
+        word = re.match(r"\w+|;;", content)
+        closes = content[0] in CLOSERS or bool(_CLOSING_TAGS.match(content))
+        closes = closes or (word is not None and word[0] in traits.close)
+        carries_on = word is not None and word[0] in traits.carry_on
+        if width > here:
+            deeper = True
+            continue
+        apart = not lines[index - 1].strip()
+        if width < here:
+            # It may close what is open here, if the file does not; the parser will tell.
+            keep = index + 1 if closes and not apart else index
+            return "\n".join(lines[:keep])
+        if closes or carries_on:
+            continue
+        defines = bool(_DEFINITION.match(content)) and not _is_decorator(lines[index - 1])
+        # The cursor's line opened the block that is over now.
+        over = deeper and not lines[0].strip() and bool(before.strip())
+        if apart or defines or over:
+            return "\n".join(lines[:index])
+    return text
+
+
+def _is_decorator(line: str) -> bool:
+    return line.lstrip().startswith(("@", "#[", "template"))
+
+
+def _stripped(text: str, context: Context) -> str:
+    """Without white space at the ends of its lines, and without empty lines at its end."""
+    text = re.sub(r"[ \t]+(?=\n)", "", text)
+    rest = context.line_after
+    if not rest.strip():
+        return text.rstrip()
+    if rest.lstrip()[0] in ")]},;" and not rest[:1].isspace():
+        head, newline, last = text.rpartition("\n")
+        return head + newline + (last.rstrip() if last.strip() else last)
+    return text
+
+
+def _without_suffix(text: str, context: Context) -> str:
+    """Cut before the part that says what follows the cursor."""
+    following = _lines(context.suffix)
+    for _ in range(8):
+        before = text
+        if following:
+            text = _before_line(text, following[0], context)
+        overlap = _overlap(text, context.suffix)
+        if overlap >= _OVERLAP:
+            text = text[: len(text) - overlap]
+        text = text[: _doubled(text, context)]
+        last = text.rpartition("\n")[2]
+        if "\n" in text and _weighty(last) and last.strip() in {f.strip() for f in following[1:4]}:
+            text = text.rpartition("\n")[0]
+        text = _stripped(text, context)
+        if text == before:
+            break
+    return text
+
+
+def _before_line(text: str, following: str, context: Context) -> str:
+    lines = text.split("\n")
+    for index, line in enumerate(lines):
+        whole = context.line_before + line if index == 0 else line
+        last = index == len(lines) - 1
+        same = line.strip() == following.strip() and _says_something(line)
+        if (same and (last or len(line.strip()) >= _LINE)) or (
+            last and _same_line(whole, following)
+        ):
+            return "\n".join(lines[:index])
+    return text
+
+
+def _doubled(text: str, context: Context) -> int:
+    """Where the text starts to say the bracket, quote, separator or word that follows at once;
+    its length where it does not."""
+    content = text.rstrip()
+    rest = context.line_after.lstrip()
+    head = context.suffix.lstrip()[:1]
+    if not content or not head:
+        return len(text)
+    quote = balance(context.line_before, context.language_id).quote
+    own = balance(text, context.language_id, quote)
+    for closer, at in zip(own.closers, own.closers_at, strict=True):
+        ends = rest or (at == len(content) - 1 and not _closes_another(content, at, context))
+        if closer == head and ends:
+            return at
+    if rest and content[-1] == rest[0] and rest[0] in ";,\"'`":
+        return len(content) - 1
+    word = re.match(r"\w{2,}", context.line_after)
+    if word and text.endswith(word[0]):
+        return len(text) - len(word[0])
+    return len(text)
+
+
+def _closes_another(text: str, at: int, context: Context) -> bool:
+    """Does the closer at `at` begin a line, indented otherwise than the line that follows?"""
+    head, newline, line = text[:at].rpartition("\n")
+    following = _lines(context.suffix)[0]
+    return bool(newline) and not line.strip() and _width(line) != _width(following)
+
+
+def _repeats_previous_line(text: str, context: Context) -> bool:
+    above = _lines(context.prefix[: len(context.prefix) - len(context.line_before)])
+    first = text.strip().partition("\n")[0]
+    return bool(above) and _weighty(first) and above[-1].strip() == first.strip()
+
+
+def _overlap(left: str, right: str) -> int:
+    """How much of the end of `left` is the start of `right`, also when white space between them
+    is left out; counted in characters of the repeated end. 0 where it is white space only."""
+    best = 0
+    for skipped in {0, len(right) - len(right.lstrip())}:
+        head = right[skipped:]
+        for tail in (left, left.rstrip()):
+            for length in range(min(len(tail), len(head)), best, -1):
+                if tail.endswith(head[:length]):
+                    if len(head[:length].strip()) >= _OVERLAP:
+                        best = max(best, length + len(left) - len(tail))
+                    break
+    return best
+
+
+def _lines(text: str) -> list[str]:
+    """The lines that are not blank."""
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def _says_something(line: str) -> bool:
+    """A line of words, not of brackets and words that close blocks."""
+    content = line.strip()
+    if not _WORD.search(content) or _CLOSING_TAGS.fullmatch(content):
+        return False
+    return content not in _CLOSING_WORDS
+
+
+_CLOSING_WORDS = frozenset({"end", "fi", "done", "esac", "endif", "endforeach", "endwhile"})
+
+
+def _weighty(line: str) -> bool:
+    """A line that hardly stands twice by chance."""
+    content = line.strip()
+    leaves = content.startswith(("return", "raise", "throw", "break", "continue", "pass", "else"))
+    return len(content) >= _LINE and _says_something(line) and not leaves
+
+
+def _same_line(line: str, other: str) -> bool:
+    """Equal with their indentation: how a lone bracket or `end` is told from another one."""
+    return bool(line.strip()) and line.rstrip() == other.rstrip()
+
+
+def _width(line: str) -> int:
+    """Columns of a line's indentation; a tab counts as four."""
+    indentation = line[: len(line) - len(line.lstrip(" \t"))]
+    return len(indentation.expandtabs(4))
