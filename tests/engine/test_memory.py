@@ -46,7 +46,7 @@ def test_a_kept_memory_equals_a_fresh_one_under_thousands_of_random_edits(denois
     text, cursor = SOURCE, len(SOURCE) // 2
     memory = None
     pushed = asked = compared = 0
-    for edit in range(3000):
+    for edit in range(2000):
         match draw.randrange(8):
             case 0 | 1 | 2:
                 typed = draw.choice(SNIPPETS)
@@ -71,12 +71,12 @@ def test_a_kept_memory_equals_a_fresh_one_under_thousands_of_random_edits(denois
         memory = denoiser.encode(sides, memory)
         assert tuple(memory.prefix.ids) == sides.prefix_ids
         assert tuple(memory.suffix.ids) == sides.suffix_ids[::-1]
-        if edit % 20 == 0:
+        if edit % 40 == 0:
             fresh = denoiser.encode(sides, None)
             error = (logits(denoiser, memory) - logits(denoiser, fresh)).abs().max()
             compared += 1
             assert error < 1e-10, edit
-    assert compared == 150
+    assert compared == 50
     assert pushed < asked / 4, "most of each request must have been reused"
 
 
