@@ -418,7 +418,7 @@ def as_json(infilled: "Infilled", info: EngineInfo, place: Place) -> dict[str, A
         "tokens_per_forward": _number(draft.tokens_per_forward if draft else 0.0, 2),
         "mean_entropy": _number(draft.mean_entropy if draft else None, 4),
         "join": _number(draft.join if draft else None, 4),
-        "parses": best.parses if best else False,
+        "parses": best.parses if best else None,
         "ms": {
             "total": _number(ms.total, 1),
             "encode": _number(ms.encode, 1),
@@ -458,18 +458,15 @@ class Page:
 
     def result(self, infilled: "Infilled", info: EngineInfo) -> list[str]:
         best = infilled.candidates[0]
-        draft, ms = best.draft or infilled.draft, infilled.ms
-        verdict = (
-            self.screen.paint("✓ the file parses", terminal.INFILL)
-            if best.parses
-            else self.screen.paint("no worse than before", terminal.WARN)
+        draft, ms = best.draft, infilled.ms
+        verdict = {
+            True: self.screen.paint("✓ no new syntax error", terminal.INFILL),
+            False: self.screen.paint("✗ a new syntax error", terminal.WARN),
+            None: self.screen.paint("syntax not checked: no grammar", terminal.WARN),
+        }[best.parses]
+        steps = (
+            f"{draft.tokens} tokens in {draft.steps} steps, {draft.tokens_per_forward:.1f} a step"
         )
-        steps = ""
-        if draft:
-            steps = (
-                f"   {draft.tokens} tokens in {draft.steps} steps, "
-                f"{draft.tokens_per_forward:.1f} a step"
-            )
         times = (
             f"  {ms.total:.0f} ms: encode {ms.encode:.0f}, denoise {ms.denoise:.0f}, "
             f"validate {ms.validate:.0f}   {info.model} on {info.device}"
@@ -479,7 +476,7 @@ class Page:
             for number, each in enumerate(infilled.candidates[1:], 2)
         ]
         return self._page(
-            terminal.filled(best.text), [f"  {verdict}{steps}", self._dim(times), *others]
+            terminal.filled(best.text), [f"  {verdict}   {steps}", self._dim(times), *others]
         )
 
     def printer(self, stream: TextIO) -> Callable[[Draft], None]:
@@ -500,9 +497,10 @@ class Page:
             terminal=self.screen,
             room=room,
         )
-        title = self.screen.paint(str(self.place), terminal.BOLD)
-        language = self._dim(self.document.language_id)
-        return ["", f" {title}  {language}", "", *code, "", *footer]
+        language = self.document.language_id
+        title = terminal.fitted(str(self.place), self.screen.width - len(language) - 4)
+        head = f" {self.screen.paint(title, terminal.BOLD)}  {self._dim(language)}"
+        return ["", head, "", *code, "", *footer]
 
     def _one_line(self, text: str) -> str:
         return self.screen.paint(text.replace("\n", "↵"), terminal.INFILL)

@@ -158,7 +158,7 @@ def view(
         label = terminal.paint(f"{number + 1:>{digits}}", PLAIN if inside else DIM)
         gutter, blank = f" {label} {bar} ", f" {' ' * digits} {bar} "
         for row in _rows(glyphs, terminal.width - digits - 4):
-            rows.append(gutter + _drawn(row, terminal))
+            rows.append((gutter + _drawn(row, terminal)).rstrip())
             gutter = blank
             if not terminal.colour and any(glyph.filled for glyph in row):
                 rows.append(blank + _underline(row))
@@ -171,6 +171,12 @@ def view(
     del rows[max(room, after) :]
     del rows[: min(before, max(0, len(rows) - room))]
     return rows
+
+
+def fitted(text: str, width: int) -> str:
+    """The end of a text that is too long: the end of a path says more than its beginning."""
+    shown = "".join(_shown(character, 0)[0] for character in text)
+    return shown if len(shown) <= width else "…" + shown[1 - max(width, 2) :]
 
 
 def _lines(pieces: Iterable[Piece]) -> list[list[Piece]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from infill_engine import Draft, Engine, EngineConfig, EngineInfo, InfillRequest, never
 from infill_ls.bench.cases import ONE_LINE, Case, Source, line_spans, modules
 from infill_ls.bench.wire import ServerProcess
+from infill_ls.context import warm_request
 from infill_ls.documents import Document
 from infill_ls.infill import InfillOptions, Trees, infill_at
 from infill_ls.items import to_item
@@ -16,6 +17,7 @@ from infill_ls.machine import resident_mb
 URI = "file:///bench/case.py"
 FIRST_SECONDS = 120.0
 BIG_FILE_LINES = 10_000
+TYPED_CHARS = 20  # of a line, before the user goes elsewhere
 # Sides long enough to fill the embedded model's windows, which hold about 1,000 tokens together.
 PREFIX_CHARS, SUFFIX_CHARS = 4000, 2000
 
@@ -81,7 +83,7 @@ def warm_engine(engine: Engine, cases: Sequence[Case], tick: Callable[[], None])
         )
         at = len(case.prefix)
         options = InfillOptions(max_lines=1)
-        infill_at(engine, document, at, options, trees=trees)  # reads both sides, as warm() does
+        engine.warm(warm_request(document, at, options))
         ms = infill_at(engine, document, at, options, trees=trees).ms
         samples.warm.append(ms.total)
 
@@ -170,35 +172,45 @@ def big_file() -> Source:
     return Source("big.py", "\n".join(text.split("\n")[:BIG_FILE_LINES]))
 
 
-def server_overhead(count: int, tick: Callable[[], None]) -> list[float]:
-    """Milliseconds from a change to the answer's JSON, over places all across 10,000 lines.
+@dataclass(slots=True)
+class Overhead:
+    """Milliseconds: of every keystroke, and of those that are the first at another place."""
 
-    One line is emptied, character by character its beginning is typed, and the rest asked for:
-    the new snapshot, the context, the check of the answer in the file's tree, the item.
+    all: list[float] = field(default_factory=list)
+    jumps: list[float] = field(default_factory=list)
+
+
+def server_overhead(places: int, tick: Callable[[], None]) -> Overhead:
+    """From a change to the answer's JSON, at places all across a file of 10,000 lines.
+
+    At each a line is typed anew, and after every character what is left of it is asked for: the
+    new snapshot, the context, the check of the answer in the file's tree, the item.
     """
     source = big_file()
-    spans = [span for span in line_spans(source) if span[1] - span[0] > 12]
-    step = max(1, len(spans) // max(count // 4, 1))
+    spans = [span for span in line_spans(source) if span[1] - span[0] > TYPED_CHARS]
     trees, engine = Trees(), Instant("")
     document = Document(uri=URI, version=0, language_id="python", text=source.text)
-    infill_at(engine, document, spans[0][0], InfillOptions(max_lines=1), trees=trees)
-    samples: list[float] = []
-    for start, end in spans[::step]:
+    options = InfillOptions(max_lines=1)
+    infill_at(engine, document, spans[0][0], options, trees=trees)
+    samples = Overhead()
+    for start, end in spans[:: max(1, len(spans) // places)][:places]:
         reference = source.text[start:end]
         document = document.replaced(start, end, "", version=document.version + 1)
-        for typed in range(1, 5):
-            engine.answer = reference[typed:]
-            begun = time.perf_counter()
+        for typed in range(TYPED_CHARS):
             at = start + typed
-            document = document.replaced(
-                at - 1, at - 1, reference[typed - 1], version=document.version + 1
-            )
-            infilled = infill_at(engine, document, at, InfillOptions(max_lines=1), trees=trees)
-            items = [to_item(each, document, at, "utf-16") for each in infilled.candidates]
+            engine.answer = reference[typed + 1 :]
+            begun = time.perf_counter()
+            document = document.replaced(at, at, reference[typed], version=document.version + 1)
+            infilled = infill_at(engine, document, at + 1, options, trees=trees)
+            items = [to_item(each, document, at + 1, "utf-16") for each in infilled.candidates]
             json.dumps([each.insert_text for each in items])
-            samples.append((time.perf_counter() - begun) * 1e3)
-            tick()
-        document = document.replaced(at, at, reference[typed:], version=document.version + 1)
+            samples.all.append((time.perf_counter() - begun) * 1e3)
+        samples.jumps.append(samples.all[-TYPED_CHARS])
+        rest = start + TYPED_CHARS
+        document = document.replaced(
+            rest, rest, reference[TYPED_CHARS:], version=document.version + 1
+        )
+        tick()
     return samples
 
 

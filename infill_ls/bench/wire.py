@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -23,12 +24,13 @@ class ServerProcess:
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         path = os.pathsep.join(filter(None, [str(ROOT), *sys.path]))
+        self._errors = tempfile.TemporaryFile()
         self.started = time.perf_counter()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "infill_ls", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._errors,
             env=os.environ | {"PYTHONPATH": path},
         )
         assert self._process.stdin, "stdin is a pipe"
@@ -58,6 +60,7 @@ class ServerProcess:
             self._process.kill()
             self._process.wait()
         self._stdin.close()
+        self._errors.close()
 
     def initialize(self, options: dict[str, Any] | None = None) -> Any:
         window = {"workDoneProgress": False}
@@ -119,10 +122,14 @@ class ServerProcess:
             while (message := self._message()) is not None:
                 self._take(message)
         finally:
-            gone = RuntimeError(f"the server has ended, with exit code {self._process.poll()}")
+            gone = RuntimeError(f"the server has ended. It said: {self._said()}")
             for future in self._answers.values():
                 if not future.done():
                     future.set_exception(gone)
+
+    def _said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace").strip()[-2000:] or "nothing"
 
     def _message(self) -> dict[str, Any] | None:
         length = 0

@@ -151,7 +151,7 @@ def test_watch_leaves_standard_output_to_json(run: Any, source: Path) -> None:
         ("a = '𝒳𝒴'; b = 1", "1:8", "a = '𝒳𝒴", "'; b = 1"),
         ("x\r\ny = \r\nz\r\n", "2:5", "x\ny = ", "\nz\n"),
         ("\ufeffx = 1", "1:5", "x = ", "1"),
-        ("x\u2028y\fz = ", "1:8", "x\u2028y\fz = ", ""),
+        ("x\u2028y\fz = ", "1:9", "x\u2028y\fz = ", ""),
     ],
 )
 def test_columns_count_characters_from_one(
