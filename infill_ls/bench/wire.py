@@ -24,7 +24,7 @@ class ServerProcess:
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         path = os.pathsep.join(filter(None, [str(ROOT), *sys.path]))
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (__exit__ closes it)
         self.started = time.perf_counter()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "infill_ls", *arguments],
