@@ -170,8 +170,8 @@ class Settings:
     model: str | None = _option(
         None,
         "string",
-        'The model: "default" (the embedded one) or a folder of weights; null leaves it to the '
-        "command line.",
+        'The model: "default" (the embedded one), a folder of weights, or the URL of a server; '
+        "null leaves it to the command line.",
         optional=True,
     )
     device: str | None = _option(
@@ -209,6 +209,14 @@ def section(options: object) -> dict[str, Any]:
         return {}
     ours = options.get(SECTION, options)
     return dict(ours) if isinstance(ours, Mapping) else {}
+
+
+def pushed(options: object) -> dict[str, Any] | None:
+    """The settings in a didChangeConfiguration; None when it is about other servers only."""
+    if not isinstance(options, Mapping):
+        return None
+    known = SECTION in options or any(option.name in options for option in OPTIONS)
+    return section(options) if known else None
 
 
 def parse(options: object) -> tuple[Settings, list[str]]:
