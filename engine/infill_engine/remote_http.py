@@ -183,6 +183,12 @@ def authorization(config: EngineConfig) -> str | None:
     return f"Bearer {key}"
 
 
+def is_plain_to_others(base: str) -> bool:
+    """Whether what goes to this URL can be read on the way."""
+    parts = urlsplit(base)
+    return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+
+
 class Client:
     """Owns the connections to one server. One thread at a time drives it.
 

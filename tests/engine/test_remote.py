@@ -285,7 +285,7 @@ def test_the_server_tokenizes_when_no_tokenizer_is_given(server: Server) -> None
 
     assert by_server.probe().tokenizer == "server"
     assert len(ours) == len(theirs) == 3
-    assert [pins for _, pins in ours] == [pins for _, pins in theirs]
+    assert sorted(pins for _, pins in ours) == sorted(pins for _, pins in theirs)
     # Cutting "<turn|>" for the server splits it elsewhere; no control token comes of it anywhere.
     for prompt, _ in ours + theirs:
         assert prompt.count(TURN_END) == 1
