@@ -83,6 +83,13 @@ def close_holes(token_ids: Tensor, decided: Tensor, canvas: Canvas) -> tuple[Ten
     return torch.where(past, canvas.end_id, token_ids), decided | past
 
 
+def is_open(canvas: Canvas, row: int) -> bool:
+    """Whether text may go on behind a row's last hole: no text is pinned there."""
+    holes = canvas.hole[row].tolist()
+    end = max((at + 1 for at, number in enumerate(holes) if number != PINNED), default=0)
+    return bool((canvas.token_ids[row, end:] == canvas.end_id).all())
+
+
 def fill_ids(token_ids: Tensor, canvas: Canvas, row: int) -> list[list[int]]:
     """The tokens of each hole of one row, in order, up to its first end token."""
     ids = token_ids[row].tolist()

@@ -1,11 +1,19 @@
 """What a user may choose about the engine, resolved once and passed on. Imports no tensors."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Format = Literal["fp8", "int4"]
+Dtype = Literal["auto", "float32", "bfloat16", "fp8", "int4"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """`model` is "default" (the embedded one), a folder/file of weights, or the URL of a server.
+
+    A folder may also hold a DiffusionGemma as transformers saves it, and a name with one "/" in it
+    that is no folder is such a model's hub id. `dtype` is what its weights are kept in: "fp8" and
+    "int4" are of its experts, the rest stays as stored; "auto" takes everything as stored.
 
     `device` is "auto", "cpu" or "cuda"; `threads` None takes the physical cores, at most 4.
     `max_denoising_steps` None lets the canvas length decide.
@@ -20,6 +28,7 @@ class EngineConfig:
 
     model: str = "default"
     device: str = "auto"
+    dtype: Dtype = "auto"
     threads: int | None = None
     max_denoising_steps: int | None = None
     entropy_bound: float | None = None
@@ -32,6 +41,8 @@ class EngineConfig:
     remote_concurrency: int = 4
 
     def __post_init__(self) -> None:
+        if self.dtype not in get_args(Dtype):
+            raise ValueError(f"dtype={self.dtype!r} must be one of {', '.join(get_args(Dtype))}")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads={self.threads} must be at least 1, or unset for automatic")
         if self.max_denoising_steps is not None and self.max_denoising_steps < 1:

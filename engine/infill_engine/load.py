@@ -1,14 +1,21 @@
 """From a configuration to a running engine. Tensor libraries are imported here and not before."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 from infill_engine.config import EngineConfig
 from infill_engine.request import Engine
 
 
-def load_engine(config: EngineConfig) -> Engine:
+def silent(stage: str, done: float) -> None:
+    """The `progress` of a caller who does not ask."""
+
+
+def load_engine(config: EngineConfig, progress: Callable[[str, float], None] = silent) -> Engine:
     """Loads the model that `config` names; takes a second or more and much of the memory.
 
+    A large one reports on the way: what is being done, and which share of that is.
     Raises ModelError when there is no usable model, with the remedy.
     """
     if config.is_remote:
@@ -19,6 +26,20 @@ def load_engine(config: EngineConfig) -> Engine:
     # read once, when torch loads OpenMP.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from infill_engine.local import LocalEngine
+
+    if is_checkpoint(config.model):
+        from infill_engine.models.diffusion_gemma import load_diffusion_gemma
+
+        return LocalEngine(load_diffusion_gemma(config, progress))
     from infill_engine.models.default import load_default
 
     return LocalEngine(load_default(config))
+
+
+def is_checkpoint(model: str) -> bool:
+    """Whether `model` is a folder as transformers saves it, or the hub id of one."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return (path / "config.json").is_file()
+    names_a_file = path.exists() or path.is_absolute() or path.suffix == ".safetensors"
+    return not names_a_file and model.count("/") == 1

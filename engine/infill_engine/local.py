@@ -11,7 +11,7 @@ from typing import Generic
 
 import torch
 
-from infill_engine.canvas import PINNED, Canvas, fill_ids
+from infill_engine.canvas import PINNED, Canvas, fill_ids, is_open
 from infill_engine.denoise import Denoised, denoise
 from infill_engine.denoiser import Denoiser, MemoryT, Scored, Sides
 from infill_engine.errors import RequestError
@@ -149,7 +149,9 @@ class LocalEngine(Generic[MemoryT]):
                     for row in order
                 ]
                 others = tuple(distinct(drafts))[1 : request.num_candidates]
-            full = len(rows[best]) == lengths[best]
+            open_rows = [is_open(canvas, row) for row in range(len(rows))]
+            # A shorter row that is full has been told to end there.
+            full = len(rows[best]) == max(lengths) and open_rows[best]
             draft = self._final(canvas, last, best, committed, healed, steps, scored[best])
             committed += rows[best]
             budget -= len(rows[best])
@@ -162,7 +164,11 @@ class LocalEngine(Generic[MemoryT]):
             sides = replace(sides, prefix_ids=(*sides.prefix_ids, *rows[best]), healed=b"")
             memory = self._denoiser.encode(sides, memory, cancelled=cancelled)
             self._memories[-1] = memory
-            lengths = (min(max(self._denoiser.hole_lengths(request)), budget),)
+            longer = self._denoiser.hole_lengths(request)
+            if all(open_rows):
+                # Text that ends by itself needs no shorter rows to choose from.
+                longer = (max(longer),)
+            lengths = tuple(dict.fromkeys(min(n, budget) for n in longer))
 
     def _many_holes(
         self, asked: Template, sides: Sides, memory: MemoryT, cancelled: Callable[[], bool]
@@ -192,9 +198,16 @@ class LocalEngine(Generic[MemoryT]):
             yield self._draft(canvas, last, 0, [], sides.healed, 0)
         if last is None or cancelled():
             return
-        ids = middle_ids(canvas, last, 0)
-        (scored,) = self._score(memory, sides, [ids])
-        yield self._final(canvas, last, 0, [], sides.healed, last.num_steps, scored)
+        rows = [middle_ids(canvas, last, row) for row in range(len(canvas.token_ids))]
+        scored = self._score(memory, sides, rows)
+        order = sorted(range(len(rows)), key=lambda row: -rank(scored[row], len(rows[row])))
+        best, *others = distinct(
+            [
+                self._final(canvas, last, row, [], sides.healed, last.num_steps, scored[row])
+                for row in order
+            ]
+        )
+        yield replace(best, others=tuple(others)[: request.num_candidates - 1])
 
     def _run(
         self,
@@ -299,8 +312,8 @@ class LocalEngine(Generic[MemoryT]):
 
 
 def middle_ids(canvas: Canvas, denoised: Denoised, row: int) -> list[int]:
-    """Fills and pins of a row in order, without what stands for "nothing here"."""
-    ids, ended = [], set[int]()
+    """Fills and the pins between them in order, without what stands for "nothing here"."""
+    ids, ended, end = [], set[int](), 0
     for token, number in zip(
         denoised.token_ids[row].tolist(), canvas.hole[row].tolist(), strict=True
     ):
@@ -308,7 +321,9 @@ def middle_ids(canvas: Canvas, denoised: Denoised, row: int) -> list[int]:
             ended.add(number)
         if number not in ended:
             ids.append(token)
-    return ids
+        if number != PINNED:
+            end = len(ids)
+    return ids[:end]
 
 
 def rank(scored: Scored, tokens: int) -> float:

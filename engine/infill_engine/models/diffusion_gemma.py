@@ -10,11 +10,38 @@ Both passes share one set of weights. The decoder is written here in terms of `i
 that a step runs on fused kernels where there are any; on a CPU it is transformers' arithmetic.
 """
 
-from collections.abc import Callable, Sequence
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast, get_args
 
 import torch
+from torch import Tensor
+from torch.nn.functional import embedding, linear
+
+from infill_engine.canvas import PINNED, Canvas
+from infill_engine.config import EngineConfig, Format
+from infill_engine.denoise import DenoiseConfig
+from infill_engine.denoiser import Scored, Sides
+from infill_engine.early_stop import Chained, Entropy, TokenStability
+from infill_engine.errors import ModelError
+from infill_engine.load import silent
+from infill_engine.models.gemma_text import GemmaText
+from infill_engine.models.quantised import (
+    EXPERT_MATRICES,
+    METHOD,
+    QuantisedExperts,
+    fits,
+    quantise_model,
+    teach_transformers,
+)
+from infill_engine.noise import Uniform
+from infill_engine.request import EngineInfo, InfillRequest, never
+from infill_engine.sampler import EntropyBound
+from infill_engine.schedule import Linear
 from infill_kernels import (
     ExpertWeights,
     RowStatistics,
@@ -29,16 +56,29 @@ from infill_kernels import (
     soft_embedding,
     softcap,
 )
-from torch import Tensor
-from torch.nn.functional import embedding, linear
-
-from infill_engine.canvas import Canvas
-from infill_engine.request import never
 
 # Prompts are encoded in pieces that start at multiples of this, and reused up to such a border:
 # the same prompt then takes the same shapes whatever was encoded before it, and gives the same
 # bits. On a GPU a piece costs one reading of the weights, however few its tokens are.
 ENCODE_CHUNK = 256
+
+# What a prompt is made of, in tokens. The sliding layers see the last 1,023 of it.
+PREFIX_TOKENS, SUFFIX_TOKENS, NEIGHBOUR_TOKENS = 2048, 512, 768
+CANVAS_LENGTHS = (32, 64, 128, 256)
+# Rows of one batch: how long the hole is, is not known, and a step costs about the same for all.
+HOLE_LENGTHS = (8, 16, 32, 64)
+LINE_LENGTHS = (4, 8, 16, 32)
+BLOCK_LENGTHS = (16, 32, 64, 128)
+OPENERS = ("(", "[", "{", ":")
+# A hole from this length on takes a whole canvas, and is closed by a later one.
+OPEN_LENGTH = 128
+MAX_TOKENS = 256
+# At least so much of the suffix is pinned behind a hole; what is left of a canvas is more of it.
+TAIL_TOKENS = 16
+JOIN_TOKENS = 8
+# The temperature falls with the share of steps done, so a smaller cap anneals faster; the
+# published 48 are seldom used up.
+MAX_STEPS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +115,9 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One decoder layer's weights; linear ones are [out, in]. `value` None: V is K before its norm.
+    """One decoder layer's weights; linear ones are [out, in].
 
-    query_key_value and gate_up are one matrix each, of which transformers' modules hold views.
+    Without `value`, as in full layers, V is what K is before its norm.
     """
 
     sliding: bool
@@ -159,7 +199,7 @@ class Network:
             return memory
         kept = 0 if memory is None else shared(memory, token_ids) // chunk * chunk
         # Made without a configuration, every layer of it keeps all tokens; masks do the sliding.
-        cache = DynamicCache()
+        cache: Any = DynamicCache()
         if memory is not None and kept:
             for at, (key, value) in enumerate(memory.layers):
                 cache.update(key[:, :, :kept], value[:, :, :kept], at)
@@ -267,6 +307,13 @@ class Network:
 
 def _layer(module: Any) -> Layer:
     attention, mlp, router = module.self_attn, module.mlp, module.router
+    gate_up: ExpertWeights
+    down: ExpertWeights
+    if isinstance(module.experts, QuantisedExperts):
+        gate_up, down = module.experts.gate_up, module.experts.down
+    else:
+        gate_up = module.experts.gate_up_proj.detach()
+        down = module.experts.down_proj.detach()
     return Layer(
         sliding=attention.is_sliding,
         head_dim=attention.head_dim,
@@ -289,8 +336,8 @@ def _layer(module: Any) -> Layer:
         router_scale=router.scale.detach(),
         router=router.proj.weight.detach(),
         per_expert_scale=router.per_expert_scale.detach(),
-        experts_gate_up=module.experts.gate_up_proj.detach(),
-        experts_down=module.experts.down_proj.detach(),
+        experts_gate_up=gate_up,
+        experts_down=down,
         scalar=module.layer_scalar.detach(),
     )
 
@@ -377,7 +424,7 @@ class Stepping:
 
 
 def spread(stats: RowStatistics, canvas: Canvas, rows: Tensor) -> RowStatistics:
-    """Statistics of some flattened cells [R] -> of all [B, T]; a pinned cell is certain of its pin."""
+    """Statistics of some flattened cells [R] -> of all [B, T]; pinned ones are certain."""
     token_ids, free = canvas.token_ids, canvas.free
 
     def place(background: Tensor, values: Tensor) -> Tensor:
@@ -391,3 +438,544 @@ def spread(stats: RowStatistics, canvas: Canvas, rows: Tensor) -> RowStatistics:
         sample=place(token_ids, stats.sample),
         confidence=place(certain, stats.confidence),
     )
+
+
+class DiffusionGemma:
+    """Implements `Denoiser`. `knobs` are the checkpoint's own of the loop."""
+
+    def __init__(
+        self,
+        network: Network,
+        text: GemmaText,
+        config: EngineConfig,
+        knobs: "Knobs",
+        info: "Checkpoint",
+    ) -> None:
+        self._network = network
+        self._text = text
+        self._config = config
+        self._knobs = knobs
+        self._info = info
+        forbidden = torch.zeros(network.vocab_size, dtype=torch.bool)
+        forbidden[sorted(text.special)] = True
+        self._forbidden = forbidden.to(network.device)
+        self._stepping = Stepping(network, self._forbidden)
+        # A small model's positions may not reach; every part then gives way alike.
+        room = network.max_positions - max(CANVAS_LENGTHS) - MAX_TOKENS - TAIL_TOKENS
+        whole = PREFIX_TOKENS + SUFFIX_TOKENS + NEIGHBOUR_TOKENS + 256
+        share = min(1.0, room / whole)
+        self._parts = {
+            "prefix": int(PREFIX_TOKENS * share),
+            "suffix": int(SUFFIX_TOKENS * share),
+            "neighbours": int(NEIGHBOUR_TOKENS * share),
+        }
+        self._healing: dict[bytes, Tensor] = {}
+
+    def describe(self) -> EngineInfo:
+        return EngineInfo(
+            model=Path(self._config.model).name,
+            parameters=self._info.parameters,
+            device=str(self._network.device),
+            dtype=self._info.dtype,
+            threads=torch.get_num_threads(),
+            canvas_lengths=CANVAS_LENGTHS,
+            max_tokens=MAX_TOKENS,
+            prefix_tokens=self._parts["prefix"],
+            suffix_tokens=self._parts["suffix"],
+            noise="uniform",
+            source=str(self._info.folder),
+        )
+
+    def decode(self, ids: list[int]) -> bytes:
+        return self._text.decode(ids)
+
+    def tokens(self, text: str) -> list[int]:
+        return self._text.encode(text)
+
+    def sides(self, request: InfillRequest) -> Sides:
+        return self._text.sides(request, tail=max(CANVAS_LENGTHS), **self._parts)
+
+    def reusable(self, memory: Memory, sides: Sides) -> int:
+        ids = torch.tensor([sides.prefix_ids])
+        kept = shared(memory, ids)
+        return (
+            kept if kept == memory.length == ids.shape[1] else kept // ENCODE_CHUNK * ENCODE_CHUNK
+        )
+
+    def encode(
+        self, sides: Sides, memory: Memory | None, *, cancelled: Callable[[], bool] = never
+    ) -> Memory:
+        ids = torch.tensor([sides.prefix_ids])
+        return self._network.encode(ids, memory, cancelled=cancelled)
+
+    def hole_lengths(self, request: InfillRequest) -> tuple[int, ...]:
+        """Shorter within a line, longer where a block or a bracket was opened."""
+        if request.max_lines == 1 or request.suffix.split("\n", 1)[0].strip(" \t)]}>,;:'\"`"):
+            return LINE_LENGTHS
+        return BLOCK_LENGTHS if request.prefix.rstrip().endswith(OPENERS) else HOLE_LENGTHS
+
+    def canvas(
+        self,
+        middle: Sequence[Sequence[int] | int],
+        hole_lengths: Sequence[int],
+        sides: Sides,
+        request: InfillRequest,
+    ) -> Canvas:
+        """Rows of one width: the template with its holes, then the suffix, to the row's end.
+
+        A hole is filled to its last cell. Where there are several, all may be shorter than what
+        bounds them, and the rows bound them by 8, 16, 32 ... cells besides.
+        """
+        single = list(middle) == [0]
+        if single:
+            templates: list[list[Sequence[int] | int]] = [[n] for n in hole_lengths]
+        else:
+            longest = min(max(part for part in middle if isinstance(part, int)), HOLE_LENGTHS[-1])
+            shorter = [n for n in (2, 4, *HOLE_LENGTHS) if n < longest]
+            templates = [
+                [min(part, n) if isinstance(part, int) else part for part in middle]
+                for n in (*shorter[1 - len(HOLE_LENGTHS) :], longest)
+            ]
+        closed = [size(row) for row in templates if not (single and size(row) >= OPEN_LENGTH)]
+        cells = max([n + TAIL_TOKENS for n in closed] + [size(row) for row in templates])
+        width = next((n for n in CANVAS_LENGTHS if n >= cells), cells)
+        rows = [self._row(template, width, sides) for template in templates]
+        allowed = ~self._forbidden
+        if request.max_lines == 1:
+            allowed[self._text.line_breaks] = False
+        device = self._network.device
+        return Canvas(
+            token_ids=torch.tensor([ids for ids, _ in rows], device=device),
+            hole=torch.tensor([hole for _, hole in rows], device=device),
+            first=self._continuations(sides.healed) if sides.healed else None,
+            allowed=allowed,
+        )
+
+    def _row(
+        self, template: Sequence[Sequence[int] | int], width: int, sides: Sides
+    ) -> tuple[list[int], list[int]]:
+        token_ids: list[int] = []
+        hole: list[int] = []
+        number = 0
+        for part in template:
+            if isinstance(part, int):
+                token_ids += [self._text.pad] * part
+                hole += [number] * part
+                number += 1
+            else:
+                token_ids += part
+                hole += [PINNED] * len(part)
+        # The suffix ends with the end of the answer, after which the model was trained on padding.
+        tail = [*sides.suffix_ids, *[self._text.pad] * width][: width - len(token_ids)]
+        return token_ids + tail, hole + [PINNED] * len(tail)
+
+    def config(self, canvas: Canvas, request: InfillRequest, sides: Sides) -> DenoiseConfig:
+        assert canvas.allowed is not None, "`canvas` says what may stand in it"
+        knobs, heat = self._knobs, request.temperature
+        return DenoiseConfig(
+            max_denoising_steps=self._config.max_denoising_steps or min(knobs.steps, MAX_STEPS),
+            noise=Uniform(
+                vocab_size=self._network.vocab_size,
+                allowed=canvas.allowed.nonzero()[:, 0],
+                greedy=heat == 0,
+            ),
+            sampler=EntropyBound(bound=self._config.entropy_bound or knobs.entropy_bound),
+            # The schedule shapes what the model is told of its last guess, so it stays when the
+            # tokens are the best ones; a temperature scales it, 1 being as published.
+            schedule=Linear(start=knobs.t_max * (heat or 1), end=knobs.t_min * (heat or 1)),
+            early_stop=Chained((TokenStability(), Entropy(knobs.stop_entropy))),
+        )
+
+    def step(
+        self,
+        canvas: Canvas,
+        memory: Memory,
+        state: object,
+        *,
+        temperature: float,
+        generator: torch.Generator,
+    ) -> tuple[RowStatistics, object]:
+        return self._stepping.step(
+            canvas, memory, state, temperature=temperature, generator=generator
+        )
+
+    def score(self, memory: Memory, sides: Sides, rows: Sequence[Sequence[int]]) -> list[Scored]:
+        """One pass over the filled canvases, pins as they are: what is the model ready to believe?
+
+        A token that does not fit its surroundings looks like noise to it, and is improbable even
+        though it stands there; this holds for the hole and for the first tokens of the suffix.
+        """
+        width = max(len(row) for row in rows) + TAIL_TOKENS
+        token_ids = torch.tensor(
+            [self._row([row], width, sides)[0] for row in rows], device=self._network.device
+        )
+        context = self._network.context(memory, width)
+        hidden = self._network.decode(token_ids, None, context)
+        scored = []
+        for row, ids, states in zip(rows, token_ids, hidden, strict=True):
+            end = len(row) + JOIN_TOKENS
+            log_probability = self._network.logits(states[:end]).log_softmax(-1)
+            each = log_probability.gather(-1, ids[:end, None])[:, 0]
+            scored.append(
+                Scored(
+                    likelihood=float(each[: len(row)].mean()) if row else 0.0,
+                    join=float(each[len(row) :].mean()),
+                )
+            )
+        return scored
+
+    def _continuations(self, piece: bytes) -> Tensor:
+        if piece not in self._healing:
+            allowed = torch.zeros_like(self._forbidden)
+            allowed[self._text.continuations(piece)] = True
+            self._healing[piece] = allowed
+        return self._healing[piece]
+
+
+def size(template: Sequence[Sequence[int] | int]) -> int:
+    """The cells of a template."""
+    return sum(part if isinstance(part, int) else len(part) for part in template)
+
+
+# Loading
+
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A folder of files. `need` is the memory in bytes that the weights take when loaded."""
+
+    folder: Path
+    config: dict[str, Any]
+    parameters: int
+    need: int
+    dtype: str  # what is computed in, and what the experts are stored in when that differs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """The loop's parameters as a checkpoint was published with them."""
+
+    steps: int = 48
+    entropy_bound: float = 0.1
+    t_min: float = 0.4
+    t_max: float = 0.8
+    stop_entropy: float = 0.005
+
+
+def load_diffusion_gemma(config: EngineConfig, progress: Progress = silent) -> DiffusionGemma:
+    """The checkpoint that `config.model` names: a folder, or a hub id, which is downloaded.
+
+    Raises ModelError when it cannot be had, read, or fitted to this machine.
+    """
+    folder = find_checkpoint(config.model, progress)
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelError(f"no tokenizer.json in {folder}; put the model's own there")
+    checkpoint = inspect_checkpoint(folder, config)
+    network = _load(checkpoint, config, progress)
+    described = checkpoint.config
+    images = [described.get(f"{name}_token_id") for name in ("boi", "eoi", "image")]
+    text = GemmaText(
+        folder / "tokenizer.json",
+        network.vocab_size,
+        no_text=[token for token in images if isinstance(token, int)],
+    )
+    return DiffusionGemma(network, text, config, read_knobs(folder), checkpoint)
+
+
+def load_network(config: EngineConfig, progress: Progress = silent) -> Network:
+    """The two passes alone, without text. Raises ModelError as `load_diffusion_gemma` does."""
+    folder = find_checkpoint(config.model, progress)
+    return _load(inspect_checkpoint(folder, config), config, progress)
+
+
+def find_checkpoint(model: str, progress: Progress = silent) -> Path:
+    """The folder of a checkpoint, downloaded when `model` is a hub id such as google/name."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or model.count("/") != 1:
+        raise ModelError(f"no folder {folder}; name a folder that holds a model, or a hub id")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError as error:
+        raise _lacking(error) from error
+    progress(f"downloading {model}", 0.0)
+    try:
+        # The small files first: they say whether the large ones are worth having.
+        found = snapshot_download(model, allow_patterns=["*.json", "*.jinja"])
+        _is_diffusion_gemma(Path(found))
+        found = snapshot_download(model, allow_patterns=["*.json", "*.jinja", "*.safetensors"])
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{model} is no folder here and cannot be downloaded ({_first_line(error)}); check the "
+            "name, the network, and that its licence was accepted with the token in use"
+        ) from error
+    progress(f"downloading {model}", 1.0)
+    return Path(found)
+
+
+def _is_diffusion_gemma(folder: Path) -> dict[str, Any]:
+    """The folder's config.json."""
+    try:
+        description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{folder} has no config.json that can be read ({_first_line(error)}); name a folder "
+            "that transformers' save_pretrained() or a download has filled"
+        ) from error
+    kind = description.get("model_type") if isinstance(description, dict) else None
+    if kind != "diffusion_gemma":
+        raise ModelError(
+            f"{folder} holds a model of type {kind!r}; only diffusion_gemma is run in this process"
+        )
+    return cast(dict[str, Any], description)
+
+
+def inspect_checkpoint(folder: Path, config: EngineConfig) -> Checkpoint:
+    """Reads the headers and checks that the weights are there and can be had as asked for."""
+    description = _is_diffusion_gemma(folder)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        others = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
+        raise ModelError(
+            f"no *.safetensors in {folder}"
+            + (
+                "; pickled weights are never read, convert them"
+                if others
+                else "; download it again"
+            )
+        )
+    stored = description.get("quantization_config") or {}
+    if stored and stored.get("quant_method") != METHOD:
+        raise ModelError(
+            f"{folder} is quantised by {stored.get('quant_method')!r}, which is not read here; "
+            "take the bf16 weights, or make your own with python -m infill_engine.quantise"
+        )
+    have: str | None = stored.get("format")
+    asked: str | None = config.dtype if config.dtype in get_args(Format) else None
+    if have and config.dtype not in ("auto", have):
+        raise ModelError(f"{folder} is {have} already; leave dtype unset, not {config.dtype!r}")
+    computed = str(
+        description.get("dtype")
+        or description.get("text_config", {}).get("dtype")
+        or description.get("torch_dtype")
+        or "bfloat16"
+    )
+    if config.dtype in ("float32", "bfloat16"):
+        computed = config.dtype
+    width = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}.get(computed)
+    if width is None:
+        raise ModelError(f"{folder} is stored as {computed}; set dtype to bfloat16 or float32")
+    parameters = need = 0
+    for path in files:
+        for name, entry in _header(path).items():
+            count = 1
+            for extent in entry["shape"]:
+                count *= extent
+            matrix = name.rpartition(".")[2]
+            expert = ".experts." in name and matrix in EXPERT_MATRICES
+            if expert and asked and not have and not fits(cast(Format, asked), entry["shape"][-1]):
+                raise ModelError(
+                    f"{name} has {entry['shape'][-1]} inputs, no multiple of the 64 that {asked} "
+                    "needs; set dtype to fp8"
+                )
+            if name.endswith("_scale"):
+                continue
+            weights = count * 2 if expert and have == "int4" else count
+            bits = {"fp8": 8.0, "int4": 4.5}.get(have or asked or "") if expert else None
+            parameters += weights
+            need += int(weights * (width if bits is None else bits / 8))
+    return Checkpoint(
+        folder=folder,
+        config=description,
+        parameters=parameters,
+        need=need,
+        dtype=f"{computed}, experts {have or asked}" if have or asked else computed,
+    )
+
+
+def _header(path: Path) -> dict[str, dict[str, Any]]:
+    """Names, types and shapes of a safetensors file, without reading its tensors."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size) if size < 100_000_000 else b"")
+            end = max((entry["data_offsets"][1] for entry in _entries(header).values()), default=0)
+            complete = path.stat().st_size == 8 + size + end
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is no safetensors file; download it again") from error
+    if not complete:
+        raise ModelError(f"{path} is cut short; download it again")
+    return _entries(header)
+
+
+def _entries(header: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: entry for name, entry in header.items() if name != "__metadata__"}
+
+
+def read_knobs(folder: Path) -> Knobs:
+    """What the checkpoint's generation_config.json says, and the published values otherwise."""
+    try:
+        told = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        told = {}
+    default = Knobs()
+    sampler = told.get("sampler_config") or {}
+    return Knobs(
+        steps=told.get("max_denoising_steps") or default.steps,
+        entropy_bound=sampler.get("entropy_bound") or default.entropy_bound,
+        t_min=told.get("t_min") or default.t_min,
+        t_max=told.get("t_max") or default.t_max,
+        stop_entropy=told.get("confidence_threshold") or default.stop_entropy,
+    )
+
+
+def _load(checkpoint: Checkpoint, config: EngineConfig, progress: Progress) -> Network:
+    """The weights through transformers' own loading path, quantised when that is asked for."""
+    device = _device(config)
+    torch.set_num_threads(config.threads or min(4, torch.get_num_threads()))
+    stored = checkpoint.config.get("quantization_config")
+    asked = cast(Format, config.dtype) if config.dtype in get_args(Format) else None
+    name = (stored or {}).get("format") or asked
+    if (
+        name == "fp8"
+        and device.type == "cuda"
+        and torch.cuda.get_device_capability(device) < (8, 9)
+    ):
+        raise ModelError(
+            f"{torch.cuda.get_device_name(device)} cannot compute with fp8 (it needs compute "
+            "capability 8.9); set dtype to int4 or bfloat16"
+        )
+    # Quantised here, the weights pass through main memory first, one layer at a time after that.
+    through_memory = asked is not None and stored is None
+    _check_memory(checkpoint, device)
+    try:
+        model_class: Any = _model_class()
+        if stored:
+            teach_transformers()
+        with _watched(progress):
+            model, found = model_class.from_pretrained(
+                str(checkpoint.folder),
+                dtype=getattr(torch, checkpoint.dtype.partition(",")[0]),
+                device_map=None if through_memory or device.type == "cpu" else {"": device},
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        model.eval().requires_grad_(False)
+        # Nothing here looks at images.
+        model.model.encoder.vision_tower = model.model.encoder.embed_vision = None
+        if through_memory:
+            assert asked is not None, "a format was asked for"
+            quantise_model(
+                model, asked, device, progress=lambda done: progress(f"quantising to {asked}", done)
+            )
+            model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise _too_large(checkpoint, device, None) from error
+    except ImportError as error:
+        raise _lacking(error) from error
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{checkpoint.folder} cannot be loaded: {_first_line(error)}; download it again, or "
+            "save it anew with save_pretrained()"
+        ) from error
+    # transformers fills what it misses with random numbers, which would look like a bad model.
+    missing = sorted(key for key in found["missing_keys"] if "vision" not in key)
+    if missing:
+        raise ModelError(
+            f"{checkpoint.folder} lacks {len(missing)} weights, {missing[0]} for one; download it "
+            "again"
+        )
+    return Network(model)
+
+
+def _model_class() -> Any:
+    import transformers
+
+    if not hasattr(transformers, "DiffusionGemmaForBlockDiffusion"):
+        raise ModelError(
+            f"transformers {transformers.__version__} does not know DiffusionGemma; "
+            "pip install --upgrade 'infill-ls[gpu]' (transformers 5.17 or later)"
+        )
+    return transformers.DiffusionGemmaForBlockDiffusion
+
+
+@contextmanager
+def _watched(progress: Progress) -> Iterator[None]:
+    """Reports transformers' own bar over the weights instead of drawing it."""
+    from transformers.utils import logging
+
+    def watch(factory: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if named.get("desc") != "Loading weights" or not given or not hasattr(given[0], "__len__"):
+            return factory(*given, **named)
+        return _counted(given[0], progress)
+
+    before = logging.set_tqdm_hook(watch)
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(before)
+
+
+def _counted(items: Any, progress: Progress) -> Iterator[Any]:
+    for at, item in enumerate(items):
+        yield item
+        progress("loading weights", (at + 1) / len(items))
+
+
+def _device(config: EngineConfig) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.device.partition(":")[0] == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"device={config.device!r} is not available here; use cpu or auto")
+    try:
+        return torch.device(config.device)
+    except RuntimeError as error:
+        raise ModelError(f"device={config.device!r} is none of auto, cpu, cuda, cuda:N") from error
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free for weights; None where it cannot be told."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _check_memory(checkpoint: Checkpoint, device: torch.device) -> None:
+    free = free_memory(device)
+    if free is not None and checkpoint.need > free:
+        raise _too_large(checkpoint, device, free)
+
+
+def _too_large(checkpoint: Checkpoint, device: torch.device, free: int | None) -> ModelError:
+    experts = {"fp8": 1.0, "int4": 0.5625}
+    smaller = " or ".join(name for name in experts if name not in checkpoint.dtype)
+    has = "less than that" if free is None else f"{free / 2**30:.1f} GiB"
+    return ModelError(
+        f"{checkpoint.folder} needs {checkpoint.need / 2**30:.1f} GiB as {checkpoint.dtype}, and "
+        f"{device} has {has} free; make a smaller copy with python -m infill_engine.quantise "
+        f"(--format {smaller}), close what else uses the memory, or name a served model's URL"
+    )
+
+
+def _lacking(error: ImportError) -> ModelError:
+    return ModelError(
+        f"DiffusionGemma needs {error.name or 'transformers'} ({_first_line(error)}); "
+        "pip install 'infill-ls[gpu]'"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
