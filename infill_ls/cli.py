@@ -342,8 +342,7 @@ def _watched_in_place(
         infilled = _infill(
             engine, page, options, lambda draft: painter.show(lambda: page.step(draft))
         )
-        if infilled.candidates:
-            painter.show(lambda: page.result(infilled, info))
+        painter.show(lambda: page.result(infilled, info))
     return infilled, info
 
 
@@ -457,6 +456,8 @@ class Page:
         return self._page(terminal.settling(draft), terminal.progress(draft, terminal=self.screen))
 
     def result(self, infilled: "Infilled", info: EngineInfo) -> list[str]:
+        if not infilled.candidates:
+            return self._page([], [self._dim("  nothing to show"), ""])
         best = infilled.candidates[0]
         draft, ms = best.draft, infilled.ms
         verdict = {
@@ -480,10 +481,15 @@ class Page:
         )
 
     def printer(self, stream: TextIO) -> Callable[[Draft], None]:
-        """One line a step, for logs and pipes."""
+        """One line a step, for logs and pipes. The last draft of a run says its step again."""
+        said = ""
 
         def show(draft: Draft) -> None:
-            print(terminal.step_line(draft, terminal=self.screen), file=stream, flush=True)
+            nonlocal said
+            line = terminal.step_line(draft, terminal=self.screen)
+            if line != said:
+                print(line, file=stream, flush=True)
+            said = line
 
         return show
 

@@ -32,7 +32,6 @@ class Speed:
     step: float
     infill: float
     steps: float
-    context_chars: int
     resident_mb: float | None
 
 
@@ -79,7 +78,7 @@ def examine(config: EngineConfig, load: Callable[[EngineConfig], Engine]) -> Fin
 
 def _measure(engine: Engine, started: float) -> Speed:
     loaded = time.perf_counter()
-    request = _request()
+    request = _request("self.fix_sentence_endings = ")
     _last(engine.infill(request))
     first = time.perf_counter()
     runs: list[Draft] = []
@@ -89,24 +88,21 @@ def _measure(engine: Engine, started: float) -> Speed:
         begun = time.perf_counter()
         runs.append(_last(engine.infill(request)))
         walls.append((time.perf_counter() - begun) * 1e3)
-    # A place that no memory of the engine knows: both sides are read anew.
-    elsewhere = replace(request, prefix=request.prefix[17:], suffix=request.suffix[:-17] + "\n#")
     return Speed(
         load=(loaded - started) * 1e3,
         first=(first - started) * 1e3,
-        encode=_last(engine.infill(elsewhere)).encode_ms,
+        encode=_last(engine.infill(_request("return self._wrap_chunks("))).encode_ms,
         step=median(draft.denoise_ms / max(draft.steps, 1) for draft in runs),
         infill=median(walls),
         steps=median(draft.steps for draft in runs),
-        context_chars=len(request.prefix) + len(request.suffix),
         resident_mb=resident_mb(),
     )
 
 
-def _request() -> InfillRequest:
-    """One line of a module that everybody has, with the module around it."""
+def _request(before: str) -> InfillRequest:
+    """The rest of a line of a module that everybody has, with the module around it."""
     text = Path(textwrap.__file__).read_text(encoding="utf-8")
-    at = text.index("self.fix_sentence_endings = ") + len("self.fix_sentence_endings = ")
+    at = text.index(before) + len(before)
     end = text.index("\n", at)
     return InfillRequest(prefix=text[:at], suffix=text[end:], language_id="python", max_lines=1)
 
@@ -192,11 +188,7 @@ def report(findings: Findings, page: Terminal) -> list[str]:
                 "loading",
                 f"{speed.load:.0f} ms; the first infill was there after {speed.first:.0f} ms",
             ),
-            (
-                "one line",
-                f"{speed.infill:.0f} ms, both sides read ahead "
-                f"({speed.context_chars:,} characters of context)",
-            ),
+            ("one line", f"{speed.infill:.0f} ms, both sides read ahead"),
             ("one step", f"{speed.step:.1f} ms, {speed.steps:.0f} steps for a line"),
             ("reading", f"{speed.encode:.0f} ms when nothing was read ahead"),
             ("memory", held),

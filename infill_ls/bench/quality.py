@@ -36,6 +36,10 @@ class Outcome:
         return bool(self.answer) and scores.adds_error(self.case, self.answer)
 
     @property
+    def breaks(self) -> bool:
+        return bool(self.answer) and scores.breaks(self.case, self.answer)
+
+    @property
     def repeats_suffix(self) -> bool:
         """What stood there is no repetition, even where the file itself repeats."""
         differs = self.answer != self.case.reference
@@ -86,6 +90,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "similarity": mean([each.similarity for each in outcomes]),
         "shown": len(shown) / max(len(outcomes), 1),
         "exact_of_shown": mean([each.exact for each in shown]),
+        "broken": sum(each.breaks for each in shown),
         "new_errors": sum(each.adds_error for each in shown),
         "suffix_repetitions": sum(each.repeats_suffix for each in shown),
         "steps": mean([each.steps for each in outcomes]),

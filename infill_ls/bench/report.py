@@ -99,20 +99,27 @@ class Page:
         self.line()
 
     def quality(self, groups: Mapping[str, Mapping[str, Any]]) -> None:
-        heads = ("exact", "edit sim", "shown", "of shown", "errors", "repeats", "steps", "tok/step")
-        self._title("Quality", "".join(f"{head:>9}" for head in heads), width=14)
+        heads = ("exact", "edit sim", "shown", "of shown", "broken", "new err", "repeats")
+        columns = "".join(f"{head:>9}" for head in heads)
+        self._title("Quality", f"{columns}{'steps':>7}{'tokens':>8}", width=13)
         for name, figures in groups.items():
             shares = "".join(
                 f"{100 * figures[key]:>7.1f} %"
                 for key in ("exact", "similarity", "shown", "exact_of_shown")
             )
-            counts = f"{figures['new_errors']:>9}{figures['suffix_repetitions']:>9}"
-            steps = (
-                f"{figures['steps']:>9.1f}{figures['tokens_per_forward']:>9.2f}"
-                if figures["steps"]
-                else f"{'–':>9}{'–':>9}"
+            counts = "".join(
+                f"{figures[key]:>9}" for key in ("broken", "new_errors", "suffix_repetitions")
             )
-            self.line(f"  {name + ' ' + str(figures['cases']):<14}{shares}{counts}{steps}")
+            steps = (
+                f"{figures['steps']:>7.1f}{figures['tokens_per_forward']:>8.2f}"
+                if figures["steps"]
+                else f"{'–':>7}{'–':>8}"
+            )
+            self.line(f"  {name + ' ' + str(figures['cases']):<13}{shares}{counts}{steps}")
+        self.line(
+            "  of shown: exact among what is shown; broken: a syntax error that the original has not;"
+        )
+        self.line("  new err: one that the file with its hole has not; tokens: per denoising step")
         self.line()
 
     def faults(self, outcomes: Sequence[Outcome]) -> None:

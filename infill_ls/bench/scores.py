@@ -51,8 +51,20 @@ def syntax_errors(language_id: str, text: str) -> int:
 
 
 def adds_error(case: Case, answer: str) -> bool:
-    """Whether the file has a syntax error that the user had not, by tree-sitter or by Python."""
-    before, after = case.prefix + case.suffix, case.prefix + answer + case.suffix
+    """Whether the file is worse than the user had it, hole and all."""
+    return _worse(case, case.prefix + case.suffix, case.prefix + answer + case.suffix)
+
+
+def breaks(case: Case, answer: str) -> bool:
+    """Whether the file is worse than with what really stood there: the stricter question.
+
+    A file with a hole is often broken, and an answer may leave it so without adding an error.
+    """
+    original = case.prefix + case.reference + case.suffix
+    return _worse(case, original, case.prefix + answer + case.suffix)
+
+
+def _worse(case: Case, before: str, after: str) -> bool:
     count = syntax_errors(case.language_id, before)
     if syntax_errors(case.language_id, after) > count:
         return True
