@@ -6,7 +6,7 @@ request ─► sides ─► memory ─► canvas ─► denoise ─► drafts �
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Generic
 
 import torch
@@ -16,51 +16,11 @@ from infill_engine.denoise import Denoised, denoise
 from infill_engine.denoiser import Denoiser, MemoryT, Scored, Sides
 from infill_engine.errors import RequestError
 from infill_engine.request import Cell, Draft, EngineInfo, Hole, InfillRequest, never
+from infill_engine.template import Template, distinct, template
 
 NUM_MEMORIES = 4
 # Below this many reusable tokens another place is being edited: keep the old memory for a return.
 WORTH_REUSING = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
-    """A request whose pinned head and tail have been moved to the sides they touch.
-
-    `middle` starts and ends with a hole; a pinned head is simply more prefix, a pinned tail more
-    suffix, which is what the model knows best. Pins between holes stay on the canvas.
-    """
-
-    request: InfillRequest
-    head: str
-    tail: str
-    middle: tuple[str | Hole, ...]
-
-
-def template(request: InfillRequest) -> Template:
-    """Checks the request and folds its pinned ends into prefix and suffix."""
-    parts = request.middle
-    holes = [at for at, part in enumerate(parts) if isinstance(part, Hole)]
-    if not holes:
-        raise RequestError(f"middle={parts!r} has no Hole, so there is nothing to fill")
-    for part in parts:
-        if isinstance(part, Hole) and part.max_tokens is not None and part.max_tokens < 1:
-            raise RequestError(f"Hole(max_tokens={part.max_tokens}) must be at least 1, or None")
-    for name in ("max_lines", "num_candidates"):
-        value = getattr(request, name)
-        if value is not None and value < 1:
-            raise RequestError(f"{name}={value} must be at least 1")
-    if not 0 <= request.temperature < math.inf:
-        raise RequestError(f"temperature={request.temperature} must be 0 (greedy) or more")
-    head = "".join(part for part in parts[: holes[0]] if isinstance(part, str))
-    tail = "".join(part for part in parts[holes[-1] + 1 :] if isinstance(part, str))
-    return Template(
-        request=replace(
-            request, prefix=request.prefix + head, suffix=tail + request.suffix, middle=(Hole(),)
-        ),
-        head=head,
-        tail=tail,
-        middle=parts[holes[0] : holes[-1] + 1],
-    )
 
 
 class LocalEngine(Generic[MemoryT]):
@@ -333,11 +293,3 @@ def rank(scored: Scored, tokens: int) -> float:
     likelihood of the middle with a few suffix tokens after it is PILL's rule.
     """
     return scored.likelihood + scored.join if tokens else scored.join - 1.0
-
-
-def distinct(drafts: list[Draft]) -> list[Draft]:
-    """The first draft of each text."""
-    seen: dict[str, Draft] = {}
-    for draft in drafts:
-        seen.setdefault(draft.text, draft)
-    return list(seen.values())

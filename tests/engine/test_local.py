@@ -6,7 +6,8 @@ import time
 import pytest
 
 from infill_engine import Hole, InfillRequest, RequestError
-from infill_engine.local import LocalEngine, template
+from infill_engine.local import LocalEngine
+from infill_engine.template import template
 from tests.engine.oracle import Oracle, letters
 
 
