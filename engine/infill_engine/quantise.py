@@ -21,8 +21,12 @@ from torch import Tensor
 
 from infill_engine.config import EngineConfig, Format
 from infill_engine.errors import InfillError, ModelError
-from infill_engine.models.diffusion_gemma import find_checkpoint, load_network
-from infill_engine.models.quantised import EXPERT_MATRICES, FORMATS, METHOD, QUANTISE, fits
+from infill_engine.models.diffusion_gemma import (
+    find_checkpoint,
+    inspect_checkpoint,
+    load_network,
+)
+from infill_engine.models.quantised import EXPERT_MATRICES, FORMATS, METHOD, QUANTISE
 from infill_kernels import dequantise
 
 SHARD_BYTES = 4 << 30
@@ -53,6 +57,8 @@ def quantise_checkpoint(source: Path, target: Path, name: Format) -> Iterator[tu
         raise ModelError(f"{source} is quantised already ({method}); start from the bf16 weights")
     if target.exists() and any(target.iterdir()):
         raise ModelError(f"{target} is not empty; name a new folder")
+    # Says what does not fit before anything is written.
+    inspect_checkpoint(source, EngineConfig(dtype=name))
     target.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(target)
     num_experts = 0
@@ -60,11 +66,6 @@ def quantise_checkpoint(source: Path, target: Path, name: Format) -> Iterator[tu
         if key.rpartition(".")[2] not in EXPERT_MATRICES or ".experts." not in key:
             writer.add(key, tensor)
             continue
-        if not fits(name, tensor.shape[-1]):
-            raise ModelError(
-                f"{key} has {tensor.shape[-1]} inputs, no multiple of the 64 that {name} needs; "
-                "use --format fp8"
-            )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         weights = tensor.to(device)
         quantised = QUANTISE[name](weights)

@@ -781,7 +781,7 @@ def inspect_checkpoint(folder: Path, config: EngineConfig) -> Checkpoint:
             if expert and asked and not have and not fits(cast(Format, asked), entry["shape"][-1]):
                 raise ModelError(
                     f"{name} has {entry['shape'][-1]} inputs, no multiple of the 64 that {asked} "
-                    "needs; set dtype to fp8"
+                    "needs; take fp8 instead"
                 )
             if name.endswith("_scale"):
                 continue

@@ -111,10 +111,13 @@ def teach_transformers() -> None:
         quantization_config: InfillConfig
 
         def _process_model_before_weight_loading(self, model: Any, **_: Any) -> None:
+            # The experts of the two passes become one module when they are loaded, instead of
+            # parameters tied by names that transformers knows.
+            for key in [key for key in model.all_tied_weights_keys if ".experts." in key]:
+                del model.all_tied_weights_keys[key]
             encoder = model.model.encoder.language_model.layers
             for encode, decode in zip(encoder, model.model.decoder.layers, strict=True):
                 decode.experts = _empty(self.quantization_config.format, decode.experts)
-                # Tied to the decoder's once those are loaded.
                 encode.experts = nn.Module()
 
         def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
