@@ -99,27 +99,24 @@ class Page:
         self.line()
 
     def quality(self, groups: Mapping[str, Mapping[str, Any]]) -> None:
-        heads = ("exact", "edit sim", "shown", "of shown", "broken", "new err", "repeats")
+        heads = ("exact", "edit sim", "shown", "broken", "new err", "repeats")
         columns = "".join(f"{head:>9}" for head in heads)
-        self._title("Quality", f"{columns}{'steps':>7}{'tokens':>8}", width=13)
+        self._title("Quality", f"{columns}{'steps':>6}{'tok':>5}", width=13)
         for name, figures in groups.items():
             shares = "".join(
-                f"{100 * figures[key]:>7.1f} %"
-                for key in ("exact", "similarity", "shown", "exact_of_shown")
+                f"{100 * figures[key]:>7.1f} %" for key in ("exact", "similarity", "shown")
             )
             counts = "".join(
                 f"{figures[key]:>9}" for key in ("broken", "new_errors", "suffix_repetitions")
             )
             steps = (
-                f"{figures['steps']:>7.1f}{figures['tokens_per_forward']:>8.2f}"
+                f"{figures['steps']:>6.1f}{figures['tokens_per_forward']:>5.1f}"
                 if figures["steps"]
-                else f"{'–':>7}{'–':>8}"
+                else f"{'–':>6}{'–':>5}"
             )
             self.line(f"  {name + ' ' + str(figures['cases']):<13}{shares}{counts}{steps}")
-        self.line(
-            "  of shown: exact among what is shown; broken: a syntax error that the original has not;"
-        )
-        self.line("  new err: one that the file with its hole has not; tokens: per denoising step")
+        self.line("  broken: a syntax error that the original has not; new err: one that the file")
+        self.line("  with its hole has not; tok: tokens per denoising step")
         self.line()
 
     def faults(self, outcomes: Sequence[Outcome]) -> None:

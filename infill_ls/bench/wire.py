@@ -3,6 +3,7 @@
 Knows nothing of what is on the other side; whoever measures a server must not share its code.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -59,7 +60,8 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._stdin.close()
+        with contextlib.suppress(OSError):
+            self._stdin.close()
         self._errors.close()
 
     def initialize(self, options: dict[str, Any] | None = None) -> Any:
@@ -113,23 +115,30 @@ class ServerProcess:
 
     def _send(self, message: dict[str, Any]) -> None:
         body = json.dumps({"jsonrpc": "2.0", **message}).encode()
-        with self._writing:
-            self._stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
-            self._stdin.flush()
+        try:
+            with self._writing:
+                self._stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+                self._stdin.flush()
+        except OSError:
+            raise self._gone() from None
 
     def _read(self) -> None:
         try:
             while (message := self._message()) is not None:
                 self._take(message)
         finally:
-            gone = RuntimeError(f"the server has ended. It said: {self._said()}")
+            gone = self._gone()
             for future in self._answers.values():
                 if not future.done():
                     future.set_exception(gone)
 
-    def _said(self) -> str:
+    def _gone(self) -> RuntimeError:
+        """What the server said on standard error before it ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
         self._errors.seek(0)
-        return self._errors.read().decode(errors="replace").strip()[-2000:] or "nothing"
+        said = self._errors.read()[-2000:].decode(errors="replace")
+        return RuntimeError(f"the server has ended. It said: {said}")
 
     def _message(self) -> dict[str, Any] | None:
         length = 0

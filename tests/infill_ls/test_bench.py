@@ -19,6 +19,8 @@ from infill_ls.bench.cases import (
     written_cases,
 )
 from infill_ls.bench.report import Bar, Page, as_line
+from infill_ls.bench.wire import ServerProcess
+from infill_ls.machine import resident_mb
 from infill_ls.terminal import Terminal
 from tests.infill_ls.engines import Knowing, always
 
@@ -197,3 +199,25 @@ def test_a_promise_that_could_not_be_measured_is_not_kept() -> None:
 
     assert not bar.met
     assert "✗" in out.getvalue()
+
+
+@pytest.mark.e2e
+def test_a_server_process_answers_and_ends() -> None:
+    with ServerProcess(["--model", "nowhere"]) as server:
+        answer = server.initialize()
+        server.open("file:///a.py", "python", "x = \n")
+        items = server.complete("file:///a.py", 0, 4, invoked=True)
+        pid = server.pid
+
+    assert answer["serverInfo"]["name"] == "infill-ls"
+    assert items == []
+    assert resident_mb(pid) is None
+
+
+@pytest.mark.e2e
+def test_a_server_that_cannot_start_says_why() -> None:
+    with (
+        pytest.raises(RuntimeError, match="unrecognized arguments: --nonsense"),
+        ServerProcess(["--nonsense"]) as server,
+    ):
+        server.initialize()
