@@ -91,6 +91,8 @@ def licence_of(
             return text.strip(), ""
         if RESTRICTED.search(text):
             return None, "licence text names a restricted licence"
+        if len(text) < 100 and re.search(r"\b(?:AND|OR)\b|/", text) and "://" not in text:
+            return None, f"licence text {text.strip()[:60]}"
         for pattern, name in TEXTS:
             if pattern.search(text):
                 return name, ""

@@ -70,7 +70,8 @@ class Packed:
 
     tokens: list[int]
     spans: list[tuple[int, int, int]]
-    cuts: int  # spans that start or end where the whole text has no token boundary
+    cuts: int  # spans that start or end where the whole text has no boundary between pieces
+    words_cut: int  # those of them inside a word
 
 
 def pieces_of(text: str) -> list[str]:
@@ -285,10 +286,12 @@ def pack(
     spans = sorted((token_at[a], token_at[b], kind) for a, b, kind in chosen)
     spans = [span for span in spans if span[1] - span[0] <= MAX_TOKENS]
     at_cut = {token_at[at] for at in cuts}
+    in_word = {token_at[at] for at in cuts if text[at - 1].isalnum() and text[at].isalnum()}
     return Packed(
         tokens=list(chain.from_iterable(ids)),
         spans=spans,
         cuts=sum(a in at_cut or b in at_cut for a, b, _ in spans),
+        words_cut=sum(a in in_word or b in in_word for a, b, _ in spans),
     )
 
 

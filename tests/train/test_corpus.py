@@ -114,6 +114,7 @@ def test_the_shipped_list_holds_no_held_out_package() -> None:
         (None, "Apache License, Version 2.0", [], "Apache-2.0"),
         (None, "Permission is hereby granted, free of charge, to any person", [], "MIT"),
         (None, "Proprietary", [], None),
+        (None, "(AFL-2.1 OR BSD-3-Clause)", [], None),
         (None, None, [], None),
     ],
 )
@@ -350,18 +351,12 @@ def test_cut_spans_are_tokenised_in_parts_that_decode_to_the_text(bpe: Tokenizer
     assert cuts > 20
 
 
-def test_a_fair_share_of_spans_starts_inside_a_word(bpe: Tokenizer) -> None:
+def test_a_fair_share_of_spans_starts_or_ends_inside_a_word(bpe: Tokenizer) -> None:
     source = Path(corpus.__file__).read_text(encoding="utf-8")
-    inside = total = 0
-    for seed in range(5):
-        packed = spans.pack(source, "python", "a.py", encoder(bpe), seed)
-        for start, _, _ in packed.spans:
-            before = bpe.decode(packed.tokens[:start], skip_special_tokens=False)
-            here = bpe.decode(packed.tokens[start : start + 1], skip_special_tokens=False)
-            inside += bool(before[-1:].isalpha() and here[:1].isalpha())
-            total += 1
+    packed = [spans.pack(source, "python", "a.py", encoder(bpe), seed) for seed in range(5)]
+    share = sum(p.words_cut for p in packed) / sum(len(p.spans) for p in packed)
 
-    assert 0.07 < inside / total < 0.18
+    assert 0.09 < share < 0.16
 
 
 # shards and the command
