@@ -270,11 +270,12 @@ def serve(arguments: argparse.Namespace, load: Load) -> int:
 
 def _log_to(path: Path | None, level: str) -> None:
     """Standard output belongs to the protocol, so the log goes to a file or standard error."""
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     try:
-        logging.basicConfig(filename=path, encoding="utf-8", level=level.upper(), format=form)
+        handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler()
     except OSError as error:
         raise FileError(f"The log file {path} cannot be written: {error.strerror}.") from error
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(handlers=[handler], level=level.upper(), format=form)
 
 
 def run_infill(arguments: argparse.Namespace, load: Load) -> int:

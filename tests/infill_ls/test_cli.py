@@ -273,6 +273,15 @@ def test_a_folder_and_a_binary_file_are_no_text(run: Any, tmp_path: Path) -> Non
     assert "is not UTF-8 text: byte 0x89 at 0 is not" in picture.err
 
 
+def test_a_log_that_cannot_be_written_ends_the_server_before_it_starts(
+    run: Any, tmp_path: Path
+) -> None:
+    done = run("--log-file", tmp_path / "nowhere" / "log")
+
+    assert done.code == cli.FILE
+    assert f"The log file {tmp_path / 'nowhere' / 'log'} cannot be written" in done.err
+
+
 def test_a_missing_model_has_a_code_of_its_own(run: Any, source: Path) -> None:
     done = run("infill", f"{source}:2:12", "--model", "nowhere", load=unloadable)
 
