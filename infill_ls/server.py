@@ -419,7 +419,7 @@ def run_tcp(
         async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             left = asyncio.Event()
             ls = InfillServer(worker, config, leave=left.set, shared=True)
-            ls.protocol.set_writer(writer)  # type: ignore[arg-type]
+            ls.protocol.set_writer(writer)
             sessions[ls] = asyncio.current_task()
             await serve_until(ls, reader, left)
             writer.close()

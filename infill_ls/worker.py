@@ -8,22 +8,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from infill_engine import (
-    Draft,
-    Engine,
-    EngineConfig,
-    EngineInfo,
-    InfillError,
-    InfillRequest,
-    ModelError,
-    never,
-)
+from infill_engine import Draft, Engine, EngineConfig, EngineInfo, InfillError, ModelError
 from infill_ls.documents import Document
 
 if TYPE_CHECKING:  # the pipeline brings the grammars: the thread imports it, not the server's start
@@ -63,6 +54,10 @@ class Job:
         self.result: Future[Infilled | None] = Future()
         self.result.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
         self._stopped = False
+
+    def see(self, draft: Draft) -> None:
+        """By the newest draft a later request tells whether the run is worth waiting for."""
+        self.draft = draft.text
 
     def stop(self) -> None:
         """The engine asks before every step, so it ends within one."""
@@ -223,12 +218,13 @@ class Worker:
         if engine is None or trees is None:
             return None
         return infill_at(
-            _Observed(engine, job),
+            engine,
             job.ask.document,
             job.ask.offset,
             _options(job.ask),
             trees=trees,
             cancelled=job.stopped,
+            watch=job.see,
         )
 
     def _warm(self, job: Job) -> None:
@@ -245,34 +241,6 @@ class Worker:
     def _forget(self, uri: str) -> None:
         if self._trees:
             self._trees.forget(uri)
-
-
-class _Observed:
-    """The engine, with its first run's newest draft noted in the job.
-
-    By the draft a later request tells whether the run is worth waiting for.
-    """
-
-    def __init__(self, engine: Engine, job: Job) -> None:
-        self._engine = engine
-        self._job = job
-        self._runs = 0
-
-    def infill(
-        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
-    ) -> Iterator[Draft]:
-        self._runs += 1
-        first = self._runs == 1
-        for draft in self._engine.infill(request, cancelled=cancelled):
-            if first:
-                self._job.draft = draft.text
-            yield draft
-
-    def warm(self, request: InfillRequest, *, cancelled: Callable[[], bool] = never) -> None:
-        self._engine.warm(request, cancelled=cancelled)
-
-    def describe(self) -> EngineInfo:
-        return self._engine.describe()
 
 
 def _options(ask: Ask) -> "InfillOptions":
