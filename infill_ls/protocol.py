@@ -93,7 +93,8 @@ class InfillProtocol(LanguageServerProtocol):
         super()._handle_request(msg_id, method_name, params)
 
     def _refuse(self, msg_id: Any, code: int, message: str) -> None:
-        self._send_response(msg_id, error=T.ResponseError(code=int(code), message=message))
+        error = {"code": int(code), "message": message}
+        self._send_data({"jsonrpc": self.VERSION, "id": msg_id, "error": error})
 
     @lsp_method(T.SHUTDOWN)
     def lsp_shutdown(self, *args: Any) -> None:  # type: ignore[override]
