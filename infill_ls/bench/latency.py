@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from infill_engine import Draft, Engine, EngineConfig, EngineInfo, InfillRequest, never
 from infill_ls.bench.cases import ONE_LINE, Case, Source, line_spans, modules
@@ -31,17 +32,37 @@ class Cold:
     resident: float | None
 
 
-def cold_start(config: EngineConfig, case: Case, tick: Callable[[], None]) -> Cold:
-    """Starts a server, opens a file and asks, again and again, until there is an answer."""
-    line, character = _position(case)
+def cold_start(config: EngineConfig, cases: Sequence[Case], tick: Callable[[], None]) -> Cold:
+    """Starts a server, opens files and asks, again and again, until there is an answer."""
     with ServerProcess(_arguments(config)) as server:
         server.initialize({"deadlineInvokedMs": 60_000})
         initialized = time.perf_counter() - server.started
-        server.open(URI, case.language_id, case.prefix + case.suffix)
-        first = _answered(server, URI, line, character) - server.started
+        first = _first_answer(server, cases) - server.started
         resident = resident_mb(server.pid)
     tick()
     return Cold(initialize=initialized, first=first, resident=resident)
+
+
+def _first_answer(server: ServerProcess, cases: Sequence[Case]) -> float:
+    """When there was one, by `time.perf_counter()`; NaN when there never is.
+
+    While the model loads a server answers empty; so it does where the model has nothing to say,
+    and that is why several places are asked for in turn.
+    """
+    for case in cases:
+        server.open(_uri(case), case.language_id, case.prefix + case.suffix)
+    given_up = time.perf_counter() + FIRST_SECONDS
+    for case in cycle(cases):
+        if server.complete(_uri(case), *_position(case), invoked=True):
+            return time.perf_counter()
+        if time.perf_counter() > given_up:
+            break
+        time.sleep(0.02)
+    return float("nan")
+
+
+def _uri(case: Case) -> str:
+    return f"file:///bench/{case.name.replace(':', '/')}.py"
 
 
 def _position(case: Case) -> tuple[int, int]:
@@ -222,14 +243,13 @@ def edge(config: EngineConfig, cases: Sequence[Case], tick: Callable[[], None]) 
     samples = []
     with ServerProcess(_arguments(config)) as server:
         server.initialize({"deadlineMs": 60_000, "deadlineInvokedMs": 60_000})
-        for number, case in enumerate(cases):
-            uri = f"file:///bench/{number}.py"
+        _first_answer(server, cases)
+        for case in cases:
             line, character = _position(case)
-            server.open(uri, case.language_id, case.prefix + case.suffix)
-            _answered(server, uri, line, character)
-            server.insert(uri, 2, line, character, case.reference[0])
+            server.complete(_uri(case), line, character, invoked=True)
+            server.insert(_uri(case), 2, line, character, case.reference[0])
             begun = time.perf_counter()
-            server.complete(uri, line, character + 1, invoked=False)
+            server.complete(_uri(case), line, character + 1, invoked=False)
             samples.append((time.perf_counter() - begun) * 1e3)
             tick()
     return samples
@@ -238,17 +258,3 @@ def edge(config: EngineConfig, cases: Sequence[Case], tick: Callable[[], None]) 
 def _arguments(config: EngineConfig) -> list[str]:
     threads = ["--threads", str(config.threads)] if config.threads else []
     return ["--model", config.model, "--device", config.device, *threads]
-
-
-def _answered(server: ServerProcess, uri: str, line: int, character: int) -> float:
-    """When there was an answer, by `time.perf_counter()`; NaN when there never is one.
-
-    While the model loads a server answers empty; a place where it has nothing to say looks the
-    same, so the wait is bounded.
-    """
-    begun = time.perf_counter()
-    while (now := time.perf_counter()) - begun < FIRST_SECONDS:
-        if server.complete(uri, line, character, invoked=True):
-            return time.perf_counter()
-        time.sleep(0.02 if now - begun < 20 else 0.5)
-    return float("nan")
