@@ -405,12 +405,14 @@ def head_statistics(
 def gumbel_noise(seed: Tensor, rows: int, columns: int) -> Tensor:
     """[rows, columns] float32, a function of seed [1] int64 and place.
 
-    Philox 4x32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3"):
-    the counter is (column // 4, row, 0, 0), its four words are those of four columns.
+    Philox 4x32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3"). Each
+    row is cut into blocks of 1024 columns; the four words of the counter (256 block + i, row, 0, 0)
+    are those of columns i, 256 + i, 512 + i and 768 + i, so that a kernel reads runs of 256.
     """
     low = 0xFFFFFFFF
     key0, key1 = seed & low, (seed >> 32) & low
-    c0 = torch.arange((columns + 3) // 4, device=seed.device)[None].expand(rows, -1)
+    blocks = (columns + 1023) // 1024
+    c0 = torch.arange(blocks * 256, device=seed.device)[None].expand(rows, -1)
     c1 = torch.arange(rows, device=seed.device)[:, None].expand(c0.shape)
     c2 = c3 = torch.zeros_like(c0)
     for _ in range(10):
@@ -418,9 +420,10 @@ def gumbel_noise(seed: Tensor, rows: int, columns: int) -> Tensor:
         a, b = c0 * 0xD2511F53, c2 * 0xCD9E8D57
         c0, c1, c2, c3 = (b >> 32) & low ^ c1 ^ key0, b & low, (a >> 32) & low ^ c3 ^ key1, a & low
         key0, key1 = (key0 + 0x9E3779B9) & low, (key1 + 0xBB67AE85) & low
-    words = torch.stack((c0, c1, c2, c3), -1).flatten(1)[:, :columns]
+    words = torch.stack([word.view(rows, blocks, 256) for word in (c0, c1, c2, c3)], 2)
     # The largest noise decides, and comes of the smallest uniform, where floats are finest.
-    uniform = ((words.float() + 0.5) * 2.0**-32).clamp(max=1 - 2.0**-24)
+    uniform = (words.flatten(1)[:, :columns].float() + 0.5) * 2.0**-32
+    uniform = uniform.clamp(max=1 - 2.0**-24)
     series = uniform + 0.5 * uniform * uniform
     return -torch.log(torch.where(uniform < 1e-3, series, -torch.log(1 - uniform)))
 

@@ -1,0 +1,293 @@
+"""The routed experts for few tokens: each expert's weights are read once, whatever their format.
+
+    experts [N, k] ──_group_kernel──► for each expert the list of its (token, place) pairs
+    x ──_gate_up_kernel──► gelu(gate) * up of each pair ──_down_kernel──► weighted parts [N, k, D]
+
+A canvas of 256 cells gives each of 128 experts some 16 rows, so a step is bound by the reading of
+weights. A tile therefore has weight rows where a matrix product usually has tokens: 64 or more of
+them fill the tensor cores, and 16 tokens stand where 8 suffice. Quantised weights become numbers
+of x's dtype in registers, on their way into the product, and are scaled after it.
+"""
+
+# Triton has no types, and what a kernel is given is typed by its compiler; wrappers are checked.
+# mypy: disable-error-code="import-untyped, untyped-decorator, no-untyped-def, no-untyped-call"
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from infill_kernels.naive import ExpertWeights
+from infill_kernels.tile import FOUR_BIT, Layout, cast, gelu_tanh, layout, narrow, product, scaled
+
+# What is between the two products is kept in float16 divided by this, when weights are fp8: such
+# weights become float16 in one instruction for two, bfloat16 in three for one.
+_SHRINK: tl.constexpr = tl.constexpr(16.0)
+
+
+class Config(NamedTuple):
+    """A launch: weight rows, tokens and inputs of a tile, and how it is compiled."""
+
+    block_rows: int
+    block_tokens: int
+    block_inputs: int
+    num_warps: int
+    num_stages: int
+
+
+@triton.jit
+def _group_kernel(
+    experts_ptr,  # [N * k] int64
+    pairs_ptr,  # [E, capacity] int32
+    counts_ptr,  # [E] int32
+    x_ptr,
+    narrow_ptr,  # float16 in the shape of x, if NARROW
+    num_pairs,
+    capacity,
+    size,  # of x
+    NARROW: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """One program lists the pairs that chose one expert, in order, and narrows its share of x."""
+    expert = tl.program_id(0)
+    if NARROW:
+        for start in range(expert * CHUNK, size, tl.num_programs(0) * CHUNK):
+            at = start + tl.arange(0, CHUNK)
+            value = tl.load(x_ptr + at, mask=at < size)
+            tl.store(narrow_ptr + at, narrow(value), mask=at < size)
+    pairs_ptr += expert.to(tl.int64) * capacity
+    count = 0
+    for start in range(0, num_pairs, CHUNK):
+        pair = start + tl.arange(0, CHUNK)
+        chosen = tl.load(experts_ptr + pair, mask=pair < num_pairs, other=-1)
+        hit = (chosen == expert).to(tl.int32)
+        place = count + tl.cumsum(hit, 0) - 1
+        tl.store(pairs_ptr + place, pair, mask=hit != 0)
+        count += tl.sum(hit, 0)
+    tl.store(counts_ptr + expert, count)
+
+
+@triton.jit
+def _gate_up_kernel(
+    x_ptr,  # [N, D]
+    pairs_ptr,
+    counts_ptr,
+    codes_ptr,
+    scale_ptr,
+    hidden_ptr,  # [N * k, F]
+    capacity,
+    k,
+    codes_stride,  # from expert to expert
+    scale_stride,
+    D: tl.constexpr,
+    F: tl.constexpr,
+    FORMAT: tl.constexpr,
+    NARROW: tl.constexpr,
+    ROWS: tl.constexpr,
+    TOKENS: tl.constexpr,
+    INPUTS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    expert = tl.program_id(1).to(tl.int64)
+    count = tl.load(counts_ptr + expert)
+    pairs_ptr += expert * capacity
+    codes_ptr += expert * codes_stride
+    scale_ptr += expert * scale_stride
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row_mask = (row < F)[:, None]
+    for start in range(0, count, TOKENS):
+        place = start + tl.arange(0, TOKENS)
+        mask = place < count
+        pair = tl.load(pairs_ptr + place, mask=mask, other=0)
+        gate, up = product(
+            x_ptr,
+            pair // k,
+            codes_ptr,
+            scale_ptr,
+            tl.minimum(row, F - 1),
+            0,
+            D // 2 if FORMAT == 3 else D,
+            F,
+            D,
+            2 * F,
+            FORMAT,
+            ROWS,
+            TOKENS,
+            INPUTS,
+            STAGES,
+        )
+        out = gelu_tanh(gate) * up
+        if NARROW:
+            out = narrow(out / _SHRINK)
+        pointers = hidden_ptr + pair.to(tl.int64)[None, :] * F + row[:, None]
+        tl.store(
+            pointers,
+            cast(out, hidden_ptr.dtype.element_ty),
+            mask=mask[None, :] & row_mask,
+        )
+
+
+@triton.jit
+def _down_kernel(
+    hidden_ptr,  # [N * k, F]
+    pairs_ptr,
+    counts_ptr,
+    weights_ptr,  # [N * k] float32
+    codes_ptr,
+    scale_ptr,
+    parts_ptr,  # [N * k, D]
+    capacity,
+    codes_stride,
+    scale_stride,
+    D: tl.constexpr,
+    F: tl.constexpr,
+    FORMAT: tl.constexpr,
+    NARROW: tl.constexpr,
+    ROWS: tl.constexpr,
+    TOKENS: tl.constexpr,
+    INPUTS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    expert = tl.program_id(1).to(tl.int64)
+    count = tl.load(counts_ptr + expert)
+    pairs_ptr += expert * capacity
+    codes_ptr += expert * codes_stride
+    scale_ptr += expert * scale_stride
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row_mask = (row < D)[:, None]
+    for start in range(0, count, TOKENS):
+        place = start + tl.arange(0, TOKENS)
+        mask = place < count
+        pair = tl.load(pairs_ptr + place, mask=mask, other=0)
+        weight = tl.load(weights_ptr + pair, mask=mask, other=0.0)
+        out, _ = product(
+            hidden_ptr,
+            pair,
+            codes_ptr,
+            scale_ptr,
+            tl.minimum(row, D - 1),
+            0,
+            F // 2 if FORMAT == 3 else F,
+            0,
+            F,
+            D,
+            FORMAT,
+            ROWS,
+            TOKENS,
+            INPUTS,
+            STAGES,
+        )
+        out *= weight[None, :] * _SHRINK if NARROW else weight[None, :]
+        pointers = parts_ptr + pair.to(tl.int64)[None, :] * D + row[:, None]
+        tl.store(
+            pointers,
+            cast(out, parts_ptr.dtype.element_ty),
+            mask=mask[None, :] & row_mask,
+        )
+
+
+def config(rows_per_expert: float, form: int) -> Config:
+    """A launch for so many rows an expert, on a chip of 132 multiprocessors.
+
+    Tokens are enough for nearly all experts, whose weights then are read once. Stages times the
+    size of a round is what is under way from memory: 20 to 60 KB a program, with 3 or 4 programs
+    on a multiprocessor.
+    """
+    tokens = 16 if rows_per_expert <= 8 else 32 if rows_per_expert <= 24 else 64
+    return Config(64, tokens, 128 if scaled(form) else 64, 4, 6 if form == FOUR_BIT else 4)
+
+
+def _meta(config: Config) -> dict[str, Any]:
+    return {
+        "ROWS": config.block_rows,
+        "TOKENS": config.block_tokens,
+        "INPUTS": config.block_inputs,
+        "STAGES": config.num_stages,
+        "num_warps": config.num_warps,
+    }
+
+
+def moe_parts(
+    x: Tensor, experts: Tensor, weights: Tensor, gate_up: ExpertWeights, down: ExpertWeights
+) -> Tensor:
+    num_tokens, width = x.shape
+    k = experts.shape[1]
+    first, second = layout(gate_up, x.dtype), layout(down, x.dtype)
+    num_experts, hidden = first.num_experts, second.inputs
+    assert experts.shape == weights.shape == (num_tokens, k), "one list of experts for each token"
+    assert experts.dtype == torch.int64, f"experts are {experts.dtype}"
+    assert weights.dtype == torch.float32, f"weights are {weights.dtype}"
+    assert all(each.is_contiguous() for each in (x, experts, weights)), "inputs are contiguous"
+    assert (first.rows, first.inputs) == (2 * hidden, width), "gate_up is [E, 2 F, D]"
+    assert (second.num_experts, second.rows) == (num_experts, width), "down is [E, D, F]"
+    narrow_first, narrow_second = _narrowed(first, x.dtype), _narrowed(second, x.dtype)
+    assert narrow_first == narrow_second, "gate_up and down are of one format"
+    narrowed = torch.empty_like(x, dtype=torch.float16) if narrow_first else x
+    pairs = torch.empty(num_experts, num_tokens, dtype=torch.int32, device=x.device)
+    counts = torch.empty(num_experts, dtype=torch.int32, device=x.device)
+    inner = narrowed.new_empty(num_tokens * k, hidden)
+    parts = x.new_empty(num_tokens, k, width)
+    if not num_tokens:
+        return parts
+    _group_kernel[(num_experts,)](
+        experts,
+        pairs,
+        counts,
+        x,
+        narrowed,
+        num_tokens * k,
+        num_tokens,
+        x.numel(),
+        NARROW=narrow_first,
+        CHUNK=min(2048, triton.next_power_of_2(num_tokens * k)),
+        num_warps=4,
+    )
+    launch = config(num_tokens * k / num_experts, first.format)
+    _gate_up_kernel[(triton.cdiv(hidden, launch.block_rows), num_experts)](
+        narrowed,
+        pairs,
+        counts,
+        first.codes,
+        first.scale,
+        inner,
+        num_tokens,
+        k,
+        first.codes_stride,
+        first.scale_stride,
+        width,
+        hidden,
+        first.format,
+        narrow_first,
+        **_meta(launch),
+    )
+    launch = config(num_tokens * k / num_experts, second.format)
+    _down_kernel[(triton.cdiv(width, launch.block_rows), num_experts)](
+        inner,
+        pairs,
+        counts,
+        weights,
+        second.codes,
+        second.scale,
+        parts,
+        num_tokens,
+        second.codes_stride,
+        second.scale_stride,
+        width,
+        hidden,
+        second.format,
+        narrow_second,
+        **_meta(launch),
+    )
+    return parts
+
+
+def _narrowed(weights: Layout, dtype: torch.dtype) -> bool:
+    return scaled(weights.format) and dtype == torch.bfloat16
+
+
+def moe(
+    x: Tensor, experts: Tensor, weights: Tensor, gate_up: ExpertWeights, down: ExpertWeights
+) -> Tensor:
+    return moe_parts(x, experts, weights, gate_up, down).sum(1, dtype=torch.float32).type_as(x)
