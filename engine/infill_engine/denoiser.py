@@ -80,7 +80,10 @@ class Denoiser(Protocol[MemoryT]):
         sides: Sides,
         request: InfillRequest,
     ) -> Canvas:
-        """One row per hole length; in `middle`, 0 is a hole that takes the row's length."""
+        """One row per hole length; in `middle`, 0 is a hole that takes the row's length.
+
+        Further rows may start from guesses at a single hole.
+        """
         ...
 
     def config(self, canvas: Canvas, request: InfillRequest, sides: Sides) -> DenoiseConfig:

@@ -99,7 +99,7 @@ class LocalEngine(Generic[MemoryT]):
             if last is None or draft is None or cancelled():
                 return
             steps += last.num_steps
-            rows = [fill_ids(last.token_ids, canvas, row)[0] for row in range(len(lengths))]
+            rows = [fill_ids(last.token_ids, canvas, row)[0] for row in range(len(canvas.hole))]
             scored = self._score(memory, sides, rows)
             order = sorted(range(len(rows)), key=lambda row: -rank(scored[row], len(rows[row])))
             best = order[0]
@@ -122,6 +122,7 @@ class LocalEngine(Generic[MemoryT]):
                 yield replace(draft, others=others)
                 return
             sides = replace(sides, prefix_ids=(*sides.prefix_ids, *rows[best]), healed=b"")
+            request = replace(asked.request, prefix=asked.request.prefix + draft.text)
             memory = self._denoiser.encode(sides, memory, cancelled=cancelled)
             self._memories[-1] = memory
             longer = self._denoiser.hole_lengths(request)

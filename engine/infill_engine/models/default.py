@@ -14,6 +14,7 @@ from torch import Tensor
 
 from infill_engine.canvas import Canvas, lay_out
 from infill_engine.config import EngineConfig
+from infill_engine.copying import copied
 from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
@@ -188,14 +189,28 @@ class ZipperDenoiser:
         )
         length = next((n for n in CANVAS_LENGTHS if n >= cells), cells)
         rows = [lay_out(row, canvas_length=length, end_id=END) for row in templates]
+        guesses = [[False] * length for _ in rows]
+        if len(middle) == 1 and (guess := self._copied(sides, request, max(hole_lengths))):
+            _, hole = lay_out([max(hole_lengths)], canvas_length=length, end_id=END)
+            rows.append((guess + [END] * (length - len(guess)), hole))
+            guesses.append([True] * length)
         one_line = request.max_lines == 1
         return Canvas(
             token_ids=torch.tensor([ids for ids, _ in rows], device=self._device),
             hole=torch.tensor([hole for _, hole in rows], device=self._device),
+            guess=torch.tensor(guesses, device=self._device),
             first=self._continuations(sides.healed) if sides.healed else None,
             ends=self._end_or_line if one_line else self._end,
             end_id=END,
         )
+
+    def _copied(self, sides: Sides, request: InfillRequest, most: int) -> list[int]:
+        """The ids of what follows the same text elsewhere; nothing where it does not fit."""
+        text = copied(request.prefix, request.suffix)
+        ids = self._tokenizer.encode(sides.healed.decode() + text) if text else []
+        fits = 0 < len(ids) <= most
+        heals = fits and self._tokenizer.token_bytes[ids[0]].startswith(sides.healed)
+        return ids if heals else []
 
     def config(self, canvas: Canvas, request: InfillRequest, sides: Sides) -> DenoiseConfig:
         length = canvas.token_ids.shape[1]
