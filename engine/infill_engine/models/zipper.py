@@ -1,0 +1,529 @@
+"""The zipper: one set of weights, three streams, and a canvas that reads two caches.
+
+The prefix is read forward and the suffix backward, each causally from its own far end, so that both
+are stacks at the cursor: typing pushes, deleting pops, moving does one on each side. A canvas slot
+sees both caches and the whole canvas. `train_pass` computes the same function for many canvases on
+one pass over a text. Knows token ids only: nothing of text, noise or sampling.
+
+Shapes: B rows, N row length, M canvases of a row, T canvas length, D width, H query heads,
+K key/value heads, G = H / K, E = D / H head width, V vocabulary.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional as F
+
+PREFIX, SUFFIX, CANVAS = range(3)
+
+# Upper ends of the length head's buckets, in tokens; one more bucket holds what is longer.
+LENGTH_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+
+_EPSILON = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZipperConfig:
+    """What is needed to build the network; stored as JSON in the weights' metadata."""
+
+    vocab_size: int = 6144
+    d_model: int = 256
+    num_layers: int = 6
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    d_ff: int = 704
+    max_positions: int = 2304
+    rope_base: float = 10_000.0
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.num_heads or self.d_model // self.num_heads % 2:
+            raise ValueError(f"{self.d_model=} / {self.num_heads=} must be an even head width")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(f"{self.num_heads=} must be a multiple of {self.num_kv_heads=}")
+
+    @property
+    def head_dim(self) -> int:
+        return self.d_model // self.num_heads
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> "ZipperConfig":
+        return ZipperConfig(**json.loads(text))
+
+
+def norm(x: Tensor) -> Tensor:  # [..., D] -> [..., D]
+    return F.rms_norm(x, x.shape[-1:], eps=_EPSILON)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # [..., E]; cos, sin [..., E/2]
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+def project(
+    x: Tensor, qkv: Tensor, cos: Tensor, sin: Tensor, split: tuple[int, int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """[..., D] -> rotated q [..., K, G, E], rotated k [..., K, E], v [..., K, E].
+
+    cos and sin are [..., E/2]; split is (K, G + 2, E).
+    """
+    mixed = torch.unflatten(F.linear(norm(x), qkv.to(x.dtype)), -1, split)
+    turned = rotate(norm(mixed[..., :-1, :]), cos[..., None, None, :], sin[..., None, None, :])
+    turned = turned.to(x.dtype)
+    return turned[..., :-1, :], turned[..., -1, :], mixed[..., -1, :]
+
+
+def close(x: Tensor, attended: Tensor, out: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """The rest of a block after attention: x, attended [..., D] -> [..., D]."""
+    x = x + F.linear(attended, out.to(x.dtype))
+    gate, value = F.linear(norm(x), up.to(x.dtype)).chunk(2, -1)
+    return x + F.linear(F.silu(gate) * value, down.to(x.dtype))
+
+
+def read(q: Tensor, k: Tensor, v: Tensor, chunk: int = 256) -> Tensor:
+    """Causal attention: q [R, N, K, G, E], k, v [R, N, K, E] -> [R, N, D].
+
+    Plain products, a chunk of queries at a time: on CPUs with bfloat16 tiles, several times faster
+    backward than the fused kernel of torch 2.13. The query group is folded into the query axis, so
+    that keys are never repeated.
+    """
+    R, N, K, G, E = q.shape
+    queries, keys, values = q.permute(0, 2, 1, 3, 4), k.transpose(1, 2), v.transpose(1, 2)
+    parts = []
+    for a in range(0, N, chunk):
+        b = min(a + chunk, N)
+        later = torch.arange(b, device=q.device) > torch.arange(a, b, device=q.device)[:, None]
+        scores = queries[:, :, a:b].reshape(R, K, (b - a) * G, E) @ keys[:, :, :b].mT
+        scores = scores.float() if scores.dtype == torch.bfloat16 else scores
+        scores = (scores * E**-0.5).unflatten(2, (b - a, G))
+        weights = scores.masked_fill(later[:, None], -torch.inf).softmax(-1).to(v.dtype)
+        parts.append((weights.flatten(2, 3) @ values[:, :, :b]).unflatten(2, (b - a, G)))
+    return torch.cat(parts, 2).permute(0, 2, 1, 3, 4).flatten(2)
+
+
+def gather(
+    near: Tensor, far: Tensor, own: Tensor, start: Tensor, cos: Tensor, sin: Tensor
+) -> Tensor:
+    """The keys that each canvas of a row sees: prefix states before its span, then suffix states.
+
+    near, far [B, N, K, E] in reading order, own [B, M, T, K, E], start [B, M]; cos and sin
+    [B, M, E/2] turn the suffix's keys to where the canvas's end puts them -> [B, M, N + T, K, E].
+    No canvas needs more than N keys of the two streams, for it sees exactly one of the two states
+    of each token outside its span.
+    """
+    before = torch.arange(near.shape[1], device=near.device) < start[..., None]  # [B, M, N]
+    turned = rotate(far[:, None], cos[:, :, None, None], sin[:, :, None, None]).to(near.dtype)
+    return torch.cat((torch.where(before[..., None, None], near[:, None], turned), own), 2)
+
+
+def gather_values(near: Tensor, far: Tensor, own: Tensor, start: Tensor) -> Tensor:
+    """As `gather`, for values, which are not rotated."""
+    before = torch.arange(near.shape[1], device=near.device) < start[..., None]  # [B, M, N]
+    seen = torch.where(before[..., None, None], near[:, None], far[:, None])
+    return torch.cat((seen, own), 2)
+
+
+def fill(
+    q: Tensor, keys: Tensor, values: Tensor, start: Tensor, end: Tensor, lengths: Tensor
+) -> Tensor:
+    """Canvas attention: q [B, M, T, K, G, E]; keys, values [B, M, N + T, K, E] -> [B, M, T, D].
+
+    Tokens of the span [start, end) [B, M] itself are not seen, nor padding from lengths [B] on.
+    """
+    B, M, T, K, G, E = q.shape
+    i = torch.arange(keys.shape[2], device=q.device)
+    spanned = (i >= start[..., None]) & (i < end[..., None])
+    unseen = (spanned | (i >= lengths[:, None, None])) & (i < keys.shape[2] - T)  # [B, M, N + T]
+    queries = q.permute(0, 1, 3, 2, 4, 5).reshape(B, M, K, T * G, E)
+    scores = queries @ keys.permute(0, 1, 3, 4, 2)
+    scores = scores.float() if scores.dtype == torch.bfloat16 else scores
+    scores = (scores * E**-0.5).masked_fill(unseen[:, :, None, None], -torch.inf)
+    seen: Tensor = scores.softmax(-1).to(values.dtype) @ values.transpose(2, 3)
+    return seen.view(B, M, K, T, G, E).permute(0, 1, 3, 2, 4, 5).reshape(B, M, T, -1)
+
+
+class Reversed(torch.autograd.Function):
+    """Rows [B, N, ...] with each row's tokens in opposite order, which is its own inverse."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, order: Tensor) -> Tensor:
+        ctx.save_for_backward(order)
+        return x.flatten(0, 1).index_select(0, order).view_as(x)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+        (order,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grad.flatten(0, 1).index_select(0, order).view_as(grad), None
+
+
+def backwards(x: Tensor, order: Tensor) -> Tensor:
+    """x [B, N, ...] taken in `order` [B * N], a permutation that is its own inverse."""
+    reversed_rows: Tensor = Reversed.apply(x, order)  # type: ignore[no-untyped-call]
+    return reversed_rows
+
+
+class Pieces(NamedTuple):
+    """The parts of `train_pass` that are worth compiling; all shapes of a run are few."""
+
+    project: Callable[..., tuple[Tensor, Tensor, Tensor]] = project
+    close: Callable[..., Tensor] = close
+    gather: Callable[..., Tensor] = gather
+    gather_values: Callable[..., Tensor] = gather_values
+    read: Callable[..., Tensor] = read
+    fill: Callable[..., Tensor] = fill
+
+
+class SideCache:
+    """Keys and values of one side, a stack at the cursor. Grows only when its capacity is short."""
+
+    def __init__(
+        self,
+        config: ZipperConfig,
+        stream: int,
+        *,
+        capacity: int = 1024,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+    ) -> None:
+        assert stream in (PREFIX, SUFFIX), f"{stream=} has no cache"
+        self.stream = stream
+        self.ids: list[int] = []  # in the order they were pushed
+        shape = (config.num_layers, config.num_kv_heads, capacity, config.head_dim)
+        self.keys = torch.empty(shape, dtype=dtype, device=device)  # [L, K, capacity, E]
+        self.values = torch.empty(shape, dtype=dtype, device=device)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def truncate(self, length: int) -> None:
+        """Pops the tokens nearest to the cursor until `length` are left."""
+        assert 0 <= length <= len(self.ids), f"cannot truncate {len(self.ids)} to {length}"
+        del self.ids[length:]
+
+    def reserve(self, length: int) -> None:
+        """Makes room for `length` tokens in all."""
+        capacity = self.keys.shape[2]
+        if length <= capacity:
+            return
+        used = len(self.ids)
+        larger = [*self.keys.shape]
+        larger[2] = max(length, 2 * capacity)
+        for name in ("keys", "values"):
+            old: Tensor = getattr(self, name)
+            new = old.new_empty(larger)
+            new[:, :, :used] = old[:, :, :used]
+            setattr(self, name, new)
+
+
+class Block(nn.Module):
+    def __init__(self, config: ZipperConfig) -> None:
+        super().__init__()
+        d, kv = config.d_model, config.num_kv_heads
+        # For each key/value head: its group of queries, its key, its value.
+        rows = kv * (config.num_heads // kv + 2) * config.head_dim
+        self.qkv = nn.Parameter(torch.empty(rows, d))
+        self.out = nn.Parameter(torch.empty(d, d))
+        self.up = nn.Parameter(torch.empty(2 * config.d_ff, d))
+        self.down = nn.Parameter(torch.empty(d, config.d_ff))
+
+
+class Zipper(nn.Module):
+    """See the module. All methods but `train_pass` expect to run under `torch.inference_mode`."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: ZipperConfig) -> None:
+        super().__init__()
+        self.config = config
+        d, kv = config.d_model, config.num_kv_heads
+        self.split = (kv, config.num_heads // kv + 2, config.head_dim)
+        self.embed = nn.Parameter(torch.empty(config.vocab_size, d))
+        self.stream = nn.Parameter(torch.empty(3, d))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.length_up = nn.Parameter(torch.empty(d, d))
+        self.length_down = nn.Parameter(torch.empty(len(LENGTH_BUCKETS) + 1, d))
+        # Row max_positions + p of the tables belongs to position p, which may be negative.
+        # They are no buffers: .to(bfloat16) must not round the angles' cosines of training.
+        self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Fresh weights: every block starts as the identity."""
+        d = self.config.d_model
+        nn.init.normal_(self.embed, std=0.02)
+        nn.init.normal_(self.stream, std=0.02)
+        for block in self._layers():
+            nn.init.normal_(block.qkv, std=d**-0.5)
+            nn.init.normal_(block.up, std=d**-0.5)
+            nn.init.zeros_(block.out)
+            nn.init.zeros_(block.down)
+        nn.init.normal_(self.length_up, std=d**-0.5)
+        nn.init.zeros_(self.length_down)
+
+    def _layers(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embed.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.embed.device
+
+    def angles(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """cos and sin [2 * max_positions, E/2] of every position from -max_positions on."""
+        key = (dtype, self.device)
+        if key not in self._tables:
+            reach, half = self.config.max_positions, self.config.head_dim // 2
+            pos = torch.arange(-reach, reach, dtype=torch.float64)
+            frequency = self.config.rope_base ** -(torch.arange(half, dtype=torch.float64) / half)
+            angle = pos[:, None] * frequency
+            self._tables[key] = (
+                angle.cos().to(self.device, dtype),
+                angle.sin().to(self.device, dtype),
+            )
+        return self._tables[key]
+
+    def start(self, ids: Tensor, stream: int) -> Tensor:  # [...] -> [..., D]
+        return norm(F.embedding(ids, self.embed) + self.stream[stream])
+
+    def logits(self, hidden: Tensor) -> Tensor:  # [..., D] -> [..., V]
+        return F.linear(hidden, self.embed)
+
+    def length_logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states [..., D] of first slots -> [..., len(LENGTH_BUCKETS) + 1]."""
+        up = F.silu(F.linear(hidden, self.length_up.to(hidden.dtype)))
+        return F.linear(up, self.length_down.to(hidden.dtype))
+
+    def cache(self, stream: int, *, capacity: int = 1024) -> SideCache:
+        return SideCache(
+            self.config, stream, capacity=capacity, dtype=self.dtype, device=self.device
+        )
+
+    # Training
+
+    def train_pass(
+        self,
+        rows: Tensor,
+        start: Tensor,
+        end: Tensor,
+        noisy: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        pieces: Pieces = Pieces(),  # noqa: B008 (immutable)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Both streams over whole rows, and any number of canvases hung on them.
+
+        rows [B, N] are sentinel to sentinel, padded at the right from lengths [B] on; the canvas
+        noisy[b, m] [T] stands for rows[b, start[b, m]:end[b, m]], of any length. Returns final
+        hidden states: prefix [B, N, D], suffix [B, N, D] *from the far end* (its state 0 has read
+        the last sentinel, the padding comes after the first), canvas [B, M, T, D].
+        `dtype` is what activations are kept in; weights are cast to it where they are used.
+        """
+        (B, N), (M, T) = rows.shape, noisy.shape[1:]
+        dtype = dtype or self.dtype
+        device = rows.device
+        if lengths is None:
+            lengths = torch.full((B,), N, device=device)
+        cos_table, sin_table = self.angles(torch.promote_types(dtype, torch.float32))
+        zero = self.config.max_positions
+        i = torch.arange(N, device=device)
+        slot = start[..., None] + torch.arange(T, device=device)  # [B, M, T]
+        pos = torch.cat((i.repeat(B), -i.repeat(B), slot.flatten())) + zero
+        cos, sin = cos_table[pos], sin_table[pos]
+        # The suffix's key of token i was turned to -(length - 1 - i); it belongs at
+        # start + T + i - end.
+        turn = start + T - end + lengths[:, None] - 1 + zero  # [B, M]
+        turn_cos, turn_sin = cos_table[turn], sin_table[turn]
+        # Reverses each row without its padding; a row's tokens stay in the row.
+        backward = (lengths[:, None] - 1 - i) % N  # [B, N]
+        order = (backward + N * torch.arange(B, device=device)[:, None]).flatten()
+
+        streams = 2 * B * N
+        x = torch.cat(
+            (
+                self.start(rows, PREFIX).flatten(0, 1),
+                self.start(rows.gather(1, backward), SUFFIX).flatten(0, 1),
+                self.start(noisy, CANVAS).flatten(0, 2),
+            )
+        ).to(dtype)
+        for block in self._layers():
+            q, k, v = pieces.project(x, block.qkv, cos, sin, self.split)
+            (stream_q, own_q), (stream_k, own_k), (stream_v, own_v) = (
+                torch.split(part, [streams, B * M * T]) for part in (q, k, v)
+            )
+            stream_q, stream_k, stream_v = (
+                torch.unflatten(part, 0, (2 * B, N)) for part in (stream_q, stream_k, stream_v)
+            )
+            own_q, own_k, own_v = (
+                torch.unflatten(part, 0, (B, M, T)) for part in (own_q, own_k, own_v)
+            )
+            (near_k, far_k), (near_v, far_v) = stream_k.chunk(2), stream_v.chunk(2)
+            far_k, far_v = backwards(far_k, order), backwards(far_v, order)
+            keys = pieces.gather(near_k, far_k, own_k, start, turn_cos, turn_sin)
+            values = pieces.gather_values(near_v, far_v, own_v, start)
+            streams_read = pieces.read(stream_q, stream_k, stream_v)  # [2B, N, D]
+            filled = pieces.fill(own_q, keys, values, start, end, lengths)  # [B, M, T, D]
+            attended = torch.cat((streams_read.flatten(0, 1), filled.flatten(0, 2)))
+            x = pieces.close(x, attended, block.out, block.up, block.down)
+        x = norm(x)
+        prefix, suffix = torch.unflatten(x[:streams], 0, (2, B, N)).unbind(0)
+        return prefix, suffix, torch.unflatten(x[streams:], 0, (B, M, T))
+
+    # Inference
+
+    def push(self, cache: SideCache, ids: Sequence[int]) -> Tensor:
+        """Reads ids at the cursor's end of a cache: a suffix is pushed from its far end.
+
+        Returns the final hidden states [n, D] of what was pushed.
+        """
+        old, n = len(cache), len(ids)
+        if n == 0:
+            return self.embed.new_empty(0, self.config.d_model)
+        cache.reserve(old + n)
+        cos_table, sin_table = self.angles(self.dtype)
+        zero = self.config.max_positions
+        assert old + n < zero, f"{old + n} tokens are beyond {zero} positions"
+        cos, sin = cos_table[zero + old : zero + old + n], sin_table[zero + old : zero + old + n]
+        if cache.stream == SUFFIX:
+            sin = -sin  # the distance e from the far end is at position -e
+        K, G, E = self.split[0], self.split[1] - 2, self.split[2]
+        mask = None
+        if n > 1:
+            mask = torch.ones(n, old + n, dtype=torch.bool, device=self.device).tril(old)
+            mask = mask.repeat(G, 1)
+        x = self.start(torch.tensor(ids, device=self.device), cache.stream)  # [n, D]
+        for layer, block in enumerate(self._layers()):
+            q, k, v = project(x, block.qkv, cos, sin, self.split)
+            keys, values = cache.keys[layer, :, : old + n], cache.values[layer, :, : old + n]
+            keys[:, old:], values[:, old:] = k.transpose(0, 1), v.transpose(0, 1)
+            folded = q.permute(1, 2, 0, 3).reshape(1, K, G * n, E)
+            seen = F.scaled_dot_product_attention(folded, keys[None], values[None], mask)
+            attended = seen.view(K, G, n, E).permute(2, 0, 1, 3).reshape(n, -1)
+            x = close(x, attended, block.out, block.up, block.down)
+        cache.ids.extend(ids)
+        return norm(x)
+
+    def denoise(self, prefix: SideCache, suffix: SideCache, canvas_ids: Tensor) -> Tensor:
+        """One step: canvas_ids [B, T] between two caches that the rows share -> hidden [B, T, D].
+
+        Follow with `logits` (and at the first step `length_logits` of slot 0).
+        """
+        T, zero = canvas_ids.shape[1], self.config.max_positions
+        assert (prefix.stream, suffix.stream) == (PREFIX, SUFFIX), "the two sides are swapped"
+        near, far = zero + len(prefix), zero - T - (len(suffix) - 1)
+        cos_table, sin_table = self.angles(self.dtype)
+        cos, sin = cos_table[near : near + T], sin_table[near : near + T]
+        # A query turned to `near` is turned on to `far` to meet the suffix.
+        turn = zero + far - near
+        assert turn >= 0, f"{len(prefix)} + {len(suffix)} tokens are beyond {zero} positions"
+        turn_cos, turn_sin = cos_table[turn], sin_table[turn]
+        x = self.start(canvas_ids, CANVAS)  # [B, T, D]
+        for layer, block in enumerate(self._layers()):
+            q, k, v = project(x, block.qkv, cos, sin, self.split)
+            q = self._by_head(q)
+            sides = (
+                (q, prefix.keys[layer, :, : len(prefix)], prefix.values[layer, :, : len(prefix)]),
+                (
+                    rotate(q, turn_cos, turn_sin),
+                    suffix.keys[layer, :, : len(suffix)],
+                    suffix.values[layer, :, : len(suffix)],
+                ),
+            )
+            attended = self._attend(q, k, v, sides, None)
+            x = close(x, attended, block.out, block.up, block.down)
+        return norm(x)
+
+    def score(self, prefix: SideCache, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Forward stream: log-probability of each token of each row, read after the prefix.
+
+        Leaves the cache as it is. [R, longest row], 0 where a row is shorter.
+        """
+        assert prefix.stream == PREFIX, "the forward stream scores"
+        assert len(prefix), "score needs a prefix that is not empty"
+        size = max(map(len, rows), default=0)
+        targets = torch.zeros(len(rows), size, dtype=torch.long)
+        for row, ids in zip(targets, rows, strict=True):
+            row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
+        lengths = torch.tensor([len(ids) for ids in rows])
+        present = (torch.arange(size) < lengths[:, None]).to(self.device)
+        targets = targets.to(self.device)
+        if targets.numel() == 0:
+            return self.embed.new_zeros(len(rows), size)
+        # The last prefix token is read again, for it predicts the rows' first token.
+        old = len(prefix) - 1
+        last = targets.new_full((len(rows), 1), prefix.ids[-1])
+        zero = self.config.max_positions
+        cos_table, sin_table = self.angles(self.dtype)
+        cos, sin = cos_table[zero + old :][:size], sin_table[zero + old :][:size]
+        causal = torch.ones(size, size, dtype=torch.bool, device=self.device).tril()
+        x = self.start(torch.cat((last, targets[:, :-1]), 1), PREFIX)  # [R, size, D]
+        for layer, block in enumerate(self._layers()):
+            q, k, v = project(x, block.qkv, cos, sin, self.split)
+            q = self._by_head(q)
+            sides = ((q, prefix.keys[layer, :, :old], prefix.values[layer, :, :old]),)
+            attended = self._attend(q, k, v, sides, causal)
+            x = close(x, attended, block.out, block.up, block.down)
+        logits = self.logits(norm(x)).float()
+        picked = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
+        return picked * present
+
+    def _by_head(self, q: Tensor) -> Tensor:  # [B, T, K, G, E] -> [K, B, G, T, E]
+        return q.permute(2, 0, 3, 1, 4).contiguous()
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        sides: tuple[tuple[Tensor, Tensor, Tensor], ...],
+        own_mask: Tensor | None,
+    ) -> Tensor:
+        """One softmax over shared caches and each row's own tokens.
+
+        q [K, B, G, T, E]; own k, v [B, T, K, E]; a side is its turned q with keys and values
+        [K, n, E]; own_mask [T, T], True is seen -> [B, T, D].
+        """
+        K, B, G, T, E = q.shape
+        own_k, own_v = k.permute(2, 0, 3, 1), v.permute(2, 0, 1, 3)  # [K, B, E, T], [K, B, T, E]
+        own = torch.matmul(q.view(K, B, G * T, E), own_k).view(K, B * G * T, T)
+        if own_mask is not None:
+            own = own.view(K, B * G, T, T).masked_fill(~own_mask, -torch.inf).view_as(own)
+        blocks = [torch.bmm(side_q.view(K, -1, E), keys.mT) for side_q, keys, _ in sides]
+        weights = (torch.cat((*blocks, own), -1) * E**-0.5).softmax(-1)
+        *parts, own = torch.split(weights, [*(keys.shape[1] for _, keys, _ in sides), T], -1)
+        seen = torch.matmul(own.reshape(K, B, G * T, T), own_v).view(K, B * G * T, E)
+        for part, (_, _, values) in zip(parts, sides, strict=True):
+            seen = torch.baddbmm(seen, part, values)
+        return seen.view(K, B, G, T, E).permute(1, 3, 0, 2, 4).reshape(B, T, -1)
+
+
+def read_weights(path: Path) -> tuple[ZipperConfig, dict[str, Tensor], dict[str, str]]:
+    """Config, tensors and metadata of a weights file; tensors in the dtype they are stored in."""
+    with safe_open(path, framework="pt") as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return ZipperConfig.from_json(metadata["config"]), tensors, metadata
+
+
+def load_zipper(path: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Zipper:
+    """The network with the weights of a file, ready for inference."""
+    config, tensors, _ = read_weights(path)
+    with torch.device("meta"):
+        model = Zipper(config)
+    model.load_state_dict(
+        {name: tensor.to(device, dtype) for name, tensor in tensors.items()}, assign=True
+    )
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,190 @@
+"""Turns a checkpoint into what ships: averaged weights in half precision, and their model card.
+
+    PYTHONPATH=engine:kernels python -m train.export --run artifacts/run
+
+Every number of the card is read from the checkpoint and the run's log.
+"""
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from infill_engine.models.zipper import ZipperConfig
+
+WEIGHTS = Path(__file__).parent.parent / "infill_engine" / "weights"
+CARD = """\
+# Model card: the embedded default
+
+A two-sided text-diffusion model for infilling code: "zipper", {millions:.1f} million parameters, \
+trained from scratch for infill-ls.
+{state}
+
+## Architecture
+One set of weights, three streams: the prefix is read forward, the suffix backward, and a short \
+canvas between them reads both caches and itself in both directions \
+(`engine/infill_engine/models/zipper.py`).
+Width {d_model}, {num_layers} layers, {num_heads} query heads and {num_kv_heads} key/value heads, \
+SwiGLU of {d_ff}, RMSNorm, rotary positions relative to the hole, vocabulary {vocab_size} \
+(byte-level BPE, `tokenizer.json`), embedding and head tied.
+Noise is absorbing (a mask token) with some wrong visible tokens; END tokens say where a hole \
+ends, and a length head guesses it at the first step.
+Weights are stored in float16 ({megabytes:.1f} MB).
+
+## Data and licences
+Permissively licensed source code from released packages; see `DATA_NOTICE.md` and `MANIFEST.tsv` \
+beside this card for every package, its version, licence and checksum.
+{unique_tokens:,} unique tokens were available, {tokens:,} document tokens were read.
+The weights are under Apache-2.0, like the project.
+
+## Training
+| | |
+|---|---|
+| date | {date} |
+| code | commit {commit} |
+| hardware | {hardware} |
+| time | {minutes:.0f} minutes of wall clock |
+| steps | {step:,} |
+| document tokens read | {tokens:,} |
+| positions (both streams and canvases) | {positions:,} |
+| positions per second | {speed:,.0f} |
+| optimiser | Muon {muon_lr}, AdamW {adam_lr}, linear decay over the last {decay:.0%}, EMA {ema} |
+
+## Results on held-out packages
+Nats per token, on windows of packages that were held out of training ({val_at}):
+
+| | |
+|---|---|
+{results}
+
+## Limitations
+{limitations}
+
+## Reproduce
+```
+{command}
+```
+"""
+
+
+def commit() -> str:
+    """The commit of the checkout, or "unknown" outside of one."""
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+RESULT_NAMES = {
+    "canvas_all_mask": "canvas, nothing visible",
+    "canvas_half": "canvas, half visible",
+    "prefix": "prefix stream, next token",
+    "suffix": "suffix stream, previous token",
+    "length": "length head",
+}
+
+
+def card(
+    state: dict[str, Any],
+    log: list[dict[str, Any]],
+    size: int,
+    parameters: int,
+    extra: dict[str, str],
+) -> str:
+    network, config = state["config"], json.loads(state["train_config"])
+    vals = [line for line in log if line.get("event") in ("val", "end")]
+    last = vals[-1] if vals else {"step": 0}
+    unique = [line["unique_tokens"] for line in log if "unique_tokens" in line]
+    rows = [
+        f"| {title} | {last[name]:.3f} |" for name, title in RESULT_NAMES.items() if name in last
+    ]
+    if last.get("tail_count"):
+        rows.append(
+            f"| rest-of-line exact match, greedy, {last['tail_count']} spans | "
+            f"{last['tail_exact']:.1%} |"
+        )
+    return CARD.format(
+        **network,
+        millions=parameters / 1e6,
+        megabytes=size / 1e6,
+        unique_tokens=unique[-1] if unique else 0,
+        tokens=state["seen"],
+        positions=state["positions"],
+        step=state["step"],
+        minutes=state["seconds"] / 60,
+        speed=state["positions"] / max(1e-9, state["seconds"]),
+        date=state["date"],
+        commit=commit(),
+        val_at=f"step {last['step']:,}",
+        results="\n".join(rows) or "| none measured | |",
+        muon_lr=config["muon_lr"],
+        adam_lr=config["adam_lr"],
+        decay=config["decay"],
+        ema=config["ema"],
+        **extra,
+    )
+
+
+def export(run: Path, target: Path, extra: dict[str, str]) -> None:
+    """Writes default.safetensors and MODEL_CARD.md into `target`, by rename."""
+    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    tensors = {name: tensor.half().contiguous() for name, tensor in state["average"].items()}
+    config = ZipperConfig(**state["config"])
+    target.mkdir(parents=True, exist_ok=True)
+    path = target / "default.safetensors"
+    partial = path.with_suffix(".partial")
+    metadata = {
+        "config": config.to_json(),
+        "step": str(state["step"]),
+        "tokens": str(state["seen"]),
+        "date": state["date"],
+        "licence": "Apache-2.0",
+    }
+    save_file(tensors, partial, metadata)
+    partial.replace(path)
+    parameters = sum(tensor.numel() for tensor in tensors.values())
+    text = card(state, read_log(run / "log.jsonl"), path.stat().st_size, parameters, extra)
+    (target / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+
+
+DEFAULT_EXTRA = {
+    "state": "",
+    "hardware": "see engine/train/LOG.md",
+    "limitations": (
+        "It is small and was trained briefly: it is right about short, local and repetitive code, "
+        "and wrong about most else.\n"
+        "It may reproduce snippets of its training data.\n"
+        "Python and JavaScript/TypeScript are most of what it has read; "
+        "other languages it hardly knows."
+    ),
+    "command": "make train",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("artifacts/run"))
+    parser.add_argument("--target", type=Path, default=WEIGHTS)
+    for name, default in DEFAULT_EXTRA.items():
+        parser.add_argument(f"--{name}", default=default)
+    options = parser.parse_args()
+    extra = {name: str(getattr(options, name)) for name in DEFAULT_EXTRA}
+    export(options.run, options.target, extra)
+
+
+if __name__ == "__main__":
+    main()

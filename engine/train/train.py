@@ -1,0 +1,581 @@
+"""Trains the zipper on shards by wall clock: streams, canvases and length head in one loss.
+
+    PYTHONPATH=engine:kernels python -m train.train --out artifacts/run --minutes 85
+
+The schedule follows active minutes, so a stopped process (SIGSTOP) loses nothing. Checkpoints are
+written by rename and found again: the same command resumes. New shards in the folder are read while
+it runs. Logs a JSON line at a time to OUT/log.jsonl.
+"""
+
+import argparse
+import json
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from infill_engine.models.zipper import (
+    PREFIX,
+    SUFFIX,
+    Pieces,
+    Zipper,
+    ZipperConfig,
+    read_weights,
+)
+from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, MASK, Tokenizer
+from train.batches import Batch, Corpus, Shape, batch
+
+PAUSE = 30.0  # seconds; a step that took longer was stopped or compiled, and counts as this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """What a run is; logged as it is."""
+
+    minutes: float = 85.0
+    tokens: int = 8192  # document tokens a step
+    shapes: tuple[Shape, ...] = (
+        Shape(row=256, canvas=16, share=0.26),
+        Shape(row=256, canvas=32, share=0.14),
+        Shape(row=512, canvas=16, share=0.20),
+        Shape(row=512, canvas=32, share=0.14),
+        Shape(row=512, canvas=64, share=0.12),
+        Shape(row=1024, canvas=32, share=0.14),
+    )
+    muon_lr: float = 0.02
+    muon_decay: float = 0.01
+    adam_lr: float = 3e-3
+    warmup_steps: int = 40
+    decay: float = 0.4  # the last part of the run, to zero
+    clip: float = 1.0
+    ema: float = 0.995
+    stream_weight: tuple[float, float] = (1.0, 0.3)  # falls over the first 40 %
+    length_weight: float = 0.1
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "bfloat16"
+    compile: bool = True
+    checkpoint_minutes: float = 4.0
+    val_minutes: float = 6.0
+    infill_from: float = 0.55  # exact match is measured from this part of the run on
+    val_infills: int = 200
+    max_steps: int = 0  # for tests; 0 is no limit
+
+
+# Losses
+
+
+def _cross_entropy_and_gradient(
+    logits: Tensor, target: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """logits [n, V], target, weight [n] -> loss [n] and weight * d loss / d logits [n, V]."""
+    exact = logits.float()
+    lse = exact.logsumexp(-1, keepdim=True)
+    columns = torch.arange(logits.shape[-1], device=logits.device)
+    hit = columns == target[:, None]
+    grad = (((exact - lse).exp() - hit.float()) * weight[:, None]).to(logits.dtype)
+    loss = lse[:, 0] - exact.gather(-1, target[:, None])[:, 0]
+    return loss, grad
+
+
+class FusedHead(torch.autograd.Function):
+    """Head and cross-entropy in chunks: full logits are never kept, and are computed once."""
+
+    chunk = 2048
+    kernel: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = staticmethod(
+        _cross_entropy_and_gradient
+    )
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, embed: Tensor, target: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """hidden [n, D], embed [V, D] -> the weighted sum of losses, and each loss [n]."""
+        table = embed.to(hidden.dtype)
+        grad_embed, grad_hidden = torch.zeros_like(embed), torch.empty_like(hidden)
+        losses = []
+        for at in range(0, len(hidden), FusedHead.chunk):
+            rows = slice(at, at + FusedHead.chunk)
+            part, grad = FusedHead.kernel(hidden[rows] @ table.T, target[rows], weight[rows])
+            losses.append(part)
+            grad_hidden[rows] = grad @ table
+            grad_embed += grad.T @ hidden[rows]
+        ctx.save_for_backward(grad_hidden, grad_embed)
+        each = torch.cat(losses)
+        ctx.mark_non_differentiable(each)
+        return (each * weight).sum(), each
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        grad_hidden, grad_embed = ctx.saved_tensors
+        return grad_hidden * grad.to(grad_hidden.dtype), grad_embed * grad, None, None
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The loss to descend, and its parts in nats per token for the log."""
+
+    total: Tensor
+    parts: dict[str, float]
+
+
+def losses(
+    model: Zipper,
+    data: Batch,
+    *,
+    stream_weight: float,
+    length_weight: float,
+    dtype: torch.dtype,
+    pieces: Pieces,
+) -> Losses:
+    device = model.device
+
+    def put(name: str) -> Tensor:
+        tensor: Tensor = torch.from_numpy(getattr(data, name)).to(device, non_blocking=True)
+        return tensor
+
+    rows, lengths, noisy, weight = put("rows"), put("lengths"), put("noisy"), put("weight")
+    prefix, suffix, canvas = model.train_pass(
+        rows, put("start"), put("end"), noisy, lengths, dtype=dtype, pieces=pieces
+    )
+    i = torch.arange(rows.shape[1], device=device)
+    backward = rows.gather(1, (lengths[:, None] - 1 - i) % rows.shape[1])
+    # The last token of a row predicts nothing; padding neither.
+    known = (i < lengths[:, None] - 1).float()
+    known = known / known.sum()
+    hidden = torch.cat((prefix.flatten(0, 1), suffix.flatten(0, 1), canvas.flatten(0, 2)))
+    targets = (rows.roll(-1, 1), backward.roll(-1, 1), put("clean"))
+    cell = weight / weight.sum().clamp_min(1e-6)
+    weights = torch.cat(
+        (stream_weight * known.flatten(), stream_weight * known.flatten(), cell.flatten())
+    )
+    total, each = FusedHead.apply(  # type: ignore[no-untyped-call]
+        hidden, model.embed, torch.cat([target.flatten() for target in targets]), weights
+    )
+    guess = model.length_logits(canvas[:, :, 0].flatten(0, 1)).float()
+    length_cell = put("length_weight").flatten()
+    length_each = nn.functional.cross_entropy(guess, put("length").flatten(), reduction="none")
+    length_loss = (length_each * length_cell).sum() / length_cell.sum().clamp_min(1.0)
+    total = total + length_weight * length_loss
+
+    n = rows.numel()
+    all_mask = put("all_mask")[..., None].expand_as(cell).float()
+
+    def mean(values: Tensor, share: Tensor) -> float:
+        return float((values.detach() * share).sum() / share.sum().clamp_min(1e-9))
+
+    canvas_each = each[2 * n :]
+    return Losses(
+        total,
+        {
+            "canvas": mean(canvas_each, cell.flatten()),
+            "canvas_all_mask": mean(canvas_each, (cell * all_mask).flatten()),
+            "prefix": mean(each[:n], known.flatten()),
+            "suffix": mean(each[n : 2 * n], known.flatten()),
+            "length": float(length_loss.detach()),
+        },
+    )
+
+
+# Optimisers
+
+
+def orthogonalised(update: Tensor) -> Tensor:  # [L, rows, columns]
+    """Newton-Schulz: every singular value towards 1 (KellerJordan/Muon, coefficients as there)."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = update.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT.contiguous() if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    found: Tensor = (x.mT if tall else x).to(update.dtype)
+    return found
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, Nesterov, orthogonalised; matrices of one shape are updated as a batch."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, decay: float) -> None:
+        super().__init__(params, {"lr": lr, "decay": decay, "momentum": 0.95})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            for param in group["params"]:
+                alike[param.shape].append(param)
+            for shape, params in alike.items():
+                updates = []
+                for param in params:
+                    assert param.grad is not None, "every matrix takes part in every step"
+                    state = self.state[param]
+                    if "momentum" not in state:
+                        state["momentum"] = torch.zeros_like(param.grad)
+                    state["momentum"].lerp_(param.grad, 1 - group["momentum"])
+                    updates.append(param.grad.lerp(state["momentum"], group["momentum"]))
+                scale = max(1.0, shape[0] / shape[1]) ** 0.5
+                for param, update in zip(params, orthogonalised(torch.stack(updates)), strict=True):
+                    param.mul_(1 - group["lr"] * group["decay"])
+                    param.add_(update, alpha=-group["lr"] * scale)
+
+
+def optimisers(model: Zipper, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    matrices = [param for block in model.blocks for param in block.parameters()]
+    others = [param for name, param in model.named_parameters() if "blocks." not in name]
+    return [
+        Muon(matrices, config.muon_lr, config.muon_decay),
+        torch.optim.AdamW(others, config.adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
+
+
+def rate(step: int, progress: float, config: TrainConfig) -> float:
+    """Warm-up by steps, then constant, then linear to zero: `progress` is 0 to 1 of the clock."""
+    warm = min(1.0, (step + 1) / config.warmup_steps)
+    return warm * min(1.0, max(0.0, 1.0 - progress) / config.decay)
+
+
+# Validation
+
+
+@torch.no_grad()
+def validate(
+    model: Zipper, corpus: Corpus, config: TrainConfig, batches: int = 2
+) -> dict[str, float]:
+    """Losses on windows that are the same at every call, in nats per token."""
+    sums: dict[str, list[float]] = defaultdict(list)
+    rng = np.random.default_rng(1234)
+    dtype = getattr(torch, config.dtype)
+    row, canvas = (512, 32) if config.tokens >= 512 else (128, 16)
+    for _ in range(batches):
+        data = batch(
+            corpus,
+            rng,
+            tokens=config.tokens,
+            shape=Shape(row=row, canvas=canvas, share=1.0),
+            vocab_size=model.config.vocab_size,
+        )
+        for name, t in (("canvas_all_mask", 1.0), ("canvas_half", 0.5)):
+            draw = np.random.default_rng(7).random(data.clean.shape)
+            masked = draw < t
+            ends = masked & (data.clean == END)
+            share = np.where(ends, 1.0 / np.maximum(1, ends.sum(-1, keepdims=True)), 1.0)
+            changed = replace(
+                data,
+                noisy=np.where(masked, MASK, data.clean),
+                weight=np.where(masked, share, 0.0).astype(np.float32),
+            )
+            found = losses(
+                model,
+                changed,
+                stream_weight=0.0,
+                length_weight=0.0,
+                dtype=dtype,
+                pieces=Pieces(),
+            ).parts
+            sums[name].append(found["canvas"])
+            for other in ("prefix", "suffix", "length"):
+                if t == 1.0:
+                    sums[other].append(found[other])
+    return {name: round(sum(values) / len(values), 4) for name, values in sums.items()}
+
+
+@torch.inference_mode()
+def infill_greedily(
+    model: Zipper, prefix: list[int], suffix: list[int], *, canvas: int = 16, most: int = 6
+) -> list[int]:
+    """The engine's policy in its simplest form: canvas of masks, the surest cells first.
+
+    prefix and suffix are token ids in reading order, sentinels included.
+    """
+    before, after = model.cache(PREFIX), model.cache(SUFFIX)
+    model.push(before, prefix)
+    model.push(after, suffix[::-1])
+    ids = torch.full((canvas,), MASK)
+    quota = -(-canvas // most)
+    for _ in range(most):
+        logits = model.logits(model.denoise(before, after, ids[None]))[0]
+        logits[:, : FIRST_TAG + 42] = torch.where(
+            torch.arange(FIRST_TAG + 42) == END, logits[:, : FIRST_TAG + 42], -torch.inf
+        )
+        sure, best = logits.softmax(-1).max(-1)
+        open_cells = ids == MASK
+        chosen = open_cells & (sure > 0.9)
+        ranked = torch.where(open_cells, sure, -1.0).topk(quota).indices
+        chosen[ranked] = open_cells[ranked]
+        ids = torch.where(chosen, best, ids)
+        ends = (ids == END).nonzero()
+        if len(ends):
+            ids[int(ends[0]) :] = END
+        if not bool((ids == MASK).any()):
+            break
+    found: list[int] = ids.tolist()
+    return found[: found.index(END)] if END in found else found
+
+
+def exact_match(model: Zipper, corpus: Corpus, count: int, *, most: int = 6) -> dict[str, float]:
+    """Greedy rest-of-line infill of spans of kind 0, at most 14 tokens, 384 + 128 of context."""
+    rng = np.random.default_rng(99)
+    right = tried = attempts = 0
+    while tried < count and attempts < 100 * count:
+        attempts += 1
+        shard, index, low, high = corpus.draw(rng)
+        a, z = np.searchsorted(shard.span_start, (low, high))
+        tails = np.arange(a, z)[shard.span_kind[a:z] == 0]
+        if len(tails) == 0:
+            continue
+        span = tails[rng.integers(len(tails))]
+        first, last = int(shard.span_start[span]), int(shard.span_end[span])
+        if not 1 <= last - first <= 14:
+            continue
+        tokens = shard.tokens
+        language = FIRST_TAG + int(shard.doc_language[index])
+        prefix = [BOS, language, *tokens[max(low, first - 384) : first].tolist()]
+        suffix = [*tokens[last : min(high, last + 128)].tolist(), EOS]
+        tried += 1
+        right += infill_greedily(model, prefix, suffix, most=most) == tokens[first:last].tolist()
+    return {"tail_exact": round(right / max(1, tried), 4), "tail_count": tried}
+
+
+# The run
+
+
+def ahead(make: Callable[[], Batch]) -> Iterator[Batch]:
+    """Batches made in a thread, two ahead."""
+    ready: queue.Queue[Batch | Exception] = queue.Queue(2)
+
+    def work() -> None:
+        try:
+            while True:
+                ready.put(make())
+        except Exception as error:
+            ready.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        item = ready.get()
+        if isinstance(item, Exception):
+            raise item
+        yield item
+
+
+def compiled_pieces(config: TrainConfig) -> Pieces:
+    if not config.compile:
+        return Pieces()
+    torch._dynamo.config.cache_size_limit = 64
+    FusedHead.kernel = staticmethod(torch.compile(_cross_entropy_and_gradient, dynamic=False))
+    compiled: Any = [torch.compile(piece, dynamic=False) for piece in Pieces()]
+    return Pieces(*compiled)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def train(
+    model: Zipper, data: Path, out: Path, config: TrainConfig, *, weights: Path | None = None
+) -> dict[str, float]:
+    """Runs until the clock or `max_steps` ends it; returns the last logged losses."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    model.to(config.device)
+    tokenizer = data.parent / "tokenizer.json"
+    line_breaks = _line_breaks(tokenizer, model.config.vocab_size)
+    corpus = Corpus(sorted(data.glob("train-*.npz")), line_breaks)
+    held_out = Corpus([data / "val.npz"], line_breaks)
+    optimizers = optimisers(model, config)
+    step, seconds, positions, seen = 0, 0.0, 0, 0
+    checkpoint = out / "checkpoint.pt"
+    if weights is not None and not checkpoint.exists():
+        model.load_state_dict({k: v.float() for k, v in read_weights(weights)[1].items()})
+    average = {name: param.detach().clone() for name, param in model.named_parameters()}
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=config.device, weights_only=True)
+        model.load_state_dict(state["model"])
+        average = state["average"]
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        step, seconds, positions, seen = (
+            state["step"], state["seconds"], state["positions"], state["seen"]
+        )  # fmt: skip
+
+    log = (out / "log.jsonl").open("a", buffering=1)
+
+    def write(**line: object) -> None:
+        log.write(json.dumps(line) + "\n")
+
+    def save() -> None:
+        save_checkpoint(
+            checkpoint,
+            {
+                "config": asdict(model.config),
+                "model": model.state_dict(),
+                "average": average,
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                "step": step,
+                "seconds": seconds,
+                "positions": positions,
+                "seen": seen,
+                "train_config": json.dumps(asdict(config)),
+                "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            },
+        )
+
+    pieces = compiled_pieces(config)
+    rng = np.random.default_rng((config.seed, step))
+    shares = np.array([shape.share for shape in config.shapes])
+
+    def make() -> Batch:
+        shape = config.shapes[rng.choice(len(shares), p=shares / shares.sum())]
+        return batch(
+            corpus, rng, tokens=config.tokens, shape=shape, vocab_size=model.config.vocab_size
+        )
+
+    write(
+        event="start",
+        step=step,
+        model=asdict(model.config),
+        parameters=sum(param.numel() for param in model.parameters()),
+        config=asdict(config),
+        shards=len(corpus.shards),
+        unique_tokens=corpus.num_tokens,
+        date=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
+    )
+    parameters = [param for _, param in model.named_parameters()]
+    recent: dict[str, list[float]] = defaultdict(list)
+    last_save = last_val = seconds
+    window_start, window_positions = seconds, positions
+    mark = time.monotonic()
+    shadow = Zipper(model.config).to(config.device)
+
+    def measure(infills: int) -> dict[str, float]:
+        shadow.load_state_dict(average)
+        found = validate(shadow, held_out, config)
+        return found | (exact_match(shadow, held_out, infills) if infills else {})
+
+    for data_batch in ahead(make):
+        progress = seconds / 60 / config.minutes
+        if progress >= 1 or (config.max_steps and step >= config.max_steps):
+            break
+        high, low = config.stream_weight
+        found = losses(
+            model,
+            data_batch,
+            stream_weight=max(low, high - (high - low) * progress / 0.4),
+            length_weight=config.length_weight,
+            dtype=getattr(torch, config.dtype),
+            pieces=pieces,
+        )
+        found.total.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(parameters, config.clip)
+        factor = rate(step, progress, config)
+        for optimizer, lr in zip(optimizers, (config.muon_lr, config.adam_lr), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        step += 1
+        with torch.no_grad():
+            decay = min(config.ema, (1 + step) / (10 + step))
+            for name, param in model.named_parameters():
+                average[name].lerp_(param, 1 - decay)
+        positions += 2 * data_batch.rows.size + data_batch.noisy.size
+        seen += int(data_batch.lengths.sum())
+        for name, value in found.parts.items():
+            recent[name].append(value)
+        recent["norm"].append(float(norm))
+        now = time.monotonic()
+        seconds += min(PAUSE, now - mark)
+        mark = now
+        if step % 20 == 0 or step == config.max_steps:
+            write(
+                step=step,
+                minutes=round(seconds / 60, 2),
+                positions_per_s=round((positions - window_positions) / (seconds - window_start)),
+                lr=round(factor, 4),
+                tokens=seen,
+                **{name: round(sum(each) / len(each), 4) for name, each in recent.items()},
+            )
+            last_line = {name: sum(each) / len(each) for name, each in recent.items()}
+            recent.clear()
+            window_start, window_positions = seconds, positions
+            if corpus.add(sorted(data.glob("train-*.npz"))):
+                write(event="shards", shards=len(corpus.shards), unique_tokens=corpus.num_tokens)
+        if seconds - last_val >= 60 * config.val_minutes:
+            infills = config.val_infills if progress >= config.infill_from else 0
+            write(event="val", step=step, minutes=round(seconds / 60, 2), **measure(infills))
+            last_val = seconds
+        if seconds - last_save >= 60 * config.checkpoint_minutes:
+            save()
+            last_save = seconds
+        # Validation and saving count, for the clock is the budget.
+        now = time.monotonic()
+        seconds += min(PAUSE, now - mark)
+        mark = now
+    save()
+    final = measure(config.val_infills)
+    write(
+        event="end",
+        step=step,
+        minutes=round(seconds / 60, 2),
+        positions=positions,
+        tokens=seen,
+        **final,
+    )
+    return last_line | {f"val_{name}": value for name, value in final.items()}
+
+
+def _line_breaks(tokenizer: Path, vocab_size: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    marks = np.zeros(vocab_size, np.bool_)
+    path = tokenizer if tokenizer.exists() else DEFAULT_TOKENIZER
+    if path.exists():
+        marks[[i for i in Tokenizer(path).line_breaks() if i < vocab_size]] = True
+    return marks
+
+
+WEIGHTS = Path(__file__).parent.parent / "infill_engine" / "weights"
+DEFAULT_TOKENIZER = WEIGHTS / "tokenizer.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/shards"))
+    parser.add_argument("--out", type=Path, default=Path("artifacts/run"))
+    parser.add_argument("--weights", type=Path, help="start from these weights (safetensors)")
+    parser.add_argument("--threads", type=int, default=0)
+    plain = {int: int, float: float, str: str}
+    for spec in fields(ZipperConfig):
+        parser.add_argument(f"--{spec.name.replace('_', '-')}", type=type(spec.default))
+    for spec in fields(TrainConfig):
+        if type(spec.default) in plain:
+            parser.add_argument(f"--{spec.name.replace('_', '-')}", type=type(spec.default))
+        elif isinstance(spec.default, bool):
+            parser.add_argument(
+                f"--{spec.name}", action=argparse.BooleanOptionalAction, default=spec.default
+            )
+    options = vars(parser.parse_args())
+    if options["threads"]:
+        torch.set_num_threads(options["threads"])
+
+    def chosen(names: Iterable[str]) -> dict[str, Any]:
+        return {name: options[name] for name in names if options.get(name) is not None}
+
+    network = ZipperConfig(**chosen(spec.name for spec in fields(ZipperConfig)))
+    config = TrainConfig(**chosen(spec.name for spec in fields(TrainConfig)))
+    torch.manual_seed(config.seed)
+    train(Zipper(network), options["data"], options["out"], config, weights=options["weights"])
+
+
+if __name__ == "__main__":
+    main()
