@@ -86,13 +86,13 @@ def repeated(text: str, context: Context) -> str:
         return "the next line"
     if following and _says_something(last) and last.strip() == following[0].strip():
         return "the next line"
-    if _weighty(last) and any(last.strip() == line.strip() for line in following[1:4]):
+    if _stands_below(last if "\n" in text else context.line_before + last, following):
         return "a line that follows"
     if _overlap(text, context.suffix) >= _OVERLAP:
         return "what follows"
     if _doubled(text, context) < len(text):
         return "a closer that follows"
-    if _overlap(context.prefix, text) >= _OVERLAP:
+    if _echo(text, context):
         return "what stands before"
     if not context.line_before.strip() and _repeats_previous_line(text, context):
         return "the previous line"
@@ -163,8 +163,15 @@ def _without_echo(text: str, context: Context) -> str:
     typed = context.line_before.lstrip()
     if len(typed) >= 3 and _says_something(typed) and text.lstrip().startswith(typed):
         return text.lstrip()[len(typed) :]
-    overlap = _overlap(context.prefix, text)
-    return text[overlap:] if overlap >= _OVERLAP else text
+    return text[_echo(text, context) :]
+
+
+def _echo(text: str, context: Context) -> int:
+    """How much of the text's beginning is the end of the prefix; 0 for a few characters."""
+    for length in range(min(len(text), len(context.prefix)), _OVERLAP - 1, -1):
+        if len(text[:length].strip()) >= _OVERLAP and context.prefix.endswith(text[:length]):
+            return length
+    return 0
 
 
 def _indented(text: str, context: Context) -> str:
@@ -178,13 +185,14 @@ def _indented(text: str, context: Context) -> str:
     starts_below = "\n" in text[: len(text) - len(text.lstrip())]
     text = text.lstrip("\n") if not starts_below else re.sub(r"\A\s*\n", "", text)
     content = text.lstrip(" \t")
-    lead = _width(text[: len(text) - len(content)])
+    lead = _width(text[: len(text) - len(content)] + "x")
     here = _width(before)
     if starts_below and lead < here:
         return ""  # it belongs to a block further out
     lead = lead - here if starts_below else lead
-    wanted = _expected_width(context) - here
-    first = _in_units(" " * wanted, context) if lead == wanted > 0 else ""
+    step = _width(context.indentation + "x")
+    plausible = here + lead <= _expected_width(context) and (here + lead) % step == 0
+    first = context.indentation * (lead // step) + " " * (lead % step) if plausible else ""
     return first + _in_units(content, context)
 
 
@@ -195,7 +203,7 @@ def _expected_width(context: Context) -> int:
         return 0
     last = lines[-1]
     opens = last.rstrip()[-1:] in ("{", "(", "[", ":")
-    return _width(last) + (_width(context.indentation) if opens else 0)
+    return _width(last) + (_width(context.indentation + "x") if opens else 0)
 
 
 def _in_units(text: str, context: Context) -> str:
@@ -237,10 +245,14 @@ def _within_scope(text: str, context: Context) -> str:
     here = _width(before if before.strip() else before + lines[0])
     traits = language(context.language_id)
     deeper = False
+    comment = traits.line_comment or "//"
+    started = bool(before.strip()) or not _is_preamble(lines[0], comment)
     for index, line in enumerate(lines[1:], 1):
         content = line.strip()
         if not content:
             continue
+        # Comments and decorators belong to what follows them.
+        in_preamble, started = not started, started or not _is_preamble(line, comment)
         width = _width(line)
         word = re.match(r"\w+|;;", content)
         closes = content[0] in CLOSERS or bool(_CLOSING_TAGS.match(content))
@@ -256,16 +268,16 @@ def _within_scope(text: str, context: Context) -> str:
             return "\n".join(lines[:keep])
         if closes or carries_on:
             continue
-        defines = bool(_DEFINITION.match(content)) and not _is_decorator(lines[index - 1])
+        defines = bool(_DEFINITION.match(content)) and not in_preamble
         # The cursor's line opened the block that is over now.
         over = deeper and not lines[0].strip() and bool(before.strip())
-        if apart or defines or over:
+        if (apart and not in_preamble) or defines or over:
             return "\n".join(lines[:index])
     return text
 
 
-def _is_decorator(line: str) -> bool:
-    return line.lstrip().startswith(("@", "#[", "template"))
+def _is_preamble(line: str, comment: str) -> bool:
+    return line.strip().startswith((comment, "/*", "*", "@", "#[", "template")) or not line.strip()
 
 
 def _stripped(text: str, context: Context) -> str:
@@ -291,9 +303,9 @@ def _without_suffix(text: str, context: Context) -> str:
         if overlap >= _OVERLAP:
             text = text[: len(text) - overlap]
         text = text[: _doubled(text, context)]
-        last = text.rpartition("\n")[2]
-        if "\n" in text and _weighty(last) and last.strip() in {f.strip() for f in following[1:4]}:
-            text = text.rpartition("\n")[0]
+        head, newline, last = text.rpartition("\n")
+        if newline and _stands_below(last, following):
+            text = head
         text = _stripped(text, context)
         if text == before:
             break
@@ -311,6 +323,18 @@ def _before_line(text: str, following: str, context: Context) -> str:
         ):
             return "\n".join(lines[:index])
     return text
+
+
+def _stands_below(line: str, following: list[str]) -> bool:
+    """Is it one of the next lines but the first, in the same block?"""
+    if not _weighty(line):
+        return False
+    for index, other in enumerate(following[:4]):
+        if _width(other) < _width(line):
+            return False
+        if index and other.strip() == line.strip():
+            return True
+    return False
 
 
 def _doubled(text: str, context: Context) -> int:
@@ -337,7 +361,7 @@ def _doubled(text: str, context: Context) -> int:
 
 def _closes_another(text: str, at: int, context: Context) -> bool:
     """Does the closer at `at` begin a line, indented otherwise than the line that follows?"""
-    head, newline, line = text[:at].rpartition("\n")
+    _head, newline, line = text[:at].rpartition("\n")
     following = _lines(context.suffix)[0]
     return bool(newline) and not line.strip() and _width(line) != _width(following)
 
@@ -349,10 +373,10 @@ def _repeats_previous_line(text: str, context: Context) -> bool:
 
 
 def _overlap(left: str, right: str) -> int:
-    """How much of the end of `left` is the start of `right`, also when white space between them
-    is left out; counted in characters of the repeated end. 0 where it is white space only."""
+    """How much of the end of `left` is the start of `right`, blanks between them left out or not;
+    counted from the end. 0 where it is only a few characters."""
     best = 0
-    for skipped in {0, len(right) - len(right.lstrip())}:
+    for skipped in {0, len(right) - len(right.lstrip(" \t"))}:
         head = right[skipped:]
         for tail in (left, left.rstrip()):
             for length in range(min(len(tail), len(head)), best, -1):

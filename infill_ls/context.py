@@ -72,7 +72,7 @@ def context_at(document: Document, offset: int) -> Context:
         prefix=prefix,
         suffix=suffix,
         language_id=document.language_id,
-        indentation=indentation_of(prefix + suffix, document.language_id),
+        indentation=indentation_of(prefix, suffix, document.language_id),
         newline=document.newline,
         offset=offset,
         uri=document.uri,
@@ -120,12 +120,15 @@ def _lf(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def indentation_of(text: str, language_id: str) -> str:
-    """One level of indentation as the text does it, or as is usual in the language."""
+def indentation_of(prefix: str, suffix: str, language_id: str) -> str:
+    """One level of indentation as the text does it, or as is usual in the language.
+
+    Where a file has both, tabs or spaces go by the nearest indented line before the cursor.
+    """
     tabs = 0
     steps: Counter[int] = Counter()
     previous = 0
-    for line in text.split("\n"):
+    for line in (prefix + suffix).split("\n"):
         content = line.lstrip(" \t")
         if not content or content[0] in "*#":  # the middle of a block comment, C's directives
             continue
@@ -135,8 +138,11 @@ def indentation_of(text: str, language_id: str) -> str:
         elif 2 <= width - previous <= 8:
             steps[width - previous] += 1
         previous = width
-    if tabs > sum(steps.values()):
+    usual = languages.language(language_id).indentation
+    indented = (line for line in reversed(prefix.split("\n")) if line.startswith(("\t", " ")))
+    nearest = next((line[0] for line in indented if not line.startswith(" *")), "")
+    if nearest == "\t" or (not nearest and tabs > steps.total()):
         return "\t"
     if steps:
         return " " * max(steps, key=lambda step: (steps[step], -step))
-    return languages.language(language_id).indentation
+    return usual if nearest != " " or usual != "\t" else "    "

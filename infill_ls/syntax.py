@@ -25,6 +25,8 @@ _WHOLE = 16_000
 # So many statements on each side of the cursor stay in an excerpt, and so many at each end of a
 # list, where what is not a plain element stands (`<?php`, `package`, `use strict`).
 _NEAR, _ENDS = 3, 2
+# Files up to this size are checked whole where no excerpt can be trusted.
+_AFFORDABLE = 64_000
 # An outline whose edits since it was parsed span more than this is parsed anew.
 _STALE = 8_000
 
@@ -207,7 +209,7 @@ def check(place: Place, text: str) -> Verdict:
         reason, blamed = ("a new syntax error", now) if now else ("", [])
         clean = not now
     if not reason and not now:
-        reason, blamed = _runs_on(place, tree, start + len(added.rstrip()))
+        reason, blamed = _runs_on(place, tree, source, start + len(added.rstrip()))
     if not reason and languages.language(place.language_id).id == "python":
         fault = python_syntax.fault(tree, source, start, end)
         if fault is not None:
@@ -268,28 +270,56 @@ def _brackets_fit(place: Place, text: str) -> bool:
         return True
     faults_then = balance(before + after, place.language_id).faults
     faults_now = balance(before + text + after, place.language_id).faults
-    return faults_now < faults_then + (not (own.closers and own.openers))
+    if own.closers and own.openers and faults_now:
+        return faults_now < faults_then
+    return faults_now <= faults_then
 
 
 # What may end a line though the construct goes on.
 _MAY_END = OPENERS | CLOSERS | {",", ";"}
 
 
-def _runs_on(place: Place, tree: Tree, end: int) -> tuple[str, list[Problem]]:
-    """Does the text end in the middle of something that the next line then completes?"""
+def _runs_on(place: Place, tree: Tree, source: bytes, end: int) -> tuple[str, list[Problem]]:
+    """Does the text end in the middle of something that the next line then completes?
+
+    Not where that line is indented as the inside of what the text's last line begins, nor where
+    the line before the cursor's runs on into the next one without the text as well.
+    """
     if place.broken or end == len(place.before) or place.after.partition(b"\n")[0].strip():
         return "", []
-    last = tree.root_node.descendant_for_byte_range(end - 1, end)
-    if last is None or last.is_named or last.end_byte != end or last.type in _MAY_END:
+    last = _unfinished(tree, end)
+    if last is None:
         return "", []
-    parent = last.parent
-    if parent is None or parent.end_byte <= end or _labels(last, parent):
+    own = _width(source[source.rfind(b"\n", 0, end) + 1 : end])
+    following = place.after.lstrip()
+    if following and _width(place.after[: len(place.after) - len(following) + 1]) > own:
+        return "", []
+    before = place.before.rstrip(b" \t")
+    if before.endswith(b"\n") and _unfinished(place.tree, len(before.rstrip())) is not None:
         return "", []
     return "it runs on into the next line", [Problem(last.start_byte, end, False, last.type)]
 
 
+def _unfinished(tree: Tree, end: int) -> Node | None:
+    """The token that ends at `end`, if what it belongs to does not."""
+    if end == 0:
+        return None
+    last = tree.root_node.descendant_for_byte_range(end - 1, end)
+    if last is None or last.is_named or last.end_byte != end or last.type in _MAY_END:
+        return None
+    parent = last.parent
+    return None if parent is None or parent.end_byte <= end or _labels(last, parent) else last
+
+
+def _width(line: bytes) -> int:
+    """Columns of the last line's indentation."""
+    line = line[line.rfind(b"\n") + 1 :]
+    return len(line[: len(line) - len(line.lstrip(b" \t"))].expandtabs(4))
+
+
 def _labels(colon: Node, parent: Node) -> bool:
-    words = ("case", "default", "label", "switch", "access", "mapping", "clause")
+    """`case 1:`, `private:` and their like; not the colon of a type or of a condition."""
+    words = ("case", "default", "label", "switch", "access", "mapping", "clause", "list", "body")
     return colon.type == ":" and any(word in parent.type for word in words)
 
 
@@ -347,12 +377,29 @@ class _File:
         low, high = self._changed or (0, 0)
         if self._outline is None or high - low > _STALE:
             self._outline, self._changed = self.parsed().tree.copy(), None
+        if self._outline.root_node.has_error and self._changed is None:
+            self._outline_without_line(cursor)
+        root = self._outline.root_node
+        if len(self.source) <= _AFFORDABLE and root.has_error:
+            # The parser may have lost its way: its nodes are not what stands in the file.
+            return self.source[:cursor], self.source[cursor:]
         near = [(cursor, cursor), self._changed or (cursor, cursor)]
-        dispensable = sorted(_dispensable(self._outline.root_node, near))
+        dispensable = sorted(_dispensable(root, near))
         return (
             _without(dispensable, self.source, 0, cursor),
             _without(dispensable, self.source, cursor, len(self.source)),
         )
+
+    def _outline_without_line(self, cursor: int) -> None:
+        """Tries for an outline without errors: broken files are mostly broken at the cursor."""
+        start = self.source.rfind(b"\n", 0, cursor) + 1
+        found = self.source.find(b"\n", cursor)
+        end = found if found >= 0 else len(self.source)
+        blank = b" " * (end - start)
+        tree = self.parser.parse(self.source[:start] + blank + self.source[end:])
+        if not tree.root_node.has_error:
+            tree.edit(*_edit(self.source, self.source, start, end, end))
+            self._outline, self._changed = tree, (start, end)
 
     @property
     def may_be_broken(self) -> bool:
