@@ -42,6 +42,14 @@ async def test_pipelined_requests_are_about_the_text_they_arrived_with() -> None
         assert shown((await wire.answer("v4"))["result"]) == ["use_delta"]
 
 
+async def test_an_edit_right_behind_a_request_does_not_change_what_it_is_about() -> None:
+    async with tcp({}) as server:
+        wire = await client(server, "alpha \n")
+        wire.send(wire.asks("q", INFILL, infill_at(0, 6)), types("gamma \n", 0, 0, 2))
+
+        assert shown((await wire.answer("q"))["result"]) in ([], ["use_alpha"])
+
+
 async def test_a_request_before_edits_of_other_files_is_answered() -> None:
     async with tcp({}) as server:
         wire = await client(server, "alpha ")

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -32,10 +33,12 @@ def ask(text: str, offset: int | None = None, *, version: int = 1, selected: str
 
 
 @asynccontextmanager
-async def serving(engine: Engine) -> AsyncIterator[Requests]:
+async def serving(
+    engine: Engine, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Requests]:
     worker = Worker(loads(engine))
     await asyncio.wrap_future(worker.load(EngineConfig()))
-    requests = Requests(worker)
+    requests = Requests(worker, clock)
     try:
         yield requests
     finally:
@@ -109,6 +112,24 @@ async def test_fifty_requests_at_once_are_fifty_answers_and_at_most_two_runs() -
 
         assert [texts(answer) for answer in answers] == [[]] * 49 + [["use_n49"]]
         assert engine.journal.count("infill") <= 2
+
+
+async def test_of_a_burst_of_fifty_requests_the_model_runs_for_the_first_and_the_last() -> None:
+    engine = Knowing(last_name)
+    now = 0.0
+    async with serving(engine, clock=lambda: now) as requests:
+        first = asyncio.create_task(requests.answer(ask("n0 "), 0.0))
+        assert texts(await first) == ["use_n0"]
+        tasks = []
+        for number in range(1, 50):  # a key held for a second
+            now += 0.02
+            requests.changed(ask(f"n{number} ").document)
+            tasks.append(asyncio.create_task(requests.answer(ask(f"n{number} "), 0.0)))
+            await asyncio.sleep(0)
+        answers = await asyncio.gather(*tasks)
+
+        assert [texts(answer) for answer in answers] == [[]] * 48 + [["use_n49"]]
+        assert engine.journal.count("infill") == 2
 
 
 async def test_an_identical_request_joins_the_run_of_the_first() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infill_ls.settings import OPTIONS, Settings, parse
+from infill_ls.settings import OPTIONS, Settings, parse, pushed
 
 
 def check(options: Any, expected: Settings, *messages: str) -> None:
@@ -124,3 +124,19 @@ def test_every_field_is_an_option_with_a_default_that_it_accepts() -> None:
         else:
             assert option.accepts(option.default)
             assert option.resolved(option.default) == option.default
+
+
+@pytest.mark.parametrize(
+    ("sent", "ours"),
+    [
+        ({"infill": {"delayMs": 1}, "pylsp": {"x": 1}}, {"delayMs": 1}),
+        ({"delayMs": 1}, {"delayMs": 1}),
+        ({"infill": None}, {}),
+        ({"pylsp": {"x": 1}}, None),  # about another server
+        ({}, None),
+        (None, None),
+        ([], None),
+    ],
+)
+def test_of_a_pushed_configuration_our_part_is_taken(sent: Any, ours: Any) -> None:
+    assert pushed(sent) == ours
