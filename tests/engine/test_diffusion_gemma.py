@@ -18,8 +18,10 @@ from infill_engine.local import LocalEngine
 from infill_engine.models import diffusion_gemma
 from infill_engine.models.diffusion_gemma import (
     DiffusionGemma,
+    FusedStepping,
     Memory,
     Network,
+    Stepping,
     load_diffusion_gemma,
     shared,
 )
@@ -124,6 +126,71 @@ def test_one_prompt_serves_all_rows(model: Any) -> None:
     torch.testing.assert_close(
         expected, decoded(network, network.encode(ids), canvas, None), rtol=1e-5, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("healed", [False, True])
+def test_the_fused_step_reads_what_the_plain_one_does(model: Any, healed: bool) -> None:
+    network = Network(model)
+    memory = network.encode(tokens(1, 90))
+    some = torch.arange(tiny_gemma.VOCAB) % 3 == 0
+    hole = torch.zeros(3, 24, dtype=torch.int64)
+    for row in range(3):
+        hole[row, 6 + 4 * row :] = -1
+    canvas = Canvas(token_ids=tokens(3, 24, seed=1), hole=hole, first=some if healed else None)
+
+    def run(stepping: Stepping) -> list[tuple[Tensor, Tensor, Tensor]]:
+        state: object = None
+        seen = []
+        for step, temperature in enumerate((0.8, 0.6, 0.5)):
+            given = replace(canvas, token_ids=tokens(3, 24, seed=step + 1))
+            stats, state = stepping.step(
+                given,
+                memory,
+                state,
+                temperature=temperature,
+                generator=torch.Generator().manual_seed(step),
+            )
+            seen.append((stats.best, stats.entropy, stats.confidence))
+            assert torch.equal(stats.sample[~canvas.free], given.token_ids[~canvas.free])
+            if healed:
+                assert bool(some[stats.sample[:, 0]].all())
+        return seen
+
+    forbidden = torch.arange(tiny_gemma.VOCAB) < 200
+    with torch.inference_mode():
+        plain, fused = run(Stepping(network, forbidden)), run(FusedStepping(network, forbidden))
+
+    for (best, entropy, confidence), (other_best, other_entropy, other_confidence) in zip(
+        plain, fused, strict=True
+    ):
+        assert torch.equal(best, other_best)
+        assert int(best[canvas.free].min()) >= 200
+        torch.testing.assert_close(entropy, other_entropy, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(confidence, other_confidence, rtol=1e-4, atol=1e-4)
+
+
+def test_fused_samples_are_as_probable_as_the_model_says(model: Any) -> None:
+    network = Network(model)
+    memory = network.encode(tokens(1, 20))
+    canvas = Canvas(token_ids=tokens(1, 1), hole=torch.zeros(1, 1, dtype=torch.int64))
+    generator = torch.Generator().manual_seed(0)
+    stepping = FusedStepping(network)
+
+    with torch.inference_mode():
+        logits = decoded(network, memory, canvas.token_ids, None)[0, 0] / 4.0
+        drawn = [
+            int(stepping.step(canvas, memory, None, temperature=4.0, generator=generator)[0].sample)
+            for _ in range(300)
+        ]
+
+    likely = torch.zeros(tiny_gemma.VOCAB)
+    for token in drawn:
+        likely[token] += 1 / len(drawn)
+    probability = logits.softmax(-1)
+    top = int(probability.argmax())
+    spread = (float(probability[top]) * (1 - float(probability[top])) / len(drawn)) ** 0.5
+    assert 0.05 < float(probability[top]) < 0.95
+    assert abs(float(likely[top] - probability[top])) < 4 * spread
 
 
 # The memory of a prompt

@@ -20,7 +20,7 @@ from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import embedding
 
 from infill_engine.canvas import PINNED, Canvas
 from infill_engine.config import EngineConfig, Format
@@ -45,16 +45,21 @@ from infill_engine.schedule import Linear
 from infill_kernels import (
     ExpertWeights,
     RowStatistics,
-    add_rms_norm,
+    add_norms,
     canvas_attention,
     gated,
-    moe,
-    norm_rope,
+    head_statistics,
+    join_norms,
+    linear,
+    moe_parts,
+    probabilities,
     rms_norm,
-    route,
     row_statistics,
     soft_embedding,
     softcap,
+    split_norm_rope,
+    sum_norms,
+    top_experts,
 )
 
 # Prompts are encoded in pieces that start at multiples of this, and reused up to such a border:
@@ -115,30 +120,34 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One decoder layer's weights; linear ones are [out, in].
+    """One decoder layer's weights; matrices are [out, in].
 
-    Without `value`, as in full layers, V is what K is before its norm.
+    heads, groups, head_dim  of queries; of keys and values; the size of each
+    query_key_value          one matrix; without values in full layers, where V is K before its norm
+    gate_up                  one matrix, the gate first
+    router_norm              float32: the router's scale and the root of its width in one
+
+    transformers' modules, which encode, keep views of the matrices that are one here.
     """
 
     sliding: bool
+    heads: int
+    groups: int
     head_dim: int
-    query: Tensor
-    key: Tensor
-    value: Tensor | None
+    query_key_value: Tensor
     out: Tensor
     query_norm: Tensor
     key_norm: Tensor
     input_norm: Tensor
     post_attention_norm: Tensor
-    gate: Tensor
-    up: Tensor
+    gate_up: Tensor
     down: Tensor
     pre_mlp_norm: Tensor
     post_mlp_norm: Tensor
     pre_moe_norm: Tensor
     post_moe_norm: Tensor
     post_norm: Tensor
-    router_scale: Tensor
+    router_norm: Tensor
     router: Tensor
     per_expert_scale: Tensor
     experts_gate_up: ExpertWeights
@@ -166,8 +175,7 @@ class Network:
         self.norm: Tensor = decoder.norm.weight.detach()
         conditioning = decoder.self_conditioning
         self.condition_norm: Tensor = conditioning.pre_norm.weight.detach()
-        self.condition_gate: Tensor = conditioning.gate_proj.weight.detach()
-        self.condition_up: Tensor = conditioning.up_proj.weight.detach()
+        self.condition_gate_up = joined(conditioning.gate_proj, conditioning.up_proj)
         self.condition_down: Tensor = conditioning.down_proj.weight.detach()
         self.layers = [_layer(layer) for layer in decoder.layers]
 
@@ -216,7 +224,7 @@ class Network:
         return Memory(token_ids=token_ids[:, :end], layers=layers)
 
     def _nothing(self, layer: Layer, rows: int) -> tuple[Tensor, Tensor]:
-        shape = (rows, layer.key.shape[0] // layer.head_dim, 0, layer.head_dim)
+        shape = (rows, layer.groups, 0, layer.head_dim)
         return self.table.new_empty(shape), self.table.new_empty(shape)
 
     def context(self, memory: Memory, num_cells: int) -> Context:
@@ -247,15 +255,53 @@ class Network:
         token_ids [B, T]; soft [B, T, D], the mean embedding of each cell under the step before,
         None at the first step -> hidden states [B, T, D] that the head reads.
         """
-        x = self.embed(token_ids)
-        if soft is not None:
-            # Without a step before it, the signal is 0, and so is what the block makes of it.
-            signal = rms_norm(soft, self.condition_norm, eps=self.eps)
-            x = x + self._mlp(signal, self.condition_gate, self.condition_up, self.condition_down)
-        x = rms_norm(x, None, eps=self.eps)
-        for layer, (key, value) in zip(self.layers, context.layers, strict=True):
-            x = self._decode_layer(layer, x, key, value, context.tables[layer.sliding])
-        return rms_norm(x, self.norm, eps=self.eps)
+        shape = (*token_ids.shape, -1)
+        x = self.embed(token_ids).flatten(0, 1)
+        if soft is None:
+            # Without a step before it the signal is 0, and so is what the block makes of it.
+            signal = torch.zeros_like(x)
+        else:
+            signal = rms_norm(soft.flatten(0, 1), self.condition_norm, eps=self.eps)
+            signal = linear(gated(linear(signal, self.condition_gate_up)), self.condition_down)
+        x, h = sum_norms(x, signal, self.layers[0].input_norm, eps=self.eps)
+        next_norms = [*(layer.input_norm for layer in self.layers[1:]), self.norm]
+        for layer, (key, value), next_norm in zip(
+            self.layers, context.layers, next_norms, strict=True
+        ):
+            query, own_key, own_value = split_norm_rope(
+                linear(h, layer.query_key_value).view(shape),
+                layer.query_norm,
+                layer.key_norm,
+                *context.tables[layer.sliding],
+                heads=layer.heads,
+                groups=layer.groups,
+                eps=self.eps,
+            )
+            h = canvas_attention(query, own_key, own_value, key, value)
+            h = linear(h.reshape(len(x), -1), layer.out)
+            x, (dense, sparse, routed) = add_norms(
+                x,
+                h,
+                layer.post_attention_norm,
+                (layer.pre_mlp_norm, layer.pre_moe_norm, layer.router_norm),
+                eps=self.eps,
+            )
+            dense = linear(gated(linear(dense, layer.gate_up)), layer.down)
+            experts, weights = top_experts(
+                routed, layer.router, layer.per_expert_scale, k=self.top_k
+            )
+            x, h = join_norms(
+                x,
+                dense,
+                moe_parts(sparse, experts, weights, layer.experts_gate_up, layer.experts_down),
+                layer.post_mlp_norm,
+                layer.post_moe_norm,
+                layer.post_norm,
+                next_norm,
+                eps=self.eps,
+                scale=layer.scalar,
+            )
+        return h.view(shape)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states [R, D] -> logits [R, V] float32."""
@@ -265,48 +311,22 @@ class Network:
         """Logits [R, V] of the last step, scaled by its temperature -> mean embeddings [R, D]."""
         return soft_embedding(logits, self.table, self.embed_scale)
 
-    def _mlp(self, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
-        return linear(gated(torch.cat((linear(x, gate), linear(x, up)), -1)), down)
 
-    def _decode_layer(
-        self, layer: Layer, x: Tensor, key: Tensor, value: Tensor, table: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        eps = self.eps
-        h = rms_norm(x, layer.input_norm, eps=eps)
-        shape = (*h.shape[:2], -1, layer.head_dim)
-        raw = linear(h, layer.key).view(shape)
-        own = raw if layer.value is None else linear(h, layer.value).view(shape)
-        attended = canvas_attention(
-            norm_rope(linear(h, layer.query).view(shape), layer.query_norm, *table, eps=eps),
-            norm_rope(raw, layer.key_norm, *table, eps=eps),
-            rms_norm(own, None, eps=eps),
-            key,
-            value,
-        )
-        h = linear(attended.flatten(2), layer.out)
-        x = add_rms_norm(x, h, layer.post_attention_norm, eps=eps)
-
-        flat = x.flatten(0, 1)
-        dense = self._mlp(
-            rms_norm(flat, layer.pre_mlp_norm, eps=eps), layer.gate, layer.up, layer.down
-        )
-        experts, weights = route(
-            flat, layer.router_scale, layer.router, layer.per_expert_scale, k=self.top_k, eps=eps
-        )
-        sparse = moe(
-            rms_norm(flat, layer.pre_moe_norm, eps=eps),
-            experts,
-            weights,
-            layer.experts_gate_up,
-            layer.experts_down,
-        )
-        dense = rms_norm(dense, layer.post_mlp_norm, eps=eps)
-        both = add_rms_norm(dense, sparse, layer.post_moe_norm, eps=eps).view_as(x)
-        return add_rms_norm(x, both, layer.post_norm, eps=eps, scale=layer.scalar)
+def joined(*modules: Any) -> Tensor:
+    """The weights [out, in] of linear modules as one matrix, of which they keep views."""
+    matrix = torch.cat([module.weight.detach() for module in modules])
+    end = 0
+    for module in modules:
+        start, end = end, end + len(module.weight)
+        module.weight.data = matrix[start:end]
+    return matrix
 
 
 def _layer(module: Any) -> Layer:
     attention, mlp, router = module.self_attn, module.mlp, module.router
+    projections = [attention.q_proj, attention.k_proj]
+    if attention.v_proj is not None:
+        projections.append(attention.v_proj)
     gate_up: ExpertWeights
     down: ExpertWeights
     if isinstance(module.experts, QuantisedExperts):
@@ -316,24 +336,23 @@ def _layer(module: Any) -> Layer:
         down = module.experts.down_proj.detach()
     return Layer(
         sliding=attention.is_sliding,
+        heads=attention.q_proj.out_features // attention.head_dim,
+        groups=attention.k_proj.out_features // attention.head_dim,
         head_dim=attention.head_dim,
-        query=attention.q_proj.weight.detach(),
-        key=attention.k_proj.weight.detach(),
-        value=None if attention.v_proj is None else attention.v_proj.weight.detach(),
+        query_key_value=joined(*projections),
         out=attention.o_proj.weight.detach(),
         query_norm=attention.q_norm.weight.detach(),
         key_norm=attention.k_norm.weight.detach(),
         input_norm=module.input_layernorm.weight.detach(),
         post_attention_norm=module.post_attention_layernorm.weight.detach(),
-        gate=mlp.gate_proj.weight.detach(),
-        up=mlp.up_proj.weight.detach(),
+        gate_up=joined(mlp.gate_proj, mlp.up_proj),
         down=mlp.down_proj.weight.detach(),
         pre_mlp_norm=module.pre_feedforward_layernorm.weight.detach(),
         post_mlp_norm=module.post_feedforward_layernorm_1.weight.detach(),
         pre_moe_norm=module.pre_feedforward_layernorm_2.weight.detach(),
         post_moe_norm=module.post_feedforward_layernorm_2.weight.detach(),
         post_norm=module.post_feedforward_layernorm.weight.detach(),
-        router_scale=router.scale.detach(),
+        router_norm=router.scale.detach().float() * router.scale.shape[0] ** -0.5,
         router=router.proj.weight.detach(),
         per_expert_scale=router.per_expert_scale.detach(),
         experts_gate_up=gate_up,
@@ -355,19 +374,22 @@ def shared(memory: Memory, token_ids: Tensor) -> int:
 class State:
     """What one step hands to the next.
 
-    rows    [R] int64, the cells of the flattened [B * T] canvas whose logits are computed
-    first   [B] int64, the place among `rows` of each canvas row's first free cell
-    logits  [R, V] in the weights' dtype, scaled by the last temperature: the self-conditioning
+    rows  [R] int64, the cells of the flattened [B * T] canvas whose logits are computed
+    first [B] int64, the place among `rows` of each canvas row's first free cell
+    mean  makes the mean embeddings [R, D] of the last step's guesses, in its own way
     """
 
     context: Context
     rows: Tensor
     first: Tensor
-    logits: Tensor | None = None
+    mean: Callable[[], Tensor] | None = None
 
 
 class Stepping:
-    """The step over token ids; knows no text. `forbidden` [V] bool never comes out of it."""
+    """The step over token ids; knows no text. `forbidden` [V] bool never comes out of it.
+
+    Draws as transformers does, from the same random numbers; `FusedStepping` is for speed.
+    """
 
     def __init__(self, network: Network, forbidden: Tensor | None = None) -> None:
         self.network = network
@@ -402,25 +424,75 @@ class Stepping:
             state = self.start(canvas, memory)
         token_ids, free = canvas.token_ids, canvas.free
         soft: Tensor | None = None
-        if state.logits is not None:
+        if state.mean is not None:
             # A pinned cell's distribution is one-hot, so its mean embedding is the pin's own row.
             soft = self.network.embed(token_ids)
-            mean = soft.flatten(0, 1).index_copy(0, state.rows, self.network.soften(state.logits))
+            mean = soft.flatten(0, 1).index_copy(0, state.rows, state.mean())
             soft = torch.where(free[..., None], mean.view_as(soft), soft)
-        hidden = self.network.decode(token_ids, soft, state.context)
-        logits = self.network.logits(hidden.flatten(0, 1)[state.rows])
-        if canvas.allowed is not None:
-            logits.masked_fill_(~canvas.allowed, -torch.inf)
-        elif self.forbidden is not None:
-            logits.masked_fill_(self.forbidden, -torch.inf)
+        hidden = self.network.decode(token_ids, soft, state.context).flatten(0, 1)[state.rows]
+        allowed = canvas.allowed
+        if allowed is None and self.forbidden is not None:
+            allowed = ~self.forbidden
+        stats, mean_of = self.guess(hidden, canvas, state, allowed, temperature, generator)
+        return spread(stats, canvas, state.rows), replace(state, mean=mean_of)
+
+    def guess(
+        self,
+        hidden: Tensor,
+        canvas: Canvas,
+        state: State,
+        allowed: Tensor | None,
+        temperature: float,
+        generator: torch.Generator,
+    ) -> tuple[RowStatistics, Callable[[], Tensor]]:
+        """Statistics of hidden states [R, D], and how to make mean embeddings [R, D] of them."""
+        logits = self.network.logits(hidden)
+        if allowed is not None:
+            logits.masked_fill_(~allowed, -torch.inf)
         if canvas.first is not None:
             logits[state.first] = logits[state.first].masked_fill(~canvas.first, -torch.inf)
         if temperature > 0:
             logits = logits / temperature
         stats = row_statistics(logits, temperature=float(temperature > 0), generator=generator)
-        return spread(stats, canvas, state.rows), replace(
-            state, logits=logits.to(self.network.dtype)
-        )
+        kept = logits.to(self.network.dtype)
+        return stats, lambda: self.network.soften(kept)
+
+
+class FusedStepping(Stepping):
+    """Two passes over the head's output where the reference makes dozens; no host waits in it.
+
+    Draws are those of `head_statistics`: as probable as the reference's, but other ones.
+    """
+
+    def guess(
+        self,
+        hidden: Tensor,
+        canvas: Canvas,
+        state: State,
+        allowed: Tensor | None,
+        temperature: float,
+        generator: torch.Generator,
+    ) -> tuple[RowStatistics, Callable[[], Tensor]]:
+        network, device = self.network, hidden.device
+        raw = linear(hidden, network.head)
+        if canvas.first is not None:
+            raw[state.first] = raw[state.first].masked_fill(~canvas.first, -torch.inf)
+        heat = torch.full((1,), temperature, dtype=torch.float32, device=device)
+        seed = torch.randint(1 << 62, (1,), generator=generator, device=device)
+        found = head_statistics(raw, heat, seed, cap=network.softcap, allowed=allowed)
+
+        def mean() -> Tensor:
+            probability = probabilities(
+                raw,
+                heat,
+                found.log_sum_exp,
+                dtype=network.dtype,
+                cap=network.softcap,
+                allowed=allowed,
+            )
+            return (probability @ network.table) * network.embed_scale
+
+        return RowStatistics(*found[:4]), mean
 
 
 def spread(stats: RowStatistics, canvas: Canvas, rows: Tensor) -> RowStatistics:
@@ -459,7 +531,8 @@ class DiffusionGemma:
         forbidden = torch.zeros(network.vocab_size, dtype=torch.bool)
         forbidden[sorted(text.special)] = True
         self._forbidden = forbidden.to(network.device)
-        self._stepping = Stepping(network, self._forbidden)
+        stepping = FusedStepping if network.device.type == "cuda" else Stepping
+        self._stepping = stepping(network, self._forbidden)
         # A small model's positions may not reach; every part then gives way alike.
         room = network.max_positions - max(CANVAS_LENGTHS) - MAX_TOKENS - TAIL_TOKENS
         whole = PREFIX_TOKENS + SUFFIX_TOKENS + NEIGHBOUR_TOKENS + 256
