@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lsprotocol import types as T
@@ -228,6 +229,13 @@ async def show_progress(ls: InfillServer, loading: "Future[EngineInfo]") -> None
         logger.info("the client shows no progress: %s", error)
         return
     progress.begin(token, T.WorkDoneProgressBegin(title="infill", message="loading the model"))
+    loop = asyncio.get_running_loop()
+    report = partial(progress.report, token)
+
+    def hear(stage: str, done: float) -> None:
+        loop.call_soon_threadsafe(report, T.WorkDoneProgressReport(message=f"{stage}, {done:.0%}"))
+
+    ls.worker.on_loading(hear)
     with suppress(InfillError):
         await asyncio.shield(asyncio.wrap_future(loading))
     failed = loading.done() and loading.exception()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING
 
 from infill_engine import Draft, Engine, EngineConfig, EngineInfo, InfillError, ModelError
@@ -68,10 +69,14 @@ class Job:
 
 
 class Worker:
-    """Owns the engine and its thread. Several connections may share one."""
+    """Owns the engine and its thread. Several connections may share one.
+
+    `load` may take a `progress` as `load_engine` does.
+    """
 
     def __init__(self, load: Callable[[EngineConfig], Engine]) -> None:
         self._load_engine = load
+        self._loading: list[Callable[[str, float], None]] = []  # who wants to hear of it
         self._engine: Engine | None = None
         self._trees: Trees | None = None
         self._config: EngineConfig | None = None
@@ -104,6 +109,10 @@ class Worker:
                 self._engine = None  # two models at once would take twice the memory
                 self._add(partial(self._load, config, self._loaded))
             return self._loaded
+
+    def on_loading(self, hear: Callable[[str, float], None]) -> None:
+        """Calls `hear` on the engine's thread with what a load is at, and which share is done."""
+        self._loading.append(hear)
 
     def infill(self, ask: Ask) -> Job:
         job = Job(ask)
@@ -174,7 +183,7 @@ class Worker:
         try:
             from infill_ls.infill import Trees
 
-            engine = self._load_engine(config)
+            engine = self._loaded_engine(config)
             self._trees = Trees()
             info = engine.describe()
         except InfillError as error:
@@ -198,6 +207,18 @@ class Worker:
                 info.threads,
             )
             loaded.set_result(info)
+        finally:
+            self._loading.clear()
+
+    def _loaded_engine(self, config: EngineConfig) -> Engine:
+        if "progress" not in signature(self._load_engine).parameters:
+            return self._load_engine(config)
+
+        def progress(stage: str, done: float) -> None:
+            for hear in self._loading:
+                hear(stage, done)
+
+        return self._load_engine(config, progress=progress)  # type: ignore[call-arg]
 
     def _infill(self, job: Job) -> None:
         try:

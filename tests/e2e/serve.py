@@ -12,6 +12,7 @@ import logging
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "engine"), str(ROOT / "kernels")]
 
 from infill_engine import Engine, EngineConfig  # noqa: E402
+from infill_engine.load import silent  # noqa: E402
 from infill_ls.server import run_stdio, run_tcp  # noqa: E402
 from tests.infill_ls.engines import Journal, Knowing, always, last_name, unloadable  # noqa: E402
 
@@ -31,9 +33,10 @@ def main(arguments: list[str]) -> int:
     spec: dict[str, Any] = options.spec
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
 
-    def load(config: EngineConfig) -> Engine:
+    def load(config: EngineConfig, progress: Callable[[str, float], None] = silent) -> Engine:
         while "gate" in spec and not Path(spec["gate"]).exists():
             time.sleep(0.005)
+        progress("reading weights", 0.5)
         if spec.get("noisy"):
             print("hello from a library", flush=True)
             subprocess.run([sys.executable, "-c", "print('hello from a child')"], check=True)

@@ -70,6 +70,7 @@ async def test_while_the_model_loads_requests_are_answered_empty(tmp_path: Path)
         assert not wire.all_heard("window/showMessage")
 
         (tmp_path / "gate").touch()
+        await wire.notification("$/progress", "reading weights, 50%")
         end = await wire.notification("$/progress", "'end'")
         assert begun["params"]["token"] == end["params"]["token"]
         assert end["params"]["value"]["message"] == "ready"

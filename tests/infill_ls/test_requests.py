@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from infill_engine import Engine, EngineConfig, InfillRequest, ModelError
+from infill_engine.load import silent
 from infill_ls.documents import Document
 from infill_ls.requests import Answer, Requests
 from infill_ls.worker import Ask, Limits, Worker
@@ -380,6 +381,20 @@ async def test_another_configuration_loads_another_engine_and_the_same_one_does_
 
     assert configs == ["a", "b"]
     assert worker.ready
+    assert worker.close(60)
+
+
+async def test_a_large_model_says_how_far_its_loading_is() -> None:
+    def load(_: EngineConfig, progress: Callable[[str, float], None] = silent) -> Engine:
+        progress("reading weights", 0.25)
+        return Knowing(last_name)
+
+    heard: list[tuple[str, float]] = []
+    worker = Worker(load)
+    worker.on_loading(lambda stage, done: heard.append((stage, done)))
+    await asyncio.wrap_future(worker.load(EngineConfig()))
+
+    assert heard == [("reading weights", 0.25)]
     assert worker.close(60)
 
 
