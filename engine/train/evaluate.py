@@ -1,0 +1,161 @@
+"""How good a model is on packages it never saw, and what tells its right answers from its wrong.
+
+    python -m train.evaluate --data data/shards --cases 400 [--model FOLDER] [--kinds tail line]
+
+Holes are cut from the validation shard by the offsets stored with it. For each kind: exact match
+of the engine's answer beside that of copying alone. Then, for every figure a draft carries, how
+exact the surest answers are when 10, 20, 30 and 50 % are shown: what the confidence threshold of
+the server is chosen by. The last line is JSON.
+"""
+
+import argparse
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infill_engine import Draft, Engine, EngineConfig, InfillRequest, load_engine
+from infill_engine.copying import copied
+from infill_engine.tokenizer import TAGS, Tokenizer
+from train.shards import load
+from train.spans import KINDS
+
+SHOWN = (0.1, 0.2, 0.3, 0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    kind: str
+    language: str
+    prefix: str
+    suffix: str
+    middle: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    hole: Hole
+    draft: Draft
+    right: bool
+    copy_right: bool
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the draft tells of its own quality; more is surer."""
+        draft = self.draft
+        return {
+            "likelihood": draft.likelihood,
+            "join": draft.join,
+            "likelihood + join": draft.likelihood + draft.join,
+            "-entropy": -draft.mean_entropy,
+            "likelihood - entropy": draft.likelihood - draft.mean_entropy,
+            "all": draft.likelihood + draft.join - draft.mean_entropy,
+        }
+
+
+def holes(path: Path, tokenizer: Tokenizer, kinds: Sequence[str], count: int) -> list[Hole]:
+    """`count` holes of the kinds, drawn with a fixed seed, one a document."""
+    shard, draw = load(path), random.Random(0)
+    found: list[Hole] = []
+    documents = list(range(len(shard.doc_language)))
+    draw.shuffle(documents)
+    for document in documents:
+        low, high = int(shard.doc_starts[document]), int(shard.doc_starts[document + 1])
+        first, last = shard.span_start.searchsorted([low, high]).tolist()
+        chosen = [at for at in range(first, last) if KINDS[shard.span_kind[at]] in kinds]
+        if not chosen:
+            continue
+        at = draw.choice(chosen)
+        start, end = int(shard.span_start[at]), int(shard.span_end[at])
+        prefix, middle, suffix = (
+            tokenizer.decode(shard.tokens[a:b].tolist()).decode("utf-8", "replace")
+            for a, b in ((low, start), (start, end), (end, high))
+        )
+        found.append(
+            Hole(
+                kind=KINDS[shard.span_kind[at]],
+                language=TAGS[shard.doc_language[document]],
+                prefix=prefix[-6000:],
+                suffix=suffix[:3000],
+                middle=middle,
+            )
+        )
+        if len(found) == count:
+            break
+    return found
+
+
+def answer(engine: Engine, hole: Hole) -> Answer:
+    one_line = "\n" not in hole.middle.strip()
+    request = InfillRequest(
+        prefix=hole.prefix,
+        suffix=hole.suffix,
+        language_id=hole.language,
+        max_lines=1 if one_line else None,
+    )
+    *_, draft = engine.infill(request)
+    return Answer(
+        hole=hole,
+        draft=draft,
+        right=draft.text.strip() == hole.middle.strip(),
+        copy_right=copied(hole.prefix, hole.suffix).strip() == hole.middle.strip(),
+    )
+
+
+def share(values: Sequence[bool]) -> float:
+    """Percent."""
+    return round(100 * sum(values) / max(len(values), 1), 1)
+
+
+def precision(answers: Sequence[Answer]) -> dict[str, dict[str, tuple[float, float]]]:
+    """By figure and share shown: percent exact, and the figure's threshold there."""
+    table: dict[str, dict[str, tuple[float, float]]] = {}
+    told = [a for a in answers if a.draft.text.strip() and not math.isnan(a.draft.likelihood)]
+    for figure in told[0].figures if told else ():
+        ranked = sorted(told, key=lambda a: -a.figures[figure])
+        table[figure] = {}
+        for part in SHOWN:
+            shown = ranked[: max(1, round(part * len(answers)))]
+            threshold = round(shown[-1].figures[figure], 3)
+            table[figure][f"{part:.0%}"] = (share([a.right for a in shown]), threshold)
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="train.evaluate", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/shards"))
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--cases", type=int, default=400)
+    parser.add_argument("--kinds", nargs="+", default=["tail", "line", "expression", "lines"])
+    options = parser.parse_args()
+    engine = load_engine(EngineConfig(model=options.model))
+    tokenizer = Tokenizer(Path(engine.describe().source).parent / "tokenizer.json")
+    answers = [
+        answer(engine, hole)
+        for hole in holes(options.data / "val.npz", tokenizer, options.kinds, options.cases)
+    ]
+    result: dict[str, object] = {"cases": len(answers)}
+    for kind in options.kinds:
+        of_kind = [a for a in answers if a.hole.kind == kind]
+        row = {
+            "cases": len(of_kind),
+            "exact": share([a.right for a in of_kind]),
+            "copy": share([a.copy_right for a in of_kind]),
+            "empty": share([not a.draft.text.strip() for a in of_kind]),
+            "tokens_per_forward": round(
+                sum(a.draft.tokens for a in of_kind) / max(sum(a.draft.steps for a in of_kind), 1),
+                2,
+            ),
+        }
+        print(f"{kind:12}", row)
+        result[kind] = row
+    result["precision"] = precision(answers)
+    for figure, row_shown in precision(answers).items():
+        print(f"{figure:24}", row_shown)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
