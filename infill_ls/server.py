@@ -35,6 +35,7 @@ from infill_ls.worker import Ask, Worker
 
 logger = logging.getLogger(__name__)
 
+ENGINE_SETTINGS = ("model", "device", "dtype", "threads")
 CLOSE_SECONDS = 1.0  # how long a model run or load may hold up the end of the process
 DIED_SECONDS = 1.0  # how long after its stream a process may take to end
 CONFIGURATION_SECONDS = 2.0  # a client that never answers must not keep the model from loading
@@ -182,7 +183,7 @@ def use_settings(ls: InfillServer) -> None:
 
 def engine_config(ls: InfillServer) -> EngineConfig:
     """The command line's, with what the settings say over it."""
-    given = {name: getattr(ls.settings, name) for name in ("model", "device", "threads")}
+    given = {name: getattr(ls.settings, name) for name in ENGINE_SETTINGS}
     return replace(ls.config, **{name: value for name, value in given.items() if value})
 
 
@@ -198,7 +199,7 @@ async def load(ls: InfillServer) -> None:
         ls.tell(
             T.MessageType.Info,
             f"This infill-ls is shared and runs model {running.model} on {running.device}; "
-            f"{SECTION}.model, device and threads of this editor are not used.",
+            f"{', '.join(ENGINE_SETTINGS)} in the settings of this editor are not used.",
         )
         config = running
     loading = ls.worker.load(config)

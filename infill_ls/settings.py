@@ -9,7 +9,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
+
+from infill_engine.config import Dtype
 
 SECTION = "infill"
 # What editor plugins that speak Copilot's dialect put beside their settings.
@@ -179,6 +181,14 @@ class Settings:
         "string",
         "Where the model runs; null leaves it to the command line.",
         choices=("auto", "cpu", "cuda"),
+        optional=True,
+    )
+    dtype: str | None = _option(
+        None,
+        "string",
+        "What a large model's weights are kept in: as stored (auto), or smaller; null leaves it "
+        "to the command line.",
+        choices=get_args(Dtype),
         optional=True,
     )
     threads: int | None = _option(

@@ -5,13 +5,15 @@ It writes several messages at once, sends what no typed client can, and keeps al
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 SERVE = Path(__file__).parent / "serve.py"
+ROOT = SERVE.parents[2]
 SECONDS = 120.0  # far more than anything takes: a test that waits so long has failed
 INFILL = "textDocument/inlineCompletion"
 URI = "file:///project/a.txt"
@@ -159,15 +161,15 @@ def shown(result: Any) -> list[str]:
 
 
 @asynccontextmanager
-async def running(
-    spec: dict[str, Any], *options: str
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, Wire]]:
-    """A server process and a client on its stdio; what is left of it in the end is killed."""
+async def spawned(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Wire]]:
+    """A Python process and a client on its stdio; what is left of it in the end is killed."""
+    path = os.pathsep.join(str(ROOT / folder) for folder in (".", "engine", "kernels"))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(SERVE), json.dumps(spec), *options),
+        *(sys.executable, *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": path},
     )
     assert process.stdout is not None
     assert process.stdin is not None
@@ -179,6 +181,13 @@ async def running(
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+def running(
+    spec: dict[str, Any], *options: str
+) -> AbstractAsyncContextManager[tuple[asyncio.subprocess.Process, Wire]]:
+    """The server round a test engine."""
+    return spawned(str(SERVE), json.dumps(spec), *options)
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:

@@ -1,0 +1,134 @@
+"""`python -m infill_ls` with nothing replaced: the real engine, in the weights of the wheel.
+
+Where there are none the network has the same shape and knows nothing, which is enough for what is
+promised here: answers in the right form, cancellation, memory, and no crash.
+"""
+
+import ast
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from infill_engine.models import default
+from infill_engine.models.zipper import Zipper, ZipperConfig
+from infill_ls.documents import Document
+from tests.e2e.wire import INFILL, ROOT, Wire, ended, infill_at, shown, spawned, types
+
+pytestmark = pytest.mark.e2e
+URI = "file:///project/a.py"
+SOURCE = """import math
+
+
+class Circle:
+    def __init__(self, radius):
+        self.radius = radius
+
+    def area(self):
+        return math.pi *
+
+    def __repr__(self):
+        return f"Circle({self.radius})"
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if (default.WEIGHTS / "default.safetensors").is_file():
+        return "default"
+    torch.manual_seed(0)
+    network = Zipper(ZipperConfig())
+    path = tmp_path_factory.mktemp("weights") / "default.safetensors"
+    tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    save_file(tensors, path, {"config": network.config.to_json()})
+    return str(path)
+
+
+@asynccontextmanager
+async def infill_ls(model: str) -> AsyncIterator[tuple[Wire, int]]:
+    """The server as an editor starts it, ready; and its process id."""
+    async with spawned("-m", "infill_ls", "--stdio", "--model", model) as (process, wire):
+        await wire.initialize(initializationOptions={"deadlineMs": 60_000})
+        await wire.ready()
+        wire.open(SOURCE, uri=URI, language="python")
+        yield wire, process.pid
+        await wire.shut_down()
+        code, stderr = await ended(process)
+        assert (code, stderr) == (0, "")
+
+
+def resident_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        pytest.skip("this system does not tell")
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def accepted(result: Any) -> str:
+    """The file with the first item in it."""
+    document = Document(uri=URI, version=1, language_id="python", text=SOURCE)
+    item = result["items"][0]
+    start, end = (
+        document.offset_at(at["line"], at["character"], "utf-16")
+        for at in (item["range"]["start"], item["range"]["end"])
+    )
+    return document.replaced(start, end, item["insertText"], version=2).text
+
+
+async def test_the_model_answers_in_the_right_form_and_within_its_memory(model: str) -> None:
+    async with infill_ls(model) as (wire, pid):
+        invoked = infill_at(8, 25, URI, context={"triggerKind": 1})
+        result = await wire.request(INFILL, invoked)
+        texts = shown(result)
+        assert len(texts) <= 3
+        assert all(texts)
+        if texts:
+            ast.parse(accepted(result))
+        report = await wire.notification("window/logMessage", "invoked v1: model")
+        assert "steps" in report["params"]["message"]
+        assert "tokens per forward" in report["params"]["message"]
+        assert resident_mb(pid) < 600
+
+        # The same request again: the same answer, without the model.
+        assert shown(await wire.request(INFILL, invoked)) == texts
+
+
+async def test_a_cancelled_request_frees_the_model_for_the_next(model: str) -> None:
+    async with infill_ls(model) as (wire, _):
+        wire.send(
+            wire.asks("q", INFILL, infill_at(8, 25, URI)),
+            {"method": "$/cancelRequest", "params": {"id": "q"}},
+        )
+        assert (await wire.answer("q"))["error"]["code"] == -32800
+        wire.send(types(" self", 8, 24, 2, URI), wire.asks("r", INFILL, infill_at(8, 29, URI)))
+        shown((await wire.answer("r"))["result"])
+
+
+async def test_a_shutdown_while_torch_is_imported_ends_the_process_soon(model: str) -> None:
+    async with spawned("-m", "infill_ls", "--model", model) as (process, wire):
+        await wire.initialize()
+        await wire.shut_down()
+        asked = time.monotonic()
+        code, stderr = await ended(process)
+
+        assert (code, stderr) == (0, "")
+        assert time.monotonic() - asked < 20
+
+
+async def test_a_model_that_is_not_there_is_said_with_the_remedy() -> None:
+    async with spawned("-m", "infill_ls", "--model", str(ROOT / "nowhere")) as (process, wire):
+        await wire.initialize()
+        said = await wire.notification("window/showMessage")
+        wire.open(SOURCE, uri=URI)
+        assert await wire.request(INFILL, infill_at(8, 25, URI)) == {"items": []}
+        await wire.shut_down()
+        await ended(process)
+
+        assert "nowhere" in said["params"]["message"]
+        assert "infill.model" in said["params"]["message"]
