@@ -35,7 +35,7 @@ bench: $(VENV)/.ready ## latency and quality on this machine, last line JSON
 	@$(BIN)/infill-ls bench
 
 train-smoke: $(VENV)/.ready-to-test ## the whole training on a thimble of data, to see that it runs
-	$(BIN)/python -m pytest tests/engine/train
+	$(BIN)/python -m pytest tests/train
 
 size: ## lines per package: a report that never fails
 	@for folder in infill_ls engine/infill_engine engine/train kernels/infill_kernels tests; do \
