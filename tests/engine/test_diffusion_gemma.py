@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from infill_engine.canvas import Canvas
 from infill_engine.denoiser import Sides
 from infill_engine.local import LocalEngine
 from infill_engine.models import diffusion_gemma
+from infill_engine.models.captured import CapturedStepping, direct
 from infill_engine.models.diffusion_gemma import (
     DiffusionGemma,
     FusedStepping,
@@ -128,10 +130,19 @@ def test_one_prompt_serves_all_rows(model: Any) -> None:
     )
 
 
+def captured(network: Network, forbidden: Tensor) -> Stepping:
+    """The step over fixed buffers, run again where a GPU would replay it."""
+    return CapturedStepping(network, forbidden, direct)
+
+
+@pytest.mark.parametrize("fast", [FusedStepping, captured])
 @pytest.mark.parametrize("healed", [False, True])
-def test_the_fused_step_reads_what_the_plain_one_does(model: Any, healed: bool) -> None:
+@pytest.mark.parametrize("prompt", [1, 40, 90])
+def test_a_fast_step_reads_what_the_plain_one_does(
+    model: Any, healed: bool, fast: Callable[[Network, Tensor], Stepping], prompt: int
+) -> None:
     network = Network(model)
-    memory = network.encode(tokens(1, 90))
+    memory = network.encode(tokens(1, prompt))
     some = torch.arange(tiny_gemma.VOCAB) % 3 == 0
     hole = torch.zeros(3, 24, dtype=torch.int64)
     for row in range(3):
@@ -158,15 +169,58 @@ def test_the_fused_step_reads_what_the_plain_one_does(model: Any, healed: bool) 
 
     forbidden = torch.arange(tiny_gemma.VOCAB) < 200
     with torch.inference_mode():
-        plain, fused = run(Stepping(network, forbidden)), run(FusedStepping(network, forbidden))
+        plain, fused = run(Stepping(network, forbidden)), run(fast(network, forbidden))
 
     for (best, entropy, confidence), (other_best, other_entropy, other_confidence) in zip(
         plain, fused, strict=True
     ):
         assert torch.equal(best, other_best)
         assert int(best[canvas.free].min()) >= 200
-        torch.testing.assert_close(entropy, other_entropy, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(confidence, other_confidence, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(entropy, other_entropy, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(confidence, other_confidence, rtol=1e-3, atol=1e-3)
+
+
+def test_one_plan_serves_canvases_and_prompts_of_its_shape_in_turn(model: Any) -> None:
+    network = Network(model)
+    forbidden = torch.arange(tiny_gemma.VOCAB) < 8
+    plans = CapturedStepping(network, forbidden, direct)
+    plain = FusedStepping(network, forbidden)
+
+    for number, (prompt, cells, pinned) in enumerate(
+        [(90, 24, 4), (10, 24, 9), (200, 24, 0), (90, 16, 2), (90, 24, 4), (1500, 24, 1)]
+    ):
+        memory = network.encode(tokens(1, prompt, seed=number))
+        hole = torch.zeros(2, cells, dtype=torch.int64)
+        hole[:, cells - pinned :] = -1
+        canvas = Canvas(token_ids=tokens(2, cells, seed=number), hole=hole)
+        with torch.inference_mode():
+            states: list[object] = [None, None]
+            for step in range(3):
+                given = replace(canvas, token_ids=tokens(2, cells, seed=10 * number + step))
+                seen = []
+                for at, stepping in enumerate((plans, plain)):
+                    stats, states[at] = stepping.step(
+                        given,
+                        memory,
+                        states[at],
+                        temperature=0.7,
+                        generator=torch.Generator().manual_seed(step),
+                    )
+                    seen.append(stats)
+                assert torch.equal(seen[0].best, seen[1].best)
+                torch.testing.assert_close(seen[0].entropy, seen[1].entropy, rtol=1e-3, atol=1e-3)
+    assert len(plans._plans) == 3
+
+
+def test_an_engine_over_plans_answers_as_one_without(folder: Path) -> None:
+    texts = []
+    for stepping in (FusedStepping, captured):
+        denoiser = load_diffusion_gemma(EngineConfig(model=str(folder), max_denoising_steps=4))
+        denoiser._stepping = stepping(denoiser._network, denoiser._forbidden)
+        *_, draft = LocalEngine(denoiser).infill(REQUEST)
+        texts.append((draft.text, draft.steps, [other.text for other in draft.others]))
+
+    assert texts[0] == texts[1]
 
 
 def test_fused_samples_are_as_probable_as_the_model_says(model: Any) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from infill_engine.canvas import PINNED, Canvas
 from infill_engine.denoise import DenoiseConfig, denoise
 from infill_engine.early_stop import Chained, EarlyStop, Entropy, Progress, TokenStability
-from infill_engine.models.diffusion_gemma import Memory, Network, State, Stepping
+from infill_engine.models.diffusion_gemma import Memory, Network, Stepping
 from infill_engine.noise import Uniform
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant, Linear
@@ -338,7 +338,7 @@ class OwnNoise:
         *,
         temperature: float,
         generator: torch.Generator,
-    ) -> tuple[RowStatistics, State]:
+    ) -> tuple[RowStatistics, object]:
         return self.stepping.step(
             canvas, memory, state, temperature=temperature, generator=self.generator
         )

@@ -46,6 +46,7 @@ from infill_kernels import (
     ExpertWeights,
     RowStatistics,
     add_norms,
+    backend,
     canvas_attention,
     gated,
     head_statistics,
@@ -110,12 +111,14 @@ class Memory:
 class Context:
     """What a canvas of T cells reads at every step; it does not change while one is denoised.
 
-    layers  for every layer the keys and values that it sees, views of a `Memory`
-    tables  cos and sin [1, T, D] for a sliding (True) and a full layer (False)
+    layers   for every layer the keys and values that it sees, views of a `Memory`
+    tables   cos and sin [1, T, D] for a sliding (True) and a full layer (False)
+    lengths  for both how many tokens of `layers` are there, [1] int32; None: all of them
     """
 
     layers: tuple[tuple[Tensor, Tensor], ...]
     tables: dict[bool, tuple[Tensor, Tensor]]
+    lengths: dict[bool, Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,11 +232,6 @@ class Network:
 
     def context(self, memory: Memory, num_cells: int) -> Context:
         """What a canvas of so many cells right after the prompt reads."""
-        positions = memory.length + torch.arange(num_cells, device=self.device)[None]
-        tables = {
-            sliding: self._rotary(self.table, positions, name)
-            for sliding, name in ((True, "sliding_attention"), (False, "full_attention"))
-        }
         seen = self.window - 1
         return Context(
             layers=tuple(
@@ -242,8 +240,16 @@ class Network:
                 else (key, value)
                 for layer, (key, value) in zip(self.layers, memory.layers, strict=True)
             ),
-            tables=tables,
+            tables=self.tables(memory.length, num_cells),
         )
+
+    def tables(self, start: int, num_cells: int) -> dict[bool, tuple[Tensor, Tensor]]:
+        """Cos and sin [1, T, D] of the positions from `start` on, of sliding and full layers."""
+        positions = start + torch.arange(num_cells, device=self.device)[None]
+        return {
+            sliding: self._rotary(self.table, positions, name)
+            for sliding, name in ((True, "sliding_attention"), (False, "full_attention"))
+        }
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """Token ids [...] -> [..., D]."""
@@ -277,7 +283,8 @@ class Network:
                 groups=layer.groups,
                 eps=self.eps,
             )
-            h = canvas_attention(query, own_key, own_value, key, value)
+            length = None if context.lengths is None else context.lengths[layer.sliding]
+            h = canvas_attention(query, own_key, own_value, key, value, length=length)
             h = linear(h.reshape(len(x), -1), layer.out)
             x, (dense, sparse, routed) = add_norms(
                 x,
@@ -399,6 +406,12 @@ class Stepping:
         """The flattened cells that need logits: a pinned one's answer is known."""
         return canvas.free.flatten().nonzero()[:, 0]
 
+    def allowed(self, canvas: Canvas) -> Tensor | None:
+        """The tokens [V] bool that may stand in free cells; None: all of them."""
+        if canvas.allowed is not None:
+            return canvas.allowed
+        return None if self.forbidden is None else ~self.forbidden
+
     def start(self, canvas: Canvas, memory: Memory) -> State:
         """What stays the same while a canvas is denoised."""
         batch, length = canvas.token_ids.shape
@@ -419,7 +432,7 @@ class Stepping:
         *,
         temperature: float,
         generator: torch.Generator,
-    ) -> tuple[RowStatistics, State]:
+    ) -> tuple[RowStatistics, object]:
         if not isinstance(state, State):
             state = self.start(canvas, memory)
         token_ids, free = canvas.token_ids, canvas.free
@@ -430,9 +443,7 @@ class Stepping:
             mean = soft.flatten(0, 1).index_copy(0, state.rows, state.mean())
             soft = torch.where(free[..., None], mean.view_as(soft), soft)
         hidden = self.network.decode(token_ids, soft, state.context).flatten(0, 1)[state.rows]
-        allowed = canvas.allowed
-        if allowed is None and self.forbidden is not None:
-            allowed = ~self.forbidden
+        allowed = self.allowed(canvas)
         stats, mean_of = self.guess(hidden, canvas, state, allowed, temperature, generator)
         return spread(stats, canvas, state.rows), replace(state, mean=mean_of)
 
@@ -495,6 +506,17 @@ class FusedStepping(Stepping):
         return RowStatistics(*found[:4]), mean
 
 
+def fastest_stepping(network: Network, forbidden: Tensor) -> Stepping:
+    """What suits the device: graphs need kernels that never wait for the host."""
+    if network.device.type != "cuda":
+        return Stepping(network, forbidden)
+    if backend.NAME != "triton":
+        return FusedStepping(network, forbidden)
+    from infill_engine.models.captured import CapturedStepping
+
+    return CapturedStepping(network, forbidden)
+
+
 def spread(stats: RowStatistics, canvas: Canvas, rows: Tensor) -> RowStatistics:
     """Statistics of some flattened cells [R] -> of all [B, T]; pinned ones are certain."""
     token_ids, free = canvas.token_ids, canvas.free
@@ -531,8 +553,7 @@ class DiffusionGemma:
         forbidden = torch.zeros(network.vocab_size, dtype=torch.bool)
         forbidden[sorted(text.special)] = True
         self._forbidden = forbidden.to(network.device)
-        stepping = FusedStepping if network.device.type == "cuda" else Stepping
-        self._stepping = stepping(network, self._forbidden)
+        self._stepping = fastest_stepping(network, self._forbidden)
         # A small model's positions may not reach; every part then gives way alike.
         room = network.max_positions - max(CANVAS_LENGTHS) - MAX_TOKENS - TAIL_TOKENS
         whole = PREFIX_TOKENS + SUFFIX_TOKENS + NEIGHBOUR_TOKENS + 256
