@@ -97,9 +97,9 @@ def _partial_kernel(
     drawn_column = tl.zeros((_LANES,), tl.int32)
     for block in range(split * share, tl.minimum((split + 1) * share, blocks)):
         zero = tl.zeros((_LANES,), tl.uint32)
-        counter = (block * _LANES + lane).to(tl.uint32)
+        counter = (lane + block * _LANES).to(tl.uint32)
         words = tl.philox(seed, counter, zero + row.to(tl.uint32), zero, zero)
-        c0 = block * 4 * _LANES + lane
+        c0 = lane + block * 4 * _LANES
         c1 = c0 + _LANES
         c2 = c1 + _LANES
         c3 = c2 + _LANES

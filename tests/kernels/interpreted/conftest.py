@@ -34,9 +34,10 @@ def check() -> Check:
         error = (actual.float() - truth).abs()
         yardstick = (twin.float() - truth).abs()
         rounding = truth.abs() * torch.finfo(actual.dtype).eps / 2
+        slack = 1e-6 * (1 + truth.abs().mean())  # of sums in another order
 
         assert (error <= yardstick.max() + rounding + 1e-5).all(), f"{error.max()=}"
-        assert error.mean() <= yardstick.mean() + rounding.mean() + 1e-6, f"{error.mean()=}"
+        assert error.mean() <= yardstick.mean() + rounding.mean() + slack, f"{error.mean()=}"
 
     return compare
 
@@ -53,7 +54,9 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     def poison(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def made(*args: Any, **kwargs: Any) -> Tensor:
             fresh = make(*args, **kwargs)
-            return fresh.fill_(torch.nan if fresh.is_floating_point() else -(10**8))
+            if fresh.is_floating_point():
+                return fresh.fill_(torch.nan)
+            return fresh.fill_(-(10**8)) if fresh.dtype in (torch.int32, torch.int64) else fresh
 
         return made
 

@@ -1,0 +1,123 @@
+import pytest
+import torch
+from torch import Tensor
+
+from infill_kernels import experts, matmul, naive
+
+
+def in_blocks(weights: Tensor) -> naive.Fp8:
+    """fp8 with a scale for each square of 128 x 128, as some checkpoints have it."""
+    count, rows, inputs = weights.shape
+    squares = (-(-rows // naive.BLOCK), -(-inputs // naive.BLOCK))
+    scale = 0.5 + torch.rand(count, *squares, device=weights.device)
+    return naive.Fp8(codes=weights.to(torch.float8_e4m3fn), scale=scale)
+
+
+FORMATS = {
+    "dense": lambda weights: weights,
+    "fp8": naive.quantise_fp8,
+    "fp8 in blocks": in_blocks,
+    "int4": naive.quantise_int4,
+}
+formats = pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+
+
+def matrices(*shape: int, device: str) -> Tensor:
+    return torch.randn(*shape, device=device) * shape[-1] ** -0.5
+
+
+@pytest.mark.parametrize(
+    ("tokens", "k", "count", "width", "hidden"),
+    [(21, 2, 5, 192, 64), (40, 1, 2, 64, 128)],
+    ids=["many experts", "more rows than a tile"],
+)
+@formats
+def test_moe_parts(tokens, k, count, width, hidden, form, dtype, device, check):
+    x = torch.randn(tokens, width, device=device).to(dtype)
+    chosen = torch.rand(tokens, count, device=device).topk(k)[1]
+    weights = torch.rand(tokens, k, device=device)
+    gate_up = form(matrices(count, 2 * hidden, width, device=device).to(dtype))
+    down = form(matrices(count, width, hidden, device=device).to(dtype))
+
+    check(
+        experts.moe_parts(x, chosen, weights, gate_up, down),
+        naive.moe_parts(x, chosen, weights, gate_up, down),
+        naive.moe_parts(
+            x.float(),
+            chosen,
+            weights,
+            naive.dequantise(gate_up, torch.float32),
+            naive.dequantise(down, torch.float32),
+        ),
+    )
+
+
+def test_moe_sums_its_parts(device, check):
+    x = torch.randn(9, 64, device=device)
+    chosen = torch.rand(9, 4, device=device).topk(3)[1]
+    weights = torch.rand(9, 3, device=device)
+    given = matrices(4, 128, 64, device=device), matrices(4, 64, 64, device=device)
+    twin = naive.moe(x, chosen, weights, *given)
+
+    check(experts.moe(x, chosen, weights, *given), twin, twin)
+
+
+def test_experts_that_nobody_chose_are_not_read(device):
+    x = torch.randn(5, 64, device=device)
+    chosen = torch.full((5, 1), 2, device=device)
+    weights = torch.ones(5, 1, device=device)
+    gate_up, down = matrices(4, 128, 64, device=device), matrices(4, 64, 64, device=device)
+    expected = naive.moe_parts(x, chosen, weights, gate_up, down)
+    for other in (0, 1, 3):
+        gate_up[other] = down[other] = torch.nan
+
+    torch.testing.assert_close(experts.moe_parts(x, chosen, weights, gate_up, down), expected)
+
+
+def test_large_values_do_not_overflow_on_their_way_through_fp8(device, check):
+    """Between the products stand numbers that bfloat16 holds and float16 does not."""
+    x = torch.full((3, 64), 30.0, device=device, dtype=torch.bfloat16)
+    chosen, weights = torch.zeros(3, 1, device=device).long(), torch.ones(3, 1, device=device)
+    gate_up = naive.quantise_fp8(torch.full((1, 128, 64), 0.4, device=device))
+    down = naive.quantise_fp8(1e-4 * torch.ones(1, 64, 64, device=device))
+    given = chosen, weights
+    wide = [naive.dequantise(each, torch.float32) for each in (gate_up, down)]
+    twin = naive.moe_parts(x, *given, gate_up, down)
+    assert naive.gated(x.float() @ wide[0][0].t()).max() > 5e5
+
+    check(
+        experts.moe_parts(x, *given, gate_up, down), twin, naive.moe_parts(x.float(), *given, *wide)
+    )
+
+
+def test_no_token_makes_no_parts(device):
+    none = torch.empty(0, 64, device=device)
+    chosen, weights = torch.empty(0, 2, device=device).long(), torch.empty(0, 2, device=device)
+    given = matrices(4, 128, 64, device=device), matrices(4, 64, 64, device=device)
+
+    assert experts.moe_parts(none, chosen, weights, *given).shape == (0, 2, 64)
+
+
+@formats
+@pytest.mark.parametrize(("tokens", "rows", "inputs"), [(5, 70, 192), (70, 64, 1088)])
+def test_linear(tokens, rows, inputs, form, dtype, device, check):
+    x = torch.randn(tokens, inputs, device=device).to(dtype)
+    weights = form(matrices(1, rows, inputs, device=device).to(dtype))
+    if isinstance(weights, Tensor):
+        weights = weights[0]
+    wide = naive.dequantise(weights, torch.float32).view(rows, inputs)
+
+    check(
+        matmul.linear(x, weights),
+        naive.linear(x, weights),
+        torch.nn.functional.linear(x.float(), wide),
+    )
+
+
+def test_weights_of_another_type_than_x_are_refused(device):
+    x = torch.randn(3, 64, device=device)
+    chosen, weights = torch.zeros(3, 1, device=device).long(), torch.ones(3, 1, device=device)
+    gate_up = matrices(1, 128, 64, device=device).half()
+
+    with pytest.raises(AssertionError, match=r"weights are torch\.float16"):
+        experts.moe_parts(x, chosen, weights, gate_up, matrices(1, 64, 64, device=device))
