@@ -155,6 +155,7 @@ def export(run: Path, target: Path, extra: dict[str, str]) -> None:
         "licence": "Apache-2.0",
     }
     save_file(tensors, partial, metadata)
+    partial.chmod(0o644)
     partial.replace(path)
     parameters = sum(tensor.numel() for tensor in tensors.values())
     text = card(state, read_log(run / "log.jsonl"), path.stat().st_size, parameters, extra)

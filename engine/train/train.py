@@ -43,12 +43,13 @@ class TrainConfig:
     minutes: float = 85.0
     tokens: int = 8192  # document tokens a step
     shapes: tuple[Shape, ...] = (
-        Shape(row=256, canvas=16, share=0.26),
-        Shape(row=256, canvas=32, share=0.14),
-        Shape(row=512, canvas=16, share=0.20),
-        Shape(row=512, canvas=32, share=0.14),
-        Shape(row=512, canvas=64, share=0.12),
-        Shape(row=1024, canvas=32, share=0.14),
+        # Longer canvases are mostly END on mostly short spans, so that they are drawn less often.
+        Shape(row=256, canvas=16, share=0.36),
+        Shape(row=256, canvas=32, share=0.10),
+        Shape(row=512, canvas=16, share=0.28),
+        Shape(row=512, canvas=32, share=0.08),
+        Shape(row=512, canvas=64, share=0.08),
+        Shape(row=1024, canvas=32, share=0.10),
     )
     muon_lr: float = 0.02
     muon_decay: float = 0.01
