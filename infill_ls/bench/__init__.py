@@ -79,7 +79,7 @@ def run(
         "one denoising step": warm.step,
         "from a cancel until the engine is free": warm.cancel,
         "server without the model, 10,000 lines": overhead.all,
-        "the same, first keystroke at another place": overhead.jumps,
+        "the same, first change at another place": overhead.jumps,
     }
     page.times(times)
     groups = {kind: quality.summary(group) for kind, group in quality.by_kind(outcomes).items()}

@@ -195,7 +195,7 @@ def big_file() -> Source:
 
 @dataclass(slots=True)
 class Overhead:
-    """Milliseconds: of every keystroke, and of those that are the first at another place."""
+    """Milliseconds: of every change, and of those that are the first at another place."""
 
     all: list[float] = field(default_factory=list)
     jumps: list[float] = field(default_factory=list)
@@ -204,33 +204,35 @@ class Overhead:
 def server_overhead(places: int, tick: Callable[[], None]) -> Overhead:
     """From a change to the answer's JSON, at places all across a file of 10,000 lines.
 
-    At each a line is typed anew, and after every character what is left of it is asked for: the
-    new snapshot, the context, the check of the answer in the file's tree, the item.
+    At each a line is deleted and its head typed anew, and after every change what is left of it is
+    asked for: the new snapshot, the context, the check of the answer in the file's tree, the item.
+    Then the rest is accepted, and the next place follows.
     """
     source = big_file()
     spans = [span for span in line_spans(source) if span[1] - span[0] > TYPED_CHARS]
     trees, engine = Trees(), Instant("")
     document = Document(uri=URI, version=0, language_id="python", text=source.text)
     options = InfillOptions(max_lines=1)
-    infill_at(engine, document, spans[0][0], options, trees=trees)
+    infill_at(engine, document, 0, options, trees=trees)
     samples = Overhead()
     for start, end in spans[:: max(1, len(spans) // places)][:places]:
-        reference = source.text[start:end]
-        document = document.replaced(start, end, "", version=document.version + 1)
-        for typed in range(TYPED_CHARS):
+        line = source.text[start:end]
+        for typed in range(TYPED_CHARS + 1):
             at = start + typed
-            engine.answer = reference[typed + 1 :]
+            engine.answer = line[typed:]
             begun = time.perf_counter()
-            document = document.replaced(at, at, reference[typed], version=document.version + 1)
-            infilled = infill_at(engine, document, at + 1, options, trees=trees)
-            items = [to_item(each, document, at + 1, "utf-16") for each in infilled.candidates]
+            version = document.version + 1
+            if typed:
+                document = document.replaced(at - 1, at - 1, line[typed - 1], version=version)
+            else:
+                document = document.replaced(start, end, "", version=version)
+            infilled = infill_at(engine, document, at, options, trees=trees)
+            items = [to_item(each, document, at, "utf-16") for each in infilled.candidates]
             json.dumps([each.insert_text for each in items])
             samples.all.append((time.perf_counter() - begun) * 1e3)
-        samples.jumps.append(samples.all[-TYPED_CHARS])
-        rest = start + TYPED_CHARS
-        document = document.replaced(
-            rest, rest, reference[TYPED_CHARS:], version=document.version + 1
-        )
+            if not typed:
+                samples.jumps.append(samples.all[-1])
+        document = document.replaced(at, at, line[TYPED_CHARS:], version=version + 1)
         tick()
     return samples
 
