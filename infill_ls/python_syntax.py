@@ -58,7 +58,9 @@ def fault(tree: Tree, source: bytes, start: int, end: int) -> Fault | None:
     now = _error(piece, source[piece.low : piece.high])
     if now is None:
         return None
-    then = _error(piece, source[piece.low : start] + source[end : piece.high])
+    without = source[piece.low : start] + source[end : piece.high]
+    # Where nothing is left, what follows stood elsewhere before, and rightly so.
+    then = _error(piece, without) if without.strip() else None
     first = source.count(b"\n", piece.low, start) + 1
     last = first + source.count(b"\n", start, end)
     if then is not None:

@@ -12,11 +12,11 @@ Everything is bytes of UTF-8 with LF line ends, except where a name or docstring
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tree_sitter import Node, Parser, Point, Tree
 
-from infill_ls import languages, python_syntax
+from infill_ls import languages, markup, python_syntax
 from infill_ls.brackets import CLOSERS, OPENERS, balance
 from infill_ls.documents import Document
 
@@ -33,7 +33,7 @@ _STALE = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An ERROR node, or a MISSING one, which has no width."""
+    """An ERROR node, or a MISSING one, which has no width; in markup also a tag alone."""
 
     start: int
     end: int
@@ -55,11 +55,13 @@ class Parsed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """The cursor's place in a file: what stands before and after it, and what is wrong there
-    already. Of a large file only the excerpt that decides."""
+    already. Of a large file only the excerpt that decides; then `whole` is the source and the
+    cursor's offset in it, for second thoughts about a broken file that is not too large."""
 
     language_id: str
     before: bytes
     after: bytes
+    whole: tuple[bytes, int] | None = None
     tree: Tree
     problems: tuple[Problem, ...]
     parser: Parser = field(repr=False)
@@ -119,7 +121,9 @@ class Trees:
             before, after = file.excerpt(cursor)
             tree = file.parser.parse(before + after)
             if not tree.root_node.has_error or file.may_be_broken:
-                return _place_of(document.language_id, before, after, tree, file.parser)
+                place = _place_of(document.language_id, before, after, tree, file.parser)
+                affordable = len(file.source) <= _AFFORDABLE
+                return replace(place, whole=(file.source, cursor)) if affordable else place
         # Small, or something was left out that the rest cannot do without.
         parsed = file.parsed()
         before, after = parsed.source[:cursor], parsed.source[cursor:]
@@ -144,7 +148,7 @@ def _place_of(language_id: str, before: bytes, after: bytes, tree: Tree, parser:
         before=before,
         after=after,
         tree=tree,
-        problems=tuple(problems(tree)),
+        problems=tuple(_all_problems(tree, before + after, language_id)),
         parser=parser,
     )
 
@@ -165,6 +169,13 @@ def problems(tree: Tree) -> Iterator[Problem]:
             yield Problem(node.start_byte, node.end_byte, node.is_missing, node.type)
         if node.has_error:
             stack.extend(child for child in node.children if child.has_error or child.is_missing)
+
+
+def _all_problems(tree: Tree, source: bytes, language_id: str) -> Iterator[Problem]:
+    yield from problems(tree)
+    name = languages.language(language_id).id
+    for start, end in markup.unmatched_tags(tree, source, name):
+        yield Problem(start, end, False, "tag")
 
 
 # --- the check -----------------------------------------------------------------------------------
@@ -189,7 +200,8 @@ def check(place: Place, text: str) -> Verdict:
     - not more brackets lack their partner; and a text that closes one of the file's brackets and
       leaves one of its own open must improve the whole.
 
-    Errors elsewhere are on both sides of the comparison, or left out of both, and do not matter.
+    Errors elsewhere are on both sides of the comparison, or left out of both, and do not matter,
+    unless the parser lost its way there and calls everything up to the cursor wrong.
     """
     added = utf8(text)
     start, end = len(place.before), len(place.before) + len(added)
@@ -200,9 +212,11 @@ def check(place: Place, text: str) -> Verdict:
         old = place.tree.copy()
         old.edit(*_edit(place.before + place.after, source, start, start, end))
         tree = place.parser.parse(source, old)
-    now = list(problems(tree))
+    now = list(_all_problems(tree, source, place.language_id))
     if place.broken and now:
         reason, blamed = _worse(place, text, now, start, end)
+        if not reason and _worse_as_a_whole(place, added):
+            reason, blamed = "a new syntax error", now
         here = _around(place.before, place.after, end)
         clean = not reason and not any(problem.touches(*here) for problem in now)
     else:
@@ -217,6 +231,7 @@ def check(place: Place, text: str) -> Verdict:
             blamed = [Problem(fault.start, fault.end, False, "SyntaxError")]
     if not reason:
         return Verdict(valid=True, clean=clean)
+    blamed = [part for problem in blamed for part in _narrowed(tree, problem, start, end)]
     spans = tuple(sorted({_span(added, problem, start) for problem in blamed}))
     return Verdict(valid=False, clean=False, spans=spans, reason=reason)
 
@@ -247,6 +262,16 @@ def _worse(
     return "", []
 
 
+def _worse_as_a_whole(place: Place, added: bytes) -> bool:
+    """Does a file of which only an excerpt was looked at have more problems?"""
+    if place.whole is None:
+        return False
+    source, cursor = place.whole
+    then = place.parser.parse(source)
+    now = place.parser.parse(source[:cursor] + added + source[cursor:])
+    return sum(1 for _ in problems(now)) > sum(1 for _ in problems(then))
+
+
 def _around(before: bytes, after: bytes, end: int) -> tuple[int, int]:
     """The cursor, or what was put there up to `end`, with the white space on both sides."""
     return len(before.rstrip()), end + len(after) - len(after.lstrip())
@@ -256,6 +281,8 @@ def _file_bytes(found: Iterable[Problem], start: int, end: int) -> int:
     """How many bytes outside of [start, end) lie in ERROR nodes."""
     total, reached = 0, 0
     for problem in sorted(found, key=lambda problem: problem.start):
+        if problem.kind == "tag":
+            continue
         low, high = max(problem.start, reached), problem.end
         total += max(0, min(high, start) - low) + max(0, high - max(low, end))
         reached = max(reached, high)
@@ -321,6 +348,21 @@ def _labels(colon: Node, parent: Node) -> bool:
     """`case 1:`, `private:` and their like; not the colon of a type or of a condition."""
     words = ("case", "default", "label", "switch", "access", "mapping", "clause", "list", "body")
     return colon.type == ":" and any(word in parent.type for word in words)
+
+
+def _narrowed(tree: Tree, problem: Problem, start: int, end: int) -> list[Problem]:
+    """Of an ERROR node that begins before the text, the tokens in the text that fit nowhere."""
+    if problem.missing or problem.start >= start:
+        return [problem]
+    node = tree.root_node.descendant_for_byte_range(problem.start, problem.end)
+    while node is not None and not node.is_error:
+        node = node.parent
+    loose = [
+        Problem(child.start_byte, child.end_byte, False, child.type)
+        for child in (node.children if node is not None else [])
+        if not child.is_named and start <= child.start_byte and child.end_byte <= end
+    ]
+    return loose or [problem]
 
 
 def _span(added: bytes, problem: Problem, start: int) -> tuple[int, int]:
