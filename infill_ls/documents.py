@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import Literal
+from urllib.parse import unquote
 
 Encoding = Literal["utf-8", "utf-16", "utf-32"]
 
@@ -203,7 +204,10 @@ class Change:
 
 
 class DocumentStore:
-    """What the client has open, by URI. Belongs to the event loop; its documents go anywhere."""
+    """What the client has open, by URI, however its characters are quoted.
+
+    Belongs to the event loop; its documents go anywhere.
+    """
 
     def __init__(self) -> None:
         self._documents: dict[str, Document] = {}
@@ -212,7 +216,7 @@ class DocumentStore:
         return len(self._documents)
 
     def get(self, uri: str) -> Document | None:
-        return self._documents.get(uri)
+        return self._documents.get(unquote(uri))
 
     def all(self) -> list[Document]:
         """Every open document, the one that was opened or changed last at the end."""
@@ -229,7 +233,7 @@ class DocumentStore:
         self, uri: str, version: int, changes: Iterable[Change], encoding: Encoding
     ) -> Document | None:
         """Applies the edits one after the other; None when the document is not open."""
-        document = self._documents.get(uri)
+        document = self.get(uri)
         if document is None:
             return None
         for change in changes:
@@ -237,12 +241,14 @@ class DocumentStore:
         self._keep(document)
         return document
 
-    def close(self, uri: str) -> None:
-        self._documents.pop(uri, None)
+    def close(self, uri: str) -> Document | None:
+        """What it was at last; None when it was not open."""
+        return self._documents.pop(unquote(uri), None)
 
     def _keep(self, document: Document) -> None:
-        self._documents.pop(document.uri, None)
-        self._documents[document.uri] = document
+        key = unquote(document.uri)
+        self._documents.pop(key, None)
+        self._documents[key] = document
 
 
 def _changed(document: Document, version: int, change: Change, encoding: Encoding) -> Document:

@@ -282,10 +282,9 @@ def did_change(ls: InfillServer, params: T.DidChangeTextDocumentParams) -> None:
 
 
 def did_close(ls: InfillServer, params: T.DidCloseTextDocumentParams) -> None:
-    uri = params.text_document.uri
-    ls.documents.close(uri)
-    ls.requests.closed(uri)
-    ls.worker.forget(uri)
+    if document := ls.documents.close(params.text_document.uri):
+        ls.requests.closed(document.uri)
+        ls.worker.forget(document.uri)
 
 
 def did_focus(ls: InfillServer, params: Any) -> None:
