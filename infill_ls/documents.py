@@ -212,15 +212,8 @@ class DocumentStore:
     def __init__(self) -> None:
         self._documents: dict[str, Document] = {}
 
-    def __len__(self) -> int:
-        return len(self._documents)
-
     def get(self, uri: str) -> Document | None:
         return self._documents.get(unquote(uri))
-
-    def all(self) -> list[Document]:
-        """Every open document, the one that was opened or changed last at the end."""
-        return list(self._documents.values())
 
     def open(self, uri: str, language_id: str, version: int, text: str) -> Document:
         document = Document(
@@ -246,9 +239,7 @@ class DocumentStore:
         return self._documents.pop(unquote(uri), None)
 
     def _keep(self, document: Document) -> None:
-        key = unquote(document.uri)
-        self._documents.pop(key, None)
-        self._documents[key] = document
+        self._documents[unquote(document.uri)] = document
 
 
 def _changed(document: Document, version: int, change: Change, encoding: Encoding) -> Document:
