@@ -21,7 +21,7 @@ TAB = 4
 MAX_LINES = 20  # of code; more hides the infill rather than showing it
 MAX_ROWS = 4  # that one long line may take
 MIN_WIDTH = 30
-FRAME_SECONDS = 0.12  # an eye follows about eight frames a second; the model is faster
+FRAME_SECONDS = 0.18  # what an eye can follow; the model is faster
 
 PLAIN = ""
 DIM = "2"
