@@ -55,9 +55,9 @@ class TrainConfig:
     muon_decay: float = 0.01
     adam_lr: float = 3e-3
     warmup_steps: int = 40
-    decay: float = 0.4  # the last part of the run, to zero
+    decay: float = 0.6  # the last part of the run, to zero
     clip: float = 1.0
-    ema: float = 0.995
+    ema: float = 0.99
     stream_weight: tuple[float, float] = (1.0, 0.3)  # falls over the first 40 %
     length_weight: float = 0.1
     seed: int = 0

@@ -34,11 +34,11 @@ class ZipperConfig:
     """What is needed to build the network; stored as JSON in the weights' metadata."""
 
     vocab_size: int = 6144
-    d_model: int = 256
-    num_layers: int = 6
+    d_model: int = 384
+    num_layers: int = 4
     num_heads: int = 4
     num_kv_heads: int = 2
-    d_ff: int = 704
+    d_ff: int = 1024
     max_positions: int = 2304
     rope_base: float = 10_000.0
 
