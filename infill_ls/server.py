@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,10 @@ from infill_ls.worker import Ask, Worker
 
 logger = logging.getLogger(__name__)
 
-ENGINE_SETTINGS = ("model", "device", "dtype", "threads")
+# The settings that are the engine's own.
+ENGINE_SETTINGS = tuple(
+    field.name for field in fields(EngineConfig) if field.name in Settings.__dataclass_fields__
+)
 CLOSE_SECONDS = 1.0  # how long a model run or load may hold up the end of the process
 DIED_SECONDS = 1.0  # how long after its stream a process may take to end
 CONFIGURATION_SECONDS = 2.0  # a client that never answers must not keep the model from loading
@@ -184,7 +187,11 @@ def use_settings(ls: InfillServer) -> None:
 def engine_config(ls: InfillServer) -> EngineConfig:
     """The command line's, with what the settings say over it."""
     given = {name: getattr(ls.settings, name) for name in ENGINE_SETTINGS}
-    return replace(ls.config, **{name: value for name, value in given.items() if value})
+    try:
+        return replace(ls.config, **{name: value for name, value in given.items() if value})
+    except ValueError as error:
+        ls.tell(T.MessageType.Error, f"The settings do not fit together: {error}")
+        return ls.config
 
 
 # -- the engine ----------------------------------------------------------------------------------

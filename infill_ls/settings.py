@@ -199,6 +199,49 @@ class Settings:
         high=256,
         optional=True,
     )
+    remote_model: str | None = _option(
+        None,
+        "string",
+        "The model's name on a server that serves several; or write it behind the URL as #NAME.",
+        optional=True,
+    )
+    remote_key_env: str | None = _option(
+        None,
+        "string",
+        "The name of the environment variable that holds the server's key; never the key itself.",
+        optional=True,
+    )
+    remote_key_file: str | None = _option(
+        None, "string", "The file that holds the server's key.", optional=True
+    )
+    remote_ca_file: str | None = _option(
+        None,
+        "string",
+        "Certificates (PEM) to trust for the server instead of the system's.",
+        optional=True,
+    )
+    remote_tokenizer: str | None = _option(
+        None,
+        "string",
+        "The served model's tokenizer.json; null lets the server tokenize, one round trip more.",
+        optional=True,
+    )
+    remote_timeout: float | None = _option(
+        None,
+        "number",
+        "The most seconds one HTTP request to the server may take; null means 30.",
+        low=0.1,
+        high=600,
+        optional=True,
+    )
+    remote_concurrency: int | None = _option(
+        None,
+        "integer",
+        "How many requests may be under way to the server at a time; null means 4.",
+        low=1,
+        high=64,
+        optional=True,
+    )
 
 
 def _camel(name: str) -> str:

@@ -140,3 +140,15 @@ def test_every_field_is_an_option_with_a_default_that_it_accepts() -> None:
 )
 def test_of_a_pushed_configuration_our_part_is_taken(sent: Any, ours: Any) -> None:
     assert pushed(sent) == ours
+
+
+def test_the_engine_s_settings_go_to_the_engine() -> None:
+    from infill_ls.server import ENGINE_SETTINGS
+
+    assert {"model", "device", "threads", "remote_key_env", "remote_timeout"} <= set(
+        ENGINE_SETTINGS
+    )
+    settings, messages = parse({"remoteKeyEnv": "TEAM_KEY", "remoteTimeout": 5})
+    assert messages == []
+    assert settings.remote_key_env == "TEAM_KEY"
+    assert settings.remote_timeout == 5.0
