@@ -1,7 +1,11 @@
 """DiffusionGemma in this process, on small random checkpoints: passes, memory, text, engine."""
 
+import importlib.util
 import json
+import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -245,6 +249,40 @@ def test_fused_samples_are_as_probable_as_the_model_says(model: Any) -> None:
     spread = (float(probability[top]) * (1 - float(probability[top])) / len(drawn)) ** 0.5
     assert 0.05 < float(probability[top]) < 0.95
     assert abs(float(likely[top] - probability[top])) < 4 * spread
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter is for machines without one")
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_a_step_over_the_kernels_reads_what_plain_torch_does() -> None:
+    found = {}
+    for kernels in ("torch", "triton"):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.engine.interpreted_step"],
+            env=os.environ
+            | {
+                "TRITON_INTERPRET": "1" if kernels == "triton" else "0",
+                "INFILL_KERNELS": kernels,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found[kernels] = json.loads(done.stdout)
+        assert found[kernels]["kernels"] == kernels
+
+    for form, steps in found["torch"]["steps"].items():
+        for (best, sample, entropy), (other_best, other_sample, other_entropy) in zip(
+            steps, found["triton"]["steps"][form], strict=True
+        ):
+            assert best == other_best
+            assert sample == other_sample
+            torch.testing.assert_close(
+                torch.tensor(entropy), torch.tensor(other_entropy), rtol=1e-2, atol=1e-3
+            )
 
 
 # The memory of a prompt
