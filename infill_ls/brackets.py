@@ -94,6 +94,14 @@ def balance(text: str, language_id: str, quote: str = "") -> Balance:
     )
 
 
+def string_end(text: str, language_id: str, quote: str) -> int:
+    """Where the string that is open at the text's start is closed; the text's length if nowhere."""
+    end = _string_end(quote, language_id).match(text)
+    if end is None:
+        return len(text)
+    return end.end() - (len(quote) if end.group().endswith(quote) else 0)
+
+
 def _quotes(language_id: str) -> tuple[str, ...]:
     return _QUOTES.get(language(language_id).id, ('"',))
 
@@ -121,8 +129,8 @@ def _pattern(language_id: str) -> re.Pattern[str]:
     tokens: list[str] = []
     comment = language(language_id).line_comment
     if comment:
-        # A shell's `$#` and a colour's `#fff` are no comments.
-        before = r"(?<![^\s;])" if comment == "#" else ""
+        # A shell's `$#` is none.
+        before = r"(?<![^\s;])" if language_id in ("shellscript", "yaml") else ""
         tokens.append(rf"{before}{re.escape(comment)}[^\n]*")
     if comment == "//" or language_id == "css":
         tokens.append(r"/\*[\s\S]*?(?:\*/|\Z)")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infill_engine.request import Draft
-from infill_ls.brackets import CLOSERS, PAIRS, balance
+from infill_ls.brackets import CLOSERS, PAIRS, balance, string_end
 from infill_ls.context import Context
 from infill_ls.languages import language
 
@@ -112,15 +112,14 @@ def shorter(text: str, before: int) -> Iterator[str]:
 
 
 def widened(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span grown to whole tokens, with one more on the left and white space on both sides."""
-    tokens = [(match.start(), match.end()) for match in _TOKEN.finditer(text)]
-    low = [token for token in tokens if token[0] <= start]
-    for token in reversed(low):
-        start = token[0]
-        if token[1] < end or text[slice(*token)].strip():
-            break
-    end = next((token[1] for token in tokens if token[1] >= end), len(text))
-    return start, max(start, end)
+    """The span grown to whole tokens; an empty one takes in the token before it."""
+    tokens = [match.span() for match in _TOKEN.finditer(text)]
+    if start == end:
+        before = [token for token in tokens if token[0] < end and text[slice(*token)].strip()]
+        return (before[-1][0], max(end, before[-1][1])) if before else (start, end)
+    low = next((token[0] for token in tokens if token[1] > start), start)
+    high = next((token[1] for token in tokens if token[1] >= end), end)
+    return low, high
 
 
 def missing_closers(before: str, text: str, after: str, language_id: str) -> str:
@@ -234,8 +233,8 @@ def _in_units(text: str, context: Context) -> str:
 
 def _step(text: str) -> int:
     """How many spaces one level has in a text that is indented with spaces."""
-    widths = {len(match[0]) for match in re.finditer(r"^ +", text, re.MULTILINE)}
-    return next((step for step in (8, 4, 2) if all(w % step == 0 for w in widths)), 4)
+    widths = [len(match[0]) for match in re.finditer(r"^ +", text, re.MULTILINE)]
+    return 4 if all(width % 4 == 0 for width in widths) else 2
 
 
 def _within_scope(text: str, context: Context) -> str:
@@ -345,8 +344,12 @@ def _doubled(text: str, context: Context) -> int:
     head = context.suffix.lstrip()[:1]
     if not content or not head:
         return len(text)
+    if _WORD.search(rest) and content.endswith(rest.rstrip()):
+        return len(content) - len(rest.rstrip())
     quote = balance(context.line_before, context.language_id).quote
     own = balance(text, context.language_id, quote)
+    if quote and rest.startswith(quote) and own.quote != quote:
+        return string_end(text, context.language_id, quote)
     for closer, at in zip(own.closers, own.closers_at, strict=True):
         ends = rest or (at == len(content) - 1 and not _closes_another(content, at, context))
         if closer == head and ends:

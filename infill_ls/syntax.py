@@ -33,12 +33,16 @@ _STALE = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An ERROR node, or a MISSING one, which has no width; in markup also a tag alone."""
+    """An ERROR node, or a MISSING one, which has no width; in markup also a tag alone.
+
+    `hidden` is one that a tree does not show: all that can be said is that it lies in this range.
+    """
 
     start: int
     end: int
     missing: bool
     kind: str
+    hidden: bool = False
 
     def touches(self, start: int, end: int) -> bool:
         return self.start <= end and start <= self.end
@@ -165,10 +169,16 @@ def problems(tree: Tree) -> Iterator[Problem]:
     stack = [tree.root_node]
     while stack:
         node = stack.pop()
-        if node.is_error or node.is_missing:
+        found = node.is_error or node.is_missing
+        if found:
             yield Problem(node.start_byte, node.end_byte, node.is_missing, node.type)
         if node.has_error:
-            stack.extend(child for child in node.children if child.has_error or child.is_missing)
+            # A skipped character is an ERROR node that has no error *in* it.
+            inner = [n for n in node.children if n.has_error or n.is_error or n.is_missing]
+            stack += inner
+            if not inner and not found:
+                # A line end that the grammar wants but does not name, for example.
+                yield Problem(node.start_byte, node.end_byte, True, node.type, hidden=True)
 
 
 def _all_problems(tree: Tree, source: bytes, language_id: str) -> Iterator[Problem]:
@@ -253,7 +263,8 @@ def _worse(
         and not (problem.missing and problem.kind in missing)
     ]
     blamed = within or touching or now
-    if len(now) > len(then) or len(touching) > len(at_cursor) or within:
+    more = len(now) > len(then) or _num_visible(now) > _num_visible(then)
+    if more or len(touching) > len(at_cursor) or within:
         return "a new syntax error", blamed
     if _file_bytes(now, start, end) > _file_bytes(then, start, start):
         return "more of the file becomes unreadable", blamed
@@ -269,7 +280,11 @@ def _worse_as_a_whole(place: Place, added: bytes) -> bool:
     source, cursor = place.whole
     then = place.parser.parse(source)
     now = place.parser.parse(source[:cursor] + added + source[cursor:])
-    return sum(1 for _ in problems(now)) > sum(1 for _ in problems(then))
+    return _num_visible(problems(now)) > _num_visible(problems(then))
+
+
+def _num_visible(found: Iterable[Problem]) -> int:
+    return sum(not problem.hidden for problem in found)
 
 
 def _around(before: bytes, after: bytes, end: int) -> tuple[int, int]:
@@ -281,7 +296,7 @@ def _file_bytes(found: Iterable[Problem], start: int, end: int) -> int:
     """How many bytes outside of [start, end) lie in ERROR nodes."""
     total, reached = 0, 0
     for problem in sorted(found, key=lambda problem: problem.start):
-        if problem.kind == "tag":
+        if problem.kind == "tag" or problem.hidden:
             continue
         low, high = max(problem.start, reached), problem.end
         total += max(0, min(high, start) - low) + max(0, high - max(low, end))

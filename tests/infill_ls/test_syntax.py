@@ -41,7 +41,13 @@ def fresh(text: str, language_id: str) -> Tree:
 
 
 def num_problems(text: str, language_id: str) -> int:
-    return len(list(problems(fresh(text, language_id))))
+    """By a walk over every node, which `problems` avoids."""
+    count, stack = 0, [fresh(text, language_id).root_node]
+    while stack:
+        node = stack.pop()
+        count += node.is_error or node.is_missing
+        stack += node.children
+    return count
 
 
 # --- languages -----------------------------------------------------------------------------------
@@ -339,6 +345,8 @@ def test_what_is_valid_never_has_more_problems_than_before(name: str) -> None:
         ("‸\n", "print 'a'"),
         ("x = ‸\n", "08"),
         ("class A:\n    ‸\n", "def f(self):"),
+        ("def f():\n    ‸x = 1\n", "g()"),
+        ("x = a‸\n", "b c()"),
     ],
 )
 def test_python_is_asked_too(source: str, text: str) -> None:
@@ -443,6 +451,7 @@ def test_the_tree_is_that_of_a_fresh_parse_after_any_edits(name: str, newline: s
         assert parsed is not None
         assert utf8(text) == parsed.source
         assert str(fresh(text, name).root_node) == str(parsed.tree.root_node)
+        assert num_problems(text, name) == sum(not p.hidden for p in problems(parsed.tree))
         assert fresh(text, name).root_node.end_point == parsed.tree.root_node.end_point
         text = edited(text, rng) if rng.random() < 0.8 else original
 
