@@ -27,6 +27,9 @@ from infill_kernels.tile import FOUR_BIT, Layout, cast, gelu_tanh, layout, narro
 _SHRINK: tl.constexpr = tl.constexpr(16.0)
 
 
+PAIRS_AT_ONCE = 2048
+
+
 class Config(NamedTuple):
     """A launch: weight rows, tokens and inputs of a tile, and how it is compiled."""
 
@@ -241,7 +244,7 @@ def moe_parts(
         num_tokens,
         x.numel(),
         NARROW=narrow_first,
-        CHUNK=min(2048, triton.next_power_of_2(num_tokens * k)),
+        CHUNK=min(PAIRS_AT_ONCE, triton.next_power_of_2(num_tokens * k)),
         num_warps=4,
     )
     launch = config(num_tokens * k / num_experts, first.format)

@@ -26,13 +26,9 @@ def matrices(*shape: int, device: str) -> Tensor:
     return torch.randn(*shape, device=device) * shape[-1] ** -0.5
 
 
-@pytest.mark.parametrize(
-    ("tokens", "k", "count", "width", "hidden"),
-    [(21, 2, 5, 192, 64), (40, 1, 2, 64, 128)],
-    ids=["many experts", "more rows than a tile"],
-)
 @formats
-def test_moe_parts(tokens, k, count, width, hidden, form, dtype, device, check):
+def test_moe_parts(form, dtype, device, check):
+    tokens, k, count, width, hidden = 21, 2, 5, 192, 64
     x = torch.randn(tokens, width, device=device).to(dtype)
     chosen = torch.rand(tokens, count, device=device).topk(k)[1]
     weights = torch.rand(tokens, k, device=device)
@@ -60,6 +56,18 @@ def test_moe_sums_its_parts(device, check):
     twin = naive.moe(x, chosen, weights, *given)
 
     check(experts.moe(x, chosen, weights, *given), twin, twin)
+
+
+def test_an_expert_of_nearly_all_tokens_has_more_than_one_tile(device, monkeypatch, check):
+    monkeypatch.setattr(experts, "PAIRS_AT_ONCE", 16)
+    x = torch.randn(75, 64, device=device)
+    chosen = torch.zeros(75, 1, device=device).long()
+    chosen[[3, 40, 74]] = 2
+    weights = torch.rand(75, 1, device=device)
+    given = matrices(4, 128, 64, device=device), matrices(4, 64, 64, device=device)
+    twin = naive.moe_parts(x, chosen, weights, *given)
+
+    check(experts.moe_parts(x, chosen, weights, *given), twin, twin)
 
 
 def test_experts_that_nobody_chose_are_not_read(device):
