@@ -2,8 +2,9 @@
 
     python -m infill_engine.quantise google/diffusiongemma-26B-A4B-it ./dg-int4 --format int4
 
-Reads and writes one tensor at a time, so it needs the memory of one. Then it runs both models on
-the same canvas, if the machine holds them, and prints how far their logits are apart.
+Reads one tensor at a time and writes files of 4 GiB, so it needs little more memory than that.
+Then it runs both models on the same canvas, if the machine holds them, and prints how far their
+logits are apart.
 """
 
 import argparse
@@ -25,9 +26,9 @@ from infill_engine.models.diffusion_gemma import (
     find_checkpoint,
     inspect_checkpoint,
     load_network,
+    read_config,
 )
-from infill_engine.models.quantised import EXPERT_MATRICES, FORMATS, METHOD, QUANTISE
-from infill_kernels import dequantise
+from infill_engine.models.quantised import EXPERT_MATRICES, FORMATS, METHOD, quantise
 
 SHARD_BYTES = 4 << 30
 INDEX = "model.safetensors.index.json"
@@ -51,7 +52,7 @@ def quantise_checkpoint(source: Path, target: Path, name: Format) -> Iterator[tu
 
     Raises ModelError when `source` holds no experts, or none that the format can store.
     """
-    description = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    description = read_config(source)
     if "quantization_config" in description:
         method = description["quantization_config"].get("quant_method")
         raise ModelError(f"{source} is quantised already ({method}); start from the bf16 weights")
@@ -62,18 +63,16 @@ def quantise_checkpoint(source: Path, target: Path, name: Format) -> Iterator[tu
     target.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(target)
     num_experts = 0
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for key, tensor in tensors(source):
         if key.rpartition(".")[2] not in EXPERT_MATRICES or ".experts." not in key:
             writer.add(key, tensor)
             continue
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        weights = tensor.to(device)
-        quantised = QUANTISE[name](weights)
-        error = (dequantise(quantised, torch.float32) - weights.float()).square().mean()
-        writer.add(key, quantised.codes.cpu())
-        writer.add(f"{key}_scale", quantised.scale.cpu())
+        found, error = quantise(tensor, name, device)
+        writer.add(key, found.codes.cpu())
+        writer.add(f"{key}_scale", found.scale.cpu())
         num_experts += 1
-        yield key, float((error / weights.float().square().mean()).sqrt())
+        yield key, error
     if not num_experts:
         raise ModelError(
             f"{source} has no tensors named *.experts.{{{','.join(EXPERT_MATRICES)}}}; "

@@ -12,9 +12,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from infill_engine import EngineConfig, InfillRequest, ModelError, load_engine
+from infill_engine import quantise as quantise_module
 from infill_engine.config import Format
+from infill_engine.models import diffusion_gemma
+from infill_engine.models import quantised as quantised_module
 from infill_engine.models.diffusion_gemma import inspect_checkpoint, load_network
-from infill_engine.models.quantised import QUANTISE, QuantisedExperts, fits
+from infill_engine.models.quantised import QUANTISE, QuantisedExperts, fits, quantise
 from infill_engine.quantise import compare, main, quantise_checkpoint, read_logits
 from infill_kernels import Fp8, Int4, dequantise, moe, quantise_fp8, quantise_int4
 
@@ -121,10 +124,10 @@ def test_experts_compute_with_what_they_store(name: Format) -> None:
     x = torch.randn(9, 64, generator=generator)
     experts = torch.randint(4, (9, 2), generator=generator)
     weights = torch.rand(9, 2, generator=generator)
-    quantise = QUANTISE[name]
+    made = [QUANTISE[name](part) for part in (gate_up, down)]
 
-    actual = moe(x, experts, weights, quantise(gate_up), quantise(down))
-    dense = (dequantise(quantise(part), torch.float32) for part in (gate_up, down))
+    actual = moe(x, experts, weights, *made)
+    dense = (dequantise(part, torch.float32) for part in made)
 
     torch.testing.assert_close(moe(x, experts, weights, *dense), actual)
     assert not torch.allclose(moe(x, experts, weights, gate_up, down), actual, atol=1e-5)
@@ -287,6 +290,59 @@ def test_sizes_that_int4_does_not_take_are_told_before_anything_is_written(
     assert not (tmp_path / "made").exists()
     with pytest.raises(ModelError, match=r"has 32 inputs, no multiple of the 64"):
         load_network(EngineConfig(model=str(odd), dtype="int4"))
+
+
+def test_large_checkpoints_are_written_in_several_files(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantise_module, "SHARD_BYTES", 200_000)
+    target = tmp_path / "made"
+
+    list(quantise_checkpoint(source, target, "int4"))
+
+    names = sorted(path.name for path in target.glob("*.safetensors"))
+    assert len(names) > 3
+    assert names[0] == f"model-00001-of-{len(names):05}.safetensors"
+    assert load_network(EngineConfig(model=str(target))).vocab_size == tiny_gemma.VOCAB
+
+
+def test_experts_are_quantised_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = torch.randn(7, 6, 128, generator=torch.Generator().manual_seed(0))
+    whole, error = quantise(weights, "int4", torch.device("cpu"))
+    monkeypatch.setattr(quantised_module, "EXPERTS_AT_ONCE", 3)
+
+    parts, same_error = quantise(weights, "int4", torch.device("cpu"))
+
+    assert torch.equal(whole.codes, parts.codes)
+    assert torch.equal(whole.scale, parts.scale)
+    assert error == pytest.approx(same_error)
+    back = dequantise(whole, torch.float32)
+    assert error == pytest.approx(float((back - weights).norm() / weights.norm()))
+
+
+def test_passes_that_are_kept_apart_are_not_quantised(source: Path, tmp_path: Path) -> None:
+    for path in source.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+
+    with pytest.raises(ModelError, match="keeps the experts of its two passes apart"):
+        load_network(EngineConfig(model=str(tmp_path), dtype="fp8"))
+
+
+def test_quantising_while_loading_wants_main_memory_for_the_original(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def free(device: torch.device) -> int:
+        asked.append(device.type)
+        return 1 << 40 if len(asked) == 1 else 1000
+
+    monkeypatch.setattr(diffusion_gemma, "free_memory", free)
+
+    with pytest.raises(ModelError, match=r"as stored, and cpu has 0\.0 GiB free"):
+        load_network(EngineConfig(model=str(source), dtype="fp8"))
 
 
 def test_other_peoples_files_are_left_alone(source: Path, tmp_path: Path) -> None:

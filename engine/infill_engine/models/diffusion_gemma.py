@@ -554,6 +554,9 @@ class DiffusionGemma:
         forbidden[sorted(text.special)] = True
         self._forbidden = forbidden.to(network.device)
         self._stepping = fastest_stepping(network, self._forbidden)
+        broken = torch.zeros(network.vocab_size, dtype=torch.bool)
+        broken[text.line_breaks] = True
+        self._text_in_a_line = ~(forbidden | broken).to(network.device)
         # A small model's positions may not reach; every part then gives way alike.
         room = network.max_positions - max(CANVAS_LENGTHS) - MAX_TOKENS - TAIL_TOKENS
         whole = PREFIX_TOKENS + SUFFIX_TOKENS + NEIGHBOUR_TOKENS + 256
@@ -634,9 +637,7 @@ class DiffusionGemma:
         cells = max([n + TAIL_TOKENS for n in closed] + [size(row) for row in templates])
         width = next((n for n in CANVAS_LENGTHS if n >= cells), cells)
         rows = [self._row(template, width, sides) for template in templates]
-        allowed = ~self._forbidden
-        if request.max_lines == 1:
-            allowed[self._text.line_breaks] = False
+        allowed = self._text_in_a_line if request.max_lines == 1 else ~self._forbidden
         device = self._network.device
         return Canvas(
             token_ids=torch.tensor([ids for ids, _ in rows], device=device),
@@ -801,7 +802,7 @@ def find_checkpoint(model: str, progress: Progress = silent) -> Path:
     try:
         # The small files first: they say whether the large ones are worth having.
         found = snapshot_download(model, allow_patterns=["*.json", "*.jinja"])
-        _is_diffusion_gemma(Path(found))
+        read_config(Path(found))
         found = snapshot_download(model, allow_patterns=["*.json", "*.jinja", "*.safetensors"])
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
@@ -812,8 +813,8 @@ def find_checkpoint(model: str, progress: Progress = silent) -> Path:
     return Path(found)
 
 
-def _is_diffusion_gemma(folder: Path) -> dict[str, Any]:
-    """The folder's config.json."""
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json, when it is DiffusionGemma's; a ModelError otherwise."""
     try:
         description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -831,7 +832,7 @@ def _is_diffusion_gemma(folder: Path) -> dict[str, Any]:
 
 def inspect_checkpoint(folder: Path, config: EngineConfig) -> Checkpoint:
     """Reads the headers and checks that the weights are there and can be had as asked for."""
-    description = _is_diffusion_gemma(folder)
+    description = read_config(folder)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         others = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
@@ -861,6 +862,11 @@ def inspect_checkpoint(folder: Path, config: EngineConfig) -> Checkpoint:
     )
     if config.dtype in ("float32", "bfloat16"):
         computed = config.dtype
+    if (have or asked) and description.get("tie_word_embeddings") is False:
+        raise ModelError(
+            f"{folder} keeps the experts of its two passes apart, which {have or asked} cannot; "
+            "leave dtype unset"
+        )
     width = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}.get(computed)
     if width is None:
         raise ModelError(f"{folder} is stored as {computed}; set dtype to bfloat16 or float32")
@@ -947,6 +953,9 @@ def _load(checkpoint: Checkpoint, config: EngineConfig, progress: Progress) -> N
     # Quantised here, the weights pass through main memory first, one layer at a time after that.
     through_memory = asked is not None and stored is None
     _check_memory(checkpoint, device)
+    if through_memory:
+        files = sum(path.stat().st_size for path in checkpoint.folder.glob("*.safetensors"))
+        _check_memory(replace(checkpoint, need=files, dtype="stored"), torch.device("cpu"))
     try:
         model_class: Any = _model_class()
         if stored:

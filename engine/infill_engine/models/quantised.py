@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from infill_engine.config import Format
-from infill_kernels import ExpertWeights, Fp8, Int4, moe, quantise_fp8, quantise_int4
+from infill_kernels import (
+    ExpertWeights,
+    Fp8,
+    Int4,
+    dequantise,
+    moe,
+    quantise_fp8,
+    quantise_int4,
+)
 from infill_kernels.naive import GROUP
 
 METHOD = "infill"
@@ -23,6 +31,28 @@ QUANTISE: dict[Format, Callable[[Tensor], Fp8 | Int4]] = {
     "fp8": quantise_fp8,
     "int4": quantise_int4,
 }
+
+
+# A matrix at a time would need several times its size in float32 besides.
+EXPERTS_AT_ONCE = 16
+
+
+def quantise(weights: Tensor, name: Format, device: torch.device) -> tuple[Fp8 | Int4, float]:
+    """weights [E, N, K] on any device, made on `device` -> codes there, and their relative error.
+
+    The error is the root mean square of what is lost over that of the weights.
+    """
+    made: list[Fp8 | Int4] = []
+    lost = total = 0.0
+    for part in weights.split(EXPERTS_AT_ONCE):  # type: ignore[no-untyped-call]
+        part = part.to(device)
+        made.append(QUANTISE[name](part))
+        wide = part.float()
+        lost += float((dequantise(made[-1], torch.float32) - wide).square().sum())
+        total += float(wide.square().sum())
+    codes, scale = (torch.cat(parts) for parts in zip(*made, strict=True))
+    whole = Fp8(codes, scale) if name == "fp8" else Int4(codes, scale)
+    return whole, (lost / total) ** 0.5 if total else 0.0
 
 
 def fits(name: Format, num_inputs: int) -> bool:
@@ -80,9 +110,9 @@ def quantise_model(
     for at, (encode, decode) in enumerate(zip(encoder, decoder, strict=True)):
         made = _empty(name, decode.experts)
         for matrix in EXPERT_MATRICES:
-            quantised = QUANTISE[name](getattr(decode.experts, matrix).detach().to(device))
-            setattr(made, matrix, nn.Parameter(quantised.codes, requires_grad=False))
-            setattr(made, f"{matrix}_scale", nn.Parameter(quantised.scale, requires_grad=False))
+            found, _ = quantise(getattr(decode.experts, matrix).detach(), name, device)
+            setattr(made, matrix, nn.Parameter(found.codes, requires_grad=False))
+            setattr(made, f"{matrix}_scale", nn.Parameter(found.scale, requires_grad=False))
         encode.experts = decode.experts = made
         progress((at + 1) / len(decoder))
 
