@@ -35,7 +35,7 @@ import time
 import tomllib
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from email.parser import BytesParser
@@ -578,8 +578,12 @@ def dedup(root: Path, packages: Sequence[tuple[str, str]]) -> None:
         if path.exists():
             facts[package] = json.loads(path.read_text(encoding="utf-8"))
     usable = [p for p in packages if p in facts and facts[p]["licence"]]
-    # Validation first, so that a copy of its files falls out of training and not the reverse.
-    usable.sort(key=lambda p: (not is_validation(p[1]), hashlib.sha1(p[1].encode()).digest()))
+    _, done = packed_packages(root)
+    # Validation first, so that a copy of its files falls out of training and not the reverse; then
+    # what shards hold already, so that a copy of that is not packed again.
+    usable.sort(
+        key=lambda p: (not is_validation(p[1]), p not in done, hashlib.sha1(p[1].encode()).digest())
+    )
     say(f"dedup: {len(usable)} packages of {len(facts)} have a permissive licence")
     common = common_grams(root, usable)
     copies = Copies()
@@ -635,10 +639,23 @@ def dedup(root: Path, packages: Sequence[tuple[str, str]]) -> None:
     say(json.dumps(counts, indent=1))
 
 
-def kept_documents(root: Path) -> Iterator[tuple[str, Document]]:
+def packed_packages(root: Path) -> tuple[int, set[tuple[str, str]]]:
+    """How many training shards are whole, and the packages whose documents they hold."""
+    path = root / "shards" / "packages.json"
+    if not path.exists():
+        return 0, set()
+    state = json.loads(path.read_text(encoding="utf-8"))
+    return state["shards"], {(index, name) for index, name in state["packages"]}
+
+
+def kept_documents(
+    root: Path, without: Container[tuple[str, str]] = ()
+) -> Iterator[tuple[str, Document]]:
     """(package name, document) of everything kept, packages in a mixed order."""
     kept = json.loads((root / "kept.json").read_text(encoding="utf-8"))["kept"]
     for (index, name), numbers in kept:
+        if (index, name) in without:
+            continue
         wanted = set(numbers)
         for number, document in enumerate(documents(root, index, name)):
             if number in wanted:
@@ -679,8 +696,17 @@ class PieceIds(dict[str, tuple[int, ...]]):
         return ids
 
 
+def _counts(path: Path) -> dict[str, int]:
+    found: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
 def pack_documents(root: Path, tokenizer_path: Path, shard_tokens: int, limit: int) -> None:
-    """Write shards/val.npz and shards/train-NNN.npz; `limit` training tokens at most (0: all)."""
+    """Write shards/val.npz and shards/train-NNN.npz; `limit` training tokens at most (0: all).
+
+    Packages that shards hold already are skipped and the numbers go on, so that a trainer that
+    watches the folder gets what is new. val.npz is written once: its figures stay comparable.
+    """
     from train import spans
     from train.tokenizer import LANGUAGES
 
@@ -691,7 +717,10 @@ def pack_documents(root: Path, tokenizer_path: Path, shard_tokens: int, limit: i
     rows = {True: [], False: []}
     sizes = {True: 0, False: 0}
     counts: Counter[str] = Counter()
-    shard_number = total = 0
+    shard_number, done = packed_packages(root)
+    held = (folder / "val.npz").exists() and bool(done)
+    names: set[str] = set()
+    total = 0
 
     def flush(validation: bool) -> None:
         nonlocal shard_number
@@ -706,8 +735,11 @@ def pack_documents(root: Path, tokenizer_path: Path, shard_tokens: int, limit: i
         shard_number += not validation
         rows[validation], sizes[validation] = [], 0
 
-    for name, document in kept_documents(root):
+    for name, document in kept_documents(root, without=done):
         validation = is_validation(name)
+        if validation and held:
+            continue
+        names.add(name)
         packed = spans.pack(
             document.text,
             document.language,
@@ -734,7 +766,12 @@ def pack_documents(root: Path, tokenizer_path: Path, shard_tokens: int, limit: i
                 break
     flush(True)
     flush(False)
-    _replace(root / "packed.json", json.dumps(counts, indent=1).encode())
+    kept = json.loads((root / "kept.json").read_text(encoding="utf-8"))["kept"]
+    done |= {(index, name) for (index, name), _ in kept if name in names}
+    state = {"shards": shard_number, "packages": sorted(done)}
+    _replace(folder / "packages.json", json.dumps(state).encode())
+    counts.update(_counts(root / "packed.json"))
+    _replace(root / "packed.json", json.dumps(dict(sorted(counts.items())), indent=1).encode())
     say(json.dumps(counts, indent=1))
 
 

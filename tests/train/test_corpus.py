@@ -421,7 +421,10 @@ def test_the_command_takes_packages_to_shards(
     corpus.main(["tokenizer", "--vocabulary", "400", *common])
     corpus.main(["pack", *common])
     corpus.main(["carry", *common])
+    corpus.main(["pack", *common])
 
+    packed = sorted(path.name for path in (root / "shards").glob("*.npz"))
+    assert packed == ["train-000.npz", "val.npz"]
     counts = json.loads((root / "kept.json").read_text())["counts"]
     assert counts["packages without a permissive licence"] == 1
     assert counts["dropped"] == {"benchmark line run": 1, "exact copy": 2}
