@@ -9,7 +9,7 @@ AT ?= examples/basket.py:21:20
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help try test setup lint fmt bench train-smoke size clean
+.PHONY: help try test test-editors setup lint fmt bench train-smoke size clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ try: $(VENV)/.ready ## set up, then watch the embedded model fill a hole in a re
 
 test: lint ## set up, then ruff, mypy and the whole test suite
 	$(BIN)/python -m pytest
+
+test-editors: $(VENV)/.ready-to-test ## only the tests in real editors, which must all be there
+	INFILL_EDITORS=required $(BIN)/python -m pytest tests/editors
 
 setup: $(VENV)/.ready-to-test ## a virtual environment in .venv with everything for development
 

@@ -1,0 +1,78 @@
+-- The keys. None is taken from anybody: where a key is mapped already, ours stays away.
+local config = require('infill_ls.config')
+
+local M = {}
+
+local TITLES = {
+  accept = 'Accept the suggestion',
+  accept_word = 'Accept the next word of the suggestion',
+  accept_line = 'Accept the next line of the suggestion',
+  dismiss = 'Dismiss the suggestion',
+  next = 'Show the next suggestion',
+  prev = 'Show the previous suggestion',
+  trigger = 'Suggest now',
+}
+
+local set = {} -- by left-hand side, so that a second setup can take them back
+
+local function act(action)
+  return require('infill_ls')[action]()
+end
+
+local function feed(keys, remap)
+  local typed = vim.api.nvim_replace_termcodes(keys, true, true, true)
+  vim.api.nvim_feedkeys(typed, remap and 'im' or 'in', false)
+end
+
+-- What the key did before; Neovim gives no way to call a mapping that was replaced.
+local function otherwise(key, before)
+  if not before or vim.tbl_isempty(before) then
+    return feed(key, false)
+  end
+  local remap = before.noremap ~= 1
+  if before.callback then
+    local keys = before.callback()
+    if before.expr == 1 and type(keys) == 'string' and keys ~= '' then
+      if before.replace_keycodes == 1 then
+        return feed(keys, remap)
+      end
+      vim.api.nvim_feedkeys(keys, remap and 'im' or 'in', false)
+    end
+    return
+  end
+  local keys = before.expr == 1 and vim.api.nvim_eval(before.rhs) or before.rhs
+  feed(keys, remap)
+end
+
+local function map(key, action, before)
+  vim.keymap.set('i', key, function()
+    if not act(action) then
+      otherwise(key, before)
+    end
+  end, { desc = 'infill: ' .. TITLES[action], silent = true })
+  set[key] = true
+end
+
+function M.set()
+  for key in pairs(set) do
+    pcall(vim.keymap.del, 'i', key)
+  end
+  set = {}
+  local options = config.get()
+  for action, key in pairs(options.keymaps) do
+    if key and key ~= '' and vim.fn.maparg(key, 'i') == '' then
+      map(key, action)
+    end
+  end
+  if options.tab then
+    map('<Tab>', 'accept', vim.fn.maparg('<Tab>', 'i', false, true))
+  end
+  for action, title in pairs(TITLES) do
+    local plug = ('<Plug>(infill-%s)'):format(action:gsub('_', '-'))
+    vim.keymap.set('i', plug, function()
+      act(action)
+    end, { desc = 'infill: ' .. title })
+  end
+end
+
+return M

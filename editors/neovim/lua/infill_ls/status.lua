@@ -1,0 +1,67 @@
+-- What the server last said of itself, for a statusline. Copilot's shape: busy, kind, message.
+local M = {}
+
+local now = { busy = false, kind = 'Inactive', message = '' }
+local thinking = {} -- the ids of requests that are under way
+local owner = nil
+
+local function redraw()
+  vim.schedule(function()
+    vim.cmd.redrawstatus({ bang = true })
+  end)
+end
+
+function M.set(new)
+  now = vim.tbl_extend('force', { busy = false, kind = 'Normal', message = '' }, new)
+  redraw()
+end
+
+-- The server's notification.
+function M.server(client_id, params)
+  owner = client_id
+  M.set({ busy = params.busy, kind = params.kind, message = params.message or '' })
+end
+
+function M.gone(client_id)
+  if owner == client_id then
+    thinking = {}
+    M.set({ kind = 'Inactive' })
+  end
+end
+
+function M.asked(token)
+  thinking[token] = true
+  redraw()
+end
+
+function M.answered(token)
+  thinking[token] = nil
+  redraw()
+end
+
+-- { state, message }: state is 'off', 'loading', 'ready', 'thinking', 'warning' or 'error'.
+function M.get()
+  local state = 'ready'
+  if now.kind == 'Inactive' then
+    state = 'off'
+  elseif now.kind == 'Error' then
+    state = 'error'
+  elseif now.kind == 'Warning' then
+    state = 'warning'
+  elseif now.busy then
+    state = 'loading'
+  elseif next(thinking) then
+    state = 'thinking'
+  end
+  return { state = state, message = now.message }
+end
+
+local SIGNS = { off = '', loading = ' …', ready = '', thinking = ' ·', warning = ' !', error = ' ✗' }
+
+-- Short enough for a statusline; empty while there is no server.
+function M.component()
+  local state = M.get().state
+  return state == 'off' and '' or 'infill' .. SIGNS[state]
+end
+
+return M

@@ -1,0 +1,97 @@
+"""Real Neovims, fetched once into the user's cache, and one of each with the server running."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.editors.editor import Editor
+from tests.editors.latency import Latencies
+
+HERE = Path(__file__).parent
+# Debian has no 0.11; 0.10 and 0.12 enclose it.
+SUITES = {"0.12": "forky", "0.10": "trixie"}
+# In tests the machine may be busy with other tests, and a late answer is not a wrong one.
+SETTINGS = {"deadlineMs": 20_000, "disabledLanguages": []}
+
+
+def fetched(version: str) -> Path | str:
+    """The program, or why there is none."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "infill-ls" / f"neovim-{SUITES[version]}"
+    done = subprocess.run(
+        [HERE / "fetch_neovim.sh", SUITES[version], folder], capture_output=True, text=True
+    )
+    if done.returncode == 0:
+        return Path(done.stdout.strip().splitlines()[-1])
+    return done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it cannot be fetched"
+
+
+@pytest.fixture(scope="session")
+def programs() -> dict[str, Path | str]:
+    return {version: fetched(version) for version in SUITES}
+
+
+def program(programs: dict[str, Path | str], version: str) -> Path:
+    found = programs[version]
+    if isinstance(found, str):
+        if os.environ.get("INFILL_EDITORS") == "required":
+            pytest.fail(f"no Neovim {version}: {found}")
+        pytest.skip(f"no Neovim {version}: {found}")
+    return found
+
+
+def server_of(folder: Path) -> list[str]:
+    return ["-m", "infill_ls", "--log-file", str(folder / "server.log"), "--log-level", "info"]
+
+
+@pytest.fixture(scope="session")
+def editors(
+    programs: dict[str, Path | str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Editor]]:
+    """One of each version with the embedded model. Their servers load side by side."""
+    running = {}
+    try:
+        for version, found in programs.items():
+            if isinstance(found, Path):
+                folder = tmp_path_factory.mktemp(f"neovim-{version}-")
+                running[version] = Editor(found, folder, server_of(folder), {"settings": SETTINGS})
+                running[version].command(f"edit {folder}/first.py")
+        for editor in running.values():
+            assert editor.until(editor.ready, 120), (editor.status(), editor.messages)
+        yield running
+    finally:
+        for editor in running.values():
+            editor.quit()
+
+
+@pytest.fixture(params=SUITES)
+def editor(
+    request: pytest.FixtureRequest,
+    programs: dict[str, Path | str],
+    editors: dict[str, Editor],
+) -> Editor:
+    version = str(request.param)
+    program(programs, version)
+    return editors[version]
+
+
+@pytest.fixture(scope="session")
+def latencies(request: pytest.FixtureRequest) -> Latencies:
+    """Written under the test report: keystroke to visible ghost text."""
+    kept = Latencies()
+    request.config.stash[LATENCIES] = kept
+    return kept
+
+
+LATENCIES = pytest.StashKey[Latencies]()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if kept := config.stash.get(LATENCIES, None):
+        for line in kept.lines():
+            terminalreporter.write_line(line)

@@ -1,0 +1,106 @@
+"""Neovim with our plugin and a real server, as the tests of it need it."""
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.editors.nvim import Nvim
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PYTHONPATH = ":".join(str(ROOT / folder) for folder in (".", "engine", "kernels"))
+
+# Ghost text as it stands on the screen, whoever draws it. What we draw to cover or move text that
+# is in the buffer has no highlight, and is none.
+GHOST = """
+  local shown = {}
+  local function add(chunks)
+    local line = ''
+    for _, chunk in ipairs(chunks) do
+      if chunk[2] == 'InfillGhost' or chunk[2] == 'ComplHint' then
+        line = line .. chunk[1]
+      end
+    end
+    shown[#shown + 1] = line
+  end
+  for name, namespace in pairs(vim.api.nvim_get_namespaces()) do
+    if name == 'nvim.lsp.inline_completion' or name == 'infill_ls.ghost' then
+      for _, mark in ipairs(vim.api.nvim_buf_get_extmarks(0, namespace, 0, -1, { details = true }))
+      do
+        add(mark[4].virt_text or {})
+        for _, chunks in ipairs(mark[4].virt_lines or {}) do
+          add(chunks)
+        end
+      end
+    end
+  end
+  return table.concat(shown, '\\n')"""
+
+
+class Editor(Nvim):
+    """`server` is the server's command line, as a list of arguments to this Python."""
+
+    def __init__(
+        self, program: Path, folder: Path, server: list[str], options: dict[str, Any] | None = None
+    ) -> None:
+        self.folder = folder
+        self.log_file = folder / "server.log"
+        self._skip = 0
+        given = {"cmd": [sys.executable, *server], "tab": True, **(options or {})}
+        super().__init__(
+            program,
+            folder,
+            *("-u", str(HERE / "init.lua")),
+            INFILL_PLUGIN=str(ROOT / "editors" / "neovim"),
+            INFILL_OPTIONS=json.dumps(given),
+            PYTHONPATH=PYTHONPATH,
+        )
+
+    def open(self, name: str, content: bytes) -> Path:
+        """Edits a new file, and waits for the server to have it."""
+        path = self.folder / name
+        path.write_bytes(content)
+        self.type("<C-\\><C-n>")
+        self.command(f"edit! {path}")
+        self.until(self.attached)
+        assert self.attached(), self.messages
+        return path
+
+    def attached(self) -> bool:
+        code = "local c = require('infill_ls.server').client(0) return c and c.initialized or false"
+        return bool(self.lua(code))
+
+    def ready(self) -> bool:
+        """Whether the model is loaded, as the statusline shows it."""
+        return self.status() in ("ready", "thinking")
+
+    def status(self) -> str:
+        return str(self.lua("return require('infill_ls.status').get().state"))
+
+    def ghost(self) -> str:
+        return str(self.lua(GHOST))
+
+    def wait_ghost(self, seconds: float = 20.0) -> str:
+        return str(self.until(self.ghost, seconds))
+
+    def settled(self) -> str:
+        """The ghost text when no request is under way any more and none is to come."""
+        last, since = None, time.monotonic()
+        while time.monotonic() - since < 0.5:
+            now = self.ghost(), self.status(), self.answers()
+            if now != last:
+                last, since = now, time.monotonic()
+            time.sleep(0.02)
+        return self.ghost()
+
+    def answers(self) -> list[str]:
+        """How each request was answered since the last `forget_answers`: model, reused ..."""
+        lines = self.log_file.read_text(encoding="utf-8").splitlines()[self._skip :]
+        found = [re.search(r": (?:automatic|invoked) v\S+: ([^,]+), \d+ items", x) for x in lines]
+        return [match[1] for match in found if match]
+
+    def forget_answers(self) -> None:
+        self._skip = len(self.log_file.read_text(encoding="utf-8").splitlines())
