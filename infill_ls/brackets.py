@@ -6,7 +6,7 @@ exact enough to say which closers a text lacks or has too many of.
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from infill_ls.languages import language
 
@@ -60,6 +60,7 @@ class Balance:
         return len(self.closers) + len(self.openers) + self.mismatched
 
 
+@lru_cache(maxsize=64)  # both sides of a place are asked about again with every text
 def balance(text: str, language_id: str, quote: str = "") -> Balance:
     """`quote` is the string that is open where the text starts, "" for none."""
     start = 0
@@ -92,6 +93,15 @@ def balance(text: str, language_id: str, quote: str = "") -> Balance:
         mismatched=mismatched,
         quote=open_quote,
     )
+
+
+def followed(first: Balance, then: Balance) -> str:
+    """The openers that are left open by two texts, one behind the other."""
+    stack = list(first.openers)
+    for closer in then.closers:
+        while stack and stack.pop() != _OPENER_OF[closer]:
+            pass
+    return "".join(stack) + then.openers
 
 
 def string_end(text: str, language_id: str, quote: str) -> int:

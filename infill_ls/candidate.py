@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infill_engine.request import Draft
-from infill_ls.brackets import CLOSERS, PAIRS, balance, string_end
+from infill_ls.brackets import CLOSERS, PAIRS, balance, followed, string_end
 from infill_ls.context import Context
 from infill_ls.languages import language
 
@@ -29,6 +29,8 @@ _DEFINITION = re.compile(
     r"(?:@\w|def|class|fn|func|function|interface|struct|enum|impl|trait|module|namespace|record"
     r"|mod)\b"
 )
+# VS Code shows nothing of a text of more than 5,000 characters.
+_LONGEST = 4_000
 # Not in any source file: what a broken decoding leaves, and control characters.
 _GARBAGE = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -70,7 +72,9 @@ def tidied(text: str, context: Context, max_lines: int | None = None) -> str:
     text = _without_garbage(text.replace("\r\n", "\n").replace("\r", "\n"))
     text = _without_echo(text, context)
     text = _indented(text, context)
-    text = _within_scope(text, context)
+    text = _without_loops(_within_scope(text, context))
+    if len(text) > _LONGEST:
+        text = text[: text.rfind("\n", 0, _LONGEST) + 1]
     lines = allowed_lines(context, max_lines)
     if lines is not None:
         text = "\n".join(text.split("\n")[: max(lines, 1)])
@@ -130,13 +134,14 @@ def missing_closers(before: str, text: str, after: str, language_id: str) -> str
     """
     if not re.search(r"[\w)\]}\"'`]\s*\Z", text or "x"):
         return ""
-    line = balance(before.rpartition("\n")[2] + text, language_id)
-    whole = balance(before + text, language_id)
-    if "\n" in text or line.quote or whole.quote:
+    head = balance(before, language_id)
+    own = balance(text, language_id, head.quote)
+    if "\n" in text or head.quote or own.quote:
         return ""
+    on_line = followed(balance(before.rpartition("\n")[2], language_id), own)
     closed_after = balance(after, language_id).closers
-    openers = whole.openers
-    for count in range(len(line.openers) + 1):
+    openers = followed(head, own)
+    for count in range(len(on_line) + 1):
         outer = [PAIRS[opener] for opener in reversed(openers[: len(openers) - count])]
         if closed_after.startswith("".join(outer)):
             inner = openers[len(openers) - count :]
@@ -275,6 +280,17 @@ def _within_scope(text: str, context: Context) -> str:
     return text
 
 
+def _without_loops(text: str) -> str:
+    """Up to where one or two lines begin to come a third time in a row."""
+    lines = text.split("\n")
+    for end in range(3, len(lines) + 1):
+        for period in (1, 2):
+            last = lines[max(end - period, 0) : end]
+            if all(line.strip() for line in last) and last * 3 == lines[end - 3 * period : end]:
+                return "\n".join(lines[: end - 2 * period])
+    return text
+
+
 def _is_preamble(line: str, comment: str) -> bool:
     return line.strip().startswith((comment, "/*", "*", "@", "#[", "template")) or not line.strip()
 
@@ -354,12 +370,18 @@ def _doubled(text: str, context: Context) -> int:
         ends = rest or (at == len(content) - 1 and not _closes_another(content, at, context))
         if closer == head and ends:
             return at
-    if rest and content[-1] == rest[0] and rest[0] in ";,\"'`":
+    if rest and content[-1] == rest[0] and (rest[0] in ";,\"'`" or _too_many(content)):
         return len(content) - 1
     word = re.match(r"\w{2,}", context.line_after)
     if word and text.endswith(word[0]):
         return len(text) - len(word[0])
     return len(text)
+
+
+def _too_many(text: str) -> bool:
+    """Is the closer at the end one more than the text opens, strings and comments included?"""
+    opener = next((opener for opener, closer in PAIRS.items() if closer == text[-1]), "")
+    return bool(opener) and text.count(text[-1]) > text.count(opener)
 
 
 def _closes_another(text: str, at: int, context: Context) -> bool:

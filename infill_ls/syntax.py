@@ -24,7 +24,7 @@ from infill_ls.documents import Document
 _WHOLE = 16_000
 # So many statements on each side of the cursor stay in an excerpt, and so many at each end of a
 # list, where what is not a plain element stands (`<?php`, `package`, `use strict`).
-_NEAR, _ENDS = 3, 2
+_NEAR, _ENDS = 2, 2
 # Files up to this size are checked whole where no excerpt can be trusted.
 _AFFORDABLE = 64_000
 # An outline whose edits since it was parsed span more than this is parsed anew.
@@ -568,12 +568,19 @@ def _common_suffix(old: bytes, new: bytes, limit: int) -> int:
 def _edit(
     old: bytes, new: bytes, start: int, old_end: int, new_end: int
 ) -> tuple[int, int, int, Point, Point, Point]:
+    row, line_start = old.count(b"\n", 0, start), old.rfind(b"\n", 0, start) + 1
     return (
         *(start, old_end, new_end),
-        *(_point(old, start), _point(old, old_end), _point(new, new_end)),
+        Point(row, start - line_start),
+        _point(old, row, line_start, old_end),
+        _point(new, row, line_start, new_end),
     )
 
 
-def _point(source: bytes, offset: int) -> Point:
-    """Row and column as tree-sitter counts them: LF ends a row, columns are bytes."""
-    return Point(source.count(b"\n", 0, offset), offset - source.rfind(b"\n", 0, offset) - 1)
+def _point(source: bytes, row: int, line_start: int, offset: int) -> Point:
+    """Row and column of an offset behind a known line's start, as tree-sitter counts them: LF
+    ends a row, columns are bytes."""
+    rows = source.count(b"\n", line_start, offset)
+    if rows:
+        line_start = source.rfind(b"\n", 0, offset) + 1
+    return Point(row + rows, offset - line_start)

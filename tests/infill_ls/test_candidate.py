@@ -233,6 +233,20 @@ def test_no_more_lines_than_wanted() -> None:
     assert tidied(text, context_of("‸\n"), None) == text
 
 
+def test_a_loop_is_left_after_its_first_round() -> None:
+    check("‸\n", "a(b)\na(b)\na(b)\na(b)", "a(b)")
+    check("‸\n", "x\na(b)\nc(d)\na(b)\nc(d)\na(b)\nc(d)", "x\na(b)\nc(d)")
+    check("‸\n", "a(b)\na(b)\nc", "a(b)\na(b)\nc")
+
+
+def test_a_text_is_no_longer_than_an_editor_shows() -> None:
+    text = "\n".join(f"a{i} = {i}" for i in range(2000))
+    result = tidied(text, context_of("‸\n"))
+
+    assert 3900 < len(result) < 5000
+    assert text.startswith(result + "\n")
+
+
 # --- pieces --------------------------------------------------------------------------------------
 
 
