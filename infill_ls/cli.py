@@ -23,7 +23,6 @@ from infill_engine import (
     EngineConfig,
     EngineInfo,
     InfillError,
-    ModelError,
     RequestError,
     load_engine,
 )
@@ -80,7 +79,7 @@ def main(argv: Sequence[str] | None = None, *, load: Load = load_engine) -> int:
         return _complain(error, USAGE)
     except FileError as error:
         return _complain(error, FILE)
-    except ModelError as error:
+    except InfillError as error:  # ModelError, and what else an engine has to say
         return _complain(error, MODEL)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -224,7 +223,10 @@ def _address(text: str) -> tuple[str, int]:
 
 def _config(arguments: argparse.Namespace) -> EngineConfig:
     chosen = {name: vars(arguments)[name] for name in MODEL_OPTIONS if name in arguments}
-    return EngineConfig(**chosen)
+    try:
+        return EngineConfig(**chosen)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from None
 
 
 def _complain(error: InfillError, code: int) -> int:

@@ -23,6 +23,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
+from infill_engine import RequestError
 from infill_ls.languages import language_id_of
 
 MODULES = (
@@ -279,6 +280,11 @@ def python_cases(count: int) -> list[Case]:
     A smaller count is always the head of a larger one.
     """
     texts = modules()
+    if not texts:
+        raise RequestError(
+            f"the cases are cut from Python's own modules, and {sysconfig.get_path('stdlib')} "
+            "holds none as source; run the bench with another Python"
+        )
     names = sorted(texts, key=_hash)
     cases: list[Case] = []
     rounds = count // (len(names) * len(KINDS)) + 1
