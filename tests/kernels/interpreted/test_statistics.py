@@ -59,7 +59,7 @@ def test_temperature_0_is_greedy_and_tells_of_temperature_1(device, check):
 
 def test_of_equals_the_first_is_best(device):
     raw = torch.zeros(1, 3000, device=device)
-    raw[0, [777, 1030, 2900]] = 5.0
+    raw[0, [777, 1030, 777 + 256, 777 + 1024, 2900]] = 5.0  # some of them in one lane
 
     best = statistics.head_statistics(
         raw, tensor(1.0, device), torch.tensor([3], device=device)
