@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, get_args
 
 from infill_engine import (
     Draft,
@@ -26,6 +26,7 @@ from infill_engine import (
     RequestError,
     load_engine,
 )
+from infill_engine.config import Dtype
 from infill_ls import __version__, terminal
 from infill_ls.documents import Document
 from infill_ls.terminal import Painter, Terminal
@@ -50,7 +51,7 @@ examples:
   infill-ls infill app.py:12:5 --apply    and put the text into the file
   infill-ls doctor                        what runs here, and how fast
 """
-MODEL_OPTIONS = ("model", "device", "threads")
+MODEL_OPTIONS = ("model", "device", "threads", "dtype", "remote_key_env")
 MAX_LINES = 20
 BOM = b"\xef\xbb\xbf"
 
@@ -100,6 +101,12 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--device", choices=("auto", "cpu", "cuda"))
     group.add_argument(
         "--threads", type=_count, metavar="N", help="CPU threads; by default the cores, at most 4"
+    )
+    group.add_argument(
+        "--dtype", choices=get_args(Dtype), help="what a large model's weights are kept in"
+    )
+    group.add_argument(
+        "--remote-key-env", metavar="V", help="the environment variable with the server's key"
     )
     top = _Parser(
         prog="infill-ls",

@@ -258,5 +258,12 @@ def edge(config: EngineConfig, cases: Sequence[Case], tick: Callable[[], None]) 
 
 
 def _arguments(config: EngineConfig) -> list[str]:
-    threads = ["--threads", str(config.threads)] if config.threads else []
-    return ["--model", config.model, "--device", config.device, *threads]
+    """The command line that gives a server this configuration."""
+    options = {
+        "--model": config.model,
+        "--device": config.device,
+        "--dtype": config.dtype,
+        "--threads": config.threads,
+        "--remote-key-env": config.remote_key_env,
+    }
+    return [part for name, value in options.items() if value for part in (name, str(value))]
