@@ -18,6 +18,7 @@ def to_item(
     *,
     start: int | None = None,
     end: int | None = None,
+    command: T.Command | None = None,
 ) -> T.InlineCompletionItem:
     """The candidate, which goes in at `offset`, as replacing [start, end) around it.
 
@@ -28,7 +29,9 @@ def to_item(
     end = offset if end is None else end
     assert start <= offset <= end, "the range holds the cursor"
     text = document.text[start:offset] + candidate.text.replace("\n", document.newline)
-    return T.InlineCompletionItem(insert_text=text, range=to_range(document, start, end, encoding))
+    return T.InlineCompletionItem(
+        insert_text=text, range=to_range(document, start, end, encoding), command=command
+    )
 
 
 def to_range(document: Document, start: int, end: int, encoding: Encoding) -> T.Range:

@@ -22,7 +22,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
 from pygls.lsp.server import LanguageServer
 
 from infill_engine import Engine, EngineConfig, EngineInfo, InfillError, load_engine
-from infill_ls import __version__, parent
+from infill_ls import __version__, commands, fallback, parent
 from infill_ls.completion import INVOKED, Place, limits_of, place_of, refusal, report, untimely
 from infill_ls.documents import Change, Document, DocumentStore, Encoding
 from infill_ls.items import to_item
@@ -70,9 +70,13 @@ class InfillServer(LanguageServer):
         self.configured: dict[str, Any] = {}  # what the client's configuration says over them
         self.told: set[str] = set()
         self.ahead: Ask | None = None  # where the next request is likely
+        self.asks_inline = False  # whatever its capabilities say
+        self.counts = commands.Counts()
         self.watching: asyncio.Task[None] | None = None
         for method, (handler, options) in HANDLERS.items():
             self.feature(method, options)(handler)
+        for name, run_command in commands.COMMANDS.items():
+            self.command(name)(run_command)
 
     @property
     def encoding(self) -> Encoding:
@@ -104,6 +108,7 @@ class InfillServer(LanguageServer):
 def initialize(ls: InfillServer, params: T.InitializeParams) -> None:
     ls.initial = params.initialization_options
     use_settings(ls)
+    fallback.offer(ls)
     if params.process_id is not None:
         watch(ls, params.process_id)
 
@@ -301,10 +306,6 @@ def did_focus(ls: InfillServer, params: Any) -> None:
         look_ahead(ls, document, 0)
 
 
-def acknowledge(ls: InfillServer, params: Any) -> None:
-    """Copilot's didShowCompletion and didPartiallyAcceptCompletion: nothing is counted."""
-
-
 def to_change(change: T.TextDocumentContentChangeEvent) -> Change:
     if isinstance(change, T.TextDocumentContentChangeWholeDocument):
         return Change(text=change.text)
@@ -326,6 +327,7 @@ def cursor_after(document: Document, changes: list[Change], encoding: Encoding) 
 async def inline_completion(ls: InfillServer, params: InfillParams) -> T.InlineCompletionList:
     """Always a list, never null: Neovim keeps stale text on null."""
     started = time.perf_counter()
+    ls.asks_inline = True
     document = params.snapshot
     answer, place = await answered(ls, params, document)
     stale = document is not ls.documents.get(params.text_document.uri)
@@ -341,6 +343,7 @@ async def inline_completion(ls: InfillServer, params: InfillParams) -> T.InlineC
                 ls.encoding,
                 start=place.start,
                 end=place.end,
+                command=commands.acceptance(ls),
             )
             for candidate in answer.candidates
             if place is not None
@@ -383,8 +386,7 @@ HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     # pygls announces inline completion only when it is given options.
     T.TEXT_DOCUMENT_INLINE_COMPLETION: (inline_completion, T.InlineCompletionOptions()),
     "textDocument/didFocus": (did_focus, None),
-    "textDocument/didShowCompletion": (acknowledge, None),
-    "textDocument/didPartiallyAcceptCompletion": (acknowledge, None),
+    **commands.FEATURES,
 }
 
 

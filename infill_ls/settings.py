@@ -99,6 +99,13 @@ class Settings:
         "where nothing follows the cursor on its line (eol-only).",
         choices=("automatic", "onDemand", "eol-only"),
     )
+    fallback: str = _option(
+        "auto",
+        "string",
+        "Suggest in the completion menu: for editors without inline completion (auto), always, or "
+        "never.",
+        choices=("auto", "always", "never"),
+    )
     delay_ms: int = _option(
         0,
         "integer",

@@ -123,8 +123,11 @@ class Wire:
             self._answers[message["id"]].set_result(message)
             return
         if "method" in message and "id" in message:
-            asked = message["method"] == "workspace/configuration"
-            result = [self.configuration] if asked else None
+            answers: dict[str, Any] = {
+                "workspace/configuration": [self.configuration],
+                "workspace/applyEdit": {"applied": True},
+            }
+            result = answers.get(message["method"])
             self.send({"id": message["id"], "result": result})
         async with self._came:
             self.heard.append(message)
