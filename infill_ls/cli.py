@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--model",
         metavar="M",
-        help="the embedded model (default), a folder of weights, or the URL of a server",
+        help="the embedded one (default), a folder or hub id of weights, or the URL of a server",
     )
     group.add_argument("--device", choices=("auto", "cpu", "cuda"))
     group.add_argument(
@@ -110,7 +110,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top = _Parser(
         prog="infill-ls",
-        description="A language server that infills code from both sides of the cursor. "
+        usage="infill-ls [OPTIONS] [infill | doctor | bench] ...",
+        description="A language server that infills code from both sides of the cursor.\n"
         "Without a command it serves an editor on stdio.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -132,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.set_defaults(run=serve)
 
-    commands = top.add_subparsers(title="commands", metavar="", parser_class=_Parser)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     _add_infill(commands, model)
     doctor = _command(commands, model, "doctor", "say what runs here, how fast, and what to do")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
