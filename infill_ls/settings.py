@@ -99,13 +99,6 @@ class Settings:
         "where nothing follows the cursor on its line (eol-only).",
         choices=("automatic", "onDemand", "eol-only"),
     )
-    fallback: str = _option(
-        "auto",
-        "string",
-        "Suggest in the completion menu: for editors without inline completion (auto), always, or "
-        "never.",
-        choices=("auto", "always", "never"),
-    )
     delay_ms: int = _option(
         0,
         "integer",
@@ -169,6 +162,13 @@ class Settings:
         "Files of more characters are left alone.",
         low=1000,
         high=100_000_000,
+    )
+    fallback: str = _option(
+        "auto",
+        "string",
+        "Suggest in the completion menu: for editors without inline completion (auto), always, or "
+        "never.",
+        choices=("auto", "always", "never"),
     )
     warm: bool = _option(
         True,
