@@ -56,7 +56,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 
 # torch is the one large dependency: without a GPU, its CPU build.
 PIP_INSTALL = if nvidia-smi -L 2>/dev/null | grep -q GPU; then set --; \
-  else set -- -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)); fi; \
+  else set -- -c .ci/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)); fi; \
   $(BIN)/python -m pip install -qq --disable-pip-version-check "$$@"
 
 $(BIN)/python:
@@ -65,12 +65,12 @@ $(BIN)/python:
 	  "Name one: make try PYTHON=/path/to/python3" >&2; exit 1; fi; \
 	  echo "making $(VENV) with $$("$$python" --version)"; "$$python" -m venv $(VENV)
 
-$(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.ready: pyproject.toml .ci/constraints.txt | $(BIN)/python
 	@echo "installing infill-ls and torch into $(VENV); minutes, once"
 	@$(PIP_INSTALL) -e .
 	@touch $@
 
-$(VENV)/.ready-to-test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.ready-to-test: pyproject.toml .ci/constraints.txt | $(BIN)/python
 	@echo "installing infill-ls, torch and the test tools into $(VENV); minutes, once"
 	@$(PIP_INSTALL) -e '.[test,gpu]'
 	@touch $(VENV)/.ready $@
