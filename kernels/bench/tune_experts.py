@@ -2,7 +2,7 @@
 
     python -m bench.tune_experts [--cells 64 256] [--formats bf16 fp8 int4]   (in kernels/)
 
-What wins belongs into `infill_kernels.experts.config`. Both products take the same launch here.
+What wins belongs into `infill_kernels.experts.config`. Here both products take the same launch.
 """
 
 import argparse
@@ -50,9 +50,10 @@ def main() -> None:
                     print(f"{form} {cells} {launch}: {type(error).__name__}")
                     continue
             found.append((ms, launch))
-        default = experts.config(cells * CHOSEN / EXPERTS, layout(gate_up, given[0].dtype).format)
+        kind = layout(gate_up, given[0].dtype).format
+        default = [tuple(experts.config(cells * CHOSEN / EXPERTS, kind, two)) for two in (2, 1)]
         for ms, launch in sorted(found)[:5]:
-            print(f"{form} {cells} {1e3 * ms:8.1f} us  {tuple(launch)}  default {tuple(default)}")
+            print(f"{form} {cells} {1e3 * ms:8.1f} us  {tuple(launch)}  default {default}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,16 @@ import triton.language as tl
 from torch import Tensor
 
 from infill_kernels.naive import ExpertWeights
-from infill_kernels.tile import FOUR_BIT, Layout, cast, gelu_tanh, layout, narrow, product, scaled
+from infill_kernels.tile import (
+    FOUR_BIT,
+    Layout,
+    cast,
+    gelu_tanh,
+    layout,
+    narrow,
+    product,
+    scaled,
+)
 
 # What is between the two products is kept in float16 divided by this, when weights are fp8: such
 # weights become float16 in one instruction for two, bfloat16 in three for one.
@@ -103,7 +112,7 @@ def _gate_up_kernel(
     for start in range(0, count, TOKENS):
         place = start + tl.arange(0, TOKENS)
         mask = place < count
-        pair = tl.load(pairs_ptr + place, mask=mask, other=0)
+        pair = tl.load(pairs_ptr + tl.minimum(place, count - 1))
         gate, up = product(
             x_ptr,
             pair // k,
@@ -163,8 +172,8 @@ def _down_kernel(
     for start in range(0, count, TOKENS):
         place = start + tl.arange(0, TOKENS)
         mask = place < count
-        pair = tl.load(pairs_ptr + place, mask=mask, other=0)
-        weight = tl.load(weights_ptr + pair, mask=mask, other=0.0)
+        pair = tl.load(pairs_ptr + tl.minimum(place, count - 1))
+        weight = tl.load(weights_ptr + pair)
         out, _ = product(
             hidden_ptr,
             pair,
@@ -191,15 +200,17 @@ def _down_kernel(
         )
 
 
-def config(rows_per_expert: float, form: int) -> Config:
+def config(rows_per_expert: float, form: int, matrices: int) -> Config:
     """A launch for so many rows an expert, on a chip of 132 multiprocessors.
 
-    Tokens are enough for nearly all experts, whose weights then are read once. Stages times the
-    size of a round is what is under way from memory: 20 to 60 KB a program, with 3 or 4 programs
-    on a multiprocessor.
+    Tokens are enough for nearly all experts, whose weights then are read once. Two matrices, gate
+    and up, share a program's rows. A program reads 45 to 720 KB, long enough for others to start in
+    its shade, and stages keep 20 to 60 KB of that under way.
     """
     tokens = 16 if rows_per_expert <= 8 else 32 if rows_per_expert <= 24 else 64
-    return Config(64, tokens, 128 if scaled(form) else 64, 4, 6 if form == FOUR_BIT else 4)
+    if form == FOUR_BIT:
+        return Config(64, tokens, 64, 4, 6) if matrices == 2 else Config(128, tokens, 64, 8, 6)
+    return Config(64, tokens, 128 if scaled(form) else 64, 4, 4)
 
 
 def _meta(config: Config) -> dict[str, Any]:
@@ -247,7 +258,7 @@ def moe_parts(
         CHUNK=min(PAIRS_AT_ONCE, triton.next_power_of_2(num_tokens * k)),
         num_warps=4,
     )
-    launch = config(num_tokens * k / num_experts, first.format)
+    launch = config(num_tokens * k / num_experts, first.format, 2)
     _gate_up_kernel[(triton.cdiv(hidden, launch.block_rows), num_experts)](
         narrowed,
         pairs,
@@ -265,7 +276,7 @@ def moe_parts(
         narrow_first,
         **_meta(launch),
     )
-    launch = config(num_tokens * k / num_experts, second.format)
+    launch = config(num_tokens * k / num_experts, second.format, 1)
     _down_kernel[(triton.cdiv(width, launch.block_rows), num_experts)](
         inner,
         pairs,

@@ -76,6 +76,17 @@ def test_a_one_hot_row_is_certain(device):
     assert [each.item() for each in found] == [0.0, 1234, 1234, 1.0, 0.0]
 
 
+def test_what_is_impossible_stays_so_under_a_cap(device):
+    """A cap of 30 would otherwise lift it to -30, which is much beside -29."""
+    raw = torch.full((1, 1500), -torch.inf, device=device)
+    raw[0, 1234] = -60.0
+    given = tensor(1.0, device), torch.tensor([3], device=device)
+
+    found = statistics.head_statistics(raw, *given, cap=30.0)
+
+    assert [each.item() for each in found[:4]] == [0.0, 1234, 1234, 1.0]
+
+
 def test_another_seed_draws_another_sample_and_the_same_seed_the_same(device):
     raw = torch.zeros(4, 3000, device=device)
     first, again, other = (
