@@ -289,7 +289,10 @@ def _blamed(attempt: _Attempt) -> tuple[int, int]:
 
 
 def _cut(place: Place | None, context: Context, run: _Run, attempt: _Attempt) -> _Attempt | None:
-    """The longest valid beginning of the text; None where there is none."""
+    """The longest beginning of the text that is right where it stands; None where there is none.
+
+    Half a text that leaves a broken file as broken as it was would help nobody.
+    """
     if place is None:
         return None
     text = attempt.text
@@ -299,6 +302,6 @@ def _cut(place: Place | None, context: Context, run: _Run, attempt: _Attempt) ->
         if not kept.startswith(selected) or kept == selected or repeated(kept, context):
             continue
         tried = _judged(place, context, kept, attempt.score, attempt.draft)
-        if tried.verdict.valid and not repeated(tried.text, context):
+        if tried.verdict.clean and not repeated(tried.text, context):
             return tried
     return None

@@ -67,9 +67,12 @@ def fault(tree: Tree, source: bytes, start: int, end: int) -> Fault | None:
         column = start - source.rfind(b"\n", 0, start) - 1
         if (now.line, now.column) == (then.line, then.column) < (first, column):
             return None
-        if not (first <= now.line <= last or first <= now.about <= last):
-            return None
         if "'except' or 'finally'" in now.message and b"try" not in source[start:end]:
+            return None
+        # A block that the text opens shows its fault in the next line.
+        rest = source[end : piece.high]
+        following = last + rest[: len(rest) - len(rest.lstrip())].count(b"\n")
+        if not (first <= now.line <= following or first <= now.about <= last):
             return None
     where = min(max(_line_start(source, piece.low, now.line) + now.column, start), end)
     return Fault(start=where, end=where, message=now.message)

@@ -324,7 +324,7 @@ _MAY_END = OPENERS | CLOSERS | {",", ";"}
 def _runs_on(place: Place, tree: Tree, source: bytes, end: int) -> tuple[str, list[Problem]]:
     """Does the text end in the middle of something that the next line then completes?
 
-    Not where that line is indented as the inside of what the text's last line begins, nor where
+    Not where that line is indented as the inside of what the text leaves unfinished, nor where
     the line before the cursor's runs on into the next one without the text as well.
     """
     if place.broken or end == len(place.before) or place.after.partition(b"\n")[0].strip():
@@ -332,10 +332,12 @@ def _runs_on(place: Place, tree: Tree, source: bytes, end: int) -> tuple[str, li
     last = _unfinished(tree, end)
     if last is None:
         return "", []
-    own = _width(source[source.rfind(b"\n", 0, end) + 1 : end])
-    following = place.after.lstrip()
-    if following and _width(place.after[: len(place.after) - len(following) + 1]) > own:
+    begun = last.parent or last
+    following = len(source) - len(place.after.lstrip())
+    if following < len(source) and _depth(source, following) > _depth(source, begun.start_byte):
         return "", []
+    if last.type == ":" and languages.language(place.language_id).id == "python":
+        return "", []  # a block that is not there is for Python's own parser to find
     before = place.before.rstrip(b" \t")
     if before.endswith(b"\n") and _unfinished(place.tree, len(before.rstrip())) is not None:
         return "", []
@@ -353,9 +355,10 @@ def _unfinished(tree: Tree, end: int) -> Node | None:
     return None if parent is None or parent.end_byte <= end or _labels(last, parent) else last
 
 
-def _width(line: bytes) -> int:
-    """Columns of the last line's indentation."""
-    line = line[line.rfind(b"\n") + 1 :]
+def _depth(source: bytes, offset: int) -> int:
+    """Columns of the indentation of the line that holds `offset`."""
+    start = source.rfind(b"\n", 0, offset) + 1
+    line = source[start : source.find(b"\n", start) + 1 or len(source)]
     return len(line[: len(line) - len(line.lstrip(b" \t"))].expandtabs(4))
 
 

@@ -104,9 +104,7 @@ class Filling(Engine):
             return
         fills = self.fills.pop(0)
         left = list(fills)
-        text = "".join(
-            left.pop(0) if isinstance(part, Hole) else part for part in request.middle
-        )
+        text = "".join(left.pop(0) if isinstance(part, Hole) else part for part in request.middle)
         yield draft(text, fills)
 
 

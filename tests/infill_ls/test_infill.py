@@ -70,6 +70,13 @@ def test_what_is_wrong_is_cut_off(source: str, text: str, expected: str) -> None
     check(source, text, expected)
 
 
+def test_half_a_text_is_not_shown_where_it_mends_nothing() -> None:
+    source = "def f():\n    if a == b‸\n        pass\n"
+
+    check(source, ".c d:", "")
+    check(source, ".c: d e", ".c:")
+
+
 def test_a_language_without_a_grammar_is_not_checked_but_trimmed() -> None:
     infilled = infill(Scripted("a ) ( b)"), "f(‸)\n", language_id="klingon")
 

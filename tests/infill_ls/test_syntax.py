@@ -347,6 +347,7 @@ def test_what_is_valid_never_has_more_problems_than_before(name: str) -> None:
         ("class A:\n    ‸\n", "def f(self):"),
         ("def f():\n    ‸x = 1\n", "g()"),
         ("x = a‸\n", "b c()"),
+        ("def f():\n    if a‸\n        pass\n", ": b"),
     ],
 )
 def test_python_is_asked_too(source: str, text: str) -> None:
@@ -393,6 +394,8 @@ def test_a_text_does_not_run_on_into_the_next_line(source: str, text: str, name:
         ("switch (a) {\n  ‸\n    b();\n}\n", "case 1:", "javascript"),
         ("class A {\n‸\n  int b;\n};\n", "private:", "cpp"),
         ("a = [\n  ‸\n  2,\n]\n", "1,", "ruby"),
+        ("‸\n    return a\n", "def f(a,\n      b):", "python"),
+        ("‸\n  b();\n}\n", "if (a &&\n    c) {", "javascript"),
         ("def f():\n    ‸\n    return 1\n", "return", "python"),
         ("function f() {\n  ‸\n}\n", "return", "javascript"),
         ("class A {\n  ‸\n  void f() {}\n}\n", "@Override", "java"),
