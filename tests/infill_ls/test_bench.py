@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infill_engine import InfillRequest
-from infill_ls.bench import latency, quality, scores
+from infill_engine import EngineConfig, InfillRequest, load_engine
+from infill_ls.bench import Plan, latency, quality, run, scores
 from infill_ls.bench.cases import (
     KINDS,
     ONE_LINE,
@@ -221,3 +221,18 @@ def test_a_server_that_cannot_start_says_why() -> None:
         ServerProcess(["--nonsense"]) as server,
     ):
         server.initialize()
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_the_bench_measures_the_embedded_model_from_end_to_end() -> None:
+    out = io.StringIO()
+    plan = Plan(cases=6, cold=1, edge=2, warm=2, overhead=1)
+    result = run(EngineConfig(), load_engine, plan, Page(out, Terminal()))
+
+    assert all(bar["name"] in out.getvalue() for bar in result["bars"])
+    assert all(bar["value"] == bar["value"] for bar in result["bars"])  # every one was measured
+    assert result["quality"]["all"]["new_errors"] == 0
+    assert result["quality"]["all"]["suffix_repetitions"] == 0
+    assert len(out.getvalue().splitlines()) > 30
+    assert max(map(len, out.getvalue().splitlines())) <= 100
