@@ -41,7 +41,7 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Error:
-    """`line` counts from 1 in the piece, `column` bytes from 0; `about` is a line it names."""
+    """Lines of the source from 0, `column` in bytes; `about` is another line it names, or -1."""
 
     line: int
     column: int
@@ -49,51 +49,49 @@ class _Error:
     message: str
 
 
-def fault(tree: Tree, source: bytes, start: int, end: int) -> Fault | None:
+def fault(tree: Tree, source: bytes, start: int, end: int, before: Tree) -> Fault | None:
     """What is wrong with [start, end) of the source, whose tree this is; None where nothing is,
-    or nothing can be said."""
+    or nothing can be said. `before` is the tree of the source without it."""
     piece = _piece(tree, source, start, end)
-    if piece is None:
-        return None
-    now = _error(piece, source[piece.low : piece.high])
+    now = _error(piece, source) if piece else None
     if now is None:
         return None
-    without = source[piece.low : start] + source[end : piece.high]
-    # Where nothing is left, what follows stood elsewhere before, and rightly so.
-    then = _error(piece, without) if without.strip() else None
-    first = source.count(b"\n", piece.low, start) + 1
-    last = first + source.count(b"\n", start, end)
-    if then is not None:
-        column = start - source.rfind(b"\n", 0, start) - 1
-        if (now.line, now.column) == (then.line, then.column) < (first, column):
+    without = source[:start] + source[end:]
+    piece_before = _piece(before, without, start, start)
+    then = _error(piece_before, without) if piece_before else None
+    if piece_before is None or then is not None:
+        # Something was wrong already: is this the same, or is it the text's?
+        line, column = _position(source, start)
+        last = line + source.count(b"\n", start, end)
+        if then and (now.line, now.column) == (then.line, then.column) < (line, column):
             return None
         if "'except' or 'finally'" in now.message and b"try" not in source[start:end]:
             return None
         # A block that the text opens shows its fault in the next line.
-        rest = source[end : piece.high]
+        rest = source[end:]
         following = last + rest[: len(rest) - len(rest.lstrip())].count(b"\n")
-        if not (first <= now.line <= following or first <= now.about <= last):
+        if not (line <= now.line <= following or line <= now.about <= last):
             return None
-    where = min(max(_line_start(source, piece.low, now.line) + now.column, start), end)
+    where = min(max(_line_start(source, now.line) + now.column, start), end)
     return Fault(start=where, end=where, message=now.message)
 
 
-def _error(piece: _Piece, lines: bytes) -> _Error | None:
-    """The first syntax error in the lines of a piece."""
-    source = piece.head + lines + piece.tail
+def _error(piece: _Piece, source: bytes) -> _Error | None:
+    """The first syntax error in a piece of the source."""
+    lines = piece.head + source[piece.low : piece.high] + piece.tail
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ast.parse(source)
+            ast.parse(lines)
     except SyntaxError as error:
-        shift = piece.head.count(b"\n")
+        shift = source.count(b"\n", 0, piece.low) - piece.head.count(b"\n") - 1
         named = _LINE_NAMED.search(error.msg)
         line = error.lineno or 1
-        text = (source.split(b"\n")[line - 1 : line] or [b""])[0].decode("utf-8", "replace")
+        text = (lines.split(b"\n")[line - 1 : line] or [b""])[0].decode("utf-8", "replace")
         return _Error(
-            line=line - shift,
+            line=line + shift,
             column=len(text[: max((error.offset or 1) - 1, 0)].encode()),
-            about=int(named.group(1)) - shift if named else 0,
+            about=int(named.group(1)) + shift if named else -1,
             message=error.msg,
         )
     except (ValueError, RecursionError, MemoryError):
@@ -103,9 +101,15 @@ def _error(piece: _Piece, lines: bytes) -> _Error | None:
 
 def _piece(tree: Tree, source: bytes, start: int, end: int) -> _Piece | None:
     """The largest statement of at most sixty lines that holds [start, end) without the white
-    space at its ends; where there is none, those statements of a longer block that touch it."""
+    space at its ends, or the white space round a lone place; where there is none, those
+    statements of a longer block that touch it.
+
+    It is empty where no statement is, None where there is one too long or with an error in it."""
     text = source[start:end]
-    low, high = end - len(text.lstrip()), start + len(text.rstrip())
+    if text.strip():
+        low, high = end - len(text.lstrip()), start + len(text.rstrip())
+    else:
+        low, high = len(source[:start].rstrip()), len(source) - len(source[end:].lstrip())
     node = tree.root_node.descendant_for_byte_range(min(low, high), high)
     inner: list[Node] = []
     best: Node | None = None
@@ -122,7 +126,9 @@ def _piece(tree: Tree, source: bytes, start: int, end: int) -> _Piece | None:
             ]
         node = node.parent
     nodes = [best] if best is not None else inner
-    if not nodes or any(node.has_error for node in nodes):
+    if not nodes:
+        return _Piece(low=low, high=low, head=b"", tail=b"")
+    if any(node.has_error for node in nodes):
         return None
     line_start = source.rfind(b"\n", 0, nodes[0].start_byte) + 1
     line_end = source.find(b"\n", nodes[-1].end_byte) + 1 or len(source)
@@ -176,7 +182,12 @@ def _indentation(source: bytes, line_start: int) -> bytes:
     return line[: len(line) - len(line.lstrip())]
 
 
-def _line_start(source: bytes, low: int, line: int) -> int:
-    for _ in range(line - 1):
-        low = source.find(b"\n", low) + 1 or len(source)
-    return low
+def _position(source: bytes, offset: int) -> tuple[int, int]:
+    return source.count(b"\n", 0, offset), offset - source.rfind(b"\n", 0, offset) - 1
+
+
+def _line_start(source: bytes, line: int) -> int:
+    start = 0
+    for _ in range(line):
+        start = source.find(b"\n", start) + 1 or len(source)
+    return start

@@ -31,6 +31,9 @@ _AFFORDABLE = 64_000
 _STALE = 8_000
 
 
+_TAG = "tag"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """An ERROR node, or a MISSING one, which has no width; in markup also a tag alone.
@@ -185,7 +188,7 @@ def _all_problems(tree: Tree, source: bytes, language_id: str) -> Iterator[Probl
     yield from problems(tree)
     name = languages.language(language_id).id
     for start, end in markup.unmatched_tags(tree, source, name):
-        yield Problem(start, end, False, "tag")
+        yield Problem(start, end, False, _TAG)
 
 
 # --- the check -----------------------------------------------------------------------------------
@@ -235,7 +238,7 @@ def check(place: Place, text: str) -> Verdict:
     if not reason and not now:
         reason, blamed = _runs_on(place, tree, source, start + len(added.rstrip()))
     if not reason and languages.language(place.language_id).id == "python":
-        fault = python_syntax.fault(tree, source, start, end)
+        fault = python_syntax.fault(tree, source, start, end, place.tree)
         if fault is not None:
             reason = f"Python: {fault.message}"
             blamed = [Problem(fault.start, fault.end, False, "SyntaxError")]
@@ -284,7 +287,8 @@ def _worse_as_a_whole(place: Place, added: bytes) -> bool:
 
 
 def _num_visible(found: Iterable[Problem]) -> int:
-    return sum(not problem.hidden for problem in found)
+    """What others count: neither hidden ones nor tags."""
+    return sum(not problem.hidden and problem.kind != _TAG for problem in found)
 
 
 def _around(before: bytes, after: bytes, end: int) -> tuple[int, int]:
@@ -296,7 +300,7 @@ def _file_bytes(found: Iterable[Problem], start: int, end: int) -> int:
     """How many bytes outside of [start, end) lie in ERROR nodes."""
     total, reached = 0, 0
     for problem in sorted(found, key=lambda problem: problem.start):
-        if problem.kind == "tag" or problem.hidden:
+        if problem.kind == _TAG or problem.hidden:
             continue
         low, high = max(problem.start, reached), problem.end
         total += max(0, min(high, start) - low) + max(0, high - max(low, end))

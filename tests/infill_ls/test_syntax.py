@@ -348,6 +348,7 @@ def test_what_is_valid_never_has_more_problems_than_before(name: str) -> None:
         ("def f():\n    ‸x = 1\n", "g()"),
         ("x = a‸\n", "b c()"),
         ("def f():\n    if a‸\n        pass\n", ": b"),
+        ("def f():\n    a\n‸    b = 1\n    while 1:\n        pass\n", "'c'."),
     ],
 )
 def test_python_is_asked_too(source: str, text: str) -> None:
