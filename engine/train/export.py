@@ -45,9 +45,9 @@ The weights are under Apache-2.0, like the project.
 | | |
 |---|---|
 | date | {date} |
-| code | commit {commit} |
+| code | `engine/train`, exported at commit {commit} |
 | hardware | {hardware} |
-| time | {minutes:.0f} minutes of wall clock |
+| time | {minutes:.0f} active minutes of wall clock |
 | steps | {step:,} |
 | document tokens read | {tokens:,} |
 | positions (both streams and canvases) | {positions:,} |
@@ -172,7 +172,7 @@ DEFAULT_EXTRA = {
         "Python and JavaScript/TypeScript are most of what it has read; "
         "other languages it hardly knows."
     ),
-    "command": "make train",
+    "command": "engine/train/run.sh",
 }
 
 
