@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
 
 class Schedule(Protocol):
     def temperature(self, step: int, max_denoising_steps: int) -> float:
@@ -30,5 +32,7 @@ class Linear:
     end: float = 0.4
 
     def temperature(self, step: int, max_denoising_steps: int) -> float:
-        left = (max_denoising_steps - step + 1) / max_denoising_steps
-        return self.end + (self.start - self.end) * left
+        # In float32, as transformers computes it: the last bit reaches every logit, comes back by
+        # self-conditioning, and after some steps decides tokens.
+        left = torch.tensor(max_denoising_steps - step + 1) / max_denoising_steps
+        return float(self.end + (self.start - self.end) * left)

@@ -62,7 +62,8 @@ CASES = [
     Case(name="capped before it stops", bound=0.05, threshold=1e-6, steps=7, batch=2, seed=5),
     Case(name="prompt longer than the window", prompt=150, bound=0.5, threshold=0.02, seed=6),
     Case(name="batch beyond the window", prompt=90, batch=3, bound=2.0, threshold=0.1, seed=7),
-    Case(name="three blocks", blocks=3, batch=2, bound=2.0, threshold=0.08, prompt=40, seed=8),
+    Case(name="three blocks", blocks=3, batch=2, bound=4.0, threshold=0.2, prompt=40, inertia=0.35,
+         seed=8),
     Case(name="blocks grow past the window", blocks=3, prompt=50, bound=1.0, threshold=0.05,
          seed=9, text={"sliding_window": 64}),
     Case(name="window smaller than a canvas", blocks=2, prompt=50, bound=1.0, threshold=0.05,
@@ -536,3 +537,75 @@ def test_a_broken_step_is_noticed(mutation: str) -> None:
         return ours(case, config_of(case), stepping)
 
     assert any(noticed(run))
+
+
+class LeakyPins(EveryRow):
+    """Feeds the model's own guess of a pinned cell back to it."""
+
+    def step(
+        self,
+        canvas: Canvas,
+        memory: Memory,
+        state: object,
+        *,
+        temperature: float,
+        generator: torch.Generator,
+    ) -> tuple[RowStatistics, object]:
+        everywhere = replace(canvas, hole=torch.zeros_like(canvas.hole))
+        return super().step(everywhere, memory, state, temperature=temperature, generator=generator)
+
+
+class LostPins(Uniform):
+    """Pins the output alone, and lets noise into the canvas."""
+
+    def renoise(
+        self,
+        token_ids: Tensor,
+        accepted: Tensor,
+        stats: RowStatistics,
+        canvas: Canvas,
+        generator: torch.Generator,
+    ) -> Tensor:
+        return torch.where(accepted, stats.sample, self._draw(token_ids, generator))
+
+
+@dataclass(frozen=True)
+class Diluted:
+    """Averages the entropy over pinned cells too."""
+
+    threshold: float
+
+    def done(self, progress: Progress) -> Tensor:
+        return progress.entropy.mean(-1) < self.threshold
+
+
+PIN_MUTATIONS: dict[str, Callable[[Network, DenoiseConfig], tuple[Stepping, DenoiseConfig]]] = {
+    "own guess fed back": lambda network, config: (LeakyPins(network), config),
+    "pins not in the input": lambda network, config: (
+        EveryRow(network),
+        replace(config, noise=LostPins(vocab_size=tiny_gemma.VOCAB)),
+    ),
+    "stop diluted by pins": lambda network, config: (
+        EveryRow(network),
+        replace(config, early_stop=Chained((TokenStability(), Diluted(threshold_of(config))))),
+    ),
+    "fewer random numbers": lambda network, config: (Stepping(network), config),
+}
+
+
+def threshold_of(config: DenoiseConfig) -> float:
+    assert isinstance(config.early_stop, Chained)
+    entropy = config.early_stop.rules[1]
+    assert isinstance(entropy, Entropy)
+    return entropy.threshold
+
+
+@pytest.mark.parametrize("mutation", PIN_MUTATIONS)
+def test_a_broken_pin_is_noticed(mutation: str) -> None:
+    def differs(pinned: Pinned) -> bool:
+        case = NAMED[pinned.case]
+        stepping, config = PIN_MUTATIONS[mutation](Network(model_of(case.name)), config_of(case))
+        actual = ours(case, config, stepping, pinned_canvas(pinned))
+        return not same(reference_with_pins(pinned), actual)
+
+    assert any(map(differs, PINNED_CASES))

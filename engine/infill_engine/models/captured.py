@@ -89,6 +89,8 @@ class Plan:
         self.token_ids = torch.zeros(shape.batch, shape.cells, dtype=torch.int64, device=device)
         self.free = torch.ones_like(self.token_ids, dtype=torch.bool)
         self.rows = torch.zeros(shape.rows, dtype=torch.int64, device=device)
+        # Where their means go; those of rows that are too many go behind the last cell.
+        self.targets = torch.zeros_like(self.rows)
         self.first = torch.zeros(shape.batch, dtype=torch.int64, device=device)
         self.first_allowed = torch.ones(network.vocab_size, dtype=torch.bool, device=device)
         self.allowed = torch.ones_like(self.first_allowed)
@@ -132,6 +134,8 @@ class Plan:
         # Rows that are too many compute one of the others again.
         self.rows.copy_(rows[:1].expand(len(self.rows)))
         self.rows[: len(rows)] = rows
+        self.targets.fill_(self.token_ids.numel())
+        self.targets[: len(rows)] = rows
         self.first.copy_(first)
         for buffer, given in ((self.first_allowed, canvas.first), (self.allowed, allowed)):
             if given is None:
@@ -177,8 +181,9 @@ class Plan:
         )
         mean = (probability @ network.table) * network.embed_scale
         own = network.embed(self.token_ids)
-        guessed = own.flatten(0, 1).index_copy(0, self.rows, mean).view_as(own)
-        self.soft.copy_(torch.where(self.free[..., None], guessed, own))
+        cells = own.flatten(0, 1)
+        guessed = torch.cat((cells, cells[:1])).index_copy_(0, self.targets, mean)[:-1]
+        self.soft.copy_(torch.where(self.free[..., None], guessed.view_as(own), own))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,8 @@ MAX_TOKENS = 256
 # At least so much of the suffix is pinned behind a hole; what is left of a canvas is more of it.
 TAIL_TOKENS = 16
 JOIN_TOKENS = 8
+# On a GPU, beside the weights: keys and values of a few prompts, the head's output, graphs.
+WORK_SPACE = 3 << 30
 # The temperature falls with the share of steps done, so a smaller cap anneals faster; the
 # published 48 are seldom used up.
 MAX_STEPS = 24
@@ -1057,7 +1059,8 @@ def free_memory(device: torch.device) -> int | None:
 
 def _check_memory(checkpoint: Checkpoint, device: torch.device) -> None:
     free = free_memory(device)
-    if free is not None and checkpoint.need > free:
+    room = WORK_SPACE if device.type == "cuda" else 0
+    if free is not None and checkpoint.need + room > free:
         raise _too_large(checkpoint, device, free)
 
 
