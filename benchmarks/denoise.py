@@ -305,7 +305,10 @@ def check(spec: Spec, device: torch.device, formats: list[str]) -> dict[str, dic
     dtype = torch.bfloat16
     truth_model = build(spec, device, torch.float32, seed=1)
     model = build(spec, device, dtype, seed=2)
-    prompt, canvas = _tokens(spec, 1500 if spec is REAL else 50, device), _tokens(spec, 64, device)
+    prompt, canvas = (
+        random_tokens(spec, 1500 if spec is REAL else 50, device),
+        random_tokens(spec, 64, device),
+    )
     found = {}
     exact = {name: weight.to(dtype) for name, weight in truth_model.state_dict().items()}
     for name in formats:
@@ -318,14 +321,14 @@ def check(spec: Spec, device: torch.device, formats: list[str]) -> dict[str, dic
             _round_trip(target, experts, rest)
         truth = reference_logits(truth_model, prompt, canvas)
         found[name] = {
-            "ours": _error(our_logits(network, prompt, canvas), truth),
-            "reference": _error(reference_logits(model, prompt, canvas), truth),
+            "ours": middle_error(our_logits(network, prompt, canvas), truth),
+            "reference": middle_error(reference_logits(model, prompt, canvas), truth),
         }
         del network
     return found
 
 
-def _error(logits: Tensor, truth: Tensor) -> float:
+def middle_error(logits: Tensor, truth: Tensor) -> float:
     """Of the middle cell. Where rounding sends a cell to another expert, it is another cell."""
     return float(((logits - truth).norm(dim=-1) / truth.norm(dim=-1)).median())
 
@@ -355,7 +358,7 @@ def _rounded(weight: Tensor, name: str) -> None:
         weight.copy_(dequantise(quantise(weight.to(torch.bfloat16), name), torch.float32))
 
 
-def _tokens(spec: Spec, count: int, device: torch.device) -> Tensor:
+def random_tokens(spec: Spec, count: int, device: torch.device) -> Tensor:
     # Below the ids of images, which the encoder would look for.
     return torch.randint(3, spec.vocab - 4, (1, count), device=device)
 
@@ -631,7 +634,7 @@ def measure(
     )
     print(HEADER)
     model = build(spec, device, torch.bfloat16, seed=0)
-    prompt = _tokens(spec, context, device)
+    prompt = random_tokens(spec, context, device)
     theirs = {}
     for cells in canvases:
         theirs[cells] = cost(reference_loop(model, prompt, cells), steps, device)

@@ -28,8 +28,9 @@ def _top_kernel(
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     mask = token < num_tokens
     expert = tl.arange(0, SIZE)
-    pointers = score_ptr + token.to(tl.int64)[:, None] * E + expert[None, :]
-    inside = mask[:, None] & (expert < E)[None, :]
+    row = tl.minimum(token, num_tokens - 1).to(tl.int64)
+    pointers = score_ptr + row[:, None] * E + expert[None, :]
+    inside = (expert < E)[None, :]
     score = tl.load(pointers, mask=inside, other=float("-inf")).to(tl.float32)
     peak = tl.max(score, 1)
     slot = tl.arange(0, SLOTS)

@@ -1,0 +1,80 @@
+"""A whole step of DiffusionGemma on kernels: what the model hands them is what they accept."""
+
+from copy import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+
+from benchmarks import denoise
+from infill_engine.canvas import PINNED, Canvas
+from infill_engine.models.captured import CapturedStepping, direct
+from infill_engine.models.diffusion_gemma import FusedStepping, Network
+from infill_kernels import backend, dequantise
+
+SPEC = replace(denoise.SMALL, layers=2, vocab=128, experts=4, head_dim=16, full_head_dim=32)
+
+
+@pytest.fixture
+def model(device):
+    assert backend.NAME == "triton", "these tests are of kernels"
+    return denoise.build(SPEC, torch.device(device), torch.float32, seed=0)
+
+
+@torch.inference_mode()
+def test_two_steps_give_the_references_logits(model, device):
+    # Longer than the sliding window of 32.
+    prompt, canvas = (denoise.random_tokens(SPEC, count, torch.device(device)) for count in (40, 9))
+    truth = denoise.reference_logits(model, prompt, canvas)
+    ours = denoise.our_logits(Network(model), prompt, canvas)
+
+    assert denoise.middle_error(ours, truth) < 1e-4
+
+
+def taken_back(network: Network) -> Network:
+    """The same network with what its quantised experts stand for."""
+    other = copy(network)
+    other.layers = [
+        replace(
+            layer,
+            experts_gate_up=dequantise(layer.experts_gate_up, torch.float32),
+            experts_down=dequantise(layer.experts_down, torch.float32),
+        )
+        for layer in network.layers
+    ]
+    return other
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["fp8", "int4, rest fp8"])
+def test_quantised_experts_give_the_logits_of_their_values(name, model, device):
+    prompt, canvas = (denoise.random_tokens(SPEC, count, torch.device(device)) for count in (20, 5))
+    network = denoise.converted(Network(model), name)
+    ours = denoise.our_logits(network, prompt, canvas)
+    expected = denoise.our_logits(taken_back(network), prompt, canvas)
+
+    assert denoise.middle_error(ours, expected) < 1e-4
+
+
+@torch.inference_mode()
+def test_fixed_shapes_change_nothing(model, device):
+    """The captured step pads contexts and rows, and reads lengths on the device."""
+    network = Network(model)
+    memory = network.encode(denoise.random_tokens(SPEC, 40, torch.device(device)))
+    hole = torch.full((1, 9), PINNED, device=device)
+    hole[0, 2:7] = 0
+    canvas = Canvas(token_ids=denoise.random_tokens(SPEC, 9, torch.device(device)), hole=hole)
+    found = []
+    for stepping in (FusedStepping(network), CapturedStepping(network, capture=direct)):
+        generator = torch.Generator(device).manual_seed(3)
+        state: object = None
+        for _ in range(2):
+            stats, state = stepping.step(
+                canvas, memory, state, temperature=0.7, generator=generator
+            )
+        found.append(stats)
+
+    torch.testing.assert_close(found[0].entropy, found[1].entropy, rtol=1e-4, atol=1e-5)
+    assert (found[0].best == found[1].best).all()
