@@ -90,7 +90,8 @@ def repeated(text: str, context: Context) -> str:
         return "the next line"
     if following and _says_something(last) and last.strip() == following[0].strip():
         return "the next line"
-    if _stands_below(last if "\n" in text else context.line_before + last, following):
+    alone = "\n" in text or not context.line_before.strip()
+    if alone and _stands_below(last if "\n" in text else context.line_before + last, following):
         return "a line that follows"
     if _overlap(text, context.suffix) >= _OVERLAP:
         return "what follows"
@@ -364,7 +365,7 @@ def _doubled(text: str, context: Context) -> int:
         return len(content) - len(rest.rstrip())
     quote = balance(context.line_before, context.language_id).quote
     own = balance(text, context.language_id, quote)
-    if quote and rest.startswith(quote) and own.quote != quote:
+    if quote and context.line_after.startswith(quote) and own.quote != quote:
         return string_end(text, context.language_id, quote)
     for closer, at in zip(own.closers, own.closers_at, strict=True):
         ends = rest or (at == len(content) - 1 and not _closes_another(content, at, context))

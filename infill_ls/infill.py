@@ -30,7 +30,7 @@ from infill_ls.syntax import Place, Trees, Verdict, check
 __all__ = ["Candidate", "InfillOptions", "Infilled", "Timings", "Trees", "infill_at"]
 
 # How often a wrong span is thought over again, and how many shorter texts are tried after that.
-_RENOISED, _CUTS = 2, 12
+_RENOISED, _CUTS = 2, 10
 # Seconds that a run of the engine needs to be worth starting before the deadline.
 _WORTH_STARTING = 0.02
 

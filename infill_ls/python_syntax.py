@@ -12,7 +12,8 @@ Offsets are bytes of UTF-8.
 import ast
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from tree_sitter import Node, Tree
 
@@ -78,20 +79,29 @@ def fault(tree: Tree, source: bytes, start: int, end: int, before: Tree) -> Faul
 
 def _error(piece: _Piece, source: bytes) -> _Error | None:
     """The first syntax error in a piece of the source."""
-    lines = piece.head + source[piece.low : piece.high] + piece.tail
+    raw = _parse(piece.head + source[piece.low : piece.high] + piece.tail)
+    if raw is None:
+        return None
+    shift = source.count(b"\n", 0, piece.low) - piece.head.count(b"\n") - 1
+    about = raw.about + shift if raw.about >= 0 else -1
+    return replace(raw, line=raw.line + shift, about=about)
+
+
+@lru_cache(maxsize=16)  # a place is asked about without a text again and again
+def _parse(lines: bytes) -> _Error | None:
+    """The first syntax error in lines that count from 1."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ast.parse(lines)
     except SyntaxError as error:
-        shift = source.count(b"\n", 0, piece.low) - piece.head.count(b"\n") - 1
         named = _LINE_NAMED.search(error.msg)
         line = error.lineno or 1
         text = (lines.split(b"\n")[line - 1 : line] or [b""])[0].decode("utf-8", "replace")
         return _Error(
-            line=line + shift,
+            line=line,
             column=len(text[: max((error.offset or 1) - 1, 0)].encode()),
-            about=int(named.group(1)) + shift if named else -1,
+            about=int(named.group(1)) if named else -1,
             message=error.msg,
         )
     except (ValueError, RecursionError, MemoryError):

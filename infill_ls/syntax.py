@@ -27,6 +27,9 @@ _WHOLE = 16_000
 _NEAR, _ENDS = 2, 2
 # Files up to this size are checked whole where no excerpt can be trusted.
 _AFFORDABLE = 64_000
+# Nodes of up to so many children are looked at closely before some are left out as list elements.
+_SHORT = 60
+_SEPARATORS = frozenset({",", ";", "\n"})
 # An outline whose edits since it was parsed span more than this is parsed anew.
 _STALE = 8_000
 
@@ -237,6 +240,8 @@ def check(place: Place, text: str) -> Verdict:
         clean = not now
     if not reason and not now:
         reason, blamed = _runs_on(place, tree, source, start + len(added.rstrip()))
+    if not reason and _comments_out(place, tree, start, end):
+        reason, blamed = "what follows becomes a comment", [Problem(start, end, False, "comment")]
     if not reason and languages.language(place.language_id).id == "python":
         fault = python_syntax.fault(tree, source, start, end, place.tree)
         if fault is not None:
@@ -346,6 +351,16 @@ def _runs_on(place: Place, tree: Tree, source: bytes, end: int) -> tuple[str, li
     if before.endswith(b"\n") and _unfinished(place.tree, len(before.rstrip())) is not None:
         return "", []
     return "it runs on into the next line", [Problem(last.start_byte, end, False, last.type)]
+
+
+def _comments_out(place: Place, tree: Tree, start: int, end: int) -> bool:
+    """Does the rest of the cursor's line belong to a comment that begins in the text?"""
+    rest = place.after.partition(b"\n")[0]
+    if place.broken or not rest.strip():
+        return False  # the rest of a broken line may well have been half a comment
+    first = end + len(rest) - len(rest.lstrip())
+    node = tree.root_node.descendant_for_byte_range(first, first + 1)
+    return node is not None and "comment" in node.type and start <= node.start_byte < end
 
 
 def _unfinished(tree: Tree, end: int) -> Node | None:
@@ -513,6 +528,9 @@ def _kept(children: list[Node], keep: list[tuple[int, int]]) -> list[bool]:
     if count <= 2 * (_ENDS + _NEAR):
         return [True] * count
     kept = [index < _ENDS or index >= count - _ENDS for index in range(count)]
+    if count <= _SHORT:
+        # Not every node of many children is a list: comments make a function's many, too.
+        kept = [stays or _has_role(children, i) for i, stays in enumerate(kept)]
     for start, end in keep:
         first = next((i for i, child in enumerate(children) if child.end_byte >= start), count)
         last = next((i for i in range(count - 1, -1, -1) if children[i].start_byte <= end), -1)
@@ -522,12 +540,18 @@ def _kept(children: list[Node], keep: list[tuple[int, int]]) -> list[bool]:
     return kept
 
 
+def _has_role(children: list[Node], index: int) -> bool:
+    """Is it a part that its parent has a name for, such as a body?"""
+    parent = children[index].parent
+    return parent is not None and parent.field_name_for_child(index) is not None
+
+
 def _whole_elements(run: list[Node]) -> list[Node]:
     """As much of the run as can go: elements, each with its separator where the list has some."""
     separators = {node.type for node in run if not node.is_named}
     if not separators:
         return run
-    if len(separators) > 1 or separators & (OPENERS | CLOSERS):
+    if len(separators) > 1 or not separators <= _SEPARATORS:
         return []
     ends_named = not run[0].is_named
     while run and run[-1].is_named != ends_named:

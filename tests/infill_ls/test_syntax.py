@@ -406,6 +406,26 @@ def test_a_line_may_end_where_the_next_one_belongs_to_it(source: str, text: str,
     assert verdict(source, text, name).valid
 
 
+@pytest.mark.parametrize(
+    ("source", "text", "name"),
+    [
+        ("def f():\n ‸   g()\n", "# a", "python"),
+        ("f(‸)\n", "a # b", "python"),
+        ("  ‸f();\n", "// a", "javascript"),
+        ("int a; ‸int b;\n", "/* a", "c"),
+    ],
+)
+def test_a_text_does_not_turn_what_follows_into_a_comment(
+    source: str, text: str, name: str
+) -> None:
+    assert not verdict(source, text, name).valid
+
+
+def test_a_comment_may_go_on() -> None:
+    assert verdict("# a ‸ c\n", "b").valid
+    assert verdict("x = 1 ‸\n", "# b").valid
+
+
 # --- what is to blame ----------------------------------------------------------------------------
 
 
@@ -530,6 +550,15 @@ def test_in_a_large_file_the_excerpt_tells_what_the_whole_would(name: str) -> No
             assert after or "runs on" in check(place, piece).reason
 
     assert seen == {True, False}
+
+
+def test_comments_in_a_header_do_not_make_it_a_list() -> None:
+    many = "".join(f"    # comment {i}\n" for i in range(20))
+    function = f"def f(a):\n{many}    x = 1\n    return x\n\n\n"
+    source = function + LARGE["python"] + "def g(a):\n    x = ‸\n"
+
+    assert verdict(source, "(1)").clean
+    assert verdict(source.replace("‸", "(‸"), "1)").clean
 
 
 def test_a_large_file_that_was_broken_from_the_start_is_checked_too() -> None:
