@@ -166,6 +166,20 @@ def cases(cells: int, make: Make) -> list[Case]:
         read=2 * _size(raw),
         **head,
     )
+    table = of(VOCAB, WIDE)
+    add(
+        "top_embedding",
+        statistics.top_embedding,
+        naive.top_embedding,
+        raw,
+        heat,
+        known,
+        table,
+        of(1),
+        k=64,
+        read=2 * _size(raw) + 64 * cells * WIDE * 2,
+        **head,
+    )
     return found
 
 

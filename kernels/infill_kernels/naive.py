@@ -455,9 +455,11 @@ def top_embedding(
 ) -> Tensor:
     """The mean embedding [R, D] under the k most probable tokens alone, not renormed.
 
-    A matrix product over the whole table [V, D] reads it all; this reads k rows for each of R.
+    Tokens that equal the k-th count too. A product with the whole table [V, D] reads it all; the
+    kernel reads k rows for each of R.
     """
     z = scaled_logits(raw, temperature, cap=cap, allowed=allowed)
-    best, tokens = z.topk(k, -1)
-    weights = (best - log_sum_exp[:, None]).exp()
-    return ((table[tokens].float() * weights[..., None]).sum(1) * scale).to(table.dtype)
+    least = raw.float() if allowed is None else raw.float().masked_fill(~allowed, -torch.inf)
+    least = least.topk(k, -1).values[:, -1:]
+    weights = torch.where(raw >= least, (z - log_sum_exp[:, None]).exp(), 0.0)
+    return ((weights @ table.float()) * scale).to(table.dtype)

@@ -34,10 +34,12 @@ def check() -> Check:
         error = (actual.float() - truth).abs()
         yardstick = (twin.float() - truth).abs()
         rounding = truth.abs() * torch.finfo(actual.dtype).eps / 2
-        slack = 1e-6 * (1 + truth.abs().mean())  # of sums in another order
+        # Of float32 itself: sums in another order, exponentials of large numbers.
+        slack = 1e-5 * (1 + truth.abs())
 
-        assert (error <= yardstick.max() + rounding + 1e-5).all(), f"{error.max()=}"
-        assert error.mean() <= yardstick.mean() + rounding.mean() + slack, f"{error.mean()=}"
+        assert (error <= yardstick.max() + rounding + slack).all(), f"{error.max()=}"
+        most = yardstick.mean() + rounding.mean() + slack.mean() / 2
+        assert error.mean() <= most, f"{error.mean()=}"
 
     return compare
 

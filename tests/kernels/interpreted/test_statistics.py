@@ -148,19 +148,39 @@ def test_probabilities(cap, masked, dtype, device, check):
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "some allowed"])
-@pytest.mark.parametrize("k", [1, 13])
-def test_top_embedding(masked, k, dtype, device, check):
-    # Distinct logits, for which of two equals stands among the first k is not said.
-    raw = (torch.randperm(507, device=device).float() / 40).expand(3, -1).contiguous().half()
-    raw = raw.to(dtype) if dtype != torch.bfloat16 else raw.float()
+@pytest.mark.parametrize(("columns", "k"), [(507, 1), (2700, 13), (60, 40)])
+def test_top_embedding(masked, columns, k, dtype, device, check):
+    raw = logits(2, columns, dtype, device)
     temperature, scale = tensor(0.7, device), tensor(8.0, device)
-    allowed = torch.rand(507, device=device) < 0.8 if masked else None
-    table = torch.randn(507, 70, device=device).to(dtype)
+    allowed = torch.rand(columns, device=device) < 0.8 if masked else None
+    table = torch.randn(columns, 70, device=device).to(dtype)
     known = naive.scaled_logits(raw, temperature, cap=30.0, allowed=allowed).logsumexp(-1)
     options = {"k": k, "cap": 30.0, "allowed": allowed}
 
     check(
         statistics.top_embedding(raw, temperature, known, table, scale, **options),
         naive.top_embedding(raw, temperature, known, table, scale, **options),
-        naive.top_embedding(raw, temperature, known, table.float(), scale, **options),
+        naive.top_embedding(raw.float(), temperature, known, table.float(), scale, **options),
     )
+
+
+def test_all_of_the_k_best_may_lie_side_by_side(device, check):
+    raw = torch.randn(1, 5000, device=device)
+    raw[0, 1200:1240] += 20
+    temperature, scale = tensor(1.0, device), tensor(1.0, device)
+    table = torch.randn(5000, 16, device=device)
+    given = raw, temperature, raw.logsumexp(-1), table, scale
+    twin = naive.top_embedding(*given, k=40)
+
+    check(statistics.top_embedding(*given, k=40), twin, twin)
+
+
+def test_fewer_possible_tokens_than_k_all_count(device, check):
+    raw = torch.full((1, 3000), -torch.inf, device=device)
+    raw[0, [5, 1500, 2999]] = torch.randn(3, device=device)
+    temperature, scale = tensor(1.0, device), tensor(1.0, device)
+    table = torch.randn(3000, 16, device=device)
+    given = raw, temperature, raw.logsumexp(-1), table, scale
+    expected = raw.softmax(-1) @ table
+
+    check(statistics.top_embedding(*given, k=8), expected, expected)
