@@ -21,6 +21,8 @@ from infill_engine.template import Template, distinct, template
 NUM_MEMORIES = 4
 # Below this many reusable tokens another place is being edited: keep the old memory for a return.
 WORTH_REUSING = 64
+# Nats per token: a block that the model itself finds less likely is not gone on from.
+WORTH_CONTINUING = -2.5
 
 
 class LocalEngine(Generic[MemoryT]):
@@ -118,7 +120,8 @@ class LocalEngine(Generic[MemoryT]):
             late = request.deadline is not None and time.monotonic() >= request.deadline
             lines = draft.text.count("\n")
             enough = request.max_lines is not None and lines >= request.max_lines
-            if not full or budget <= 0 or late or enough:
+            doubtful = scored[best].likelihood < WORTH_CONTINUING
+            if not full or budget <= 0 or late or enough or doubtful:
                 yield replace(draft, others=others)
                 return
             sides = replace(sides, prefix_ids=(*sides.prefix_ids, *rows[best]), healed=b"")

@@ -44,6 +44,7 @@ class Oracle:
     lengths: tuple[int, ...] = (8,)
     canvas_lengths: tuple[int, ...] = (8, 16)
     max_tokens: int = 64
+    likelihood: float = -0.1
     steps: int = 0
     encoded: list[Sides] = field(default_factory=list)
     on_step: Callable[[], None] = lambda: None
@@ -134,7 +135,7 @@ class Oracle:
         """Rows that are the truth, or as much of it as they hold, join; the others do not."""
         wanted = self.fills[0]
         return [
-            Scored(likelihood=-0.1, join=-0.1 if letters(row).decode() == wanted else -5.0)
+            Scored(likelihood=self.likelihood, join=-0.1 if letters(row).decode() == wanted else -5.0)
             for row in rows
         ]
 

@@ -163,3 +163,12 @@ def test_cells_tell_what_is_pinned_settled_noise_and_end() -> None:
         ("x", "settled"), ("|", "pinned"), ("y", "settled"), ("z", "settled"), ("", "end"),
     }  # fmt: skip
     assert "noise" in {cell.state for cell in drafts[0].cells}
+
+
+def test_a_block_that_the_model_does_not_believe_in_is_the_last() -> None:
+    oracle = Oracle(fills=["abcdefghijklmnopqrstuvwxyz"], lengths=(8,), likelihood=-4.0)
+
+    draft = last(LocalEngine(oracle))
+
+    assert draft.text == "abcdefgh"
+    assert draft.likelihood == -4.0
