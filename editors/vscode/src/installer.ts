@@ -1,0 +1,95 @@
+// Carries out what install.ts says, with progress and a way to stop it.
+import { spawn } from 'node:child_process';
+import * as fs from 'node:fs/promises';
+import * as path from 'node:path';
+import * as vscode from 'vscode';
+import { NO_PYTHON, PROBE, progressOf, pythons, reasonOf, steps } from './install';
+
+export interface Output {
+  code: number | null;
+  out: string;
+  errors: string;
+}
+
+interface Hearing {
+  heard?: (text: string) => void;
+  stop?: vscode.CancellationToken;
+}
+
+/** Runs a program to its end; one that cannot be started ends with null and the reason. */
+export function run(command: string, args: string[], hearing: Hearing = {}): Promise<Output> {
+  return new Promise((resolve) => {
+    const output: Output = { code: null, out: '', errors: '' };
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], windowsHide: true });
+    const stopped = hearing.stop?.onCancellationRequested(() => child.kill());
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      output.out += text;
+      hearing.heard?.(text);
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      output.errors += text;
+      hearing.heard?.(text);
+    });
+    const end = (code: number | null, errors = ''): void => {
+      stopped?.dispose();
+      resolve({ ...output, code, errors: output.errors + errors });
+    };
+    child.on('error', (error) => end(null, error.message));
+    child.on('close', (code) => end(code));
+  });
+}
+
+export interface Installation {
+  environment: string;
+  python: string;
+  package: string;
+  windows: boolean;
+  log: vscode.LogOutputChannel;
+}
+
+/** Undefined when the server is there, else why not. */
+export function installServer(wanted: Installation): Thenable<string | undefined> {
+  return vscode.window.withProgress(
+    { location: vscode.ProgressLocation.Notification, title: 'infill', cancellable: true },
+    async (progress, stop) => {
+      progress.report({ message: 'looking for Python' });
+      let python: [string, ...string[]] | undefined;
+      for (const [command, ...before] of pythons(wanted.python, wanted.windows)) {
+        if ((await run(command, [...before, '-c', PROBE])).code === 0) {
+          python = [command, ...before];
+          break;
+        }
+      }
+      if (python === undefined) {
+        return NO_PYTHON;
+      }
+      const inside = wanted.windows
+        ? path.join(wanted.environment, 'Scripts', 'python.exe')
+        : path.join(wanted.environment, 'bin', 'python');
+      await fs.mkdir(path.dirname(wanted.environment), { recursive: true });
+      for (const step of steps(python, wanted.environment, wanted.package, inside)) {
+        progress.report({ message: step.title });
+        wanted.log.info(`${step.command} ${step.args.join(' ')}`);
+        const done = await run(step.command, step.args, {
+          stop,
+          heard: (text) => {
+            wanted.log.debug(text.trimEnd());
+            const message = progressOf(text);
+            if (message !== undefined) {
+              progress.report({ message });
+            }
+          },
+        });
+        if (stop.isCancellationRequested) {
+          await fs.rm(wanted.environment, { recursive: true, force: true });
+          return 'It was stopped.';
+        }
+        if (done.code !== 0) {
+          wanted.log.error(done.errors);
+          return reasonOf(done.errors);
+        }
+      }
+      return undefined;
+    },
+  );
+}

@@ -1,0 +1,103 @@
+// What the status bar says, and what its menu offers, from what is known: policy, without VS Code.
+
+export interface Facts {
+  server: 'starting' | 'running' | 'installing' | 'absent' | 'failed';
+  /** Why it is absent or failed. */
+  reason: string;
+  /** What the server last said of itself. */
+  busy: boolean;
+  problem: string;
+  /** Requests under way. */
+  asking: number;
+  paused: Paused | undefined;
+}
+
+export type Paused = 'here' | 'language' | 'everywhere';
+
+export type State = 'loading' | 'ready' | 'thinking' | 'paused' | 'error';
+
+export interface Look {
+  state: State;
+  text: string;
+  tooltip: string;
+}
+
+const ICONS: Record<State, string> = {
+  loading: '$(loading~spin)',
+  ready: '$(sparkle)',
+  thinking: '$(ellipsis)',
+  paused: '$(debug-pause)',
+  error: '$(error)',
+};
+
+const PAUSED: Record<Paused, string> = {
+  here: 'paused in this file',
+  language: 'paused in this language',
+  everywhere: 'paused everywhere',
+};
+
+export function look(facts: Facts): Look {
+  const [state, tooltip] = told(facts);
+  return { state, text: `${ICONS[state]} infill`, tooltip: `infill: ${tooltip}` };
+}
+
+function told(facts: Facts): [State, string] {
+  if (facts.server === 'absent' || facts.server === 'failed') {
+    return ['error', facts.reason];
+  }
+  if (facts.server === 'installing') {
+    return ['loading', 'installing the server'];
+  }
+  if (facts.problem) {
+    return ['error', facts.problem];
+  }
+  if (facts.paused) {
+    return ['paused', PAUSED[facts.paused]];
+  }
+  if (facts.server === 'starting') {
+    return ['loading', 'starting the server'];
+  }
+  if (facts.busy) {
+    return ['loading', 'loading the model'];
+  }
+  return facts.asking > 0 ? ['thinking', 'thinking'] : ['ready', 'ready'];
+}
+
+export interface Entry {
+  label: string;
+  command: string;
+}
+
+/** `language` and `file` name what the active editor shows; undefined without one. */
+export function menu(facts: Facts, file: string | undefined, language: string | undefined): Entry[] {
+  const entries: Entry[] = [];
+  if (facts.server === 'absent') {
+    entries.push({ label: '$(cloud-download) Install the server', command: 'infill.install' });
+  }
+  if (facts.paused === 'everywhere') {
+    entries.push({ label: '$(play) Resume everywhere', command: 'infill.toggleEverywhere' });
+  } else {
+    if (language !== undefined) {
+      entries.push(
+        facts.paused === 'language'
+          ? { label: `$(play) Resume in ${language}`, command: 'infill.toggleLanguage' }
+          : { label: `$(debug-pause) Pause in ${language}`, command: 'infill.toggleLanguage' },
+      );
+    }
+    if (file !== undefined && facts.paused !== 'language') {
+      entries.unshift(
+        facts.paused === 'here'
+          ? { label: `$(play) Resume in ${file}`, command: 'infill.toggleHere' }
+          : { label: `$(debug-pause) Pause in ${file}`, command: 'infill.toggleHere' },
+      );
+    }
+    entries.push({ label: '$(debug-pause) Pause everywhere', command: 'infill.toggleEverywhere' });
+  }
+  entries.push(
+    { label: '$(debug-restart) Restart the server', command: 'infill.restart' },
+    { label: '$(output) Show the log', command: 'infill.showLog' },
+    { label: '$(pulse) Doctor: what runs here, and how fast', command: 'infill.doctor' },
+    { label: '$(gear) Settings', command: 'infill.openSettings' },
+  );
+  return entries;
+}

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Facts, look, menu, type State } from '../src/status';
+
+const ready: Facts = {
+  server: 'running',
+  reason: '',
+  busy: false,
+  problem: '',
+  asking: 0,
+  paused: undefined,
+};
+
+const cases: [string, Partial<Facts>, State, RegExp][] = [
+  ['a running server is ready', {}, 'ready', /ready/],
+  ['a request is under way', { asking: 1 }, 'thinking', /thinking/],
+  ['the process starts', { server: 'starting' }, 'loading', /starting/],
+  ['the model loads', { busy: true, asking: 1 }, 'loading', /model/],
+  ['it is being installed', { server: 'installing' }, 'loading', /installing/],
+  ['pausing hides loading', { busy: true, paused: 'here' }, 'paused', /this file/],
+  ['paused in a language', { paused: 'language' }, 'paused', /this language/],
+  ['the model cannot be loaded', { problem: 'no such folder' }, 'error', /no such folder/],
+  ['a problem is said even while paused', { problem: 'x', paused: 'everywhere' }, 'error', /x/],
+  ['there is no server', { server: 'absent', reason: 'not installed' }, 'error', /not installed/],
+  ['it crashed too often', { server: 'failed', reason: 'it ended' }, 'error', /it ended/],
+];
+for (const [name, facts, state, tooltip] of cases) {
+  test(name, () => {
+    const shown = look({ ...ready, ...facts });
+    assert.equal(shown.state, state);
+    assert.match(shown.tooltip, tooltip);
+  });
+}
+
+const labels = (facts: Partial<Facts>, file?: string, language?: string): string =>
+  menu({ ...ready, ...facts }, file, language)
+    .map(({ label }) => label.replace(/^\$\([^)]*\) /, ''))
+    .join('|');
+
+test('the menu pauses here, in the language and everywhere', () => {
+  assert.match(labels({}, 'a.py', 'python'), /^Pause in a.py\|Pause in python\|Pause everywhere\|Restart/);
+});
+
+test('the menu resumes what is paused', () => {
+  assert.match(labels({ paused: 'here' }, 'a.py', 'python'), /^Resume in a.py\|Pause in python/);
+  assert.match(labels({ paused: 'language' }, 'a.py', 'python'), /^Resume in python\|Pause everywhere/);
+  assert.match(labels({ paused: 'everywhere' }, 'a.py', 'python'), /^Resume everywhere\|Restart/);
+});
+
+test('without an editor there is nothing to pause but everything', () => {
+  assert.match(labels({}), /^Pause everywhere\|Restart/);
+});
+
+test('a missing server can be installed', () => {
+  assert.match(labels({ server: 'absent' }), /^Install the server/);
+});

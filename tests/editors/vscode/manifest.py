@@ -1,0 +1,45 @@
+"""The settings of the VS Code extension, made from the server's own.
+
+`python -m tests.editors.vscode.manifest` writes them into its package.json.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from infill_ls.settings import OPTIONS, SECTION, Option
+
+PACKAGE = Path(__file__).parents[3] / "editors" / "vscode" / "package.json"
+# What decides where code goes and what the machine runs: a repository that is opened must not.
+MACHINE = {"model", "device", "dtype", "threads"}
+
+
+def properties() -> dict[str, Any]:
+    return {f"{SECTION}.{option.name}": property_of(option) for option in OPTIONS}
+
+
+def property_of(option: Option) -> dict[str, Any]:
+    kind = "array" if option.kind == "strings" else option.kind
+    default = list(option.default) if option.kind == "strings" else option.default
+    made: dict[str, Any] = {"type": [kind, "null"] if option.optional else kind, "default": default}
+    if option.kind == "strings":
+        made["items"] = {"type": "string"}
+    if option.choices:
+        made["enum"] = [*option.choices, *([None] if option.optional else [])]
+    if option.low is not None:
+        made |= {"minimum": option.low, "maximum": option.high}
+    machine = option.name in MACHINE or option.name.startswith("remote")
+    made["scope"] = "machine" if machine else "window"
+    made["description"] = option.about
+    return made
+
+
+def write() -> None:
+    package = json.loads(PACKAGE.read_text(encoding="utf-8"))
+    package["contributes"]["configuration"][0]["properties"] = properties()
+    text = json.dumps(package, indent=2, ensure_ascii=False)
+    PACKAGE.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
