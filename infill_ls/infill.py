@@ -29,8 +29,11 @@ from infill_ls.syntax import Place, Trees, Verdict, check
 
 __all__ = ["Candidate", "InfillOptions", "Infilled", "Timings", "Trees", "infill_at"]
 
-# How often a wrong span is thought over again, and how many shorter texts are tried after that.
-_RENOISED, _CUTS = 2, 10
+# How often a wrong span is thought over again.
+_RENOISED = 2
+# How many shorter texts are tried after that, at most and by the bytes that each has to be parsed
+# with: where a whole large file is, two.
+_CUTS, _CUT_BYTES = 10, 160_000
 # Seconds that a run of the engine needs to be worth starting before the deadline.
 _WORTH_STARTING = 0.02
 
@@ -298,7 +301,9 @@ def _cut(place: Place | None, context: Context, run: _Run, attempt: _Attempt) ->
     text = attempt.text
     ends = [span[1] for span in attempt.verdict.spans] or [len(text)]
     selected = run.options.selected
-    for kept in islice(shorter(text, min(max(ends) + 1, len(text))), _CUTS):
+    num_cuts = _CUT_BYTES // (len(place.before) + len(place.after) + 1)
+    num_cuts = max(2, min(num_cuts, _CUTS))
+    for kept in islice(shorter(text, min(max(ends) + 1, len(text))), num_cuts):
         if not kept.startswith(selected) or kept == selected or repeated(kept, context):
             continue
         tried = _judged(place, context, kept, attempt.score, attempt.draft)
