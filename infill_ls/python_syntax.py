@@ -126,6 +126,9 @@ def _piece(tree: Tree, source: bytes, start: int, end: int) -> _Piece | None:
     while node is not None:
         if _is_statement(node):
             if node.end_point.row - node.start_point.row >= _MOST_LINES:
+                header = None if best is not None or inner else _header(node, source, high)
+                if header is not None:
+                    return header
                 break
             best = node
         elif node.type in ("block", "module") and best is None and not inner:
@@ -149,6 +152,25 @@ def _piece(tree: Tree, source: bytes, start: int, end: int) -> _Piece | None:
         high=line_end,
         head=_head(nodes[0], source, line_start),
         tail=_tail(source, line_start, line_end),
+    )
+
+
+def _header(statement: Node, source: bytes, high: int) -> _Piece | None:
+    """The lines before the block of a statement that is too long, where the place is in them."""
+    definition = statement.child_by_field_name("definition") or statement
+    body = definition.child_by_field_name("body") or definition.child_by_field_name("consequence")
+    if body is None or body.start_byte <= high:
+        return None
+    low = source.rfind(b"\n", 0, definition.start_byte) + 1
+    end = source.rfind(b"\n", 0, body.start_byte) + 1
+    before = [child for child in definition.children if child.end_byte <= body.start_byte]
+    if end <= low or any(child.has_error for child in before):
+        return None
+    return _Piece(
+        low=low,
+        high=end,
+        head=_head(definition, source, low),
+        tail=source[end : body.start_byte] + b"pass\n",
     )
 
 

@@ -135,7 +135,9 @@ class Oracle:
         """Rows that are the truth, or as much of it as they hold, join; the others do not."""
         wanted = self.fills[0]
         return [
-            Scored(likelihood=self.likelihood, join=-0.1 if letters(row).decode() == wanted else -5.0)
+            Scored(
+                likelihood=self.likelihood, join=-0.1 if letters(row).decode() == wanted else -5.0
+            )
             for row in rows
         ]
 

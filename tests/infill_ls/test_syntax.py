@@ -592,3 +592,12 @@ def test_following_an_edit_and_checking_a_text_is_quick_on_ten_thousand_lines() 
 
     # 4 ms is the aim, p99.
     assert sorted(took)[-2] < 12
+
+
+@pytest.mark.parametrize("text", ["self, *", "a=1, b"])
+def test_the_header_of_a_long_statement_is_asked_about_too(text: str) -> None:
+    body = "".join(f"        x{i} = {i}\n" for i in range(80))
+    source = f"class A:\n    def f(‸):\n{body}\n    y = 1\n"
+
+    assert not verdict(source, text).valid
+    assert verdict(source, "self, *, a").valid
