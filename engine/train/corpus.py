@@ -7,9 +7,9 @@ runs the stages below in order; each can be run alone, and none repeats what its
 
     fetch      wheels and npm packages by name      -> fetch/{pypi,npm}/NAME/
     filter     licences, quality, secrets, marks    -> filtered/{pypi,npm}/NAME.jsonl.gz and .json
-    dedup      copies, decontamination, caps        -> kept.json, MANIFEST.tsv
+    dedup      copies, decontamination, caps        -> kept.json
     tokenizer  byte-level BPE                       -> infill_engine/weights/tokenizer.json
-    pack       tokens and spans                     -> shards/train-NNN.npz, shards/val.npz
+    pack       tokens and spans                     -> shards/{val,train-NNN}.npz, MANIFEST.tsv
     carry      shards as xz within a size           -> carry/*.shard
     unpack     the reverse, needs numpy only
 
@@ -629,13 +629,6 @@ def dedup(root: Path, packages: Sequence[tuple[str, str]]) -> None:
         "kept": dict(sorted(tally.items())),
     }
     _replace(root / "kept.json", json.dumps({"counts": counts, "kept": kept}).encode())
-    rows_out = [f"# corpus of {CORPUS_DATE}; nothing uploaded later is in it"]
-    rows_out.append("package\tversion\tlicence\tsha256\tsource")
-    for package, _ in sorted(kept):
-        fact = facts[package]
-        row = (fact["name"], fact["version"], fact["licence"], fact["sha256"], fact["index"])
-        rows_out.append("\t".join(" ".join(str(cell).split()) for cell in row))
-    (root / "MANIFEST.tsv").write_text("\n".join(rows_out) + "\n", encoding="utf-8")
     say(json.dumps(counts, indent=1))
 
 
@@ -665,6 +658,19 @@ def kept_documents(
 # tokenizer and pack
 
 
+def write_manifest(root: Path, packages: Container[tuple[str, str]]) -> None:
+    """MANIFEST.tsv: of each package in shards its version, licence, archive hash and index."""
+    rows = []
+    for path in (root / "filtered").glob("*/*.json"):
+        fact = json.loads(path.read_text(encoding="utf-8"))
+        if (fact["index"], fact["name"]) in packages:
+            cells = (fact[key] for key in ("name", "version", "licence", "sha256", "index"))
+            rows.append("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
+    head = f"# corpus of {CORPUS_DATE}; nothing uploaded later is in it\n"
+    columns = "package\tversion\tlicence\tsha256\tsource\n"
+    _replace(root / "MANIFEST.tsv", (head + columns + "".join(sorted(rows))).encode())
+
+
 def train_tokenizer(root: Path, target: Path, vocabulary: int, megabytes: float) -> None:
     """Train the BPE on a sample of the training documents."""
     from train import tokenizer
@@ -690,7 +696,7 @@ class PieceIds(dict[str, tuple[int, ...]]):
         self._tokenizer = Tokenizer.from_file(str(path))
 
     def __missing__(self, piece: str) -> tuple[int, ...]:
-        if len(self) > 3_000_000:
+        if len(self) > 1_000_000:
             self.clear()
         self[piece] = ids = tuple(self._tokenizer.encode(piece, add_special_tokens=False).ids)
         return ids
@@ -770,6 +776,7 @@ def pack_documents(root: Path, tokenizer_path: Path, shard_tokens: int, limit: i
     done |= {(index, name) for (index, name), _ in kept if name in names}
     state = {"shards": shard_number, "packages": sorted(done)}
     _replace(folder / "packages.json", json.dumps(state).encode())
+    write_manifest(root, done)
     counts.update(_counts(root / "packed.json"))
     _replace(root / "packed.json", json.dumps(dict(sorted(counts.items())), indent=1).encode())
     say(json.dumps(counts, indent=1))

@@ -1,7 +1,7 @@
 """Which packages and files may be learned from: permissive licences only, read from their metadata.
 
-Works on strings. A dual licence counts as permissive only if every part of it is, even where a
-choice would be allowed: nobody should have to argue about the training set.
+Works on strings. Where a package offers a choice, one permissive licence is enough, unless another
+is copyleft or not free: nobody should have to argue about the training set.
 """
 
 import re
@@ -60,10 +60,16 @@ TEXTS = (
 
 
 def expression_is_permissive(expression: str) -> bool:
-    """Whether every licence that an SPDX expression names is permissive."""
+    """Whether an SPDX expression leaves only permissive licences, or a choice of one.
+
+    A choice that includes copyleft counts as restricted.
+    """
     expression = re.sub(r"(?i)\bWITH\s+LLVM-exception\b", "", expression)
     names = [n for n in re.split(r"[\s()/,]+|\b(?:AND|OR)\b", expression) if n]
-    return bool(names) and all(n.upper() in PERMISSIVE for n in names)
+    permissive = [n.upper() in PERMISSIVE for n in names]
+    if re.search(r"\bOR\b", expression) and not re.search(r"\bAND\b", expression):
+        return any(permissive) and RESTRICTED.search(expression) is None
+    return bool(names) and all(permissive)
 
 
 def licence_of(

@@ -114,7 +114,9 @@ def test_the_shipped_list_holds_no_held_out_package() -> None:
         (None, "Apache License, Version 2.0", [], "Apache-2.0"),
         (None, "Permission is hereby granted, free of charge, to any person", [], "MIT"),
         (None, "Proprietary", [], None),
-        (None, "(AFL-2.1 OR BSD-3-Clause)", [], None),
+        (None, "(AFL-2.1 OR BSD-3-Clause)", [], "(AFL-2.1 OR BSD-3-Clause)"),
+        (None, "AFL-2.1 AND BSD-3-Clause", [], None),
+        (None, "(MIT OR GPL-3.0)", [], None),
         (None, None, [], None),
     ],
 )
