@@ -13,16 +13,9 @@ import triton.language as tl
 from torch import Tensor
 
 from infill_kernels.naive import GROUP, ExpertWeights
-from infill_kernels.tile import FOUR_BIT, cast, layout, narrow, product, scaled
+from infill_kernels.tile import FOUR_BIT, cast, layout, product
 
 PROGRAMS = 396  # three for each of 132 multiprocessors
-
-
-@triton.jit
-def _narrow_kernel(x_ptr, out_ptr, size, SIZE: tl.constexpr):
-    at = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
-    value = tl.load(x_ptr + at, mask=at < size, other=0.0)
-    tl.store(out_ptr + at, narrow(value), mask=at < size)
 
 
 @triton.jit
@@ -88,10 +81,6 @@ def linear(x: Tensor, weights: ExpertWeights) -> Tensor:
     out = x.new_empty(num_tokens, rows)
     if not num_tokens:
         return out
-    narrowed = x
-    if scaled(found.format) and x.dtype == torch.bfloat16:
-        narrowed = torch.empty_like(x, dtype=torch.float16)
-        _narrow_kernel[(triton.cdiv(x.numel(), 2048),)](x, narrowed, x.numel(), 2048, num_warps=4)
     most = 64 if found.format == FOUR_BIT else 128
     tokens = min(most, max(16, triton.next_power_of_2(num_tokens)))
     columns = inputs // 2 if found.format == FOUR_BIT else inputs
@@ -103,7 +92,7 @@ def linear(x: Tensor, weights: ExpertWeights) -> Tensor:
     splits = triton.cdiv(rounds, share)
     parts = out if splits == 1 else x.new_empty(splits, num_tokens, rows, dtype=torch.float32)
     _linear_kernel[(triton.cdiv(rows, 64), triton.cdiv(num_tokens, tokens), splits)](
-        narrowed,
+        x,
         found.codes,
         found.scale,
         parts,

@@ -122,6 +122,32 @@ def test_linear(tokens, rows, inputs, form, dtype, device, check):
     )
 
 
+def test_every_fp8_code_becomes_its_value(dtype, device):
+    """All but the two that stand for no number; the small ones are denormal."""
+    codes = torch.tensor([code for code in range(256) if code & 127 != 127], dtype=torch.uint8)
+    codes = codes.to(device).view(torch.float8_e4m3fn)[None, :, None].expand(1, -1, 64).contiguous()
+    weights = naive.Fp8(codes=codes, scale=torch.ones(1, 254, 1, device=device))
+    one_hot = torch.zeros(1, 64, device=device, dtype=dtype)
+    one_hot[0, 5] = 1
+
+    assert matmul.linear(one_hot, weights)[0].tolist() == codes[0, :, 0].float().tolist()
+
+
+def test_every_int4_code_becomes_its_value(dtype, device):
+    low, high = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
+    codes = (low | high << 4).flatten().to(device, torch.uint8)[None, :, None].expand(1, -1, 32)
+    scale = torch.ones(1, 2, 256, device=device, dtype=dtype)
+    scale[:, 1] = 0.5
+    weights = naive.Int4(codes=codes.contiguous(), scale=scale)
+    one_hot = torch.zeros(2, 64, device=device, dtype=dtype)
+    one_hot[0, 5] = one_hot[1, 37] = 1  # of the first half and of the second
+
+    first, second = matmul.linear(one_hot, weights).tolist()
+
+    assert first == (low.flatten() - 8.0).tolist()
+    assert second == (0.5 * (high.flatten() - 8.0)).tolist()
+
+
 def test_weights_of_another_type_than_x_are_refused(device):
     x = torch.randn(3, 64, device=device)
     chosen, weights = torch.zeros(3, 1, device=device).long(), torch.ones(3, 1, device=device)
