@@ -898,8 +898,9 @@ def test_a_hub_id_is_loaded_from_what_was_downloaded(
 ) -> None:
     asked: list[list[str]] = []
 
-    def download(name: str, *, allow_patterns: list[str]) -> str:
+    def download(name: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
         assert name == "somebody/something"
+        assert ignore_patterns == ["*/*"]
         asked.append(allow_patterns)
         return str(folder)
 

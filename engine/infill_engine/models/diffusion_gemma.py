@@ -803,9 +803,12 @@ def find_checkpoint(model: str, progress: Progress = silent) -> Path:
     progress(f"downloading {model}", 0.0)
     try:
         # The small files first: they say whether the large ones are worth having.
-        found = snapshot_download(model, allow_patterns=["*.json", "*.jinja"])
+        small = ["*.json", "*.jinja"]
+        found = snapshot_download(model, allow_patterns=small, ignore_patterns=["*/*"])
         read_config(Path(found))
-        found = snapshot_download(model, allow_patterns=["*.json", "*.jinja", "*.safetensors"])
+        found = snapshot_download(
+            model, allow_patterns=[*small, "*.safetensors"], ignore_patterns=["*/*"]
+        )
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
             f"{model} is no folder here and cannot be downloaded ({_first_line(error)}); check the "
