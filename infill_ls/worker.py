@@ -256,6 +256,9 @@ class Worker:
         request = warm_request(job.ask.document, job.ask.offset, _options(job.ask))
         try:
             self._engine.warm(request, cancelled=job.stopped)
+            if self._trees and not job.stopped():
+                # The first parse of a large file takes longer than any other.
+                self._trees.place(job.ask.document, job.ask.offset)
         except Exception:
             logger.exception("reading ahead failed")
 

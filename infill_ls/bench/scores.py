@@ -46,7 +46,7 @@ def syntax_errors(language_id: str, text: str) -> int:
     while left:
         node = left.pop()
         errors += node.is_error or node.is_missing
-        left += [child for child in node.children if child.has_error]
+        left += [c for c in node.children if c.has_error or c.is_error or c.is_missing]
     return errors
 
 
