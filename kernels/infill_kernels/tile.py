@@ -86,7 +86,7 @@ def cast(x, dtype: tl.constexpr):
     """float32 to dtype, to the nearest. The interpreter cuts bfloat16 off, so it is helped."""
     if _INTERPRETED and dtype == tl.bfloat16:
         bits = x.to(tl.int32, bitcast=True)
-        bits += 0x7FFF + ((bits >> 16) & 1)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
         x = bits.to(tl.float32, bitcast=True)
     return x.to(dtype)
 
