@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # The place that `make try` fills; any FILE:LINE:COL will do.
-AT ?= benchmarks/try/basket.py:21:20
+AT ?= benchmarks/try/discounts.py:18:5
 # The address of PyTorch's index of CPU builds, as the install selector on pytorch.org prints it.
 # Without it pip takes torch from wherever it is set up to look, on Linux usually with CUDA inside.
 TORCH_INDEX ?=

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 
 import infill_ls
-from infill_engine import InfillRequest, RequestError
+from infill_engine import InfillRequest, RequestError, load_engine
 from infill_ls import cli
 from tests.infill_ls.engines import Knowing, always, loads, unloadable
 
+ROOT = Path(__file__).parent.parent.parent
 SOURCE = "def area(radius):\n    return \n\n\nprint(area(2))\n"
 ANSWER = "math.pi * radius**2"
 
@@ -374,3 +376,18 @@ def test_doctor_fits_the_terminal(run: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
     assert done.code == 0
     assert max(map(len, done.out.splitlines())) <= 80
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_make_try_shows_an_infill_of_the_embedded_model(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (place,) = re.findall(r"^AT \?= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    done = run("infill", place, "--json", load=load_engine)
+
+    answer = done.json
+    assert done.code == 0
+    assert answer["parses"] is True
+    assert answer["steps"] > 1
