@@ -17,8 +17,8 @@ help: ## this list
 try: $(VENV)/.ready ## set up, then watch the embedded model fill a hole in a real file (AT=FILE:LINE:COL)
 	@$(BIN)/infill-ls infill $(AT) --watch
 
-test: lint ## set up, then ruff, mypy and the whole test suite
-	$(BIN)/python -m pytest
+test: lint ## set up, then ruff, mypy and every test that needs no editor
+	$(BIN)/python -m pytest --ignore=tests/editors
 
 test-editors: $(VENV)/.ready-to-test ## only the tests in real editors, which must all be there
 	INFILL_EDITORS=required $(BIN)/python -m pytest tests/editors

@@ -79,10 +79,11 @@ class Tokenizer:
         self._bpe = BpeTokenizer.from_str(json.dumps(description))
         byte = _byte_of_symbol()
         self.vocab_size = max(vocabulary.values()) + 1
-        self.token_bytes: list[bytes] = [b""] * self.vocab_size
+        self.token_bytes: list[bytes] = [b""] * self.vocab_size  # b"" for specials
         for symbol, token_id in vocabulary.items():
             if token_id >= FIRST_LEARNED:
                 self.token_bytes[token_id] = bytes(byte[character] for character in symbol)
+        self.ids = {token: token_id for token_id, token in enumerate(self.token_bytes) if token}
         self._segment = lru_cache(maxsize=16_384)(self._encode_segment)
 
     def encode(self, text: str) -> list[int]:

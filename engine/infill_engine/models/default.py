@@ -207,10 +207,13 @@ class ZipperDenoiser:
     def _copied(self, sides: Sides, request: InfillRequest, most: int) -> list[int]:
         """The ids of what follows the same text elsewhere; nothing where it does not fit."""
         text = copied(request.prefix, request.suffix)
-        ids = self._tokenizer.encode(sides.healed.decode() + text) if text else []
-        fits = 0 < len(ids) <= most
-        heals = fits and self._tokenizer.token_bytes[ids[0]].startswith(sides.healed)
-        return ids if heals else []
+        if not text:
+            return []
+        ids = self._tokenizer.encode(sides.healed.decode() + text)
+        if not self._tokenizer.token_bytes[ids[0]].startswith(sides.healed):
+            # Together they are split elsewhere: what was taken back stays a token of its own.
+            ids = [self._tokenizer.ids[sides.healed], *self._tokenizer.encode(text)]
+        return ids if len(ids) <= most else []
 
     def config(self, canvas: Canvas, request: InfillRequest, sides: Sides) -> DenoiseConfig:
         length = canvas.token_ids.shape[1]
