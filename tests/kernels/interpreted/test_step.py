@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 
 from benchmarks import denoise
 from infill_engine.canvas import PINNED, Canvas
-from infill_engine.models.captured import CapturedStepping, direct
+from infill_engine.models.captured import CapturedStepping, direct, graph
 from infill_engine.models.diffusion_gemma import FusedStepping, Network
 from infill_kernels import backend, dequantise
 
@@ -58,8 +58,12 @@ def test_quantised_experts_give_the_logits_of_their_values(name, model, device):
     assert denoise.middle_error(ours, expected) < 1e-4
 
 
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs are of a GPU")
+
+
 @torch.inference_mode()
-def test_fixed_shapes_change_nothing(model, device):
+@pytest.mark.parametrize("capture", [direct, pytest.param(graph, marks=[pytest.mark.gpu, on_gpu])])
+def test_fixed_shapes_change_nothing(capture, model, device):
     """The captured step pads contexts and rows, and reads lengths on the device."""
     network = Network(model)
     memory = network.encode(denoise.random_tokens(SPEC, 40, torch.device(device)))
@@ -67,10 +71,10 @@ def test_fixed_shapes_change_nothing(model, device):
     hole[0, 2:7] = 0
     canvas = Canvas(token_ids=denoise.random_tokens(SPEC, 9, torch.device(device)), hole=hole)
     found = []
-    for stepping in (FusedStepping(network), CapturedStepping(network, capture=direct)):
+    for stepping in (FusedStepping(network), CapturedStepping(network, capture=capture)):
         generator = torch.Generator(device).manual_seed(3)
         state: object = None
-        for _ in range(2):
+        for _ in range(3):
             stats, state = stepping.step(
                 canvas, memory, state, temperature=0.7, generator=generator
             )
