@@ -569,8 +569,7 @@ def test_a_busy_server_is_asked_again(server: Server) -> None:
 
     assert final.converged
     assert time.monotonic() - started > 0.3
-    while "running" in server.outcomes():  # the answer is here before the server has noted it
-        time.sleep(0.01)
+    time.sleep(0.5)  # the answer is here before the server has noted how it went
     assert server.outcomes() == ["200", "200", "200", "429", "503"]
 
 
