@@ -30,6 +30,13 @@ export interface Surroundings {
   pausedHere(document: vscode.TextDocument): boolean;
 }
 
+/** Its own messages about a server that does not start or has died would come beside ours. */
+class QuietClient extends LanguageClient {
+  override error(message: string, data?: unknown): void {
+    super.error(message, data, false);
+  }
+}
+
 export class Server {
   private client: LanguageClient | undefined;
   private readonly backoff = new Backoff();
@@ -77,9 +84,10 @@ export class Server {
   }
 
   private async launch(command: string): Promise<void> {
-    this.around.changed({ server: 'starting', busy: false, problem: '' });
+    // Busy until the server says it is not: it answers before it has begun to load.
+    this.around.changed({ server: 'starting', busy: true, problem: '' });
     this.backoff.started(Date.now());
-    const client = new LanguageClient(
+    const client = new QuietClient(
       'infill-ls',
       'infill',
       () => Promise.resolve(this.spawn(command)),

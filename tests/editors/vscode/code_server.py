@@ -1,0 +1,315 @@
+"""A real VS Code with our extension, driven by its page in a headless Chromium.
+
+Everything it writes is below one folder. The server is a script in the workspace's `.venv`, as a
+project would have it; it runs this checkout.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+EXTENSION = ROOT / "editors" / "vscode"
+ARTIFACTS = ROOT / "artifacts" / "editors"
+PYTHONPATH = ":".join(str(ROOT / folder) for folder in (".", "engine", "kernels"))
+GHOST = ".ghost-text-decoration, .ghost-text-decoration-preview, .ghost-text, .suggest-preview-text"
+# A quiet workbench; what matters here is that nothing else than us suggests or changes a text.
+WORKBENCH = {
+    "security.workspace.trust.enabled": False,
+    "workbench.startupEditor": "none",
+    "telemetry.telemetryLevel": "off",
+    "update.mode": "none",
+    "extensions.autoUpdate": False,
+    "extensions.autoCheckUpdates": False,
+    "extensions.ignoreRecommendations": True,
+    "chat.disableAIFeatures": True,
+    "chat.commandCenter.enabled": False,
+    "window.commandCenter": False,
+    "workbench.secondarySideBar.defaultVisibility": "hidden",
+    "editor.quickSuggestions": {"other": "off", "comments": "off", "strings": "off"},
+    "editor.suggestOnTriggerCharacters": False,
+    "editor.wordBasedSuggestions": "off",
+    "editor.autoClosingBrackets": "never",
+    "editor.minimap.enabled": False,
+    "editor.fontSize": 15,
+    "files.autoSave": "off",
+    "files.encoding": "utf8",
+}
+# Times a keystroke in the page itself, from the key's event to the frame that shows ghost text.
+CLOCK = """(selector) => {
+  window.infillClock = { pressed: 0, shown: null };
+  const clock = window.infillClock;
+  document.addEventListener('keydown', () => {
+    clock.pressed = performance.now();
+    clock.shown = null;
+  }, true);
+  const look = () => {
+    if (clock.shown === null) {
+      for (const element of document.querySelectorAll(selector)) {
+        if (element.textContent && element.getClientRects().length) {
+          clock.shown = performance.now() - clock.pressed;
+        }
+      }
+    }
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
+class VSCode:
+    """`tools` is what fetch.sh filled, `files` are the workspace's, by name, and `server` stands
+    for this Python's arguments, as a shell has them."""
+
+    def __init__(
+        self,
+        tools: Path,
+        vsix: Path,
+        folder: Path,
+        files: dict[str, bytes],
+        settings: dict[str, Any],
+        server: str = '-m infill_ls "$@"',
+    ) -> None:
+        sys.path.append(str(tools / "python"))
+        import playwright.sync_api
+
+        self.tools = tools
+        self.folder = folder
+        self.workspace = folder / "workspace"
+        self.log_file = folder / "server.log"
+        for name in ("workspace", "data/User", "extensions", "home"):
+            (folder / name).mkdir(parents=True)
+        for name, content in files.items():
+            (self.workspace / name).write_bytes(content)
+        self._write_server(server)
+        (folder / "data" / "User" / "settings.json").write_text(
+            json.dumps(WORKBENCH | {f"infill.{name}": value for name, value in settings.items()})
+        )
+        # VS Code leaves sockets there, whose paths may not be long.
+        self._sockets = tempfile.TemporaryDirectory(prefix="vs-", ignore_cleanup_errors=True)
+        self._env = {
+            **{name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"},
+            "HOME": str(folder / "home"),
+            "XDG_CONFIG_HOME": str(folder / "home" / ".config"),
+            "TMPDIR": self._sockets.name,
+            "XDG_RUNTIME_DIR": self._sockets.name,
+            "EXTENSIONS_GALLERY": "{}",
+        }
+        node = tools / "python" / "playwright" / "driver" / "node"
+        self._command = [
+            str(node),
+            str(tools / "node_modules" / "code-server" / "out" / "node" / "entry.js"),
+            f"--config={folder / 'config.yaml'}",
+            f"--user-data-dir={folder / 'data'}",
+            f"--extensions-dir={folder / 'extensions'}",
+        ]
+        self._run("--install-extension", str(vsix))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        with (folder / "code-server.log").open("w") as log:
+            self._process = subprocess.Popen(
+                [
+                    *self._command,
+                    "--auth=none",
+                    f"--bind-addr=127.0.0.1:{port}",
+                    "--disable-telemetry",
+                    "--disable-update-check",
+                    "--disable-workspace-trust",
+                    "--disable-getting-started-override",
+                ],
+                env=self._env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._playwright: Any = None
+        try:
+            assert self.until(self._up, 60), "code-server did not start"
+            self._playwright = playwright.sync_api.sync_playwright().start()
+            self.browser = self._playwright.chromium.launch(
+                executable_path=(tools / "chromium-path").read_text().strip(),
+                env={**os.environ, "HOME": str(folder / "home")},
+                # Chromium has no sandbox for root, and tests in containers run as root.
+                args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+            )
+            self.page = self.browser.new_page(viewport={"width": 1100, "height": 640})
+            self.page.goto(f"{self.address}/?folder={self.workspace}")
+            self.page.locator(".explorer-folders-view .monaco-list-row").first.wait_for(
+                timeout=90_000
+            )
+            self.page.evaluate(CLOCK, GHOST)
+        except BaseException:
+            self.quit()
+            raise
+
+    def __enter__(self) -> "VSCode":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.quit()
+
+    def quit(self) -> None:
+        if self._playwright:
+            with suppress(Exception):
+                self.browser.close()
+            self._playwright.stop()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._sockets.cleanup()
+
+    def _write_server(self, server: str) -> None:
+        program = self.workspace / ".venv" / "bin" / "infill-ls"
+        program.parent.mkdir(parents=True)
+        program.write_text(
+            f"#!/bin/sh\necho $$ >>'{self.folder}/pids'\nexport PYTHONPATH='{PYTHONPATH}'\n"
+            f"exec '{sys.executable}' {server}\n"
+        )
+        program.chmod(0o755)
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*self._command, *arguments], env=self._env, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _up(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.address}/healthz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    @property
+    def version(self) -> str:
+        package = self.tools / "node_modules/code-server/lib/vscode/package.json"
+        return str(json.loads(package.read_text())["version"])
+
+    def until(self, condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+        """What the condition says at last."""
+        end = time.monotonic() + seconds
+        while not (last := condition()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return last
+
+    # -- the editor ------------------------------------------------------------------------------
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def type(self, text: str) -> None:
+        self.page.keyboard.type(text, delay=25)
+
+    def open(self, name: str) -> Path:
+        row = self.page.locator(".explorer-folders-view .monaco-list-row", has_text=name)
+        row.dblclick()
+        self.page.locator(f".tab.active[data-resource-name='{name}']").wait_for()
+        return self.workspace / name
+
+    def go_to(self, line: int) -> None:
+        """The end of a line, from wherever the keys went before."""
+        # Not its lines: of a text that is scrolled they begin outside of what is seen.
+        text = self.page.locator(".editor-instance .monaco-editor").first
+        text.click(position={"x": 400, "y": 150})
+        self.press("Control+Home", *["ArrowDown"] * (line - 1), "End")
+
+    def command(self, title: str) -> None:
+        self.press("F1")
+        self.page.locator(".quick-input-widget input").first.fill(f">{title}")
+        self.page.locator(".quick-input-list .monaco-list-row", has_text=title).first.click()
+
+    def save(self) -> None:
+        self.press("Control+s")
+        assert self.until(lambda: not self.page.locator(".tab.active.dirty").count(), 10)
+
+    def shot(self, name: str) -> None:
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=ARTIFACTS / f"vscode-{name}.png")
+
+    # -- what it shows ---------------------------------------------------------------------------
+
+    def ghost(self) -> str:
+        """Any ghost text that is visible. A whole line and its parts are elements of their own."""
+        shown = self.page.evaluate(
+            "(selector) => [...document.querySelectorAll(selector)]"
+            ".filter((e) => e.getClientRects().length).map((e) => e.textContent).join('')",
+            GHOST,
+        )
+        return str(shown).replace("\xa0", " ")
+
+    def wait_ghost(self, seconds: float = 20.0) -> str:
+        return str(self.until(self.ghost, seconds))
+
+    def settled(self) -> str:
+        """The ghost text when nothing changes any more."""
+        last, since = None, time.monotonic()
+        end = since + 20
+        while time.monotonic() < min(since + 0.8, end):
+            now = self.ghost(), self.status(), len(self.answers())
+            if now != last:
+                last, since = now, time.monotonic()
+            time.sleep(0.05)
+        return self.ghost()
+
+    def gone_ghost(self, seconds: float = 5.0) -> bool:
+        return bool(self.until(lambda: not self.ghost(), seconds))
+
+    def status(self) -> str:
+        item = self.page.locator(".statusbar-item[id$='infill']").first
+        return str(item.get_attribute("aria-label") or "") if item.count() else ""
+
+    def wait_status(self, part: str, seconds: float = 60.0) -> bool:
+        return bool(self.until(lambda: part in self.status(), seconds))
+
+    def choose(self, label: str) -> None:
+        """From the menu behind the status bar's item."""
+        self.page.locator(".statusbar-item[id$='infill'] a").first.click()
+        row = self.page.locator(".quick-input-list .monaco-list-row", has_text=label).first
+        row.wait_for()
+        self.page.keyboard.type(label)
+        self.press("Enter")
+
+    def messages(self) -> list[str]:
+        return list(self.page.locator(".notification-list-item-message").all_text_contents())
+
+    def latency(self) -> float | None:
+        """Milliseconds from the last key to its ghost text; None when none comes."""
+        shown = self.until(lambda: self.page.evaluate("window.infillClock.shown"), 3)
+        return float(shown) if shown else None
+
+    # -- the server ------------------------------------------------------------------------------
+
+    def pids(self) -> list[int]:
+        """Of every server that was started, oldest first."""
+        file = self.folder / "pids"
+        return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+    def answers(self) -> list[str]:
+        """How each request was answered: model, reused ..."""
+        lines = self.log_file.read_text(encoding="utf-8").splitlines()
+        found = [re.search(r": (?:automatic|invoked) v\S+: ([^,]+), \d+ items", x) for x in lines]
+        return [match[1] for match in found if match]
