@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from infill_engine.models.zipper import LENGTH_BUCKETS
+from infill_engine.models.zipper import LENGTH_BUCKETS, row_echoes
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, PAD
 from train.shards import Shard, load
 
@@ -46,6 +46,9 @@ class Batch:
     length: Ints  # [B, M], the bucket of the span's length
     length_weight: Floats  # [B, M]
     all_mask: Bools  # [B, M], canvases where nothing is visible
+    prefix_echoes: Ints  # [B, N, 2]
+    suffix_echoes: Ints  # [B, N, 2], from the far end
+    canvas_echoes: Ints  # [B, M, T, 2]
 
 
 class Corpus:
@@ -111,15 +114,17 @@ class Corpus:
 def batch(
     corpus: Corpus, rng: np.random.Generator, *, tokens: int, shape: Shape, vocab_size: int
 ) -> Batch:
-    """A batch of about `tokens` document tokens and half as many canvas cells."""
+    """A batch of about `tokens` document tokens and as many canvas cells."""
     B, N, T = max(1, tokens // shape.row), shape.row, shape.canvas
-    M = max(1, N // (2 * T))
+    M = max(1, N // T)
     rows = np.full((B, N), PAD, np.int64)
     lengths = np.zeros(B, np.int64)
     start, end, length = (np.zeros((B, M), np.int64) for _ in range(3))
     clean, fixed = np.zeros((B, M, T), np.int64), np.zeros((B, M, T), np.bool_)
     weight = np.zeros((B, M, T), np.float32)
     length_weight = np.zeros((B, M), np.float32)
+    prefix_echoes, suffix_echoes = np.zeros((B, N, 2), np.int64), np.zeros((B, N, 2), np.int64)
+    canvas_echoes = np.zeros((B, M, T, 2), np.int64)
     for b in range(B):
         shard, language, low, high, early = corpus.window(rng, N)
         ids = shard.tokens[low:high].astype(np.int64)
@@ -133,6 +138,9 @@ def batch(
             weight[b, m] = holes
             length[b, m] = np.searchsorted(LENGTH_BUCKETS, z - a)
             length_weight[b, m] = 0.0 if pinned.any() else 1.0
+        prefix_echoes[b], suffix_echoes[b], canvas_echoes[b] = row_echoes(
+            rows[b].tolist(), int(lengths[b]), start[b].tolist(), end[b].tolist(), T
+        )
 
     # Noise: absorbing, and some visible cells are wrong.
     t = np.where(rng.random((B, M, 1)) < 0.25, 1.0, rng.random((B, M, 1)))
@@ -161,6 +169,9 @@ def batch(
         length=length,
         length_weight=length_weight * np.where(all_mask, 1.0, 0.3).astype(np.float32),
         all_mask=all_mask,
+        prefix_echoes=prefix_echoes,
+        suffix_echoes=suffix_echoes,
+        canvas_echoes=canvas_echoes,
     )
 
 

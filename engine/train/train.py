@@ -145,7 +145,14 @@ def losses(
 
     rows, lengths, noisy, weight = put("rows"), put("lengths"), put("noisy"), put("weight")
     prefix, suffix, canvas = model.train_pass(
-        rows, put("start"), put("end"), noisy, lengths, dtype=dtype, pieces=pieces
+        rows,
+        put("start"),
+        put("end"),
+        noisy,
+        lengths,
+        echoes=(put("prefix_echoes"), put("suffix_echoes"), put("canvas_echoes")),
+        dtype=dtype,
+        pieces=pieces,
     )
     i = torch.arange(rows.shape[1], device=device)
     backward = rows.gather(1, (lengths[:, None] - 1 - i) % rows.shape[1])
@@ -231,8 +238,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def optimisers(model: Zipper, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    matrices = [param for block in model.blocks for param in block.parameters()]
-    others = [param for name, param in model.named_parameters() if "blocks." not in name]
+    matrices = [model.echo, *(param for block in model.blocks for param in block.parameters())]
+    within = {id(param) for param in matrices}
+    others = [param for param in model.parameters() if id(param) not in within]
     return [
         Muon(matrices, config.muon_lr, config.muon_decay),
         torch.optim.AdamW(others, config.adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),

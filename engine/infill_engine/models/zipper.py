@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
+from infill_engine.models import echo
+from infill_engine.models.echo import Echo, Echoes, canvas_echoes, stream_echoes
+
 PREFIX, SUFFIX, CANVAS = range(3)
 
 # Upper ends of the length head's buckets, in tokens; one more bucket holds what is longer.
@@ -196,18 +199,23 @@ class SideCache:
     ) -> None:
         assert stream in (PREFIX, SUFFIX), f"{stream=} has no cache"
         self.stream = stream
-        self.ids: list[int] = []  # in the order they were pushed
+        self.text = Echoes()
         shape = (config.num_layers, config.num_kv_heads, capacity, config.head_dim)
         self.keys = torch.empty(shape, dtype=dtype, device=device)  # [L, K, capacity, E]
         self.values = torch.empty(shape, dtype=dtype, device=device)
 
+    @property
+    def ids(self) -> list[int]:
+        """The tokens in the order they were pushed."""
+        return self.text.ids
+
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.text.ids)
 
     def truncate(self, length: int) -> None:
         """Pops the tokens nearest to the cursor until `length` are left."""
         assert 0 <= length <= len(self.ids), f"cannot truncate {len(self.ids)} to {length}"
-        del self.ids[length:]
+        self.text.truncate(length)
 
     def reserve(self, length: int) -> None:
         """Makes room for `length` tokens in all."""
@@ -222,6 +230,21 @@ class SideCache:
             new = old.new_empty(larger)
             new[:, :, :used] = old[:, :, :used]
             setattr(self, name, new)
+
+
+def row_echoes(
+    row: Sequence[int], length: int, starts: Sequence[int], ends: Sequence[int], canvas: int
+) -> tuple[list[Echo], list[Echo], list[list[Echo]]]:
+    """Echoes of a row padded from `length` on: forward, from its far end, of each canvas.
+
+    A canvas stands for row[start:end], and hears only what is before and behind it.
+    """
+    text, padding = row[:length], [echo.NOTHING] * (len(row) - length)
+    return (
+        stream_echoes(text) + padding,
+        stream_echoes(text[::-1]) + padding,
+        [canvas_echoes(text[:a], text[b:], canvas) for a, b in zip(starts, ends, strict=True)],
+    )
 
 
 class Block(nn.Module):
@@ -249,6 +272,8 @@ class Zipper(nn.Module):
         self.split = (kv, config.num_heads // kv + 2, config.head_dim)
         self.embed = nn.Parameter(torch.empty(config.vocab_size, d))
         self.stream = nn.Parameter(torch.empty(3, d))
+        self.echo = nn.Parameter(torch.empty(d, d))
+        self.echo_length = nn.Parameter(torch.empty(echo.MOST + 1, d))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.length_up = nn.Parameter(torch.empty(d, d))
         self.length_down = nn.Parameter(torch.empty(len(LENGTH_BUCKETS) + 1, d))
@@ -262,6 +287,8 @@ class Zipper(nn.Module):
         d = self.config.d_model
         nn.init.normal_(self.embed, std=0.02)
         nn.init.normal_(self.stream, std=0.02)
+        nn.init.zeros_(self.echo)
+        nn.init.zeros_(self.echo_length)
         for block in self._layers():
             nn.init.normal_(block.qkv, std=d**-0.5)
             nn.init.normal_(block.up, std=d**-0.5)
@@ -295,8 +322,12 @@ class Zipper(nn.Module):
             )
         return self._tables[key]
 
-    def start(self, ids: Tensor, stream: int) -> Tensor:  # [...] -> [..., D]
-        return norm(F.embedding(ids, self.embed) + self.stream[stream])
+    def start(self, ids: Tensor, echoes: Tensor, stream: int) -> Tensor:
+        """ids [...] and their echoes [..., 2], pairs (token id, match length) -> [..., D]."""
+        token, length = echoes.unbind(-1)
+        heard = F.linear(F.embedding(token, self.embed), self.echo)
+        heard = heard + F.embedding(length, self.echo_length)
+        return norm(F.embedding(ids, self.embed) + self.stream[stream] + heard)
 
     def logits(self, hidden: Tensor) -> Tensor:  # [..., D] -> [..., V]
         return F.linear(hidden, self.embed)
@@ -321,6 +352,7 @@ class Zipper(nn.Module):
         noisy: Tensor,
         lengths: Tensor | None = None,
         *,
+        echoes: tuple[Tensor, Tensor, Tensor] | None = None,
         dtype: torch.dtype | None = None,
         pieces: Pieces = Pieces(),  # noqa: B008 (immutable)
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -330,6 +362,7 @@ class Zipper(nn.Module):
         noisy[b, m] [T] stands for rows[b, start[b, m]:end[b, m]], of any length. Returns final
         hidden states: prefix [B, N, D], suffix [B, N, D] *from the far end* (its state 0 has read
         the last sentinel, the padding comes after the first), canvas [B, M, T, D].
+        `echoes` are those of `row_echoes`, which is asked where they are not given.
         `dtype` is what activations are kept in; weights are cast to it where they are used.
         """
         (B, N), (M, T) = rows.shape, noisy.shape[1:]
@@ -337,6 +370,14 @@ class Zipper(nn.Module):
         device = rows.device
         if lengths is None:
             lengths = torch.full((B,), N, device=device)
+        if echoes is None:
+            asked = zip(rows.tolist(), lengths.tolist(), start.tolist(), end.tolist(), strict=True)
+            forward, far, hung = zip(*(row_echoes(*row, canvas=T) for row in asked), strict=True)
+            echoes = (
+                torch.tensor(forward, device=device),
+                torch.tensor(far, device=device),
+                torch.tensor(hung, device=device),
+            )
         cos_table, sin_table = self.angles(torch.promote_types(dtype, torch.float32))
         zero = self.config.max_positions
         i = torch.arange(N, device=device)
@@ -354,9 +395,9 @@ class Zipper(nn.Module):
         streams = 2 * B * N
         x = torch.cat(
             (
-                self.start(rows, PREFIX).flatten(0, 1),
-                self.start(rows.gather(1, backward), SUFFIX).flatten(0, 1),
-                self.start(noisy, CANVAS).flatten(0, 2),
+                self.start(rows, echoes[0], PREFIX).flatten(0, 1),
+                self.start(rows.gather(1, backward), echoes[1], SUFFIX).flatten(0, 1),
+                self.start(noisy, echoes[2], CANVAS).flatten(0, 2),
             )
         ).to(dtype)
         for block in self._layers():
@@ -404,7 +445,12 @@ class Zipper(nn.Module):
         if n > 1:
             mask = torch.ones(n, old + n, dtype=torch.bool, device=self.device).tril(old)
             mask = mask.repeat(G, 1)
-        x = self.start(torch.tensor(ids, device=self.device), cache.stream)  # [n, D]
+        cache.text.extend(ids)
+        x = self.start(
+            torch.tensor(ids, device=self.device),
+            torch.tensor(cache.text.found[old:], device=self.device),
+            cache.stream,
+        )  # [n, D]
         for layer, block in enumerate(self._layers()):
             q, k, v = project(x, block.qkv, cos, sin, self.split)
             keys, values = cache.keys[layer, :, : old + n], cache.values[layer, :, : old + n]
@@ -413,7 +459,6 @@ class Zipper(nn.Module):
             seen = F.scaled_dot_product_attention(folded, keys[None], values[None], mask)
             attended = seen.view(K, G, n, E).permute(2, 0, 1, 3).reshape(n, -1)
             x = close(x, attended, block.out, block.up, block.down)
-        cache.ids.extend(ids)
         return norm(x)
 
     def denoise(self, prefix: SideCache, suffix: SideCache, canvas_ids: Tensor) -> Tensor:
@@ -430,7 +475,8 @@ class Zipper(nn.Module):
         turn = zero + far - near
         assert turn >= 0, f"{len(prefix)} + {len(suffix)} tokens are beyond {zero} positions"
         turn_cos, turn_sin = cos_table[turn], sin_table[turn]
-        x = self.start(canvas_ids, CANVAS)  # [B, T, D]
+        heard = canvas_echoes(prefix.ids, suffix.ids[::-1], T)
+        x = self.start(canvas_ids, torch.tensor(heard, device=self.device), CANVAS)  # [B, T, D]
         for layer, block in enumerate(self._layers()):
             q, k, v = project(x, block.qkv, cos, sin, self.split)
             q = self._by_head(q)
@@ -469,7 +515,14 @@ class Zipper(nn.Module):
         cos_table, sin_table = self.angles(self.dtype)
         cos, sin = cos_table[zero + old :][:size], sin_table[zero + old :][:size]
         causal = torch.ones(size, size, dtype=torch.bool, device=self.device).tril()
-        x = self.start(torch.cat((last, targets[:, :-1]), 1), PREFIX)  # [R, size, D]
+        heard = []
+        for ids in rows:
+            prefix.text.extend(ids[:-1])
+            found = prefix.text.found[old : old + len(ids)]
+            heard.append(found + [echo.NOTHING] * (size - len(found)))
+            prefix.text.truncate(old + 1)
+        read = torch.cat((last, targets[:, :-1]), 1)
+        x = self.start(read, torch.tensor(heard, device=self.device), PREFIX)  # [R, size, D]
         for layer, block in enumerate(self._layers()):
             q, k, v = project(x, block.qkv, cos, sin, self.split)
             q = self._by_head(q)
