@@ -78,6 +78,8 @@ class Token:
 class Source:
     """A Python file and its tokens, by offset."""
 
+    language_id = "python"
+
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.text = text
@@ -126,12 +128,16 @@ class Source:
     def end_of(self, row: int) -> int:
         return self.starts[row] + len(self.line(row).rstrip())
 
+    def spans(self, kind: str) -> "Iterator[Span]":
+        """Where a hole of the kind may be."""
+        return FINDERS[kind](self)
+
     def case(self, kind: str, start: int, end: int) -> Case:
         line = self.text.count("\n", 0, start)
         return Case(
             name=f"{self.name}:{line + 1}:{start - self.starts[line] + 1}",
             kind=kind,
-            language_id="python",
+            language_id=self.language_id,
             prefix=self.text[:start],
             reference=self.text[start:end],
             suffix=self.text[end:],
@@ -220,12 +226,12 @@ def character_spans(source: Source) -> Iterator[Span]:
     for number, row in enumerate(source.code_rows):
         names = [token for token in row if token.kind == tokenize.NAME and len(token.text) > 3]
         if number % 2 and names:
-            token = names[_hash(source.name, number) % len(names)]
-            start = token.start + 1 + _hash(source.name, number, "cut") % (len(token.text) - 1)
+            token = names[hashed(source.name, number) % len(names)]
+            start = token.start + 1 + hashed(source.name, number, "cut") % (len(token.text) - 1)
         else:
             room = source.end_of(row[0].row) - row[0].start
-            start = row[0].start + _hash(source.name, number, "start") % room
-        end = start + 4 + _hash(source.name, number, "length") % 37
+            start = row[0].start + hashed(source.name, number, "start") % room
+        end = start + 4 + hashed(source.name, number, "length") % 37
         yield start, min(end, source.end_of(row[0].row))
 
 
@@ -239,22 +245,22 @@ FINDERS: dict[str, Callable[[Source], Iterator[Span]]] = {
 }
 
 
-def _hash(*parts: object) -> int:
+def hashed(*parts: object) -> int:
+    """What chooses instead of chance: the same on every machine."""
     text = ":".join(map(str, parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def cut(name: str, text: str, kind: str, count: int) -> list[Case]:
+def cut(source: Source, kind: str, count: int) -> list[Case]:
     """The first `count` holes of a kind by their hash, none of them overlapping another."""
-    source = Source(name, text)
     spans = {
         span
-        for span in FINDERS[kind](source)
-        if len(text[span[0] : span[1]].strip()) >= MIN_CHARS
+        for span in source.spans(kind)
+        if len(source.text[span[0] : span[1]].strip()) >= MIN_CHARS
         and (kind == "block" or span[1] - span[0] <= MAX_CHARS)
     }
     chosen: list[Span] = []
-    for span in sorted(spans, key=lambda span: _hash(name, kind, *span)):
+    for span in sorted(spans, key=lambda span: hashed(source.name, kind, *span)):
         if len(chosen) == count:
             break
         if all(span[1] <= start or span[0] >= end for start, end in chosen):
@@ -285,11 +291,11 @@ def python_cases(count: int) -> list[Case]:
             f"the cases are cut from Python's own modules, and {sysconfig.get_path('stdlib')} "
             "holds none as source; run the bench with another Python"
         )
-    names = sorted(texts, key=_hash)
+    names = sorted(texts, key=hashed)
     cases: list[Case] = []
     rounds = count // (len(names) * len(KINDS)) + 1
     found = {
-        name: {kind: cut(name, texts[name], kind, rounds) for kind in KINDS}
+        name: {kind: cut(Source(name, texts[name]), kind, rounds) for kind in KINDS}
         for name in names[: max(1, -(-count // len(KINDS)))]
     }
     for turn in range(rounds):

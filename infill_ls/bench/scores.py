@@ -6,6 +6,7 @@ mistake is found here.
 
 import ast
 from collections import Counter
+from functools import lru_cache
 
 import tree_sitter
 
@@ -37,6 +38,8 @@ def _levenshtein(a: str, b: str) -> int:
     return row[-1]
 
 
+# A file is asked for once for every answer to its hole.
+@lru_cache(maxsize=8)
 def syntax_errors(language_id: str, text: str) -> int:
     """ERROR and MISSING nodes of a fresh parse; 0 for a language without a grammar."""
     language = grammar(language_id)
@@ -71,6 +74,7 @@ def _worse(case: Case, before: str, after: str) -> bool:
     return case.language_id == "python" and _compiles(before) and not _compiles(after)
 
 
+@lru_cache(maxsize=8)
 def _compiles(text: str) -> bool:
     try:
         ast.parse(text)
