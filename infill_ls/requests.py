@@ -47,10 +47,19 @@ class _Run:
 class Requests:
     """The live request and the model run of each document."""
 
-    def __init__(self, worker: Worker, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        thinking: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        """`thinking` hears True when the first model run begins and False when the last ends."""
         self.reuse = Reuse(clock)
         self._worker = worker
         self._clock = clock
+        self._thinking = thinking
+        self._under_way = 0  # runs, those that were stopped and have not noticed yet included
         self._turns: dict[str, asyncio.Future[None]] = {}  # done when superseded
         self._runs: dict[str, _Run] = {}
         self._arrivals: dict[str, float] = {}
@@ -83,6 +92,7 @@ class Requests:
         self.reuse.forget(uri)
 
     def close(self) -> None:
+        self._thinking = lambda _: None  # nobody is there to be told
         for uri in [*self._turns, *self._runs]:
             self.closed(uri)
 
@@ -132,6 +142,9 @@ class Requests:
     def _start(self, ask: Ask) -> _Run:
         loop = asyncio.get_running_loop()
         run = self._runs[ask.document.uri] = _Run(self._worker.infill(ask), loop)
+        self._under_way += 1
+        if self._under_way == 1:
+            self._thinking(True)
 
         def finished(_: object) -> None:  # on the engine's thread
             if not loop.is_closed():
@@ -142,6 +155,9 @@ class Requests:
 
     def _finished(self, run: _Run) -> None:
         """Remembers before anyone who waits wakes up."""
+        self._under_way -= 1
+        if not self._under_way:
+            self._thinking(False)
         ask = run.job.ask
         if self._runs.get(ask.document.uri) is run:
             del self._runs[ask.document.uri]

@@ -64,7 +64,7 @@ class InfillServer(LanguageServer):
         self.leave = leave
         self.shared = shared
         self.documents = DocumentStore()
-        self.requests = Requests(worker)
+        self.requests = Requests(worker, thinking=partial(think, self))
         self.settings = Settings()
         self.initial: Any = None  # initializationOptions
         self.configured: dict[str, Any] = {}  # what the client's configuration says over them
@@ -215,13 +215,13 @@ async def load(ls: InfillServer) -> None:
         )
         config = running
     loading = ls.worker.load(config)
-    send_status(ls, busy=True)
+    send_status(ls, busy=True, message="loading the model")
     progress = asyncio.create_task(show_progress(ls, loading))
     try:
         info = await asyncio.shield(asyncio.wrap_future(loading))
     except InfillError as error:
         ls.tell(T.MessageType.Error, str(error))
-        send_status(ls, busy=False, problem=str(error))
+        send_status(ls, busy=False, message=str(error), kind="Error")
     else:
         ls.log(f"engine: {info.model} on {info.device} ({info.dtype}, {info.threads} threads)")
         send_status(ls, busy=False)
@@ -255,12 +255,17 @@ async def show_progress(ls: InfillServer, loading: "Future[EngineInfo]") -> None
     progress.end(token, T.WorkDoneProgressEnd(message="no model" if failed else "ready"))
 
 
-def send_status(ls: InfillServer, *, busy: bool, problem: str = "") -> None:
-    """In the shape that Copilot's plugins read, to those alone."""
+def send_status(ls: InfillServer, *, busy: bool, message: str = "", kind: str = "Normal") -> None:
+    """In the shape that Copilot's plugins read, to those alone. Of a busy server `message` says
+    what it does: "loading the model" or "thinking"; of one with `kind` "Error" what is wrong."""
     if isinstance(ls.initial, dict) and "editorPluginInfo" in ls.initial:
-        kind = "Error" if problem else "Normal"
-        status = {"busy": busy, "message": problem, "kind": kind, "command": None}
+        status = {"busy": busy, "message": message, "kind": kind, "command": None}
         ls.protocol.notify("didChangeStatus", status)
+
+
+def think(ls: InfillServer, thinking: bool) -> None:
+    if ls.worker.ready:  # the end of a load that began meanwhile has the last word
+        send_status(ls, busy=thinking, message="thinking" if thinking else "")
 
 
 def look_ahead(ls: InfillServer, document: Document, offset: int) -> None:

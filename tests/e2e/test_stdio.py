@@ -358,9 +358,17 @@ async def test_copilots_plugins_are_told_the_status() -> None:
         await wire.ready()
         normal = {"busy": False, "message": "", "kind": "Normal", "command": None}
 
-        busy = await wire.notification("didChangeStatus", "True")
-        assert busy["params"] == {**normal, "busy": True}
-        assert (await wire.notification("didChangeStatus", "False"))["params"] == normal
+        wire.open("alpha ")
+        await wire.request(INFILL, infill_at(0, 6))
+        await wire.notification("didChangeStatus", "thinking")
+        await wire.request("workspace/executeCommand", {"command": "infill.accepted"})
+
+        assert [message["params"] for message in wire.all_heard("didChangeStatus")] == [
+            {**normal, "busy": True, "message": "loading the model"},
+            normal,
+            {**normal, "busy": True, "message": "thinking"},
+            normal,
+        ]
 
 
 async def test_the_text_around_the_cursor_is_read_ahead_while_the_user_types(

@@ -35,11 +35,13 @@ def ask(text: str, offset: int | None = None, *, version: int = 1, selected: str
 
 @asynccontextmanager
 async def serving(
-    engine: Engine, clock: Callable[[], float] = time.monotonic
+    engine: Engine,
+    clock: Callable[[], float] = time.monotonic,
+    thinking: Callable[[bool], None] = lambda _: None,
 ) -> AsyncIterator[Requests]:
     worker = Worker(loads(engine))
     await asyncio.wrap_future(worker.load(EngineConfig()))
-    requests = Requests(worker, clock)
+    requests = Requests(worker, clock, thinking=thinking)
     try:
         yield requests
     finally:
@@ -229,6 +231,20 @@ async def test_a_fault_of_the_engine_costs_one_answer() -> None:
     async with serving(Failing(last_name)) as requests:
         assert Answer(how="failed") == await requests.answer(ask("alpha "), 0.0)
         assert texts(await requests.answer(ask("beta "), 0.0)) == ["use_beta"]
+
+
+async def test_it_says_when_the_model_thinks_and_when_no_longer() -> None:
+    said: list[bool] = []
+    engine = Stepping(always("one"), steps=2)
+    async with serving(engine, thinking=said.append) as requests:
+        first = await started(requests, engine, ask("a "))
+        assert said == [True]
+        engine.allow(2)
+        await first
+        assert said == [True, False]
+        await requests.answer(ask("a "), 0.0)  # known already
+
+    assert said == [True, False]
 
 
 async def test_a_delay_waits_for_the_typing_to_pause() -> None:
