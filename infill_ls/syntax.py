@@ -117,6 +117,14 @@ class Trees:
         self._latest = document, offset, place
         return place
 
+    def settle(self, document: Document) -> None:
+        """Brings the tree of a file up to date that is right at its last place, so that the next
+        place far from there need not; for when nobody waits."""
+        if self._latest is not None and self._latest[0] is document:
+            place, file = self._latest[2], self._file(document)
+            if place is not None and not place.broken and file is not None:
+                file.settle()
+
     def forget(self, uri: str) -> None:
         self._files.pop(uri, None)
         if self._latest is not None and self._latest[0].uri == uri:
@@ -443,6 +451,13 @@ class _File:
                 self._outline, self._changed = self._tree.copy(), None
         return Parsed(self.source, self._tree)
 
+    def settle(self) -> None:
+        if self._outline is None or self._changed is None:
+            return
+        tree = self.parser.parse(self.source, self._outline)
+        if not tree.root_node.has_error:
+            self._outline, self._changed = tree, None
+
     def _parse(self) -> Tree:
         if self._outline is not None:
             tree = self.parser.parse(self.source, self._outline)
@@ -507,7 +522,7 @@ def _dispensable(root: Node, keep: list[tuple[int, int]]) -> Iterator[tuple[int,
         if node.end_byte - node.start_byte < 400:
             continue
         children = node.children
-        kept = _kept(children, keep)
+        kept = _kept(children, [each for each in keep if _touches(node, each)])
         stack.extend(child for child, stays in zip(children, kept, strict=True) if stays)
         first = 0
         while first < len(children):
@@ -523,11 +538,17 @@ def _dispensable(root: Node, keep: list[tuple[int, int]]) -> Iterator[tuple[int,
             first = last
 
 
+def _touches(node: Node, span: tuple[int, int]) -> bool:
+    return node.start_byte <= span[1] and span[0] <= node.end_byte
+
+
 def _kept(children: list[Node], keep: list[tuple[int, int]]) -> list[bool]:
+    """Which children of a node stay; `keep` are the places of interest that it touches."""
     count = len(children)
-    if count <= 2 * (_ENDS + _NEAR):
+    ends, near = (_ENDS, _NEAR) if keep else (1, 0)
+    if count <= 2 * (ends + near):
         return [True] * count
-    kept = [index < _ENDS or index >= count - _ENDS for index in range(count)]
+    kept = [index < ends or index >= count - ends for index in range(count)]
     if count <= _SHORT:
         # Not every node of many children is a list: comments make a function's many, too.
         kept = [stays or _has_role(children, i) for i, stays in enumerate(kept)]

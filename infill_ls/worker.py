@@ -259,6 +259,8 @@ class Worker:
             if self._trees and not job.stopped():
                 # The first parse of a large file takes longer than any other.
                 self._trees.place(job.ask.document, job.ask.offset)
+                if not job.stopped():
+                    self._trees.settle(job.ask.document)
         except Exception:
             logger.exception("reading ahead failed")
 

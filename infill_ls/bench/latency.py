@@ -206,7 +206,7 @@ def server_overhead(places: int, tick: Callable[[], None]) -> Overhead:
 
     At each a line is deleted and its head typed anew, and after every change what is left of it is
     asked for: the new snapshot, the context, the check of the answer in the file's tree, the item.
-    Then the rest is accepted, and the next place follows.
+    Then the rest is accepted, which the server takes note of while idle; the next place follows.
     """
     source = big_file()
     spans = [span for span in line_spans(source) if span[1] - span[0] > TYPED_CHARS]
@@ -233,6 +233,8 @@ def server_overhead(places: int, tick: Callable[[], None]) -> Overhead:
             if not typed:
                 samples.jumps.append(samples.all[-1])
         document = document.replaced(at, at, line[TYPED_CHARS:], version=version + 1)
+        trees.place(document, end)
+        trees.settle(document)
         tick()
     return samples
 
