@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.editors.editor import Editor
-from tests.editors.latency import Latencies
+from tests.editors.latency import ARTIFACTS, Latencies
 
 HERE = Path(__file__).parent
 # Debian has no 0.11; 0.10 and 0.12 enclose it.
@@ -60,7 +60,8 @@ def editors(
                 running[version] = Editor(found, folder, server_of(folder), {"settings": SETTINGS})
                 running[version].command(f"edit {folder}/first.py")
         for editor in running.values():
-            assert editor.until(editor.ready, 120), (editor.status(), editor.messages)
+            editor.until(lambda e=editor: e.ready() or e.status() == "error", 120)
+            assert editor.ready(), (editor.status(), editor.messages)
         yield running
     finally:
         for editor in running.values():
@@ -80,7 +81,7 @@ def editor(
 
 @pytest.fixture(scope="session")
 def latencies(request: pytest.FixtureRequest) -> Latencies:
-    """Written under the test report: keystroke to visible ghost text."""
+    """Printed below the test report and kept beside the screenshots."""
     kept = Latencies()
     request.config.stash[LATENCIES] = kept
     return kept
@@ -93,5 +94,8 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     if kept := config.stash.get(LATENCIES, None):
-        for line in kept.lines():
+        lines = [*kept.table(), "", kept.load()]
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        (ARTIFACTS / "latency.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for line in lines:
             terminalreporter.write_line(line)

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,26 @@ GHOST = """
   return table.concat(shown, '\\n')"""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A line of the server's log. `how` is "model", "reused" ..., `ms` what the server took."""
+
+    version: int
+    how: str
+    num_items: int
+    ms: float
+
+    @property
+    def overtaken(self) -> bool:
+        return self.how in ("superseded", "stopped")
+
+
+def answers_in(log: list[str]) -> list[Answer]:
+    pattern = re.compile(r": (?:automatic|invoked) v(\d+): ([^,]+), (\d+) items, (\d+) ms")
+    found = [match for line in log if (match := pattern.search(line))]
+    return [Answer(int(m[1]), m[2], int(m[3]), float(m[4])) for m in found]
+
+
 class Editor(Nvim):
     """`server` is the server's command line, as a list of arguments to this Python."""
 
@@ -58,6 +78,12 @@ class Editor(Nvim):
             INFILL_OPTIONS=json.dumps(given),
             PYTHONPATH=PYTHONPATH,
         )
+
+    def type(self, keys: str) -> None:
+        """Returns when they have been typed: calls would overtake them otherwise."""
+        before = self.lua("return vim.g.keys_typed")
+        super().type(keys + "<F20>")
+        assert self.until(lambda: self.lua("return vim.g.keys_typed") > before, 30)
 
     def open(self, name: str, content: bytes) -> Path:
         """Edits a new file, and waits for the server to have it."""
@@ -87,20 +113,20 @@ class Editor(Nvim):
         return str(self.until(self.ghost, seconds))
 
     def settled(self) -> str:
-        """The ghost text when no request is under way any more and none is to come."""
-        last, since = None, time.monotonic()
-        while time.monotonic() - since < 0.5:
-            now = self.ghost(), self.status(), self.answers()
-            if now != last:
-                last, since = now, time.monotonic()
-            time.sleep(0.02)
-        return self.ghost()
+        """The ghost text when the server has answered for the text as it is now."""
 
-    def answers(self) -> list[str]:
-        """How each request was answered since the last `forget_answers`: model, reused ..."""
+        def of_this_text() -> list[Answer]:
+            version = self.lua("return vim.lsp.util.buf_versions[vim.api.nvim_get_current_buf()]")
+            return [a for a in self.answers() if a.version == version and not a.overtaken]
+
+        found = self.until(of_this_text, 30)
+        assert found, (self.status(), self.messages, self.answers())
+        return self.wait_ghost() if found[-1].num_items else self.ghost()
+
+    def answers(self) -> list[Answer]:
+        """Since the last `forget_answers`."""
         lines = self.log_file.read_text(encoding="utf-8").splitlines()[self._skip :]
-        found = [re.search(r": (?:automatic|invoked) v\S+: ([^,]+), \d+ items", x) for x in lines]
-        return [match[1] for match in found if match]
+        return answers_in(lines)
 
     def forget_answers(self) -> None:
         self._skip = len(self.log_file.read_text(encoding="utf-8").splitlines())

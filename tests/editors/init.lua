@@ -4,5 +4,7 @@ vim.o.shortmess = vim.o.shortmess .. 'I'
 vim.o.more = false
 vim.o.cmdheight = 4 -- or a long message would wait for a key
 vim.cmd('filetype plugin on')
+vim.g.keys_typed = 0
+vim.keymap.set({ 'n', 'i', 'x' }, '<F20>', '<Cmd>let g:keys_typed += 1<CR>')
 vim.opt.runtimepath:prepend(vim.env.INFILL_PLUGIN)
 require('infill_ls').setup(vim.json.decode(vim.env.INFILL_OPTIONS))

@@ -41,7 +41,6 @@ export class Server {
   private client: LanguageClient | undefined;
   private readonly backoff = new Backoff();
   private again: NodeJS.Timeout | undefined;
-  private asking = 0;
   private lastWords = '';
 
   constructor(private readonly around: Surroundings) {}
@@ -85,7 +84,7 @@ export class Server {
 
   private async launch(command: string): Promise<void> {
     // Busy until the server says it is not: it answers before it has begun to load.
-    this.around.changed({ server: 'starting', busy: true, problem: '' });
+    this.around.changed({ server: 'starting', busy: 'loading the model', problem: '' });
     this.backoff.started(Date.now());
     const client = new QuietClient(
       'infill-ls',
@@ -94,9 +93,11 @@ export class Server {
       this.options(() => this.died(client, command)),
     );
     this.client = client;
-    client.onNotification('didChangeStatus', (status: Status) => {
-      const problem = status.kind === 'Error' ? status.message : '';
-      this.around.changed({ busy: status.busy, problem });
+    client.onNotification('didChangeStatus', ({ busy, kind, message }: Status) => {
+      this.around.changed({
+        busy: busy ? message : '',
+        problem: kind === 'Error' ? message : '',
+      });
     });
     try {
       await client.start();
@@ -137,17 +138,8 @@ export class Server {
         },
       },
       middleware: {
-        provideInlineCompletionItems: async (document, position, context, token, next) => {
-          if (this.around.pausedHere(document)) {
-            return undefined;
-          }
-          this.around.changed({ asking: ++this.asking });
-          try {
-            return await next(document, position, context, token);
-          } finally {
-            this.around.changed({ asking: --this.asking });
-          }
-        },
+        provideInlineCompletionItems: (document, position, context, token, next) =>
+          this.around.pausedHere(document) ? undefined : next(document, position, context, token),
       },
     };
   }
@@ -164,7 +156,7 @@ export class Server {
     if (wait === undefined) {
       this.around.changed({ server: 'failed', reason });
     } else {
-      this.around.changed({ server: 'starting', busy: false, problem: '' });
+      this.around.changed({ server: 'starting', busy: '', problem: '' });
       this.again = setTimeout(() => void this.launch(command), wait);
     }
     if (tell) {

@@ -4,11 +4,10 @@ export interface Facts {
   server: 'starting' | 'running' | 'installing' | 'absent' | 'failed';
   /** Why it is absent or failed. */
   reason: string;
-  /** What the server last said of itself. */
-  busy: boolean;
+  /** What the server last said it is busy with; empty when it is not. */
+  busy: string;
+  /** What the server last said is wrong; empty when nothing is. */
   problem: string;
-  /** Requests under way. */
-  asking: number;
   paused: Paused | undefined;
 }
 
@@ -58,9 +57,9 @@ function told(facts: Facts): [State, string] {
     return ['loading', 'starting the server'];
   }
   if (facts.busy) {
-    return ['loading', 'loading the model'];
+    return [facts.busy === 'thinking' ? 'thinking' : 'loading', facts.busy];
   }
-  return facts.asking > 0 ? ['thinking', 'thinking'] : ['ready', 'ready'];
+  return ['ready', 'ready'];
 }
 
 export interface Entry {

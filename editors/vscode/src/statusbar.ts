@@ -9,9 +9,8 @@ export class StatusBar implements vscode.Disposable {
   facts: Facts = {
     server: 'starting',
     reason: '',
-    busy: false,
+    busy: '',
     problem: '',
-    asking: 0,
     paused: undefined,
   };
   tooltip = '';
@@ -27,14 +26,12 @@ export class StatusBar implements vscode.Disposable {
   }
 
   set(change: Partial<Facts>): void {
-    const onlyAsks = Object.keys(change).every((name) => name === 'asking');
     this.facts = { ...this.facts, ...change };
-    if (!onlyAsks || this.facts.asking === 0) {
-      clearTimeout(this.timer);
-      this.timer = undefined;
-      this.draw();
+    clearTimeout(this.timer);
+    if (look(this.facts).state === 'thinking') {
+      this.timer = setTimeout(() => this.draw(), THINKING_MS);
     } else {
-      this.timer ??= setTimeout(() => this.draw(), THINKING_MS);
+      this.draw();
     }
   }
 

@@ -5,19 +5,18 @@ import { type Facts, look, menu, type State } from '../src/status';
 const ready: Facts = {
   server: 'running',
   reason: '',
-  busy: false,
+  busy: '',
   problem: '',
-  asking: 0,
   paused: undefined,
 };
 
 const cases: [string, Partial<Facts>, State, RegExp][] = [
   ['a running server is ready', {}, 'ready', /ready/],
-  ['a request is under way', { asking: 1 }, 'thinking', /thinking/],
+  ['a request is under way', { busy: 'thinking' }, 'thinking', /thinking/],
   ['the process starts', { server: 'starting' }, 'loading', /starting/],
-  ['the model loads', { busy: true, asking: 1 }, 'loading', /model/],
+  ['the model loads', { busy: 'loading the model' }, 'loading', /model/],
   ['it is being installed', { server: 'installing' }, 'loading', /installing/],
-  ['pausing hides loading', { busy: true, paused: 'here' }, 'paused', /this file/],
+  ['pausing hides loading', { busy: 'loading the model', paused: 'here' }, 'paused', /this file/],
   ['paused in a language', { paused: 'language' }, 'paused', /this language/],
   ['the model cannot be loaded', { problem: 'no such folder' }, 'error', /no such folder/],
   ['a problem is said even while paused', { problem: 'x', paused: 'everywhere' }, 'error', /x/],

@@ -1,7 +1,6 @@
 -- Neovim's own inline completion (0.12), with what it lacks: requests that are overtaken are
 -- cancelled, ghost text that was typed past disappears at once, accepting while typing does not
 -- double characters, \r\n does not end up in the buffer, and words and lines can be accepted.
-local status = require('infill_ls.status')
 local text = require('infill_ls.text')
 
 local M = {}
@@ -61,13 +60,11 @@ function M.adopt(client)
     end
     if pending[bufnr] then
       self:cancel_request(pending[bufnr].id)
-      status.answered(pending[bufnr])
     end
     local mine = {}
     pending[bufnr] = mine
     local tick = vim.api.nvim_buf_get_changedtick(bufnr)
     local sent, id = request(self, method, params, function(err, result, context)
-      status.answered(mine)
       if pending[bufnr] ~= mine then
         return -- overtaken: its empty answer must not wipe out what is shown
       end
@@ -84,9 +81,6 @@ function M.adopt(client)
       end
     end, bufnr)
     mine.id = id
-    if sent then
-      status.asked(mine)
-    end
     return sent, id
   end
 end
@@ -137,10 +131,7 @@ function M.attach(_, bufnr)
     group = group,
     buffer = bufnr,
     callback = function()
-      if pending[bufnr] then
-        status.answered(pending[bufnr])
-        pending[bufnr] = nil
-      end
+      pending[bufnr] = nil
     end,
   })
 end

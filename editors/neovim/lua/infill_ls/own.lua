@@ -5,7 +5,6 @@
 -- no answer from the server.
 local config = require('infill_ls.config')
 local server = require('infill_ls.server')
-local status = require('infill_ls.status')
 local text = require('infill_ls.text')
 
 local M = {}
@@ -42,7 +41,6 @@ local function cancel()
   if pending then
     local old = pending
     pending = nil
-    status.answered(old)
     if old.id then
       server.call(old.client, 'cancel_request', old.id)
     end
@@ -171,8 +169,7 @@ local function request(bufnr, kind)
   local cursor = vim.api.nvim_win_get_cursor(0)
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
   params.context = { triggerKind = kind }
-  local sent, id = server.call(client, 'request', text.METHOD, params, function(err, result)
-    status.answered(mine)
+  local _, id = server.call(client, 'request', text.METHOD, params, function(err, result)
     if pending ~= mine then
       return
     end
@@ -187,9 +184,6 @@ local function request(bufnr, kind)
     show(client, bufnr, result and (result.items or result) or {})
   end, bufnr)
   mine.id = id
-  if sent then
-    status.asked(mine)
-  end
 end
 
 -- After a key: what is shown follows it at once, and the server is asked after a pause.

@@ -2,7 +2,6 @@
 local M = {}
 
 local now = { busy = false, kind = 'Inactive', message = '' }
-local thinking = {} -- the ids of requests that are under way
 local owner = nil
 
 local function redraw()
@@ -24,19 +23,8 @@ end
 
 function M.gone(client_id)
   if owner == client_id then
-    thinking = {}
     M.set({ kind = 'Inactive' })
   end
-end
-
-function M.asked(token)
-  thinking[token] = true
-  redraw()
-end
-
-function M.answered(token)
-  thinking[token] = nil
-  redraw()
 end
 
 -- { state, message }: state is 'off', 'loading', 'ready', 'thinking', 'warning' or 'error'.
@@ -49,9 +37,7 @@ function M.get()
   elseif now.kind == 'Warning' then
     state = 'warning'
   elseif now.busy then
-    state = 'loading'
-  elseif next(thinking) then
-    state = 'thinking'
+    state = now.message == 'thinking' and 'thinking' or 'loading'
   end
   return { state = state, message = now.message }
 end
