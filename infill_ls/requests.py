@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from infill_engine import InfillError
 from infill_ls.documents import Document
 from infill_ls.reuse import Reuse, typed_since
 from infill_ls.worker import Ask, Job, Worker
@@ -29,11 +30,15 @@ BURST_SECONDS = 0.06
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """`how` is for the log; `infilled` is the model run behind it, if it had one of its own."""
+    """`how` is for the log; `infilled` is the model run behind it, if it had one of its own.
+
+    `complaint` is a sentence for the user about why it failed.
+    """
 
     how: str  # "model" | "reused" | "superseded" | "stopped" | "failed"
     candidates: "tuple[Candidate, ...]" = ()
     infilled: "Infilled | None" = None
+    complaint: str = ""
 
 
 class _Run:
@@ -174,8 +179,9 @@ class Requests:
 
 def _answer_of(job: Job) -> Answer:
     """Of a job that has ended."""
-    if job.result.exception():
-        return Answer(how="failed")
+    if error := job.result.exception():
+        complaint = str(error) if isinstance(error, InfillError) else ""
+        return Answer(how="failed", complaint=complaint)
     infilled = job.result.result()
     if infilled is None:
         return Answer(how="stopped")

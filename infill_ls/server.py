@@ -378,7 +378,10 @@ async def answered(
         ls.ahead = place.ask
         return Answer(how="no model yet"), None
     delay = 0.0 if invoked else ls.settings.delay_ms / 1000
-    return await ls.requests.answer(place.ask, delay), place
+    answer = await ls.requests.answer(place.ask, delay)
+    if answer.complaint:
+        ls.tell(T.MessageType.Error, answer.complaint)
+    return answer, place
 
 
 HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {

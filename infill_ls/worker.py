@@ -223,6 +223,9 @@ class Worker:
     def _infill(self, job: Job) -> None:
         try:
             result = None if job.stopped() else self._infilled(job)
+        except InfillError as error:  # of a server that fails, say: told to the user
+            logger.error("an infill failed: %s", error)
+            job.result.set_exception(error)
         except Exception as error:  # the request boundary: an engine's fault costs one answer
             logger.exception("an infill failed")
             job.result.set_exception(error)

@@ -217,6 +217,7 @@ class Client:
         self._tls = None if parts.scheme == "http" else _tls(config.remote_ca_file)
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
+        self._waited = 0.0  # seconds in vain for a connection, since there was one
 
     def close(self) -> None:
         with self._lock:
@@ -245,6 +246,7 @@ class Client:
     ) -> Iterator[tuple[int, bytes | Reply | RemoteError]]:
         """Lines of event streams as they come, and for each request its answer at last.
 
+        When the deadline has come, no more; but that nobody is there is said even then.
         Leaving the loop, by whatever way, closes what is still open. Raises ModelError when the
         key cannot be read.
         """
@@ -255,6 +257,8 @@ class Client:
         try:
             while waiting or running:
                 if patience.over:
+                    if not patience.cancelled():
+                        yield from self._unreached(running)
                     return
                 while waiting and len(running) < self._config.remote_concurrency:
                     number, ask = waiting.popleft()
@@ -275,6 +279,27 @@ class Client:
         finally:
             for exchange in running.values():
                 exchange.close()
+
+    def _unreached(self, running: "dict[int, _Exchange]") -> Iterator[tuple[int, RemoteError]]:
+        """What is known of requests that never came to be connected.
+
+        A deadline is mostly shorter than it takes to find out that a machine does not answer, so
+        what such requests have waited for is added up.
+        """
+        lost = {n: each for n, each in running.items() if not each.connected}
+        if lost:
+            self._waited += time.monotonic() - min(each.started for each in lost.values())
+        for number, each in lost.items():
+            if each.refused is not None:
+                yield number, each.refused
+            elif self._waited > CONNECT_TIMEOUT:
+                yield (
+                    number,
+                    RemoteError(
+                        f"{self.base} cannot be reached (no connection in {self._waited:.0f} s); "
+                        "check the network and the URL"
+                    ),
+                )
 
     def _is_late(self, exchange: "_Exchange") -> bool:
         return time.monotonic() - exchange.started > self.timeout
@@ -330,6 +355,8 @@ class _Exchange(threading.Thread):
     ) -> None:
         super().__init__(name=f"infill-http-{number}", daemon=True)
         self.started = time.monotonic()
+        self.connected = False
+        self.refused: RemoteError | None = None  # nothing listens there, so far
         self._client = client
         self._number = number
         self._ask = ask
@@ -384,6 +411,7 @@ class _Exchange(threading.Thread):
         try:
             if connection.sock is None:
                 self._connect(connection)
+            self.connected, self._client._waited = True, 0.0
             with self._lock:
                 if self._ended.is_set():
                     raise _Closed
@@ -413,6 +441,7 @@ class _Exchange(threading.Thread):
             connection.connect()
         except ConnectionRefusedError:
             error = RemoteError(f"nothing listens at {base}; start the server or correct the URL")
+            self.refused = error
             raise _NotTaken(error, None) from None
         except ssl.SSLCertVerificationError as failure:
             raise RemoteError(
@@ -420,7 +449,9 @@ class _Exchange(threading.Thread):
                 "set remote_ca_file to the certificate of its authority"
             ) from None
         except OSError as failure:
-            raise RemoteError(f"{base} cannot be reached ({_said(failure)})") from None
+            raise RemoteError(
+                f"{base} cannot be reached ({_said(failure)}); check the network and the URL"
+            ) from None
 
     def _exchange(self, connection: http.client.HTTPConnection) -> tuple[Reply, bool]:
         """Asks and reads; tells whether the connection can serve again."""

@@ -5,6 +5,7 @@ promised here: answers in the right form, cancellation, memory, and no crash.
 """
 
 import ast
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -132,3 +133,23 @@ async def test_a_model_that_is_not_there_is_said_with_the_remedy() -> None:
 
         assert "nowhere" in said["params"]["message"]
         assert "infill.model" in said["params"]["message"]
+
+
+async def test_a_served_model_that_is_not_there_is_said_once_and_costs_no_answer() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    async with spawned("-m", "infill_ls", "--stdio", "--model", url) as (process, wire):
+        await wire.initialize()
+        await wire.ready()
+        wire.open(SOURCE, uri=URI, language="python")
+        for _ in range(2):
+            assert shown(await wire.request(INFILL, infill_at(8, 23, URI))) == []
+        told = await wire.notification("window/showMessage", "nothing listens at")
+        await wire.shut_down()
+        _, stderr = await ended(process)
+
+    assert told["params"]["type"] == 1
+    assert url in told["params"]["message"]
+    assert len(wire.all_heard("window/showMessage")) == 1
+    assert "Traceback" not in stderr

@@ -2,13 +2,14 @@
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from infill_engine import Engine, EngineConfig, InfillRequest, ModelError
+from infill_engine import Engine, EngineConfig, InfillRequest, ModelError, load_engine
 from infill_engine.load import silent
 from infill_ls.documents import Document
 from infill_ls.requests import Answer, Requests
@@ -231,6 +232,17 @@ async def test_a_fault_of_the_engine_costs_one_answer() -> None:
     async with serving(Failing(last_name)) as requests:
         assert Answer(how="failed") == await requests.answer(ask("alpha "), 0.0)
         assert texts(await requests.answer(ask("beta "), 0.0)) == ["use_beta"]
+
+
+async def test_what_an_engine_has_to_say_to_the_user_comes_with_the_answer() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        config = EngineConfig(model=f"http://127.0.0.1:{free.getsockname()[1]}")
+    async with serving(load_engine(config)) as requests:
+        answer = await requests.answer(ask("alpha "), 0.0)
+
+    assert answer.how == "failed"
+    assert answer.complaint.startswith(f"nothing listens at {config.model}; start the server")
 
 
 async def test_it_says_when_the_model_thinks_and_when_no_longer() -> None:
