@@ -51,7 +51,13 @@ examples:
   infill-ls infill app.py:12:5 --apply    and put the text into the file
   infill-ls doctor                        what runs here, and how fast
 """
-MODEL_OPTIONS = ("model", "device", "threads", "dtype", "remote_key_env")
+REMOTE_OPTIONS = {
+    "remote_key_env": ("V", "the environment variable with the server's key"),
+    "remote_key_file": ("F", "the file with the server's key"),
+    "remote_ca_file": ("F", "certificates (PEM) to trust instead of the system's"),
+    "remote_tokenizer": ("F", "the served model's tokenizer.json"),
+}
+MODEL_OPTIONS = ("model", "device", "threads", "dtype", *REMOTE_OPTIONS)
 MAX_LINES = 20
 BOM = b"\xef\xbb\xbf"
 
@@ -105,9 +111,8 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--dtype", choices=get_args(Dtype), help="what a large model's weights are kept in"
     )
-    group.add_argument(
-        "--remote-key-env", metavar="V", help="the environment variable with the server's key"
-    )
+    for name, (metavar, about) in REMOTE_OPTIONS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=about)
     top = _Parser(
         prog="infill-ls",
         usage="infill-ls [OPTIONS] [infill | doctor | bench] ...",

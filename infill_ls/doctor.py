@@ -12,7 +12,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from infill_engine import Draft, Engine, EngineConfig, EngineInfo, InfillRequest, ModelError
+from infill_engine import (
+    Draft,
+    Engine,
+    EngineConfig,
+    EngineInfo,
+    InfillError,
+    InfillRequest,
+    Probe,
+    Remote,
+)
 from infill_ls import __version__, terminal
 from infill_ls.machine import Machine, busy_cpus, counted, resident_mb, this_machine, version_of
 from infill_ls.terminal import Terminal
@@ -24,14 +33,17 @@ GOOD_MS = 150.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """Milliseconds, but for the memory. `first` counts from the start of loading."""
+    """Milliseconds, but for the memory. `first` counts from the start of loading.
+
+    A server does not tell what its reading and its steps take, so of one these are None.
+    """
 
     load: float
     first: float
-    encode: float
-    step: float
+    encode: float | None
+    step: float | None
     infill: float
-    steps: float
+    steps: float | None
     resident_mb: float | None
 
 
@@ -39,6 +51,7 @@ class Speed:
 class Findings:
     machine: Machine
     engine: EngineInfo | None
+    server: Probe | None
     speed: Speed | None
     busy: float
     model_error: str
@@ -50,6 +63,9 @@ class Findings:
             "machine": asdict(self.machine),
             "libraries": {name: version_of(name) for name in ("torch", "transformers", "triton")},
             "engine": asdict(self.engine) if self.engine else None,
+            "server": {"label": self.server.label} | rounded(asdict(self.server))
+            if self.server
+            else None,
             "ms": rounded(asdict(self.speed)) if self.speed else None,
             "busy_cores": round(self.busy, 2),
             "model_error": self.model_error,
@@ -64,15 +80,22 @@ def rounded(numbers: dict[str, Any]) -> dict[str, Any]:
 def examine(config: EngineConfig, load: Callable[[EngineConfig], Engine]) -> Findings:
     machine = this_machine()
     findings = Findings(
-        machine=machine, engine=None, speed=None, busy=busy_cpus(), model_error="", advice=()
+        machine=machine,
+        engine=None,
+        server=None,
+        speed=None,
+        busy=busy_cpus(),
+        model_error="",
+        advice=(),
     )
     started = time.perf_counter()
     try:
         engine = load(config)
-    except ModelError as error:
+        server = engine.probe() if isinstance(engine, Remote) else None
+        findings = replace(findings, engine=engine.describe(), server=server)
+        findings = replace(findings, speed=_measure(engine, started))
+    except InfillError as error:
         findings = replace(findings, model_error=str(error))
-    else:
-        findings = replace(findings, engine=engine.describe(), speed=_measure(engine, started))
     return replace(findings, advice=tuple(_advice(findings)))
 
 
@@ -88,13 +111,15 @@ def _measure(engine: Engine, started: float) -> Speed:
         begun = time.perf_counter()
         runs.append(_last(engine.infill(request)))
         walls.append((time.perf_counter() - begun) * 1e3)
+    here = not isinstance(engine, Remote)
+    unread = _last(engine.infill(_request("return self._wrap_chunks("))) if here else None
     return Speed(
         load=(loaded - started) * 1e3,
         first=(first - started) * 1e3,
-        encode=_last(engine.infill(_request("return self._wrap_chunks("))).encode_ms,
-        step=median(draft.denoise_ms / max(draft.steps, 1) for draft in runs),
+        encode=unread.encode_ms if unread else None,
+        step=median(draft.denoise_ms / max(draft.steps, 1) for draft in runs) if here else None,
         infill=median(walls),
-        steps=median(draft.steps for draft in runs),
+        steps=median(draft.steps for draft in runs) if here else None,
         resident_mb=resident_mb(),
     )
 
@@ -116,6 +141,8 @@ def _advice(findings: Findings) -> Iterator[str]:
     machine, engine, speed = findings.machine, findings.engine, findings.speed
     if findings.model_error:
         yield findings.model_error
+    if findings.server:
+        yield from findings.server.notes
     on_cpu = engine is not None and engine.device.startswith("cpu")
     if machine.gpu and on_cpu:
         if machine.torch and "+cpu" in machine.torch:
@@ -126,7 +153,7 @@ def _advice(findings: Findings) -> Iterator[str]:
             )
         else:
             yield f"There is a GPU ({machine.gpu}) that the model does not use: try --device cuda."
-    if not machine.gpu:
+    if not machine.gpu and not findings.server:
         yield (
             "No NVIDIA GPU was found, and the embedded model needs none. DiffusionGemma (26 B "
             "parameters) would need one with about 52 GB for its weights in bf16, here or on a "
@@ -164,7 +191,9 @@ def report(findings: Findings, page: Terminal) -> list[str]:
         ("", f"{counted(machine.cores, 'core')}{memory}, {' '.join(machine.features) or '?'}"),
         ("GPU", machine.gpu or "none"),
     ]
-    if engine:
+    if findings.server:
+        rows += _server_rows(findings.server)
+    elif engine:
         rows += [
             (
                 "model",
@@ -172,29 +201,39 @@ def report(findings: Findings, page: Terminal) -> list[str]:
             ),
             ("", engine.source),
             ("runs on", f"{engine.device}, {counted(engine.threads, 'thread')}"),
+        ]
+    if engine:
+        canvases = f"canvases of {', '.join(map(str, engine.canvas_lengths))} tokens, "
+        rows += [
             (
                 "reads",
                 f"{engine.prefix_tokens} tokens before the cursor, {engine.suffix_tokens} after it",
             ),
             (
                 "fills",
-                f"canvases of {', '.join(map(str, engine.canvas_lengths))} tokens, at most "
-                f"{engine.max_tokens} in all",
+                f"{canvases if engine.canvas_lengths else ''}at most {engine.max_tokens} in all",
             ),
         ]
     if speed:
         held = f"{speed.resident_mb:.0f} MB" if speed.resident_mb else "unknown"
+        ahead = "" if findings.server else ", both sides read ahead"
         rows += [
             ("", ""),
             (
                 "loading",
                 f"{speed.load:.0f} ms; the first infill was there after {speed.first:.0f} ms",
             ),
-            ("one line", f"{speed.infill:.0f} ms, both sides read ahead"),
-            ("one step", f"{speed.step:.1f} ms, {speed.steps:.0f} steps for a line"),
-            ("reading", f"{speed.encode:.0f} ms when nothing was read ahead"),
-            ("memory", held),
+            (
+                "one line",
+                f"{speed.infill:.0f} ms{ahead}",
+            ),
         ]
+        if speed.step is not None and speed.encode is not None:
+            rows += [
+                ("one step", f"{speed.step:.1f} ms, {speed.steps:.0f} steps for a line"),
+                ("reading", f"{speed.encode:.0f} ms when nothing was read ahead"),
+            ]
+        rows.append(("memory", held))
     lines = [""]
     for name, value in rows:
         lines += _row(name, value, page)
@@ -204,6 +243,22 @@ def report(findings: Findings, page: Terminal) -> list[str]:
         mark = page.paint("✗" if findings.model_error == sentence else "›", terminal.WARN)
         lines += [f"  {mark} {first}", *(f"    {line}" for line in rest)]
     return lines
+
+
+def _server_rows(server: Probe) -> list[tuple[str, str]]:
+    version = f", version {server.version}" if server.version else ""
+    rows = [("server", f"{server.label}{version}"), ("", server.url), ("model", server.model)]
+    if server.max_model_len is not None:
+        rows.append(("context", f"{server.max_model_len} tokens"))
+    if server.canvas_length is not None:
+        rows.append(
+            ("canvas", f"{server.canvas_length} tokens of a vocabulary of {server.vocab_size}")
+        )
+    if server.tokenizer:
+        where = "on this machine" if server.tokenizer == "local" else "on the server"
+        rows.append(("tokenizer", where))
+    what = "listing the models" if server.canvas_length is None else "one step of a small canvas"
+    return [*rows, ("answers", f"{what} takes {server.milliseconds:.0f} ms")]
 
 
 def _extras() -> str:

@@ -7,7 +7,17 @@ Knows nothing of LSP, editors or syntax trees. Importing this package imports no
 from infill_engine.config import EngineConfig
 from infill_engine.errors import InfillError, ModelError, RequestError
 from infill_engine.load import load_engine
-from infill_engine.request import Cell, Draft, Engine, EngineInfo, Hole, InfillRequest, never
+from infill_engine.request import (
+    Cell,
+    Draft,
+    Engine,
+    EngineInfo,
+    Hole,
+    InfillRequest,
+    Probe,
+    Remote,
+    never,
+)
 
 __all__ = [
     "Cell",
@@ -19,6 +29,8 @@ __all__ = [
     "InfillError",
     "InfillRequest",
     "ModelError",
+    "Probe",
+    "Remote",
     "RequestError",
     "load_engine",
     "never",

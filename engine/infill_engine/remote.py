@@ -39,7 +39,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from infill_engine import remote_canvas, remote_chat
@@ -58,7 +58,7 @@ from infill_engine.remote_http import (
     is_plain_to_others,
 )
 from infill_engine.remote_tokens import LocalTokens, ServerTokens, Tokens, noise
-from infill_engine.request import Draft, EngineInfo, InfillRequest, never
+from infill_engine.request import Draft, EngineInfo, InfillRequest, Probe, never
 from infill_engine.template import Template, compose, distinct, template
 
 CONTEXT_CHARS_PER_TOKEN = 3
@@ -68,37 +68,6 @@ NOT_UNDERSTOOD = {400, 404, 405, 422}  # what a server answers to a request that
 TOO_LARGE = 2**31 - 1  # no vocabulary has such an id
 
 log = logging.getLogger(__name__)
-
-Kind = Literal["pinned", "vllm", "cloze"]
-_LABELS: dict[Kind, str] = {
-    "pinned": "vLLM with pinned canvas",
-    "vllm": "vLLM without pinned canvas, cloze",
-    "cloze": "OpenAI-compatible, cloze",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """What a server turned out to be. `notes` are sentences about what it lacks, and remedies.
-
-    `canvas_length` and `max_model_len` are in tokens, `milliseconds` is one small pinned read, or
-    one listing of the models where there is no canvas.
-    """
-
-    kind: Kind
-    url: str
-    model: str
-    version: str = ""
-    max_model_len: int | None = None
-    canvas_length: int | None = None
-    vocab_size: int | None = None
-    tokenizer: str = ""  # "local", "server" or "" where none is needed
-    milliseconds: float = 0.0
-    notes: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        return _LABELS[self.kind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -419,7 +388,7 @@ class RemoteEngine:
                 continue
             came += 1
             yield found
-        if not came and failed and not patience.over:
+        if not came and failed and not patience.cancelled():
             self._forget(failed)
             raise failed[0]
 
@@ -461,7 +430,7 @@ class RemoteEngine:
             if answer.cut and len(asks) == 1:
                 break  # no further line is wanted; leaving the loop hangs up
         drafts = [draft for draft in (one.draft(asked) for one in answers) if draft is not None]
-        if not drafts and len(failed) == len(asks) and not patience.over:
+        if not drafts and len(failed) == len(asks) and not patience.cancelled():
             self._forget(failed)
             raise failed[0]
         if drafts and not patience.cancelled():

@@ -5,7 +5,7 @@ Offsets are code points, times are seconds of `time.monotonic()`, entropies are 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +97,38 @@ class EngineInfo:
     source: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What a server turned out to be, for `doctor` and logs.
+
+    `canvas_length` and `max_model_len` are in tokens, None where the server does not tell.
+    `tokenizer` is "local", "server", or "" where none is needed. `milliseconds` is one small pinned
+    read, or one listing of the models where there is no canvas. `notes` are sentences about what
+    the server lacks, with remedies.
+    """
+
+    kind: Literal["pinned", "vllm", "cloze"]
+    url: str
+    model: str
+    version: str = ""
+    max_model_len: int | None = None
+    canvas_length: int | None = None
+    vocab_size: int | None = None
+    tokenizer: str = ""
+    milliseconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        match self.kind:
+            case "pinned":
+                return "vLLM with pinned canvas"
+            case "vllm":
+                return "vLLM without pinned canvas, cloze"
+            case "cloze":
+                return "OpenAI-compatible, cloze"
+
+
 def never() -> bool:
     """The `cancelled` of a request that nobody takes back."""
     return False
@@ -124,3 +156,12 @@ class Engine(Protocol):
         ...
 
     def describe(self) -> EngineInfo: ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """What an engine behind a server can do besides."""
+
+    def probe(self) -> Probe:
+        """Finds out, once, what the server can do; sends no text. Raises ModelError."""
+        ...

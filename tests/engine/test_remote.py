@@ -4,20 +4,17 @@ import json
 import logging
 import math
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer
 
 from infill_engine import (
     Draft,
@@ -27,105 +24,28 @@ from infill_engine import (
     ModelError,
     RequestError,
     load_engine,
+    remote_http,
 )
 from infill_engine.remote import RemoteEngine
 from infill_engine.remote_cloze import middle_of
 from infill_engine.remote_http import RemoteError
+from tests.engine.served import COMPLETIONS, Server, serving
 
 REQUEST = InfillRequest(
     prefix="def area(width, height):\n    return ",
     suffix="\n\n\nclass Point:\n    pass\n",
     language_id="python",
 )
-COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
+CHAT = "/v1/chat/completions"
 SPECIAL = set(range(8)) | {637, 638, 639}
 TURN_END = 5
 KEY = "sk-not-to-be-seen-0815"
 
 
-@dataclass(frozen=True)
-class Server:
-    url: str
-    tls: str
-    ca: Path
-    tokenizer: Path
-
-    def now(self, **state: Any) -> None:
-        """What it does from now on; everything that is not said is as it was at first."""
-        self._test(json.dumps(state).encode())
-        self.seen()
-
-    def seen(self) -> list[dict[str, Any]]:
-        """The requests since the last look, complete or not."""
-        return self._test(None)["seen"]
-
-    def peak(self) -> int:
-        return self._test(None)["peak"]
-
-    def bodies(self, path: str = COMPLETIONS) -> list[Any]:
-        return [entry["body"] for entry in self.seen() if entry["path"] == path]
-
-    def outcomes(self, path: str = COMPLETIONS) -> list[str]:
-        return sorted(entry["outcome"] for entry in self.seen() if entry["path"] == path)
-
-    def _test(self, body: bytes | None) -> Any:
-        with urllib.request.urlopen(f"{self.url}/_test", body, timeout=10) as reply:
-            return json.load(reply)
-
-    def ids(self, text: str) -> list[int]:
-        return list(Tokenizer.from_file(str(self.tokenizer)).encode(text).ids)
-
-    def text_of(self, count: int, letters: str) -> str:
-        """A text of so many tokens."""
-        text = ""
-        for at in range(10 * count):
-            if len(self.ids(text)) == count:
-                return text
-            text += letters[at % len(letters)]
-        raise AssertionError(f"no text of {count} tokens")
-
-
-def certificate(folder: Path) -> tuple[Path, Path, Path]:
-    """An authority of our own, and what it says of localhost: its certificate, ours, our key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is needed to make a certificate")
-    ca, ca_key, ours, key, asked, says = (
-        folder / name for name in ("ca.pem", "ca.key", "our.pem", "our.key", "our.csr", "says.cnf")
-    )
-    says.write_text("subjectAltName=DNS:localhost\n")
-    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    signed = ["x509", "-req", "-in", asked, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial"]
-    for arguments in (
-        [*new, "-x509", "-days", "2", "-subj", "/CN=Test", "-keyout", ca_key, "-out", ca],
-        [*new, "-subj", "/CN=localhost", "-keyout", key, "-out", asked],
-        [*signed, "-days", "2", "-extfile", says, "-out", ours],
-    ):
-        subprocess.run([openssl, *map(str, arguments)], check=True, capture_output=True)
-    return ca, ours, key
-
-
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("served")
-    ca, ours, key = certificate(tmp_path_factory.mktemp("tls"))
-    script = Path(__file__).parent / "vllm_contract.py"
-    with subprocess.Popen(
-        [sys.executable, str(script), str(folder), str(ours), str(key)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        text=True,
-    ) as running:
-        assert running.stdout is not None
-        assert running.stdin is not None
-        said = running.stdout.readline()
-        assert said, "the test server did not start"
-        urls = json.loads(said)
-        yield Server(urls["url"], urls["tls"], ca, folder / "tokenizer.json")
-        running.stdin.close()
-        running.wait(10)
+    with serving(tmp_path_factory.mktemp("contract")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -676,6 +596,51 @@ def test_where_nothing_listens_is_said_with_the_remedy() -> None:
     started = time.monotonic()
     assert list(made.infill(REQUEST, cancelled=lambda: time.monotonic() > started + 0.3)) == []
     assert time.monotonic() - started < 0.5
+
+
+def test_that_nothing_listens_is_said_when_the_deadline_is_shorter_than_the_retries() -> None:
+    """An editor gives a request 0.3 s; it would never hear why nothing comes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    made = RemoteEngine(EngineConfig(model=url))
+    started = time.monotonic()
+
+    with pytest.raises(RemoteError, match="nothing listens at"):
+        last(made.infill(replace(REQUEST, deadline=started + 0.3)))
+    assert time.monotonic() - started < 0.5
+
+
+def test_a_machine_that_does_not_answer_is_named_after_some_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A full backlog drops what else wants to connect, as a firewall does."""
+    monkeypatch.setattr(remote_http, "CONNECT_TIMEOUT", 0.5)
+    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+        made = RemoteEngine(EngineConfig(model=f"http://127.0.0.1:{deaf.getsockname()[1]}"))
+
+        def infill() -> list[Draft]:
+            return list(made.infill(replace(REQUEST, deadline=time.monotonic() + 0.3)))
+
+        assert infill() == []
+        with pytest.raises(RemoteError, match=r"cannot be reached \(no connection in 1 s\)"):
+            infill()
+
+
+def test_a_server_that_goes_away_is_missed(server: Server) -> None:
+    made = engine(server)
+    made.close()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        made._client._port = free.getsockname()[1]
+
+    with pytest.raises(RemoteError, match="nothing listens at"):
+        last(made.infill(replace(REQUEST, deadline=time.monotonic() + 0.3)))
 
 
 def test_a_server_that_comes_up_late_is_found() -> None:

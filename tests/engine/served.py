@@ -1,0 +1,105 @@
+"""The server of `vllm_contract.py` as a process, and what a test says to it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+
+COMPLETIONS = "/v1/completions"
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    tls: str
+    ca: Path
+    tokenizer: Path
+
+    def now(self, **state: Any) -> None:
+        """What it does from now on; everything that is not said is as it was at first."""
+        self._test(json.dumps(state).encode())
+        self.seen()
+
+    def seen(self) -> list[dict[str, Any]]:
+        """The requests since the last look, complete or not."""
+        return self._test(None)["seen"]
+
+    def peak(self) -> int:
+        return self._test(None)["peak"]
+
+    def bodies(self, path: str = COMPLETIONS) -> list[Any]:
+        return [entry["body"] for entry in self.seen() if entry["path"] == path]
+
+    def outcomes(self, path: str = COMPLETIONS) -> list[str]:
+        return sorted(entry["outcome"] for entry in self.seen() if entry["path"] == path)
+
+    def _test(self, body: bytes | None) -> Any:
+        with urllib.request.urlopen(f"{self.url}/_test", body, timeout=10) as reply:
+            return json.load(reply)
+
+    def ids(self, text: str) -> list[int]:
+        return list(Tokenizer.from_file(str(self.tokenizer)).encode(text).ids)
+
+    def text_of(self, count: int, letters: str) -> str:
+        """A text of so many tokens."""
+        text = ""
+        for at in range(10 * count):
+            if len(self.ids(text)) == count:
+                return text
+            text += letters[at % len(letters)]
+        raise AssertionError(f"no text of {count} tokens")
+
+
+def certificate(folder: Path) -> tuple[Path, Path, Path]:
+    """An authority of our own, and what it says of localhost: its certificate, ours, our key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is needed to make a certificate")
+    ca, ca_key, ours, key, asked, says = (
+        folder / name for name in ("ca.pem", "ca.key", "our.pem", "our.key", "our.csr", "says.cnf")
+    )
+    says.write_text("subjectAltName=DNS:localhost\n")
+    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    signed = ["x509", "-req", "-in", asked, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial"]
+    for arguments in (
+        [*new, "-x509", "-days", "2", "-subj", "/CN=Test", "-keyout", ca_key, "-out", ca],
+        [*new, "-subj", "/CN=localhost", "-keyout", key, "-out", asked],
+        [*signed, "-days", "2", "-extfile", says, "-out", ours],
+    ):
+        subprocess.run([openssl, *map(str, arguments)], check=True, capture_output=True)
+    return ca, ours, key
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """Makes its checkpoint and its certificate in an empty folder."""
+    ca, ours, key = certificate(folder)
+    served = folder / "served"
+    served.mkdir()
+    script = Path(__file__).parent / "vllm_contract.py"
+    with subprocess.Popen(
+        [sys.executable, str(script), str(served), str(ours), str(key)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdin is not None
+        said = running.stdout.readline()
+        assert said, "the test server did not start"
+        urls = json.loads(said)
+        yield Server(urls["url"], urls["tls"], ca, served / "tokenizer.json")
+        running.stdin.close()
+        running.wait(10)
