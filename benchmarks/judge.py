@@ -1,0 +1,246 @@
+"""What an answer is worth, and what many are: the figures of every table, and when one system is
+better than another.
+
+Judges by its own means and by those of `infill_ls.bench`, never by the server's.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.holdout import Problem
+from infill_ls.bench import scores
+from infill_ls.bench.quality import Outcome
+from infill_ls.bench.scores import mean, percentile
+
+DOUBLES = "`'\";,"  # closers are for `repeats_suffix`, which knows what was opened
+SHOWN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
+RESAMPLES = 2_000
+TOKENS = ((1, 9), (10, 29), (30, 10**6))  # of the reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a system shows, "" where nothing; `sure` from 0 to 1 is what a threshold asks.
+
+    Milliseconds: `ms` from the request to the answer, nothing known before; `encode_ms` of it to
+    read what stands around the hole, which an editor's user does not wait for.
+    """
+
+    text: str
+    ms: float
+    encode_ms: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+    sure: float = math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """An answer beside what stood there. `passed` is None where nothing can be run."""
+
+    problem: Problem
+    answer: Answer
+    reference_tokens: int
+    passed: bool | None = None
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        return Outcome(case=self.problem.case, answer=self.answer.text)
+
+    @property
+    def shown(self) -> bool:
+        return bool(self.answer.text.strip())
+
+    @cached_property
+    def exact(self) -> bool:
+        return self.outcome.exact
+
+    @property
+    def folded(self) -> bool:
+        """Exact but for white space."""
+        return self.answer.text.split() == self.problem.case.reference.split()
+
+    @cached_property
+    def similarity(self) -> float:
+        return self.outcome.similarity
+
+    @cached_property
+    def valid(self) -> bool:
+        """Whether the file has no more syntax errors than with what stood there."""
+        return self.exact or not self.outcome.breaks
+
+    @cached_property
+    def joins(self) -> bool:
+        """Whether it says neither what follows nor what stands before."""
+        case, text = self.problem.case, self.answer.text
+        same = text == case.reference
+        return same or not (self.outcome.repeats_suffix or repeats(case.prefix, text, case.suffix))
+
+    @property
+    def length(self) -> float:
+        """In lengths of the reference."""
+        return len(self.answer.text.strip()) / max(len(self.problem.case.reference.strip()), 1)
+
+
+def repeats(prefix: str, text: str, suffix: str) -> bool:
+    """Whether a text begins with the prefix's end, says its last whole line again, or ends with
+    the quote or separator that follows at once."""
+    head, last = text.lstrip(), text.rstrip()[-1:]
+    for length in range(min(len(head), len(prefix)), scores.OVERLAP - 1, -1):
+        if prefix.endswith(head[:length]):
+            return True
+    above = next((line.strip() for line in reversed(prefix.split("\n")[:-1]) if line.strip()), "")
+    alone = not prefix.rpartition("\n")[2].strip()
+    first = head.partition("\n")[0].strip()
+    if alone and first == above and any(c.isalnum() for c in first):
+        return True
+    return bool(last) and last in DOUBLES and suffix.startswith(last)
+
+
+def program(problem: Problem, answer: Answer) -> str:
+    """What to run for an answer; "" where there is nothing to run, or where it cannot parse."""
+    whole = problem.with_answer(answer.text)
+    if not problem.check:
+        return ""
+    try:
+        compile(whole, "answer.py", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return ""
+    return whole + problem.check
+
+
+def judged(
+    problem: Problem, answer: Answer, reference_tokens: int, verdicts: Mapping[str, bool]
+) -> Judged:
+    """`verdicts` says of programs whether they passed."""
+    passed = verdicts.get(program(problem, answer), False) if problem.check else None
+    result = Judged(
+        problem=problem, answer=answer, reference_tokens=reference_tokens, passed=passed
+    )
+    if result.shown:
+        _ = result.valid  # now, while the syntax of the whole file is known from the last answer
+    return result
+
+
+def summary(group: Sequence[Judged]) -> dict[str, Any]:
+    """Shares from 0 to 1 of all cases; `of_shown` of those shown."""
+    shown = [each for each in group if each.shown]
+    ran = [each.passed for each in group if each.passed is not None]
+    times = [each.answer.ms for each in group]
+    warm = [each.answer.ms - each.answer.encode_ms for each in group]
+    steps = sum(each.answer.steps for each in group)
+    return {
+        "cases": len(group),
+        "units": len({each.problem.unit for each in group}),
+        "exact": mean([each.exact for each in group]),
+        "folded": mean([each.folded for each in group]),
+        "similarity": mean([each.similarity for each in group]),
+        "passed": mean([float(each) for each in ran]) if ran else math.nan,
+        "shown": len(shown) / max(len(group), 1),
+        "of_shown": {
+            "exact": _share([each.exact for each in shown]),
+            "valid": _share([each.valid for each in shown]),
+            "joins": _share([each.joins for each in shown]),
+            "length": percentile([each.length for each in shown], 0.5),
+            "over_2x": _share([each.length > 2 for each in shown]),
+        },
+        "new_errors": sum(each.outcome.adds_error for each in shown if not each.valid),
+        "suffix_repetitions": sum(each.outcome.repeats_suffix for each in shown),
+        "ms": {"p50": percentile(times, 0.5), "p95": percentile(times, 0.95)},
+        "warm_ms": {"p50": percentile(warm, 0.5), "p95": percentile(warm, 0.95)},
+        "steps": mean([float(each.answer.steps) for each in group]),
+        "tokens_per_forward": sum(e.answer.tokens for e in group) / steps if steps else math.nan,
+    }
+
+
+def _share(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def by_kind(group: Sequence[Judged]) -> dict[tuple[str, str], list[Judged]]:
+    """By group and kind, in the order of the problems."""
+    kinds: dict[tuple[str, str], list[Judged]] = {}
+    for each in group:
+        kinds.setdefault((each.problem.group, each.problem.kind), []).append(each)
+    return kinds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Better:
+    """By how much more often the first of two systems is right, from -1 to 1, with the 95 %
+    interval, and the share of resamples in which it is not ahead."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def sure(self) -> bool:
+        return self.low > 0
+
+
+def better(first: Sequence[Judged], second: Sequence[Judged]) -> Better:
+    """Paired bootstrap over units of the difference in exact match; both of the same problems."""
+    units: dict[str, list[int]] = {}
+    for a, b in zip(first, second, strict=True):
+        assert a.problem is b.problem, "the systems were asked the same"
+        units.setdefault(a.problem.unit, []).append(a.exact - b.exact)
+    gains = np.array([sum(each) for each in units.values()], np.float64)
+    sizes = np.array([len(each) for each in units.values()], np.float64)
+    draws = np.random.default_rng(0).integers(len(units), size=(RESAMPLES, len(units)))
+    means: NDArray[np.float64] = gains[draws].sum(1) / sizes[draws].sum(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Better(
+        difference=float(gains.sum() / sizes.sum()),
+        low=float(low),
+        high=float(high),
+        p=float((means <= 0).mean()),
+    )
+
+
+def curve(group: Sequence[Judged]) -> list[dict[str, float]]:
+    """How exact the surest answers are, by the share of all cases that is shown, with the
+    threshold that shows so many; shares that the system cannot reach are left out."""
+    told = [each for each in group if each.shown and not math.isnan(each.answer.sure)]
+    ranked = sorted(told, key=lambda each: -each.answer.sure)
+    points = []
+    for share in SHOWN:
+        shown = ranked[: round(share * len(group))]
+        if shown and round(share * len(group)) <= len(ranked):
+            exact, threshold = _share([each.exact for each in shown]), shown[-1].answer.sure
+            points.append({"share": share, "exact": exact, "threshold": threshold})
+    if ranked:
+        share, exact = len(ranked) / len(group), _share([each.exact for each in ranked])
+        points.append({"share": share, "exact": exact, "threshold": 0.0})
+    return points
+
+
+def by_length(group: Sequence[Judged]) -> dict[str, dict[str, float]]:
+    """By how many tokens the reference has: exactness, and what the answers took."""
+    table = {}
+    for low, high in TOKENS:
+        part = [each for each in group if low <= each.reference_tokens <= high]
+        if part:
+            warm = [each.answer.ms - each.answer.encode_ms for each in part]
+            table[f"{low}-{high}" if high < 10**6 else f"{low}+"] = {
+                "cases": len(part),
+                "exact": mean([each.exact for each in part]),
+                "warm_ms_p50": percentile(warm, 0.5),
+            }
+    return table
+
+
+def summaries(systems: Mapping[str, Sequence[Judged]]) -> dict[str, dict[str, Any]]:
+    """By "group kind" and system."""
+    table: dict[str, dict[str, Any]] = {}
+    for name, group in systems.items():
+        for (of, kind), part in by_kind(group).items():
+            table.setdefault(f"{of} {kind}", {})[name] = summary(part)
+    return table

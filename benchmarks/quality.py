@@ -1,0 +1,274 @@
+"""How good the suggestions are at places where the truth is known, beside what copying would say.
+
+    python -m benchmarks.quality [--data DIR] [--model NAME ...] [--peer FILE.gguf ...] [--plot PNG]
+
+Holes are cut from packages that training never saw, fetched by name; with `--data`, the folder of
+HumanEval-Infilling, its tasks are filled too and the result is run in a sandbox. Every system gets
+the same holes: an empty answer, the line after the most similar line, n-gram copy, and the models,
+these through the pipeline of the server. Progress goes to stderr, the last line is JSON.
+"""
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import holdout, humaneval, judge, report, sandbox
+from benchmarks.holdout import Problem
+from benchmarks.judge import Answer, Judged
+from benchmarks.peer import Peer
+from benchmarks.progress import counted, say
+from benchmarks.report import Goal
+from benchmarks.systems import FLOORS, System, engine_system
+from infill_engine import EngineConfig, InfillError, ModelError, RequestError, load_engine
+from infill_engine.models.default import WEIGHTS
+from infill_engine.tokenizer import Tokenizer
+from infill_ls.bench.cases import KINDS
+from infill_ls.bench.report import as_line
+from infill_ls.machine import busy_cpus, commit, this_machine
+
+TWIN = "ar-twin"
+LIMIT = 150  # about ten minutes on two cores
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infill-ls" / "holdout"
+
+
+def asked(name: str, system: System, problems: Sequence[Problem]) -> list[Answer]:
+    tick = counted(name, len(problems))
+    answers = []
+    for problem in problems:
+        answers.append(system(problem))
+        tick()
+    return answers
+
+
+def model_answers(
+    name: str, model: str, steps: int | None, problems: Sequence[Problem]
+) -> tuple[dict[str, Any], list[Answer]]:
+    """What the engine says of itself, and its answers. Raises ModelError."""
+    engine = load_engine(EngineConfig(model=model, max_denoising_steps=steps))
+    system = engine_system(engine)
+    system(problems[0])  # what is done once is no part of the first answer
+    return asdict(engine.describe()), asked(name, system, problems)
+
+
+def judged(
+    answers: dict[str, list[Answer]], problems: Sequence[Problem]
+) -> dict[str, list[Judged]]:
+    """Every answer beside the truth; programs are run once each, as many at a time as there are
+    CPUs."""
+    programs = dict.fromkeys(
+        program
+        for of_system in answers.values()
+        for problem, answer in zip(problems, of_system, strict=True)
+        if (program := judge.program(problem, answer))
+    )
+    if programs:
+        tick = counted("programs run", len(programs))
+
+        def passes(program: str) -> bool:
+            passed = sandbox.run(program).verdict == "passed"
+            tick()
+            return passed
+
+        with ThreadPoolExecutor(this_machine().cpus) as pool:
+            verdicts = dict(zip(programs, pool.map(passes, programs), strict=True))
+    else:
+        verdicts = {}
+    tokenizer = Tokenizer(WEIGHTS / "tokenizer.json")
+    tick = counted("cases judged", len(problems))
+    found: dict[str, list[Judged]] = {name: [] for name in answers}
+    for at, problem in enumerate(problems):
+        length = len(tokenizer.encode(problem.case.reference.strip()))
+        for name, of_system in answers.items():
+            found[name].append(judge.judged(problem, of_system[at], length, verdicts))
+        tick()
+    return found
+
+
+def collect(options: argparse.Namespace) -> tuple[list[Problem], dict[str, list[str]]]:
+    """The problems, and by group the packages that some come from."""
+    problems = []
+    if any(kind in KINDS for kind in options.kinds):
+        if options.packages is None:
+            packages = holdout.fetched(CACHE, say)
+        elif options.packages.is_dir():
+            packages = holdout.given(options.packages)
+        else:
+            raise RequestError(f"--packages {options.packages} is no folder; give one, or leave it")
+        say("cutting holes")
+        problems += holdout.problems(packages, options.kinds, options.limit)
+    used = {
+        group: sorted({p.unit.partition("/")[0] for p in problems if p.group == group})
+        for group in holdout.GROUPS
+    }
+    if options.data is not None:
+        problems += humaneval.problems(options.data, options.kinds, options.limit)
+    if not problems:
+        raise RequestError(
+            "there is nothing to fill: no package could be fetched (or --packages holds no source "
+            "file), and --data DIR with HumanEval-Infilling was not given for its kinds"
+        )
+    return problems, used
+
+
+def held_out(group: Sequence[Judged]) -> list[Judged]:
+    """Those of packages."""
+    return [each for each in group if each.problem.group in holdout.GROUPS]
+
+
+def compared(
+    results: dict[str, list[Judged]], engines: Sequence[str], other: str
+) -> dict[str, dict[str, Any]]:
+    """Of every engine and set, whether it is better than another system."""
+    against = judge.by_kind(results[other])
+    return {
+        name: {
+            " ".join(of_set): asdict(judge.better(group, against[of_set]))
+            for of_set, group in judge.by_kind(results[name]).items()
+        }
+        for name in engines
+    }
+
+
+def reached(result: dict[str, Any], name: str) -> list[Goal]:
+    """What was promised of the embedded model, where the sets for it were measured."""
+    sets = {of_set: systems[name] for of_set, systems in result["sets"].items()}
+    found = [
+        Goal(name=text, value=100 * sets[of_set][figure], bound=least, unit="%")
+        for text, of_set, figure, least in (
+            ("rest of line in Python packages, exact", "python tail", "exact", 40),
+            ("whole line in Python packages, exact", "python line", "exact", 25),
+            ("HumanEval single lines, pass@1", "humaneval single-line", "passed", 25),
+        )
+        if of_set in sets
+    ]
+    gains = result["better_than_copy"][name].values()
+    behind = sum(each["difference"] <= 0 for each in gains)
+    found.append(
+        Goal(name="sets in which n-gram copy is as good", value=behind, bound=0, at_most=True)
+    )
+    every = result["all"][name]
+    found += [
+        Goal(
+            name="valid syntax of what is shown, beside the truth's",
+            value=100 * every["of_shown"]["valid"],
+            bound=100,
+            unit="%",
+        ),
+        Goal(name="new syntax errors shown", value=every["new_errors"], bound=0, at_most=True),
+        Goal(
+            name="suffix repetitions shown",
+            value=every["suffix_repetitions"],
+            bound=0,
+            at_most=True,
+        ),
+    ]
+    found += [
+        Goal(
+            name="exact of what is shown, at a show rate of 30 %",
+            value=100 * point["exact"],
+            bound=60,
+            unit="%",
+        )
+        for point in result["curve"][name]
+        if point["share"] == 0.3
+    ]
+    if TWIN in result["engines"] and name != TWIN:
+        ours, twin = (result["by_length"][each] for each in (name, TWIN))
+        found += [
+            Goal(
+                name=f"times as fast as the AR twin, {span} tokens",
+                value=twin[span]["warm_ms_p50"] / ours[span]["warm_ms_p50"],
+                bound=least,
+            )
+            for span, least in (("10-29", 1.0), ("30+", 1.5))
+            if span in ours
+        ]
+    return found
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    machine, revision, busy = this_machine(), commit(), busy_cpus()
+    problems, packages = collect(options)
+    guarded = sandbox.guarded() if any(problem.check for problem in problems) else ""
+    say(f"{len(problems)} cases; {guarded or 'nothing is run'}")
+    answers = {name: asked(name, floor, problems) for name, floor in FLOORS.items()}
+    engines: dict[str, Any] = {}
+    for model in options.model or ("default", TWIN):
+        for steps in (None, *options.steps):
+            name = Path(model).name + (f" k={steps}" if steps else "")
+            try:
+                engines[name], answers[name] = model_answers(name, model, steps, problems)
+            except ModelError as error:
+                if options.model or model != TWIN:
+                    raise
+                say(f"the autoregressive twin is left out: {error}")
+                break
+            gc.collect()
+    for path in options.peer:
+        with Peer(path) as peer:
+            name = path.stem
+            engines[name] = asdict(peer.describe())
+            answers[name] = asked(name, engine_system(peer), problems)
+    results = judged(answers, problems)
+    result: dict[str, Any] = {
+        "benchmark": "quality",
+        "machine": asdict(machine),
+        "busy_cpus": busy,
+        "commit": revision,
+        "limit": options.limit,
+        "packages": packages,
+        "sandbox": guarded,
+        "engines": engines,
+        "sets": judge.summaries(results),
+        "all": {name: judge.summary(group) for name, group in results.items()},
+        "better_than_copy": compared(results, list(engines), "n-gram copy"),
+        "curve": {name: judge.curve(held_out(results[name])) for name in engines},
+        "by_length": {name: judge.by_length(results[name]) for name in engines},
+    }
+    if TWIN in engines:
+        result["better_than_twin"] = compared(results, list(engines), TWIN)
+    print(machine)
+    report.tables(result, sys.stdout)
+    goals = reached(result, next(iter(engines)))
+    report.goals(goals, sys.stdout)
+    result["goals"] = [asdict(goal) | {"met": goal.met} for goal in goals]
+    if options.plot:
+        report.plot(result, options.plot)
+        say(f"the plot is {options.plot}")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    every = (*KINDS, *humaneval.SETS)
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.quality", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--data", type=Path, help="a folder with HumanEval-Infilling's files")
+    parser.add_argument(
+        "--packages", type=Path, help="archives or source folders to cut holes from, not to fetch"
+    )
+    parser.add_argument("--model", nargs="+", help='"default", "ar-twin", or files of weights')
+    parser.add_argument("--peer", nargs="+", type=Path, default=[], help="GGUF models")
+    parser.add_argument("--steps", nargs="+", type=int, default=[], help="step caps to try as well")
+    parser.add_argument("--limit", type=int, default=LIMIT, help=f"cases of each kind ({LIMIT})")
+    parser.add_argument("--kinds", nargs="+", choices=every, default=every, metavar="KIND")
+    parser.add_argument("--plot", type=Path, help="a PNG of exactness over time")
+    options = parser.parse_args(arguments)
+    try:
+        if options.limit < 1:
+            raise RequestError(f"--limit {options.limit} must be at least 1")
+        if options.plot:
+            report.needs_matplotlib()
+        print(as_line(measure(options)))
+    except InfillError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()
