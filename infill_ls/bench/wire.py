@@ -127,9 +127,9 @@ class ServerProcess:
             while (message := self._message()) is not None:
                 self._take(message)
         finally:
-            gone = self._gone()
-            for future in self._answers.values():
-                if not future.done():
+            if waiting := [each for each in self._answers.values() if not each.done()]:
+                gone = self._gone()
+                for future in waiting:
                     future.set_exception(gone)
 
     def _gone(self) -> RuntimeError:
