@@ -23,6 +23,7 @@ class Canvas:
     ends       [V] bool or None; tokens that end their hole when decided; whatever follows one
                in its hole becomes `end_id`, and so does the token itself
     end_id     the token that stands for "nothing more in this hole"
+    done       [B] bool or None; rows whose statistics nobody looks at any more
     """
 
     token_ids: Tensor
@@ -32,6 +33,7 @@ class Canvas:
     allowed: Tensor | None = None
     ends: Tensor | None = None
     end_id: int = 0
+    done: Tensor | None = None
 
     @property
     def free(self) -> Tensor:  # [B, T] bool

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Format = Literal["fp8", "int4"]
-Dtype = Literal["auto", "float32", "bfloat16", "fp8", "int4"]
+Dtype = Literal["auto", "float32", "bfloat16", "int8", "fp8", "int4"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,8 @@ class EngineConfig:
 
     A folder may also hold a DiffusionGemma as transformers saves it, and a name with one "/" in it
     that is no folder is such a model's hub id. `dtype` is what its weights are kept in: "fp8" and
-    "int4" are of its experts, the rest stays as stored; "auto" takes everything as stored.
+    "int4" are of its experts, the rest stays as stored; "auto" takes everything as stored. Of the
+    embedded model it is "float32", "bfloat16" or "int8", and "auto" what this CPU is fastest at.
 
     `device` is "auto", "cpu" or "cuda"; `threads` None takes the physical cores, at most 4.
     `max_denoising_steps` None lets the canvas length decide.

@@ -92,7 +92,7 @@ def denoise(
         if cancelled() or (last is not None and time.monotonic() >= deadline):
             return
         stats, state = denoiser.step(
-            replace(canvas, token_ids=token_ids),
+            replace(canvas, token_ids=token_ids, done=frozen[:, 0]),
             memory,
             state,
             temperature=config.schedule.temperature(step, config.max_denoising_steps),

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+TINY = 1e-38
+
 
 class RowStatistics(NamedTuple):
     """What the denoising loop needs to know of each row of logits.
@@ -34,8 +36,8 @@ def row_statistics(
         scaled = scaled / temperature
     probability = scaled.softmax(-1)
     confidence, best = probability.max(-1)
-    # entr is 0 at p = 0, where p * log p would be NaN.
-    entropy = torch.special.entr(probability).sum(-1)
+    # torch.special.entr takes one logarithm at a time; the clamp keeps 0 * log 0 at 0.
+    entropy = -(probability.clamp(min=TINY).log_().mul_(probability)).sum(-1)
     if temperature > 0:
         flat = probability.flatten(0, -2)
         sample = torch.multinomial(flat, 1, generator=generator).view(best.shape)

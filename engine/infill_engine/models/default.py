@@ -7,6 +7,7 @@ away costs what lies between it and the hole, on that side alone.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -15,11 +16,13 @@ from torch import Tensor
 from infill_engine.canvas import Canvas, lay_out
 from infill_engine.config import EngineConfig
 from infill_engine.copying import copied
+from infill_engine.cores import threads
 from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
 from infill_engine.errors import ModelError
-from infill_engine.models.zipper import PREFIX, SUFFIX, SideCache, Zipper, load_zipper
+from infill_engine.models.packed import Precision, fastest
+from infill_engine.models.zipper import PREFIX, SUFFIX, Between, SideCache, Zipper, load_zipper
 from infill_engine.noise import Absorbing
 from infill_engine.request import EngineInfo, InfillRequest, never
 from infill_engine.sampler import EntropyBound
@@ -86,9 +89,9 @@ class ZipperDenoiser:
     def describe(self) -> EngineInfo:
         return EngineInfo(
             model="zipper",
-            parameters=sum(p.numel() for p in self._network.parameters()),
+            parameters=self._network.num_parameters,
             device=str(self._device),
-            dtype=str(self._network.dtype).removeprefix("torch."),
+            dtype=self._network.precision or str(self._network.dtype).removeprefix("torch."),
             threads=torch.get_num_threads(),
             canvas_lengths=CANVAS_LENGTHS,
             max_tokens=MAX_TOKENS,
@@ -235,12 +238,28 @@ class ZipperDenoiser:
         temperature: float,
         generator: torch.Generator,
     ) -> tuple[RowStatistics, object]:
-        hidden = self._network.denoise(memory.prefix, memory.suffix, canvas.token_ids)
-        logits = self._network.logits(hidden).float() + self._forbidden
+        ids, free = canvas.token_ids, canvas.free
+        between = state
+        if not isinstance(between, Between):
+            between = self._network.between(memory.prefix, memory.suffix, *ids.shape)
+        # Rows that are done leave the batch, and the head is for the free cells of the others.
+        going = ids.new_ones(len(ids), dtype=torch.bool) if canvas.done is None else ~canvas.done
+        hidden = self._network.step(between, ids[going])[free[going]]
+        logits = self._network.logits(hidden).float().add_(self._forbidden)  # [n, V]
+        cells = (free & going[:, None]).flatten().nonzero()[:, 0]
         if canvas.first is not None:
-            at = int(canvas.free[0].int().argmax())
-            logits[:, at].masked_fill_(~canvas.first, -torch.inf)
-        return row_statistics(logits, temperature=temperature, generator=generator), None
+            first = cells % ids.shape[1] == canvas.free[0].int().argmax()
+            logits[first] = logits[first].masked_fill(~canvas.first, -torch.inf)
+        found = row_statistics(logits, temperature=temperature, generator=generator)
+        every = RowStatistics(
+            entropy=torch.zeros(ids.shape, device=ids.device),
+            best=ids.clone(),
+            sample=ids.clone(),
+            confidence=torch.ones(ids.shape, device=ids.device),
+        )
+        for whole, part in zip(every, found, strict=True):
+            whole.view(-1)[cells] = part
+        return every, between
 
     def score(
         self, memory: SidesMemory, sides: Sides, rows: Sequence[Sequence[int]]
@@ -263,6 +282,19 @@ class ZipperDenoiser:
         return self._healing[piece]
 
 
+def _precision(config: EngineConfig, device: str) -> Precision:
+    """What weights are kept in. Raises ModelError where the embedded model knows no such form."""
+    if config.dtype == "auto":
+        return fastest() if device == "cpu" else "float32"
+    for known in get_args(Precision):
+        if config.dtype == known and (device == "cpu" or known == "float32"):
+            return cast(Precision, known)
+    raise ModelError(
+        f"dtype={config.dtype!r} on {device} is not for the embedded model, which is float32, "
+        "bfloat16 or int8 on a CPU and float32 elsewhere; leave dtype unset"
+    )
+
+
 def load_default(config: EngineConfig) -> ZipperDenoiser:
     """The embedded model, or another zipper in a folder or file that `config.model` names.
 
@@ -271,7 +303,8 @@ def load_default(config: EngineConfig) -> ZipperDenoiser:
     if config.device not in ("auto", "cpu") and not torch.cuda.is_available():
         raise ModelError(f"device={config.device!r} is not available here; use cpu or auto")
     device = "cpu" if config.device == "auto" else config.device
-    torch.set_num_threads(config.threads or min(4, torch.get_num_threads()))
+    torch.set_num_threads(config.threads or threads())
+    precision = _precision(config, device)
     path = WEIGHTS / "default.safetensors"
     if config.model != "default":
         path = Path(config.model).expanduser()
@@ -284,7 +317,7 @@ def load_default(config: EngineConfig) -> ZipperDenoiser:
     beside = path.parent / "tokenizer.json"
     tokenizer = Tokenizer(beside if beside.is_file() else WEIGHTS / "tokenizer.json")
     try:
-        network = load_zipper(path, device=device)
+        network = load_zipper(path, device=device, precision=precision)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"{path} is not a readable model of the embedded architecture ({error}); "

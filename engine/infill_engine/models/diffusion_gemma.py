@@ -865,6 +865,8 @@ def inspect_checkpoint(folder: Path, config: EngineConfig) -> Checkpoint:
         or description.get("torch_dtype")
         or "bfloat16"
     )
+    if config.dtype == "int8":
+        raise ModelError("dtype='int8' is of the embedded model; set fp8, int4 or leave it unset")
     if config.dtype in ("float32", "bfloat16"):
         computed = config.dtype
     if (have or asked) and description.get("tie_word_embeddings") is False:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from infill_engine.models import echo
 from infill_engine.models.echo import Echo, Echoes, canvas_echoes, stream_echoes
+from infill_engine.models.packed import Packed, Precision, pack
 
 PREFIX, SUFFIX, CANVAS = range(3)
 
@@ -30,6 +31,8 @@ PREFIX, SUFFIX, CANVAS = range(3)
 LENGTH_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 _EPSILON = 1e-6
+
+Weight = Tensor | Packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,24 +75,28 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # [..., E]; cos, sin
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
 
+def product(x: Tensor, weight: Weight) -> Tensor:  # [..., I], [O, I] -> [..., O]
+    return F.linear(x, weight.to(x.dtype)) if isinstance(weight, Tensor) else weight(x)
+
+
 def project(
-    x: Tensor, qkv: Tensor, cos: Tensor, sin: Tensor, split: tuple[int, int, int]
+    x: Tensor, qkv: Weight, cos: Tensor, sin: Tensor, split: tuple[int, int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """[..., D] -> rotated q [..., K, G, E], rotated k [..., K, E], v [..., K, E].
 
     cos and sin are [..., E/2]; split is (K, G + 2, E).
     """
-    mixed = torch.unflatten(F.linear(norm(x), qkv.to(x.dtype)), -1, split)
+    mixed = torch.unflatten(product(norm(x), qkv), -1, split)
     turned = rotate(norm(mixed[..., :-1, :]), cos[..., None, None, :], sin[..., None, None, :])
     turned = turned.to(x.dtype)
     return turned[..., :-1, :], turned[..., -1, :], mixed[..., -1, :]
 
 
-def close(x: Tensor, attended: Tensor, out: Tensor, up: Tensor, down: Tensor) -> Tensor:
+def close(x: Tensor, attended: Tensor, out: Weight, up: Weight, down: Weight) -> Tensor:
     """The rest of a block after attention: x, attended [..., D] -> [..., D]."""
-    x = x + F.linear(attended, out.to(x.dtype))
-    gate, value = F.linear(norm(x), up.to(x.dtype)).chunk(2, -1)
-    return x + F.linear(F.silu(gate) * value, down.to(x.dtype))
+    x = x + product(attended, out)
+    gate, value = product(norm(x), up).chunk(2, -1)
+    return x + product(F.silu(gate) * value, down)
 
 
 def read(q: Tensor, k: Tensor, v: Tensor, chunk: int = 256) -> Tensor:
@@ -174,6 +181,21 @@ def backwards(x: Tensor, order: Tensor) -> Tensor:
     return reversed_rows
 
 
+class Between(NamedTuple):
+    """What the steps of a canvas have in common; holds for as long as neither cache changes.
+
+    keys, values [L, R, K, P + S + T, E]: the prefix, the suffix turned to where the canvas's end
+    puts it, and room for what each row adds; cos, sin [T, E/2] of the canvas's positions;
+    heard [T, D], what the echoes add to each cell's token.
+    """
+
+    keys: Tensor
+    values: Tensor
+    cos: Tensor
+    sin: Tensor
+    heard: Tensor
+
+
 class Pieces(NamedTuple):
     """The parts of `train_pass` that are worth compiling; all shapes of a run are few."""
 
@@ -248,6 +270,11 @@ def row_echoes(
 
 
 class Block(nn.Module):
+    qkv: Weight
+    out: Weight
+    up: Weight
+    down: Weight
+
     def __init__(self, config: ZipperConfig) -> None:
         super().__init__()
         d, kv = config.d_model, config.num_kv_heads
@@ -279,6 +306,9 @@ class Zipper(nn.Module):
         self.length_down = nn.Parameter(torch.empty(len(LENGTH_BUCKETS) + 1, d))
         # Row max_positions + p of the tables belongs to position p, which may be negative.
         # They are no buffers: .to(bfloat16) must not round the angles' cosines of training.
+        self._head: Weight | None = None
+        self.precision: Precision | None = None
+        self.num_parameters = sum(parameter.numel() for parameter in self.parameters())
         self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
         self.reset()
 
@@ -290,10 +320,11 @@ class Zipper(nn.Module):
         nn.init.zeros_(self.echo)
         nn.init.zeros_(self.echo_length)
         for block in self._layers():
-            nn.init.normal_(block.qkv, std=d**-0.5)
-            nn.init.normal_(block.up, std=d**-0.5)
-            nn.init.zeros_(block.out)
-            nn.init.zeros_(block.down)
+            for name, weight in block.named_parameters():
+                if name in ("qkv", "up"):
+                    nn.init.normal_(weight, std=d**-0.5)
+                else:
+                    nn.init.zeros_(weight)
         nn.init.normal_(self.length_up, std=d**-0.5)
         nn.init.zeros_(self.length_down)
 
@@ -302,11 +333,30 @@ class Zipper(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.embed.dtype
+        """What activations are kept in."""
+        return self.echo.dtype
 
     @property
     def device(self) -> torch.device:
         return self.embed.device
+
+    @property
+    def head(self) -> Weight:
+        return self.embed if self._head is None else self._head
+
+    def pack(self, precision: Precision) -> "Zipper":
+        """Packs the matrices for inference in place; the network cannot be trained any more.
+
+        `embed` may stay in any dtype, for single rows are read of it.
+        """
+        for block in self._layers():
+            for name in ("qkv", "out", "up", "down"):
+                weight = getattr(block, name)
+                delattr(block, name)
+                setattr(block, name, pack(weight, precision))
+        self._head = pack(self.embed, precision)
+        self.precision = precision
+        return self
 
     def angles(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """cos and sin [2 * max_positions, E/2] of every position from -max_positions on."""
@@ -324,13 +374,17 @@ class Zipper(nn.Module):
 
     def start(self, ids: Tensor, echoes: Tensor, stream: int) -> Tensor:
         """ids [...] and their echoes [..., 2], pairs (token id, match length) -> [..., D]."""
+        return norm(self.lookup(ids) + self.stream[stream] + self.hear(echoes))
+
+    def hear(self, echoes: Tensor) -> Tensor:  # [..., 2] -> [..., D]
         token, length = echoes.unbind(-1)
-        heard = F.linear(F.embedding(token, self.embed), self.echo)
-        heard = heard + F.embedding(length, self.echo_length)
-        return norm(F.embedding(ids, self.embed) + self.stream[stream] + heard)
+        return F.linear(self.lookup(token), self.echo) + F.embedding(length, self.echo_length)
+
+    def lookup(self, ids: Tensor) -> Tensor:  # [...] -> [..., D]
+        return F.embedding(ids, self.embed).to(self.dtype)
 
     def logits(self, hidden: Tensor) -> Tensor:  # [..., D] -> [..., V]
-        return F.linear(hidden, self.embed)
+        return product(hidden, self.head)
 
     def length_logits(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., D] of first slots -> [..., len(LENGTH_BUCKETS) + 1]."""
@@ -338,9 +392,8 @@ class Zipper(nn.Module):
         return F.linear(up, self.length_down.to(hidden.dtype))
 
     def cache(self, stream: int, *, capacity: int = 1024) -> SideCache:
-        return SideCache(
-            self.config, stream, capacity=capacity, dtype=self.dtype, device=self.device
-        )
+        dtype = torch.bfloat16 if self.precision == "bfloat16" else self.dtype
+        return SideCache(self.config, stream, capacity=capacity, dtype=dtype, device=self.device)
 
     # Training
 
@@ -432,7 +485,7 @@ class Zipper(nn.Module):
         """
         old, n = len(cache), len(ids)
         if n == 0:
-            return self.embed.new_empty(0, self.config.d_model)
+            return self.echo.new_empty(0, self.config.d_model)
         cache.reserve(old + n)
         cos_table, sin_table = self.angles(self.dtype)
         zero = self.config.max_positions
@@ -440,57 +493,50 @@ class Zipper(nn.Module):
         cos, sin = cos_table[zero + old : zero + old + n], sin_table[zero + old : zero + old + n]
         if cache.stream == SUFFIX:
             sin = -sin  # the distance e from the far end is at position -e
-        K, G, E = self.split[0], self.split[1] - 2, self.split[2]
         mask = None
         if n > 1:
             mask = torch.ones(n, old + n, dtype=torch.bool, device=self.device).tril(old)
-            mask = mask.repeat(G, 1)
         cache.text.extend(ids)
-        x = self.start(
-            torch.tensor(ids, device=self.device),
-            torch.tensor(cache.text.found[old:], device=self.device),
-            cache.stream,
-        )  # [n, D]
-        for layer, block in enumerate(self._layers()):
-            q, k, v = project(x, block.qkv, cos, sin, self.split)
-            keys, values = cache.keys[layer, :, : old + n], cache.values[layer, :, : old + n]
-            keys[:, old:], values[:, old:] = k.transpose(0, 1), v.transpose(0, 1)
-            folded = q.permute(1, 2, 0, 3).reshape(1, K, G * n, E)
-            seen = F.scaled_dot_product_attention(folded, keys[None], values[None], mask)
-            attended = seen.view(K, G, n, E).permute(2, 0, 1, 3).reshape(n, -1)
-            x = close(x, attended, block.out, block.up, block.down)
-        return norm(x)
+        echoes = torch.tensor(cache.text.found[old:], device=self.device)
+        x = self.start(torch.tensor(ids, device=self.device), echoes, cache.stream)
+        keys, values = cache.keys[:, None, :, : old + n], cache.values[:, None, :, : old + n]
+        return self._read(x[None], cos, sin, keys, values, mask)[0]
 
-    def denoise(self, prefix: SideCache, suffix: SideCache, canvas_ids: Tensor) -> Tensor:
-        """One step: canvas_ids [B, T] between two caches that the rows share -> hidden [B, T, D].
+    def between(self, prefix: SideCache, suffix: SideCache, rows: int, length: int) -> Between:
+        """What `step` needs for up to `rows` canvases of `length` cells between two caches."""
+        zero, p, s = self.config.max_positions, len(prefix), len(suffix)
+        assert (prefix.stream, suffix.stream) == (PREFIX, SUFFIX), "the two sides are swapped"
+        # The suffix's key of distance e stands at -e; it belongs at p + length + s - 1 - e.
+        turn = p + length + s - 1
+        assert turn < zero, f"{p} + {s} tokens are beyond {zero} positions"
+        cos, sin = self.angles(self.dtype)
+        keys = prefix.keys.new_empty(
+            prefix.keys.shape[0], rows, prefix.keys.shape[1], p + s + length, prefix.keys.shape[3]
+        )
+        values = torch.empty_like(keys)
+        far = rotate(suffix.keys[:, :, :s].to(self.dtype), cos[zero + turn], sin[zero + turn])
+        keys[..., :p, :], keys[..., p : p + s, :] = prefix.keys[:, None, :, :p], far[:, None]
+        values[..., :p, :] = prefix.values[:, None, :, :p]
+        values[..., p : p + s, :] = suffix.values[:, None, :, :s]
+        heard = torch.tensor(
+            canvas_echoes(prefix.ids, suffix.ids[::-1], length), device=self.device
+        )
+        at = slice(zero + p, zero + p + length)
+        return Between(keys, values, cos[at], sin[at], self.hear(heard) + self.stream[CANVAS])
+
+    def step(self, between: Between, canvas_ids: Tensor) -> Tensor:
+        """One step: canvas_ids [B, T], no more rows than `between` has room for -> [B, T, D].
 
         Follow with `logits` (and at the first step `length_logits` of slot 0).
         """
-        T, zero = canvas_ids.shape[1], self.config.max_positions
-        assert (prefix.stream, suffix.stream) == (PREFIX, SUFFIX), "the two sides are swapped"
-        near, far = zero + len(prefix), zero - T - (len(suffix) - 1)
-        cos_table, sin_table = self.angles(self.dtype)
-        cos, sin = cos_table[near : near + T], sin_table[near : near + T]
-        # A query turned to `near` is turned on to `far` to meet the suffix.
-        turn = zero + far - near
-        assert turn >= 0, f"{len(prefix)} + {len(suffix)} tokens are beyond {zero} positions"
-        turn_cos, turn_sin = cos_table[turn], sin_table[turn]
-        heard = canvas_echoes(prefix.ids, suffix.ids[::-1], T)
-        x = self.start(canvas_ids, torch.tensor(heard, device=self.device), CANVAS)  # [B, T, D]
-        for layer, block in enumerate(self._layers()):
-            q, k, v = project(x, block.qkv, cos, sin, self.split)
-            q = self._by_head(q)
-            sides = (
-                (q, prefix.keys[layer, :, : len(prefix)], prefix.values[layer, :, : len(prefix)]),
-                (
-                    rotate(q, turn_cos, turn_sin),
-                    suffix.keys[layer, :, : len(suffix)],
-                    suffix.values[layer, :, : len(suffix)],
-                ),
-            )
-            attended = self._attend(q, k, v, sides, None)
-            x = close(x, attended, block.out, block.up, block.down)
-        return norm(x)
+        rows = len(canvas_ids)
+        x = norm(self.lookup(canvas_ids) + between.heard)
+        keys, values = between.keys[:, :rows], between.values[:, :rows]
+        return self._read(x, between.cos, between.sin, keys, values, None)
+
+    def denoise(self, prefix: SideCache, suffix: SideCache, canvas_ids: Tensor) -> Tensor:
+        """A single step between two caches: canvas_ids [B, T] -> hidden [B, T, D]."""
+        return self.step(self.between(prefix, suffix, *canvas_ids.shape), canvas_ids)
 
     def score(self, prefix: SideCache, rows: Sequence[Sequence[int]]) -> Tensor:
         """Forward stream: log-probability of each token of each row, read after the prefix.
@@ -507,14 +553,14 @@ class Zipper(nn.Module):
         present = (torch.arange(size) < lengths[:, None]).to(self.device)
         targets = targets.to(self.device)
         if targets.numel() == 0:
-            return self.embed.new_zeros(len(rows), size)
+            return self.echo.new_zeros(len(rows), size)
         # The last prefix token is read again, for it predicts the rows' first token.
         old = len(prefix) - 1
         last = targets.new_full((len(rows), 1), prefix.ids[-1])
         zero = self.config.max_positions
         cos_table, sin_table = self.angles(self.dtype)
         cos, sin = cos_table[zero + old :][:size], sin_table[zero + old :][:size]
-        causal = torch.ones(size, size, dtype=torch.bool, device=self.device).tril()
+        mask = torch.ones(size, old + size, dtype=torch.bool, device=self.device).tril(old)
         heard = []
         for ids in rows:
             prefix.text.extend(ids[:-1])
@@ -523,44 +569,41 @@ class Zipper(nn.Module):
             prefix.text.truncate(old + 1)
         read = torch.cat((last, targets[:, :-1]), 1)
         x = self.start(read, torch.tensor(heard, device=self.device), PREFIX)  # [R, size, D]
+        L, K, _, E = prefix.keys.shape
+        keys = prefix.keys.new_empty(L, len(rows), K, old + size, E)
+        values = torch.empty_like(keys)
+        keys[..., :old, :] = prefix.keys[:, None, :, :old]
+        values[..., :old, :] = prefix.values[:, None, :, :old]
+        hidden = self._read(x, cos, sin, keys, values, mask)[present]
+        logits = self.logits(hidden).float()
+        picked = logits.gather(-1, targets[present][:, None])[:, 0] - logits.logsumexp(-1)
+        return picked.new_zeros(targets.shape).masked_scatter(present, picked)
+
+    def _read(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """All blocks: x [B, n, D], whose own keys and values become the last n of keys, values
+        [L, B, K, N, E]; mask [n, N], True is seen -> final hidden states [B, n, D]."""
+        B, n = x.shape[:2]
+        K, G, E = self.split[0], self.split[1] - 2, self.split[2]
+        own = slice(keys.shape[3] - n, None)
+        if mask is not None:
+            mask = mask.repeat(G, 1)
         for layer, block in enumerate(self._layers()):
             q, k, v = project(x, block.qkv, cos, sin, self.split)
-            q = self._by_head(q)
-            sides = ((q, prefix.keys[layer, :, :old], prefix.values[layer, :, :old]),)
-            attended = self._attend(q, k, v, sides, causal)
-            x = close(x, attended, block.out, block.up, block.down)
-        logits = self.logits(norm(x)).float()
-        picked = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
-        return picked * present
-
-    def _by_head(self, q: Tensor) -> Tensor:  # [B, T, K, G, E] -> [K, B, G, T, E]
-        return q.permute(2, 0, 3, 1, 4).contiguous()
-
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        sides: tuple[tuple[Tensor, Tensor, Tensor], ...],
-        own_mask: Tensor | None,
-    ) -> Tensor:
-        """One softmax over shared caches and each row's own tokens.
-
-        q [K, B, G, T, E]; own k, v [B, T, K, E]; a side is its turned q with keys and values
-        [K, n, E]; own_mask [T, T], True is seen -> [B, T, D].
-        """
-        K, B, G, T, E = q.shape
-        own_k, own_v = k.permute(2, 0, 3, 1), v.permute(2, 0, 1, 3)  # [K, B, E, T], [K, B, T, E]
-        own = torch.matmul(q.view(K, B, G * T, E), own_k).view(K, B * G * T, T)
-        if own_mask is not None:
-            own = own.view(K, B * G, T, T).masked_fill(~own_mask, -torch.inf).view_as(own)
-        blocks = [torch.bmm(side_q.view(K, -1, E), keys.mT) for side_q, keys, _ in sides]
-        weights = (torch.cat((*blocks, own), -1) * E**-0.5).softmax(-1)
-        *parts, own = torch.split(weights, [*(keys.shape[1] for _, keys, _ in sides), T], -1)
-        seen = torch.matmul(own.reshape(K, B, G * T, T), own_v).view(K, B * G * T, E)
-        for part, (_, _, values) in zip(parts, sides, strict=True):
-            seen = torch.baddbmm(seen, part, values)
-        return seen.view(K, B, G, T, E).permute(1, 3, 0, 2, 4).reshape(B, T, -1)
+            keys[layer, :, :, own], values[layer, :, :, own] = k.transpose(1, 2), v.transpose(1, 2)
+            # The query group is folded into the query axis, so that keys are never repeated.
+            folded = q.permute(0, 2, 3, 1, 4).reshape(B, K, G * n, E).to(keys.dtype)
+            seen = F.scaled_dot_product_attention(folded, keys[layer], values[layer], mask)
+            seen = seen.view(B, K, G, n, E).permute(0, 3, 1, 2, 4).reshape(B, n, -1)
+            x = close(x, seen.to(x.dtype), block.out, block.up, block.down)
+        return norm(x)
 
 
 def read_weights(path: Path) -> tuple[ZipperConfig, dict[str, Tensor], dict[str, str]]:
@@ -571,12 +614,24 @@ def read_weights(path: Path) -> tuple[ZipperConfig, dict[str, Tensor], dict[str,
     return ZipperConfig.from_json(metadata["config"]), tensors, metadata
 
 
-def load_zipper(path: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Zipper:
-    """The network with the weights of a file, ready for inference."""
+def load_zipper(
+    path: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    precision: Precision | None = None,
+) -> Zipper:
+    """The network with the weights of a file, ready for inference.
+
+    `precision` packs them for the CPU, with activations in float32.
+    """
     config, tensors, _ = read_weights(path)
     with torch.device("meta"):
         model = Zipper(config)
+    # A table that is only read by the row stays in the file, which is mapped.
+    kept = {"embed": tensors["embed"].to(device)} if precision else {}
     model.load_state_dict(
-        {name: tensor.to(device, dtype) for name, tensor in tensors.items()}, assign=True
+        {name: tensor.to(device, dtype) for name, tensor in tensors.items()} | kept, assign=True
     )
-    return model.eval().requires_grad_(False)
+    model = model.eval().requires_grad_(False)
+    return model.pack(precision) if precision else model

@@ -1,0 +1,165 @@
+"""Packed weights: every precision gives what float32 gives, up to the rounding it stands for."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from infill_engine import EngineConfig, InfillRequest, ModelError, cores
+from infill_engine.local import LocalEngine
+from infill_engine.models import packed
+from infill_engine.models.default import load_default
+from infill_engine.models.packed import Precision, pack, quantise
+from infill_engine.models.zipper import PREFIX, SUFFIX, Zipper, ZipperConfig, load_zipper
+
+# Relative to the largest product: half a unit in bfloat16's last place for the weight, the row
+# and the sum; two roundings to 1/127 of the largest number, averaged over the inputs, for int8.
+ROUNDING: dict[Precision, float] = {"float32": 1e-6, "bfloat16": 0.006, "int8": 0.012}
+NEEDS = {"float32": (), "bfloat16": (), "int8": ("avx512_vnni", "avx_vnni")}
+
+
+def here(precision: Precision) -> Precision:
+    """Skips what oneDNN computes wrongly on this CPU."""
+    if NEEDS[precision] and not any(map(packed.supports, NEEDS[precision])):
+        pytest.skip(f"{precision} needs {' or '.join(NEEDS[precision])}")
+    return precision
+
+
+def error(found: Tensor, expected: Tensor) -> float:
+    return float((found.double() - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("rows", [(1,), (33,), (2, 16)])
+@pytest.mark.parametrize("precision", ROUNDING)
+def test_a_product_is_the_exact_one_up_to_rounding(precision: Precision, rows: tuple[int]) -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(96, 384), torch.randn(*rows, 384)
+    # Rows and outputs of very different size, so that a scale in the wrong place shows.
+    weight *= torch.logspace(-2, 1, 96)[:, None]
+    x *= torch.logspace(-1, 2, rows[-1])[:, None]
+    exact = x.double() @ weight.double().T
+
+    found = pack(weight, here(precision))
+    product = found(x) if not isinstance(found, Tensor) else x @ found.T
+
+    assert product.dtype == torch.float32
+    size = weight.double().norm(dim=1) * x.double().norm(dim=-1, keepdim=True)
+    assert float(((product - exact).abs() / size).max()) < ROUNDING[precision]
+    if precision != "float32":  # it is not float32 under another name
+        assert float(((product - exact).abs() / size).max()) > 1e-5
+
+
+def test_codes_use_the_whole_range_and_a_row_of_zeros_stays_zero() -> None:
+    codes, scale = quantise(torch.tensor([[0.0, 0.0], [1.0, -2.54]]))
+
+    assert codes.tolist() == [[0, 0], [50, -127]]
+    assert scale[1, 0] == pytest.approx(0.02)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of a real size, for rounding averages over the width."""
+    torch.manual_seed(0)
+    config = ZipperConfig(vocab_size=300, d_model=256, num_layers=3, d_ff=512)
+    made = Zipper(config)
+    for name, weight in made.named_parameters():
+        torch.nn.init.normal_(weight, std=0.02 if name == "embed" else 256**-0.5)
+    path = tmp_path_factory.mktemp("weights") / "default.safetensors"
+    tensors = {name: tensor.half() for name, tensor in made.state_dict().items()}
+    save_file(tensors, path, {"config": config.to_json()})
+    return path
+
+
+@torch.inference_mode()
+def everything(network: Zipper) -> list[Tensor]:
+    """Logits of a canvas of two rows, of both streams, and scores."""
+    torch.manual_seed(1)
+    prefix, suffix = torch.randint(9, (40,)).tolist(), torch.randint(9, (30,)).tolist()
+    before, after = network.cache(PREFIX), network.cache(SUFFIX)
+    forward, backward = network.push(before, prefix), network.push(after, suffix)
+    canvas = network.denoise(before, after, torch.randint(300, (2, 16)))
+    states = [network.logits(each) for each in (forward, backward, canvas)]
+    return [*states, network.score(before, [[1, 2, 3], [4]])]
+
+
+@pytest.mark.parametrize("precision", ROUNDING)
+def test_the_network_says_the_same_in_every_precision(precision: Precision, path: Path) -> None:
+    plain, rounded = load_zipper(path), load_zipper(path, precision=here(precision))
+
+    # Errors of a few layers add up: ten roundings.
+    for found, expected in zip(everything(rounded), everything(plain), strict=True):
+        assert found.shape == expected.shape
+        assert error(found, expected.double()) < 10 * ROUNDING[precision]
+
+
+def test_the_embedding_of_packed_weights_stays_in_the_file(path: Path) -> None:
+    network = load_zipper(path, precision="float32")
+
+    assert network.embed.dtype == torch.float16
+    assert network.dtype == torch.float32
+    assert network.num_parameters == load_zipper(path).num_parameters
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_the_shipped_model_says_what_it_is_kept_in(dtype: Precision) -> None:
+    engine = LocalEngine(load_default(EngineConfig(dtype=here(dtype))))
+
+    *_, draft = engine.infill(InfillRequest(prefix="import os\nimport ", suffix="\n", max_lines=1))
+
+    assert engine.describe().dtype == dtype
+    assert draft.likelihood < 0
+
+
+def test_auto_is_a_precision_that_this_cpu_multiplies_rightly() -> None:
+    denoiser = load_default(EngineConfig())
+
+    assert denoiser.describe().dtype == here(packed.fastest())
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"amx_bf16", "avx512_vnni"}, "bfloat16"),
+        ({"avx512_vnni", "avx512_bf16"}, "int8"),
+        ({"avx_vnni"}, "int8"),
+        ({"avx2"}, "float32"),
+        (set(), "float32"),
+    ],
+)
+def test_auto_goes_by_what_was_measured(features, expected, monkeypatch) -> None:
+    monkeypatch.setattr(packed, "supports", features.__contains__)
+
+    assert packed.fastest() == expected
+
+
+@pytest.mark.parametrize("dtype", ["fp8", "int4"])
+def test_a_form_that_it_is_not_kept_in_is_refused_with_the_remedy(dtype: str) -> None:
+    with pytest.raises(ModelError, match=rf"dtype='{dtype}' .* leave dtype unset"):
+        load_default(replace(EngineConfig(), dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1),
+        ({"cpu.max": "300000 100000\n"}, 3),
+        ({"cpu.max": "max 100000\n"}, cores.MOST),
+        ({"cpu.max": "5000 100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, cores.MOST),
+        ({}, cores.MOST),
+    ],
+)
+def test_a_containers_share_limits_the_threads(files, expected, tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    assert cores.quota(tmp_path) == expected
+
+
+def test_there_is_a_thread_for_each_core_that_may_be_used() -> None:
+    assert 1 <= cores.threads() <= min(cores.MOST, cores.allowed())
