@@ -38,11 +38,11 @@ def tables(result: Mapping[str, Any], out: TextIO) -> None:
     def line(text: str = "") -> None:
         print(text, file=out)
 
-    line(f"quality, commit {result['commit']}; percent; ms from a place that is read for the first")
+    line(f"quality, commit {result['commit']}; percent; ms at a place not read before")
     line(
-        "time. Of what is shown: exact; valid, no syntax error more than with the truth; joins, says"
+        "Of what is shown: exact; valid: no more syntax errors than with the truth; joins: repeats"
     )
-    line("neither side again; len, median in lengths of the truth; >2x, more than twice as long")
+    line("neither side; len: median, in lengths of the truth; >2x: more than twice as long")
     line()
     heads = ("exact", "folded", "edit", "pass@1", "shown", "exact", "valid", "joins")
     line(

@@ -68,7 +68,6 @@ def line_copy(case: Case) -> str:
     Alike by the tokens in common, the nearer one of two; looks through the whole file.
     """
     before, after = case.prefix.split("\n"), case.suffix.split("\n")
-    typed = before[-1].strip()
     above = next((at for at in range(len(before) - 2, -1, -1) if before[at].strip()), None)
     if above is None:
         return ""
@@ -81,8 +80,10 @@ def line_copy(case: Case) -> str:
         union = (wanted | found).total()
         alike = (wanted & found).total() / union if union else 0.0
         if alike > best:
-            best, following = alike, lines[at + 1].strip()
-    return following.removeprefix(typed).lstrip() if typed else following
+            best, following = alike, lines[at + 1].rstrip()
+    if following.startswith(before[-1]):
+        return following.removeprefix(before[-1])
+    return following.strip().removeprefix(before[-1].strip()).lstrip()
 
 
 FLOORS: dict[str, System] = {

@@ -294,12 +294,10 @@ def python_cases(count: int) -> list[Case]:
     names = sorted(texts, key=hashed)
     cases: list[Case] = []
     rounds = count // (len(names) * len(KINDS)) + 1
-    found = {
-        name: {kind: cut(Source(name, texts[name]), kind, rounds) for kind in KINDS}
-        for name in names[: max(1, -(-count // len(KINDS)))]
-    }
+    sources = [Source(name, texts[name]) for name in names[: max(1, -(-count // len(KINDS)))]]
+    found = [{kind: cut(source, kind, rounds) for kind in KINDS} for source in sources]
     for turn in range(rounds):
-        for by_kind in found.values():
+        for by_kind in found:
             cases += [by_kind[kind][turn] for kind in KINDS if turn < len(by_kind[kind])]
     return cases[:count]
 

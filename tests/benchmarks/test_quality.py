@@ -1,0 +1,136 @@
+"""The whole quality benchmark on a thimble of data, with the embedded model."""
+
+import gzip
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import humaneval, peer, quality, report
+from benchmarks.peer import Peer
+from benchmarks.report import Goal
+from infill_engine import InfillRequest, ModelError, RequestError
+
+ROOT = Path(__file__).parent.parent.parent
+TASK = {
+    "task_id": "SingleLineInfilling/HumanEval/7/L0",
+    "entry_point": "double",
+    "prompt": "def half(x):\n    y = x / 2\n    return y\n\n\ndef double(x):\n",
+    "canonical_solution": "    y = x * 2\n",
+    "suffix": "    return y\n",
+    "test": "def check(double):\n    assert double(4) == 8\n",
+}
+FLOORS = ["empty", "line copy", "n-gram copy"]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Packages to cut holes from, and HumanEval-Infilling with one task."""
+    packages, data = tmp_path / "packages", tmp_path / "data"
+    (packages / "one").mkdir(parents=True)
+    data.mkdir()
+    shutil.copy(ROOT / "infill_ls" / "items.py", packages / "one")
+    with gzip.open(data / humaneval.SETS["single-line"][0], "wt") as lines:
+        lines.write(json.dumps(TASK) + "\n")
+    return packages, data
+
+
+def measured(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[dict[str, Any], str]:
+    quality.main(list(map(str, arguments)))
+    printed = capsys.readouterr().out
+    return json.loads(printed.splitlines()[-1]), printed
+
+
+@pytest.mark.slow
+def test_measures_the_embedded_model_beside_the_floors(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    packages, data = folders
+    result, printed = measured(
+        capsys,
+        *("--packages", packages, "--data", data, "--model", "default", "--limit", 3),
+        *("--kinds", "tail", "single-line"),
+    )
+
+    assert list(result["sets"]) == ["python tail", "humaneval single-line"]
+    for of_set, cases in (("python tail", 3), ("humaneval single-line", 1)):
+        assert list(result["sets"][of_set]) == [*FLOORS, "default"]
+        for name, figures in result["sets"][of_set].items():
+            assert figures["cases"] == cases
+            assert (figures["shown"] == 0) or name != "empty"
+            assert (figures["passed"] is None) == (of_set == "python tail")
+    assert result["sets"]["humaneval single-line"]["empty"]["passed"] == 0
+    ours = result["all"]["default"]
+    assert ours["ms"]["p50"] > ours["warm_ms"]["p50"] > 0
+    assert ours["suffix_repetitions"] == ours["new_errors"] == 0
+    assert set(result["better_than_copy"]["default"]) == set(result["sets"])
+    assert result["packages"]["python"] == ["one"]
+    assert result["engines"]["default"]["parameters"] > 0
+    assert result["commit"]
+    assert all(goal["name"] in printed for goal in result["goals"])
+    assert max(map(len, printed.splitlines()[:-1])) <= 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--packages", "nowhere"], "--packages nowhere is no folder"),
+        (["--limit", "0"], "--limit 0 must be at least 1"),
+        (["--data", "nowhere", "--kinds", "single-line"], "no HumanEval-SingleLine"),
+        (["--kinds", "single-line"], "there is nothing to fill"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: list[str], said: str) -> None:
+    with pytest.raises(SystemExit, match=said):
+        quality.main(arguments)
+
+
+def test_a_model_that_is_not_there_is_said(folders: tuple[Path, Path]) -> None:
+    packages, _ = folders
+    arguments = ["--packages", str(packages), "--limit", "1", "--kinds", "tail"]
+    with pytest.raises(SystemExit, match="no weights at /nowhere"):
+        quality.main([*arguments, "--model", "/nowhere.safetensors"])
+
+
+def test_what_is_not_installed_is_named_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+    with pytest.raises(ModelError, match="pip install xllamacpp"):
+        Peer(tmp_path / "model.gguf")
+    with pytest.raises(RequestError, match=r"pip install 'infill-ls\[bench\]'"):
+        report.needs_matplotlib()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "max_lines", "healed", "said"),
+    [
+        ("x = ", 1, " =", 'root ::= " =" [^\\n]+ "\\n"?'),
+        ("if x:\n    ", 1, "\n   ", 'root ::= "\\n   " [ \\t\\n]* [^\\n]+ "\\n"?'),
+        ('f("', None, '"', 'root ::= "\\"" [^\\x00]*'),
+    ],
+)
+def test_a_peer_says_the_token_again_that_was_taken_back(
+    prefix: str, max_lines: int | None, healed: str, said: str
+) -> None:
+    request = InfillRequest(prefix=prefix, suffix="", max_lines=max_lines)
+
+    assert peer.grammar(healed, request) == said
+
+
+def test_goals_are_marked() -> None:
+    out = io.StringIO()
+    goals = [
+        Goal(name="good", value=41, bound=40, unit="%"),
+        Goal(name="slow", value=41, bound=40, unit="ms", at_most=True),
+        Goal(name="unknown", value=float("nan"), bound=0, at_most=True),
+    ]
+    report.goals(goals, out)
+
+    assert [line.strip()[-1] for line in out.getvalue().splitlines()[1:]] == ["✓", "✗", "✗"]
