@@ -28,8 +28,9 @@ from triton.runtime.jit import JITFunction
 from bench.shapes import cases, empty
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-# Of Hopper: what one program may have, and what a multiprocessor has.
-MAX_SHARED = 227 * 1024
+# Bytes of shared memory that one program may have, by capability.
+MAX_SHARED = {80: 163 * 1024, 86: 99 * 1024, 89: 99 * 1024, 90: 227 * 1024, 120: 99 * 1024}
+# Of Hopper.
 SHARED_PER_SM = 228 * 1024
 REGISTERS_PER_SM = 65536
 WARPS_PER_SM = 64
@@ -63,12 +64,17 @@ class _Driver:
 
     def __init__(self, capability: int) -> None:
         self.target = GPUTarget("cuda", capability, 32)
+        self.utils = self
+
+    def get_device_properties(self, device: int) -> dict[str, int]:
+        return {"max_shared_mem": MAX_SHARED[self.target.arch]}
 
     def get_current_target(self) -> GPUTarget:
         return self.target
 
     def get_current_device(self) -> int:
-        return 0
+        """One for each capability, or what was compiled for another would be taken again."""
+        return int(self.target.arch)
 
     def get_current_stream(self, device: int) -> int:
         return 0
@@ -124,7 +130,9 @@ def _run(tool: str, *args: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--capability", type=int, default=90, help="90 is Hopper")
+    parser.add_argument(
+        "--capability", type=int, choices=MAX_SHARED, default=90, help="90 is Hopper"
+    )
     parser.add_argument("--cells", type=int, default=64)
     options = parser.parse_args()
     print(f"triton {triton.__version__}, capability {options.capability}, {options.cells} cells")

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from infill_kernels.tile import cast, dot
+from infill_kernels.tile import cast, dot, shared_memory
 
 _LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 # Enough programs for two on each of 132 multiprocessors; fewer would leave some idle.
@@ -142,6 +142,23 @@ def _combine_kernel(
     tl.store(out_ptr + row * D + at, cast(out, out_ptr.dtype.element_ty))
 
 
+def tile(rows: int, size: int, width: int, shared: int) -> tuple[int, int]:
+    """Rows and keys of a program that has so many bytes of shared memory, for numbers of `width`.
+
+    In it are the queries, two rounds of keys and values, and the weights between them.
+    """
+    keys = 64 if size <= 256 else 32
+
+    def taken() -> int:
+        return (rows * size + 2 * 2 * keys * size + rows * keys) * width
+
+    while taken() > shared and keys > 16:
+        keys //= 2
+    while taken() > shared and rows > 16:
+        rows //= 2
+    return rows, keys
+
+
 def canvas_attention(
     query: Tensor,
     key: Tensor,
@@ -172,8 +189,7 @@ def canvas_attention(
         return out
     per_group = heads // groups
     rows = min(64, max(16, triton.next_power_of_2(num_cells * per_group)))
-    # Queries, and two rounds of keys and values, are within the 227 KB of shared memory.
-    block_keys = 64 if size <= 256 else 32
+    rows, block_keys = tile(rows, size, query.element_size(), shared_memory(query.device))
     seen = capacity if window is None else min(capacity, window - 1)
     blocks = triton.cdiv(seen, block_keys) + triton.cdiv(num_cells, block_keys)
     tiles = triton.cdiv(num_cells * per_group, rows) * batch * groups

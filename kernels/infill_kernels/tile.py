@@ -13,6 +13,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.runtime import driver
 
 from infill_kernels.naive import BLOCK, GROUP, ExpertWeights, Int4
 
@@ -20,6 +21,17 @@ DENSE, ROW_SCALED, BLOCK_SCALED, FOUR_BIT = 0, 1, 2, 3
 _BLOCK: tl.constexpr = tl.constexpr(BLOCK)
 _GROUP: tl.constexpr = tl.constexpr(GROUP)
 _INTERPRETED: tl.constexpr = tl.constexpr(triton.knobs.runtime.interpret)
+
+
+HOPPER_SHARED = 227 * 1024
+
+
+def shared_memory(device: torch.device) -> int:
+    """Bytes of it that one program may have: 227 KB on Hopper, 99 KB on a GeForce."""
+    if triton.knobs.runtime.interpret:
+        return HOPPER_SHARED
+    properties = driver.active.utils.get_device_properties(device.index or 0)
+    return int(properties["max_shared_mem"])
 
 
 class Layout(NamedTuple):

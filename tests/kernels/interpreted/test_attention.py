@@ -94,6 +94,30 @@ def test_one_split_or_many_give_the_same(device, monkeypatch, check):
     check(attention.canvas_attention(*tensors), many, many)
 
 
+@pytest.mark.parametrize(
+    ("size", "width", "shared", "expected"),
+    [
+        (256, 2, 227, (64, 64)),
+        (512, 2, 227, (64, 32)),
+        (512, 2, 163, (64, 16)),
+        (256, 2, 99, (64, 16)),
+        (512, 2, 99, (32, 16)),
+        (512, 4, 227, (32, 16)),
+    ],
+)
+def test_a_tile_takes_what_shared_memory_there_is(size, width, shared, expected):
+    assert attention.tile(64, size, width, shared * 1024) == expected
+
+
+def test_smaller_tiles_give_the_same(device, monkeypatch, check):
+    tensors = given(1, 1, 40, 4, 1, 32, 200, torch.float32, device)
+    large = attention.canvas_attention(*tensors)
+    monkeypatch.setattr(attention, "shared_memory", lambda _: 12 * 1024)
+    assert attention.tile(64, 32, 4, 12 * 1024) == (16, 16)
+
+    check(attention.canvas_attention(*tensors), large, large)
+
+
 def test_large_scores_do_not_overflow(device, check):
     tensors = given(1, 1, 6, 2, 1, 16, 70, torch.float32, device)
     tensors[0] *= 100
