@@ -22,11 +22,15 @@ def copied(prefix: str, suffix: str) -> str:
         return ""
     at = prefix.rfind(context, 0, len(prefix) - 1)
     source, at = (prefix, at) if at >= 0 else (suffix, suffix.find(context))
-    line = source[at + length :].split("\n", 1)[0]
+    return up_to(suffix, source[at + length :].split("\n", 1)[0])
+
+
+def up_to(suffix: str, line: str) -> str:
+    """A guessed rest of the line without what already follows the cursor there."""
     rest = suffix.split("\n", 1)[0].rstrip()
-    if rest.strip() and (end := line.find(rest)) >= 0:
-        line = line[:end]
-    return line.rstrip() if not rest else line
+    if not rest:
+        return line.rstrip()
+    return line[:end] if rest.strip() and (end := line.find(rest)) >= 0 else line
 
 
 def _longest(prefix: str, suffix: str) -> int:

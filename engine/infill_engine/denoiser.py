@@ -79,10 +79,12 @@ class Denoiser(Protocol[MemoryT]):
         hole_lengths: Sequence[int],
         sides: Sides,
         request: InfillRequest,
+        memory: MemoryT | None = None,
     ) -> Canvas:
         """One row per hole length; in `middle`, 0 is a hole that takes the row's length.
 
-        Further rows may start from guesses at a single hole.
+        Further rows may start from guesses at a single hole, for which `memory` may be asked; it
+        is left as it was.
         """
         ...
 

@@ -93,7 +93,7 @@ class LocalEngine(Generic[MemoryT]):
         steps, draft = 0, None
         others: tuple[Draft, ...] = ()
         while True:
-            canvas = self._denoiser.canvas([0], lengths, sides, request)
+            canvas = self._denoiser.canvas([0], lengths, sides, request, memory)
             last: Denoised | None = None
             for last in self._run(canvas, sides, memory, request, steps, cancelled):
                 draft = self._draft(canvas, last, 0, committed, healed, steps)

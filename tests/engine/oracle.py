@@ -94,6 +94,7 @@ class Oracle:
         hole_lengths: Sequence[int],
         sides: Sides,
         request: InfillRequest,
+        memory: object = None,
     ) -> Canvas:
         templates = [[part or n for part in middle] for n in hole_lengths]
         cells = [sum(p if isinstance(p, int) else len(p) for p in row) for row in templates]

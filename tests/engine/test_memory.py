@@ -152,3 +152,33 @@ def test_specials_are_never_an_answer(denoiser) -> None:
             canvas, memory, None, temperature=5.0, generator=torch.Generator().manual_seed(seed)
         )
         assert not ((stats.sample < 48) & (stats.sample != 4)).any()
+
+
+@pytest.mark.parametrize("prefix", [SOURCE + "def area(wid", SOURCE + "    if ", "x", "é = "])
+def test_reading_on_takes_the_likeliest_tokens_and_leaves_the_memory_as_it_was(
+    denoiser, prefix, monkeypatch
+) -> None:
+    monkeypatch.setattr("infill_engine.models.default.UNLIKELY", -1e9)
+    sides = denoiser.sides(InfillRequest(prefix=prefix, suffix="\n" + SOURCE))
+    memory = denoiser.encode(sides, None)
+    network, before = denoiser._network, logits(denoiser, memory)
+    expected: list[int] = []
+    with torch.inference_mode():
+        for _ in range(16):
+            cache = network.cache(memory.prefix.stream)
+            hidden = network.push(cache, [*sides.prefix_ids, *expected])[-1]
+            scores = network.logits(hidden) + denoiser._forbidden
+            scores[denoiser._end] = -torch.inf
+            if not expected and sides.healed:
+                scores.masked_fill_(~denoiser._continuations(sides.healed), -torch.inf)
+            token = int(scores.argmax())
+            if denoiser._end_or_line[token] and (expected or not sides.healed):
+                break
+            expected.append(token)
+
+    read = denoiser._read_on(sides, memory, 16)
+
+    assert read.startswith(denoiser.decode(expected))  # what was looked up may go a little further
+    assert len(read) > 0
+    assert memory.prefix.ids == list(sides.prefix_ids)
+    assert torch.allclose(logits(denoiser, memory), before, atol=1e-9)

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from infill_engine.canvas import Canvas, lay_out
 from infill_engine.config import EngineConfig
-from infill_engine.copying import copied
+from infill_engine.copying import copied, up_to
 from infill_engine.cores import threads
 from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
 from infill_engine.errors import ModelError
+from infill_engine.models.echo import canvas_echoes
 from infill_engine.models.packed import Precision, fastest
 from infill_engine.models.zipper import PREFIX, SUFFIX, Between, SideCache, Zipper, load_zipper
 from infill_engine.noise import Absorbing
@@ -46,6 +47,9 @@ ENCODE_CHUNK = 128
 JOIN_TOKENS = 6
 ENTROPY_BOUND = 0.3
 OPENERS = ("(", "[", "{", ":")
+# A line that the prefix alone goes on with is guessed up to so many cells, `LOOKED_UP` of them
+# in one pass where they echo, and given up once it is less likely than this (nats).
+READ_ON_CELLS, LOOKED_UP, UNLIKELY = 32, 8, -7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,7 @@ class ZipperDenoiser:
         hole_lengths: Sequence[int],
         sides: Sides,
         request: InfillRequest,
+        memory: SidesMemory | None = None,
     ) -> Canvas:
         templates = [[part or n for part in middle] for n in hole_lengths]
         cells = max(
@@ -193,7 +198,8 @@ class ZipperDenoiser:
         length = next((n for n in CANVAS_LENGTHS if n >= cells), cells)
         rows = [lay_out(row, canvas_length=length, end_id=END) for row in templates]
         guesses = [[False] * length for _ in rows]
-        if len(middle) == 1 and (guess := self._copied(sides, request, max(hole_lengths))):
+        single = len(middle) == 1
+        for guess in self._guesses(sides, request, memory, max(hole_lengths)) if single else ():
             _, hole = lay_out([max(hole_lengths)], canvas_length=length, end_id=END)
             rows.append((guess + [END] * (length - len(guess)), hole))
             guesses.append([True] * length)
@@ -207,16 +213,61 @@ class ZipperDenoiser:
             end_id=END,
         )
 
-    def _copied(self, sides: Sides, request: InfillRequest, most: int) -> list[int]:
-        """The ids of what follows the same text elsewhere; nothing where it does not fit."""
-        text = copied(request.prefix, request.suffix)
-        if not text:
-            return []
+    def _guesses(
+        self, sides: Sides, request: InfillRequest, memory: SidesMemory | None, most: int
+    ) -> list[list[int]]:
+        """What may stand in a hole of at most `most` cells: what follows the same text elsewhere,
+        and how the prefix goes on where nothing is known of the suffix."""
+        texts = [copied(request.prefix, request.suffix)]
+        if memory is not None and most <= READ_ON_CELLS:
+            line = self._read_on(sides, memory, most).removeprefix(sides.healed)
+            texts.append(up_to(request.suffix, line.decode("utf-8", "ignore")))
+        found = [self._ids(sides, text) for text in dict.fromkeys(texts) if text.strip()]
+        return [ids for ids in found if len(ids) <= most]
+
+    @torch.inference_mode()
+    def _read_on(self, sides: Sides, memory: SidesMemory, most: int) -> bytes:
+        """The rest of the line as the prefix's stream has it, token by token the likeliest.
+
+        What echoes is read along and kept as far as the stream agrees, so that a line that was
+        copied costs a pass or two (prompt lookup).
+        """
+        cache, length = memory.prefix, len(memory.prefix)
+        echoes = [token for token, n in canvas_echoes(cache.ids, sides.suffix_ids, most) if n]
+        found: list[int] = []
+        likelihood = 0.0
+        unread = cache.ids[-1:]
+        cache.truncate(length - 1)
+        while unread and len(found) < most:
+            at = len(found)
+            ahead = echoes[at : at + LOOKED_UP] if found == echoes[:at] else []
+            hidden = self._network.push(cache, [*unread, *ahead])[len(unread) - 1 :]
+            logits = self._network.logits(hidden).float() + self._forbidden
+            logits[:, END] = -torch.inf
+            if at == 0 and sides.healed:
+                logits[0].masked_fill_(~self._continuations(sides.healed), -torch.inf)
+            sure, best = (logits - logits.logsumexp(-1, keepdim=True)).max(-1)
+            unread = []
+            for token, nats, echo in zip(best.tolist(), sure.tolist(), [*ahead, None], strict=True):
+                likelihood += nats
+                first = not found and sides.healed
+                if likelihood < UNLIKELY or (self._end_or_line[token] and not first):
+                    break
+                found.append(token)
+                if token != echo:
+                    unread = [token]
+                    break
+            cache.truncate(length + len(found) - len(unread))
+        cache.truncate(length)
+        return self._tokenizer.decode(found) if likelihood >= UNLIKELY else b""
+
+    def _ids(self, sides: Sides, text: str) -> list[int]:
+        """The ids of a text in the hole, what was taken back of the prefix included."""
         ids = self._tokenizer.encode(sides.healed.decode() + text)
         if not self._tokenizer.token_bytes[ids[0]].startswith(sides.healed):
             # Together they are split elsewhere: what was taken back stays a token of its own.
             ids = [self._tokenizer.ids[sides.healed], *self._tokenizer.encode(text)]
-        return ids if len(ids) <= most else []
+        return ids
 
     def config(self, canvas: Canvas, request: InfillRequest, sides: Sides) -> DenoiseConfig:
         length = canvas.token_ids.shape[1]

@@ -619,6 +619,7 @@ class DiffusionGemma:
         hole_lengths: Sequence[int],
         sides: Sides,
         request: InfillRequest,
+        memory: object = None,
     ) -> Canvas:
         """Rows of one width: the template with its holes, then the suffix, to the row's end.
 
