@@ -9,7 +9,7 @@ AT ?= benchmarks/try/discounts.py:18:5
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help try test test-editors setup lint fmt bench train-smoke size clean
+.PHONY: help try test editors test-editors setup lint fmt bench train-smoke size clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,10 +17,13 @@ help: ## this list
 try: $(VENV)/.ready ## set up, then watch the embedded model fill a hole in a real file (AT=FILE:LINE:COL)
 	@$(BIN)/infill-ls infill $(AT) --watch
 
-test: lint ## set up, then ruff, mypy and every test that needs no editor
-	$(BIN)/python -m pytest --ignore=tests/editors
+test: lint ## set up, then ruff, mypy and every test, in VS Code where `make editors` fetched it
+	$(BIN)/python -m pytest -rs
 
-test-editors: $(VENV)/.ready-to-test ## only the tests in real editors, which must all be there
+editors: $(VENV)/.ready-to-test ## fetch Neovim and VS Code for the tests, into the cache, installing nothing
+	@PYTHON=$(abspath $(BIN)/python) tests/editors/fetch.sh
+
+test-editors: editors ## fetch what is missing, then only the tests in real editors, how fast they are included
 	INFILL_EDITORS=required $(BIN)/python -m pytest tests/editors
 
 setup: $(VENV)/.ready-to-test ## a virtual environment in .venv with everything for development

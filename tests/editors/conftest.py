@@ -13,6 +13,7 @@ from tests.editors.latency import ARTIFACTS, Latencies
 HERE = Path(__file__).parent
 # Debian has no 0.11; 0.10 and 0.12 enclose it.
 SUITES = {"0.12": "forky", "0.10": "trixie"}
+FETCH_SECONDS = 120  # of some 12 MB, on a poor network
 # In tests the machine may be busy with other tests, and a late answer is not a wrong one.
 SETTINGS = {"deadlineMs": 20_000, "disabledLanguages": []}
 
@@ -21,9 +22,15 @@ def fetched(version: str) -> Path | str:
     """The program, or why there is none."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "infill-ls" / f"neovim-{SUITES[version]}"
-    done = subprocess.run(
-        [HERE / "fetch_neovim.sh", SUITES[version], folder], capture_output=True, text=True
-    )
+    try:
+        done = subprocess.run(
+            [HERE / "fetch_neovim.sh", SUITES[version], folder],
+            capture_output=True,
+            text=True,
+            timeout=FETCH_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f"it could not be fetched within {FETCH_SECONDS} seconds"
     if done.returncode == 0:
         return Path(done.stdout.strip().splitlines()[-1])
     return done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it cannot be fetched"

@@ -1,13 +1,12 @@
 """Neovim with our plugin and a real server, as the tests of it need it."""
 
 import json
-import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.editors.nvim import Nvim
+from tests.editors.server_log import Answer, answers_in
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -38,26 +37,6 @@ GHOST = """
     end
   end
   return table.concat(shown, '\\n')"""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A line of the server's log. `how` is "model", "reused" ..., `ms` what the server took."""
-
-    version: int
-    how: str
-    num_items: int
-    ms: float
-
-    @property
-    def overtaken(self) -> bool:
-        return self.how in ("superseded", "stopped")
-
-
-def answers_in(log: list[str]) -> list[Answer]:
-    pattern = re.compile(r": (?:automatic|invoked) v(\d+): ([^,]+), (\d+) items, (\d+) ms")
-    found = [match for line in log if (match := pattern.search(line))]
-    return [Answer(int(m[1]), m[2], int(m[3]), float(m[4])) for m in found]
 
 
 class Editor(Nvim):
@@ -125,8 +104,7 @@ class Editor(Nvim):
 
     def answers(self) -> list[Answer]:
         """Since the last `forget_answers`."""
-        lines = self.log_file.read_text(encoding="utf-8").splitlines()[self._skip :]
-        return answers_in(lines)
+        return answers_in(self.log_file, self._skip)
 
     def forget_answers(self) -> None:
         self._skip = len(self.log_file.read_text(encoding="utf-8").splitlines())

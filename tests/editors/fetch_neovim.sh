@@ -31,7 +31,7 @@ own=(-qq
   -o "Dir::Cache=$apt" -o "Dir::Cache::archives=$apt/archives"
   -o "Dir::Etc::sourcelist=$apt/sources.list" -o "Dir::Etc::sourceparts=$apt/parts"
   -o "Dir::Etc::preferencesparts=$apt/parts" -o "Dir::Etc::preferences=$apt/none"
-  -o Acquire::Languages=none -o APT::Sandbox::User= -o Debug::NoLocking=true)
+  -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::Languages=none -o APT::Sandbox::User= -o Debug::NoLocking=true)
 apt-get "${own[@]}" update >&2
 apt-get "${own[@]}" install --download-only --no-install-recommends --yes neovim >&2
 for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$folder/root"; done

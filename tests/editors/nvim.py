@@ -15,6 +15,8 @@ from typing import Any
 
 import msgpack
 
+from tests.editors.screen import Screen
+
 REQUEST, RESPONSE = 0, 1
 SECONDS = 60.0  # far more than an answer takes
 
@@ -40,9 +42,10 @@ class Nvim:
         self._answers: dict[int, tuple[Any, Any]] = {}
         self._came = threading.Condition()
         self._ended = False
+        self.screen = Screen()
         threading.Thread(target=self._read, daemon=True).start()
         # Without a UI `--embed` loads neither its configuration nor a file.
-        self.call("nvim_ui_attach", 100, 30, {"rgb": True})
+        self.call("nvim_ui_attach", 100, 26, {"rgb": True, "ext_linegrid": True})
 
     def call(self, method: str, *arguments: Any) -> Any:
         msg_id = next(self._ids)
@@ -99,21 +102,6 @@ class Nvim:
     def messages(self) -> str:
         return str(self.call("nvim_exec2", "messages", {"output": True})["output"])
 
-    def screen(self) -> list[str]:
-        """What a person sees, line by line."""
-        code = """
-          local rows = {}
-          for row = 1, vim.o.lines do
-            local line = {}
-            for column = 1, vim.o.columns do
-              line[column] = vim.fn.screenstring(row, column)
-            end
-            rows[row] = (table.concat(line):gsub('%s+$', ''))
-          end
-          return rows"""
-        self.command("redraw")
-        return list(self.lua(code))
-
     def quit(self) -> None:
         if self._process.poll() is None:
             try:
@@ -140,6 +128,8 @@ class Nvim:
                         with self._came:
                             self._answers[message[1]] = message[2], message[3]
                             self._came.notify_all()
+                    elif message[1] == "redraw":
+                        self.screen.redraw(message[2])
         except (OSError, ValueError):
             pass  # closed under us: the test is over
         with self._came:

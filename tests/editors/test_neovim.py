@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.editors.editor import Editor
-from tests.editors.latency import Latencies
+from tests.editors.latency import ARTIFACTS, Latencies
 from tests.editors.places import (
     BRACKETS,
     LINE,
@@ -54,6 +54,9 @@ def test_ghost_text_is_accepted_into_the_file_byte_by_byte(editor: Editor) -> No
 
     typed, ghost = suggested(editor)
     assert line_at(editor) == typed  # ghost text is not in the file
+    editor.command("redraw")
+    editor.screen.picture(ARTIFACTS / f"neovim-{version_of(editor).split()[1]}.svg")
+    assert editor.screen.lines[editor.screen.cursor[0]] == typed + ghost.split("\n")[0]
     editor.type("<Tab>")
     assert editor.until(lambda: line_at(editor) != typed, 5)
     saved(editor)

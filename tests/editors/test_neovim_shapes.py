@@ -62,7 +62,8 @@ def test_our_own_ghost_text_shows_the_result_as_it_will_be(knowing: Editor) -> N
 
     if knowing.lua("return require('infill_ls.config').use_native()"):
         pytest.skip("Neovim draws: the bracket stays where it is, and the lines come below it")
-    assert knowing.screen()[1:5] == ["call(", "    1,", "    2,", ")"]
+    knowing.command("redraw")
+    assert knowing.screen.lines[1:5] == ["call(", "    1,", "    2,", ")"]
 
 
 def test_line_by_line(knowing: Editor) -> None:

@@ -1,84 +1,93 @@
-"""A real VS Code, really typed into, with the embedded model behind the real server.
-
-What the model says is its own affair: these tests want it to go on with a line that stands thirty
-times above the cursor, and hold everything else to what it said then.
-"""
+"""A real VS Code, really typed into, with the embedded model behind the real server."""
 
 import json
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shlex import join
 from shutil import which
+from sys import executable
 
 import pytest
 
 from tests.editors.latency import Latencies
+from tests.editors.places import (
+    BRACKETS,
+    LINE,
+    WIDE_CRLF,
+    Place,
+    several_lines,
+    several_words,
+    typed_on,
+)
 from tests.editors.vscode.code_server import EXTENSION, ROOT, VSCode
 
-HERE = Path(__file__).parent
-NUM_LINES = 30
 # In tests the machine may be busy with other tests, and a late answer is not a wrong one.
-SETTINGS = {"deadlineMs": 20_000, "disabledLanguages": [], "minConfidence": 0}
-READS = "".join(f"value_{i} = store.read(0)\n" for i in range(1, NUM_LINES + 1))
-TYPED = "value_31 = sto"
-FOREIGN = 'a_{0} = "日本😀"; größe_{0} = store.read(0)\n'
-FOREIGN_TYPED = 'a_31 = "日本😀"; größe_31 = sto'
+SETTINGS = {"infill.deadlineMs": 20_000, "infill.disabledLanguages": []}
+SELECTED = LINE.file("value_31 = None")
 FILES = {
     **{
-        f"{name}.py": (READS + "\nprint(value_1)\n").encode()
+        f"{name}.py": LINE.file()
         for name in ("accepted", "word", "through", "dismissed", "paused", "killed", "timed")
     },
-    "foreign.py": "".join([FOREIGN.format(i) for i in range(1, NUM_LINES + 1)] + ["\nprint(0)\n"])
-    .replace("\n", "\r\n")
-    .encode(),
-    "selected.py": (READS + "value_31 = None\nprint(value_1)\n").encode(),
+    "wide.py": WIDE_CRLF.file(),
+    "selected.py": SELECTED,
+    **{f"brackets_{number}.py": place.file() for number, place in enumerate(BRACKETS)},
 }
+REQUIRED = os.environ.get("INFILL_EDITORS") == "required"
+TOOLS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infill-ls" / "vscode"
 
 
-def tools() -> Path | str:
-    """What fetch.sh fetched, or why not. Only `make test-editors` fetches: it is 1 GB."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "infill-ls" / "vscode"
-    if os.environ.get("INFILL_EDITORS") == "required":
-        env = {**os.environ, "PYTHON": sys.executable}
-        done = subprocess.run(
-            [HERE / "vscode" / "fetch.sh", folder], capture_output=True, text=True, env=env
-        )
-        if done.returncode != 0:
-            pytest.fail(f"VS Code cannot be fetched: {done.stderr[-500:]}")
-    if not (folder / "ready").exists():
-        return "VS Code is not there; make test-editors fetches it"
-    return folder if which("npm") else "npm, which builds the extension, is not there"
+def missing(what: str) -> None:
+    why = f"{what} is not there; `make editors` fetches it"
+    if REQUIRED:
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+def npm(*arguments: str) -> None:
+    if not (EXTENSION / "node_modules" / ".bin" / "vsce").exists() or not which("npm"):
+        missing("what builds the VS Code extension")
+    done = subprocess.run(["npm", *arguments], cwd=EXTENSION, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def vsix() -> Path:
     """The extension, checked, bundled and packaged."""
-
-    def npm(*arguments: str) -> None:
-        done = subprocess.run(["npm", *arguments], cwd=EXTENSION, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    if isinstance(why := tools(), str):
-        pytest.skip(why)
-    if not (EXTENSION / "node_modules" / ".bin" / "vsce").exists():
-        npm("ci", "--ignore-scripts", "--no-audit", "--no-fund")
-    npm("test")
     npm("run", "package")
     return EXTENSION / "infill-ls-0.1.0.vsix"
 
 
+@pytest.fixture(scope="module")
+def tools() -> Path:
+    if not (TOOLS / "ready").exists():
+        missing("VS Code")
+    return TOOLS
+
+
+@pytest.mark.timeout(200)
+def test_the_policy_of_the_extension_holds() -> None:
+    npm("test")
+
+
+@pytest.mark.timeout(200)
+def test_the_package_is_small(vsix: Path) -> None:
+    assert vsix.stat().st_size < 500_000
+
+
+e2e = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
+
+
 @pytest.fixture(scope="class")
-def code(vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VSCode]:
-    folder = tools()
-    assert isinstance(folder, Path), "the package would have been skipped"
+def code(tools: Path, vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VSCode]:
+    """With the embedded model, found in the workspace's `.venv`."""
     out = tmp_path_factory.mktemp("vscode")
     server = f"-m infill_ls --log-file '{out}/vs/server.log' --log-level info \"$@\""
-    with VSCode(folder, vsix, out / "vs", FILES, SETTINGS, server) as code:
+    with VSCode(tools, vsix, out / "vs", FILES, SETTINGS, server) as code:
         try:
             assert code.wait_status("ready", 120), (code.status(), code.messages())
             yield code
@@ -86,27 +95,16 @@ def code(vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VSCod
             code.shot("last")
 
 
-e2e = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
-
-
-def typed_in(code: VSCode, name: str, text: str = TYPED) -> tuple[Path, str]:
-    """The file, and ghost text behind `text` on its empty line, when all is quiet again."""
+def suggested(
+    code: VSCode, name: str, place: Place = LINE, fits: Callable[[str], object] = bool
+) -> tuple[Path, str, str]:
+    """The file, what was typed on the place's line, and the ghost text behind it when all is
+    quiet again."""
     path = code.open(name)
-    code.go_to(NUM_LINES + 1)
-    code.type(text)
-    assert code.wait_ghost(), (code.status(), code.messages(), code.answers())
-    ghost = code.settled()
-    assert ghost
-    return path, ghost
-
-
-def around(line: str) -> bytes:
-    return f"{READS}{line}\nprint(value_1)\n".encode()
-
-
-@pytest.mark.timeout(200)
-def test_the_package_is_small(vsix: Path) -> None:
-    assert vsix.stat().st_size < 500_000
+    code.go_to(place.row)
+    found = typed_on(place, code.type, code.settled, fits)
+    assert found, (code.status(), code.messages(), code.answers())
+    return path, *found
 
 
 class TestVSCode:
@@ -115,64 +113,74 @@ class TestVSCode:
     pytestmark = e2e
 
     def test_ghost_text_is_accepted_into_the_file_byte_by_byte(self, code: VSCode) -> None:
-        path, ghost = typed_in(code, "accepted.py")
+        path, typed, ghost = suggested(code, "accepted.py")
         code.shot("ghost")
         code.press("Tab")
         assert code.gone_ghost()
         code.save()
 
-        assert path.read_bytes() == around(TYPED + ghost)
+        assert path.read_bytes() == LINE.file(typed + ghost)
 
     def test_a_word_is_accepted_and_the_rest_stays(self, code: VSCode) -> None:
-        path, ghost = typed_in(code, "word.py")
+        path, typed, ghost = suggested(code, "word.py", fits=several_words)
         code.press("Control+ArrowRight")
         assert code.until(lambda: code.ghost() != ghost, 5)
         rest = code.settled()
         code.press("Escape")
         code.save()
 
-        saved = path.read_bytes()
-        accepted = saved[len(READS) + len(TYPED) :].split(b"\n")[0].decode()
-        assert saved == around(TYPED + accepted)
+        accepted = ghost.removesuffix(rest)
         assert 0 < len(accepted) < len(ghost)
-        assert accepted + rest == ghost
+        assert path.read_bytes() == LINE.file(typed + accepted)
 
     def test_typing_through_it_takes_no_new_run_of_the_model(self, code: VSCode) -> None:
-        path, ghost = typed_in(code, "through.py")
-        runs = code.answers().count("model")
-        code.type(ghost[:3])
-        assert code.settled() == ghost[3:]
-        assert code.answers().count("model") == runs
+        path, typed, ghost = suggested(code, "through.py", fits=several_words)
+        num_answers = len(code.answers())
+        code.type(ghost[:2])
+        assert code.settled() == ghost[2:]
+        assert "model" not in [answer.how for answer in code.answers()[num_answers:]]
         code.press("Tab")
         code.save()
 
-        assert path.read_bytes() == around(TYPED + ghost)
+        assert path.read_bytes() == LINE.file(typed + ghost)
 
     def test_escape_dismisses_it(self, code: VSCode) -> None:
-        path, _ = typed_in(code, "dismissed.py")
+        path, typed, _ = suggested(code, "dismissed.py")
         code.press("Escape")
         assert code.gone_ghost()
         assert code.settled() == ""
         code.save()
 
-        assert path.read_bytes() == around(TYPED)
+        assert path.read_bytes() == LINE.file(typed)
 
-    def test_foreign_text_and_line_ends_stay_as_they_are(self, code: VSCode) -> None:
-        path, ghost = typed_in(code, "foreign.py", FOREIGN_TYPED)
-        code.shot("foreign")
+    def test_characters_of_any_width_and_line_ends_stay_as_they_are(self, code: VSCode) -> None:
+        path, typed, ghost = suggested(code, "wide.py", WIDE_CRLF)
+        code.shot("wide")
         code.press("Tab")
         assert code.gone_ghost()
         code.save()
 
-        before = FILES["foreign.py"]
-        hole = before.index(b"\r\n\r\n") + 2
-        line = (FOREIGN_TYPED + ghost).encode()
-        assert path.read_bytes() == before[:hole] + line + before[hole:]
+        assert path.read_bytes() == WIDE_CRLF.file(typed + ghost)
+
+    def test_several_lines_go_in_between_brackets(self, code: VSCode) -> None:
+        for number, place in enumerate(BRACKETS):
+            path = code.open(f"brackets_{number}.py")
+            code.go_to(place.row)
+            if found := typed_on(place, code.type, code.settled, several_lines):
+                break
+        assert found, code.answers()
+        typed, ghost = found
+        code.shot("brackets")
+        code.press("Tab")
+        assert code.gone_ghost()
+        code.save()
+
+        assert path.read_bytes() == place.file(typed + ghost)
 
     def test_a_selection_is_infilled_and_undone(self, code: VSCode) -> None:
         path = code.open("selected.py")
         before = path.read_bytes()
-        code.go_to(NUM_LINES + 1)
+        code.go_to(LINE.row)
         code.press(*["Shift+ArrowLeft"] * len("None"))
         code.command("Infill Selection")
         assert code.until(lambda: code.page.locator(".tab.active.dirty").count(), 20), (
@@ -183,87 +191,165 @@ class TestVSCode:
         code.press("Control+z")
         code.save()
 
-        assert after.startswith(READS.encode() + b"value_31 = ")
-        assert after != before
+        assert after.startswith(LINE.before.encode() + b"value_31 = ")
+        assert after != before == SELECTED
         assert path.read_bytes() == before
 
     def test_a_file_is_paused_and_resumed_from_the_status_bar(self, code: VSCode) -> None:
         code.open("paused.py")
         code.choose("Pause in paused.py")
         assert code.wait_status("paused in this file", 10)
-        code.go_to(NUM_LINES + 1)
-        code.type(TYPED)
+        num_answers = len(code.answers())
+        code.go_to(LINE.row)
+        code.type(LINE.line[: LINE.least - 1])
         assert code.settled() == ""
+        assert len(code.answers()) == num_answers
         code.shot("paused")
 
         code.choose("Resume in paused.py")
         assert code.wait_status("ready", 10)
-        code.go_to(NUM_LINES + 1)
-        code.press("Backspace")
-        code.type(TYPED[-1])
-        assert code.wait_ghost()
+        code.type(LINE.line[LINE.least - 1])
+        assert code.until(lambda: len(code.answers()) > num_answers)
         code.press("Escape")
         code.save()
 
     def test_a_killed_server_comes_back_with_one_message(self, code: VSCode) -> None:
-        path, _ = typed_in(code, "killed.py", "value_31 = ")
+        path = code.open("killed.py")
+        code.go_to(LINE.row)
+        code.type(LINE.line[:4])
         num_started = len(code.pids())
         os.kill(code.pids()[-1], signal.SIGKILL)
-        code.type("sto")  # no key may be lost while there is no server
+        code.type(LINE.line[4 : LINE.least])  # no key may be lost while there is no server
         assert code.until(code.messages, 10)
         told = code.messages()
         assert code.until(lambda: len(code.pids()) > num_started, 30)
-        assert code.wait_status("ready", 60), code.status()
-        code.press("Escape")
-        code.type("r")
-        assert code.wait_ghost(), code.answers()
+        assert code.wait_status("ready", 100), code.status()
+        at_its_end = Place(
+            before=LINE.before, line=LINE.line[LINE.least :], least=1, after=LINE.after
+        )
+        found = typed_on(at_its_end, code.type, code.settled, bool)
+        assert found, code.answers()
         code.press("Escape")
         code.save()
 
         assert told == ["infill: the server ended unexpectedly and is being started again."]
-        assert path.read_bytes() == around("value_31 = stor")
+        assert path.read_bytes() == LINE.file(LINE.line[: LINE.least] + found[0])
 
-    def test_ghost_text_comes_in_time(self, code: VSCode, latencies: Latencies) -> None:
+    def test_how_long_it_takes(self, code: VSCode, latencies: Latencies) -> None:
         """From the last key of a burst to the screen: pause, request, model run, drawing."""
         code.open("timed.py")
-        code.go_to(NUM_LINES + 1)
-        for i in range(12):
+        code.go_to(LINE.row)
+        kept = 0
+        for number in range(31, 41):
             num_answers = len(code.answers())
-            code.page.keyboard.type(f"value_{31 + i} = sto")
+            code.page.keyboard.type(f"value_{number} = sto")
+            code.until(lambda seen=num_answers: len(code.answers()) > seen)
             ms = code.latency()
             code.settled()
-            if ms and "model" in code.answers()[num_answers:]:
-                latencies.add(f"VS Code {code.version}", "model", ms)
+            answers = [answer for answer in code.answers()[num_answers:] if answer.num_items]
+            if ms and [answer.how for answer in answers] == ["model"]:
+                latencies.add(f"VS Code {code.version}", ms, answers[0].ms)
+                kept += 1
             code.press("Escape", "Enter")
         code.save()
 
-        assert latencies
+        assert kept
 
 
-class TestShapes:
-    """Round an engine whose text is known: what comes where, when there are several lines of it."""
+SEVERAL, OTHER = "\n    1,\n    2,\n", "\n    3,\n    4,\n"
+
+
+@pytest.fixture(scope="class")
+def bare(tools: Path, vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VSCode]:
+    """Without a server; pip is given one round an engine whose texts are known."""
+    out = tmp_path_factory.mktemp("vscode-bare")
+    wheel = out / "infill_ls_here-0-py3-none-any.whl"
+    files = {f"{name}.py": CALL.file() for name in ("all", "line", "other")}
+    machine = {"infill-ls.package": str(wheel), "infill-ls.python": executable}
+    with VSCode(tools, vsix, out / "vs", files, SETTINGS, "", machine) as code:
+        script = str(ROOT / "tests" / "e2e" / "serve.py")
+        server = join([script, json.dumps({"texts": [SEVERAL, OTHER]})])
+        pack(wheel, code.script(f"{server} 2>>'{code.log_file}'"))
+        try:
+            yield code
+        finally:
+            code.shot("last-bare")
+
+
+class TestWithoutAServer:
+    """Until it is installed; then what comes where, exactly."""
 
     pytestmark = e2e
 
-    def test_several_lines_go_in_between_brackets(
-        self, vsix: Path, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        folder = tools()
-        assert isinstance(folder, Path), "the package would have been skipped"
-        files = {"call.py": "é = 'ß😀'\ncal)\nprint(é)\n".encode()}
-        script = str(ROOT / "tests" / "e2e" / "serve.py")
-        server = join([script, json.dumps({"texts": ["\n    1,\n    2,\n"]})])
-        out = tmp_path_factory.mktemp("vscode-shapes")
-        with VSCode(folder, vsix, out / "vs", files, SETTINGS, server) as code:
-            assert code.wait_status("ready", 60), (code.status(), code.messages())
-            path = code.open("call.py")
-            code.go_to(2)
-            code.press("ArrowLeft")
-            code.type("l(")
-            assert code.wait_ghost()
-            code.shot("several-lines")
-            code.press("Tab")
-            assert code.gone_ghost()
-            code.save()
+    def test_it_is_offered_and_installed(self, bare: VSCode) -> None:
+        assert bare.wait_status("infill-ls is not installed", 30), bare.status()
+        assert bare.until(bare.messages, 10) == [
+            "infill needs its language server. Install it into an environment of its own?"
+        ]
+        bare.shot("offer")
+        bare.page.get_by_role("button", name="Install", exact=True).click()
 
-        assert path.read_bytes() == "é = 'ß😀'\ncall(\n    1,\n    2,\n)\nprint(é)\n".encode()
+        assert bare.wait_status("ready", 120), (bare.status(), bare.messages())
+        assert len(bare.pids()) == 1
+
+    def test_several_lines_go_in_within_a_line(self, bare: VSCode) -> None:
+        path = call(bare, "all.py")
+        bare.shot("several-lines")
+        bare.press("Tab")
+        assert bare.gone_ghost()
+        bare.save()
+
+        assert path.read_bytes() == CALL.file(f"call({SEVERAL})")
+
+    def test_a_line_is_accepted(self, bare: VSCode) -> None:
+        path = call(bare, "line.py")
+        bare.press("Control+Alt+l")
+        assert bare.until(lambda: bare.ghost() != SEVERAL, 5)
+        bare.press("Escape")
+        bare.save()
+
+        # This text begins with a line end, and VS Code takes that alone for the first line.
+        assert path.read_bytes() == CALL.file("call(\n)")
+
+    def test_asked_for_there_are_others_to_choose_from(self, bare: VSCode) -> None:
+        path = call(bare, "other.py")
+        bare.press("Escape", "Alt+\\")
+        assert bare.until(bare.ghost, 10) == SEVERAL
+        bare.press("Alt+]")
+        assert bare.until(lambda: bare.ghost() == OTHER, 10), bare.ghost()
+        bare.press("Tab")
+        assert bare.gone_ghost()
+        bare.save()
+
+        assert path.read_bytes() == CALL.file(f"call({OTHER})")
+
+
+CALL = Place(before="é = 'ß😀'\n", line="cal)", least=4, after="print(é)\n")
+
+
+def call(code: VSCode, name: str) -> Path:
+    """The cursor within `call()`, and ghost text."""
+    path = code.open(name)
+    code.go_to(CALL.row)
+    code.type("cal)")
+    code.press("Escape", "ArrowLeft")
+    code.type("l(")
+    assert code.until(lambda: code.ghost() == SEVERAL), (code.ghost(), code.status())
+    return path
+
+
+def pack(wheel: Path, script: str) -> None:
+    """A package of one program, which pip installs without any other."""
+    name, _, _ = wheel.name.partition("-py3")
+    files = {
+        f"{name}.data/scripts/infill-ls": script,
+        f"{name}.dist-info/METADATA": "Metadata-Version: 2.1\nName: infill-ls-here\nVersion: 0\n",
+        f"{name}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{name}.dist-info/RECORD": "",
+    }
+    files[f"{name}.dist-info/RECORD"] = "".join(f"{file},,\n" for file in files)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for file, text in files.items():
+            entry = zipfile.ZipInfo(file)
+            entry.external_attr = 0o100755 << 16
+            archive.writestr(entry, text)

@@ -6,7 +6,6 @@ project would have it; it runs this checkout.
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -20,9 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.editors.latency import ARTIFACTS
+from tests.editors.server_log import Answer, answers_in
+
 ROOT = Path(__file__).parents[3]
 EXTENSION = ROOT / "editors" / "vscode"
-ARTIFACTS = ROOT / "artifacts" / "editors"
 PYTHONPATH = ":".join(str(ROOT / folder) for folder in (".", "engine", "kernels"))
 GHOST = ".ghost-text-decoration, .ghost-text-decoration-preview, .ghost-text, .suggest-preview-text"
 # A quiet workbench; what matters here is that nothing else than us suggests or changes a text.
@@ -42,11 +43,23 @@ WORKBENCH = {
     "editor.suggestOnTriggerCharacters": False,
     "editor.wordBasedSuggestions": "off",
     "editor.autoClosingBrackets": "never",
+    "editor.autoClosingQuotes": "never",
     "editor.minimap.enabled": False,
     "editor.fontSize": 15,
     "files.autoSave": "off",
     "files.encoding": "utf8",
 }
+# Ghost text as it stands in the page: on the cursor's line, and below it.
+SHOWN = """(selector) => {
+  const text = (elements) => [...elements]
+    .filter((element) => element.getClientRects().length)
+    .map((element) => element.textContent)
+    .join('');
+  const all = [...document.querySelectorAll(selector)];
+  const below = [...document.querySelectorAll('.suggest-preview-text .view-line')];
+  return text(all.filter((element) => !element.closest('.suggest-preview-text')))
+    + below.map((line) => '\\n' + text(line.querySelectorAll('.ghost-text'))).join('');
+}"""
 # Times a keystroke in the page itself, from the key's event to the frame that shows ghost text.
 CLOCK = """(selector) => {
   window.infillClock = { pressed: 0, shown: null };
@@ -70,8 +83,9 @@ CLOCK = """(selector) => {
 
 
 class VSCode:
-    """`tools` is what fetch.sh filled, `files` are the workspace's, by name, and `server` stands
-    for this Python's arguments, as a shell has them."""
+    """`tools` is what fetch.sh filled, `files` are the workspace's, by name, `settings` the user's
+    and `machine` the machine's; `server` stands for this Python's arguments, as a shell has them,
+    and "" for no server."""
 
     def __init__(
         self,
@@ -80,7 +94,8 @@ class VSCode:
         folder: Path,
         files: dict[str, bytes],
         settings: dict[str, Any],
-        server: str = '-m infill_ls "$@"',
+        server: str,
+        machine: dict[str, Any] | None = None,
     ) -> None:
         sys.path.append(str(tools / "python"))
         import playwright.sync_api
@@ -89,14 +104,22 @@ class VSCode:
         self.folder = folder
         self.workspace = folder / "workspace"
         self.log_file = folder / "server.log"
-        for name in ("workspace", "data/User", "extensions", "home"):
+        for name in ("workspace", "data/User", "data/Machine", "extensions", "home"):
             (folder / name).mkdir(parents=True)
         for name, content in files.items():
             (self.workspace / name).write_bytes(content)
-        self._write_server(server)
-        (folder / "data" / "User" / "settings.json").write_text(
-            json.dumps(WORKBENCH | {f"infill.{name}": value for name, value in settings.items()})
-        )
+        if server:
+            program = self.workspace / ".venv" / "bin" / "infill-ls"
+            program.parent.mkdir(parents=True)
+            program.write_text(self.script(server))
+            program.chmod(0o755)
+        (folder / "data" / "User" / "settings.json").write_text(json.dumps(WORKBENCH | settings))
+        # A window whose files are elsewhere, as code-server's are, has settings of scope `machine`
+        # from there.
+        (folder / "data" / "Machine" / "settings.json").write_text(json.dumps(machine or {}))
+        # VS Code gives this command no key.
+        line = {"key": "ctrl+alt+l", "command": "editor.action.inlineSuggest.acceptNextLine"}
+        (folder / "data" / "User" / "keybindings.json").write_text(json.dumps([line]))
         # VS Code leaves sockets there, whose paths may not be long.
         self._sockets = tempfile.TemporaryDirectory(prefix="vs-", ignore_cleanup_errors=True)
         self._env = {
@@ -106,6 +129,12 @@ class VSCode:
             "TMPDIR": self._sockets.name,
             "XDG_RUNTIME_DIR": self._sockets.name,
             "EXTENSIONS_GALLERY": "{}",
+            # Not the server of this checkout, which is none that a user has.
+            "PATH": os.pathsep.join(
+                part
+                for part in os.environ["PATH"].split(os.pathsep)
+                if not Path(part, "infill-ls").exists()
+            ),
         }
         node = tools / "python" / "playwright" / "driver" / "node"
         self._command = [
@@ -147,10 +176,10 @@ class VSCode:
                 args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
             )
             self.page = self.browser.new_page(viewport={"width": 1100, "height": 640})
+            # On a busy machine a page takes its time.
+            self.page.set_default_timeout(90_000)
             self.page.goto(f"{self.address}/?folder={self.workspace}")
-            self.page.locator(".explorer-folders-view .monaco-list-row").first.wait_for(
-                timeout=90_000
-            )
+            self.page.locator(".explorer-folders-view .monaco-list-row").first.wait_for()
             self.page.evaluate(CLOCK, GHOST)
         except BaseException:
             self.quit()
@@ -180,14 +209,12 @@ class VSCode:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._sockets.cleanup()
 
-    def _write_server(self, server: str) -> None:
-        program = self.workspace / ".venv" / "bin" / "infill-ls"
-        program.parent.mkdir(parents=True)
-        program.write_text(
+    def script(self, server: str) -> str:
+        """A program that runs the server and notes its number."""
+        return (
             f"#!/bin/sh\necho $$ >>'{self.folder}/pids'\nexport PYTHONPATH='{PYTHONPATH}'\n"
             f"exec '{sys.executable}' {server}\n"
         )
-        program.chmod(0o755)
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -253,13 +280,8 @@ class VSCode:
     # -- what it shows ---------------------------------------------------------------------------
 
     def ghost(self) -> str:
-        """Any ghost text that is visible. A whole line and its parts are elements of their own."""
-        shown = self.page.evaluate(
-            "(selector) => [...document.querySelectorAll(selector)]"
-            ".filter((e) => e.getClientRects().length).map((e) => e.textContent).join('')",
-            GHOST,
-        )
-        return str(shown).replace("\xa0", " ")
+        """Any that is visible, with its line ends."""
+        return str(self.page.evaluate(SHOWN, GHOST)).replace("\xa0", " ")
 
     def wait_ghost(self, seconds: float = 20.0) -> str:
         return str(self.until(self.ghost, seconds))
@@ -267,10 +289,10 @@ class VSCode:
     def settled(self) -> str:
         """The ghost text when nothing changes any more."""
         last, since = None, time.monotonic()
-        end = since + 20
+        end = since + 30
         while time.monotonic() < min(since + 0.8, end):
             now = self.ghost(), self.status(), len(self.answers())
-            if now != last:
+            if now != last or "thinking" in now[1]:
                 last, since = now, time.monotonic()
             time.sleep(0.05)
         return self.ghost()
@@ -308,8 +330,5 @@ class VSCode:
         file = self.folder / "pids"
         return [int(line) for line in file.read_text().split()] if file.exists() else []
 
-    def answers(self) -> list[str]:
-        """How each request was answered: model, reused ..."""
-        lines = self.log_file.read_text(encoding="utf-8").splitlines()
-        found = [re.search(r": (?:automatic|invoked) v\S+: ([^,]+), \d+ items", x) for x in lines]
-        return [match[1] for match in found if match]
+    def answers(self) -> list[Answer]:
+        return answers_in(self.log_file)

@@ -35,13 +35,24 @@ cd "$folder"
 chromium=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
 if [ -z "$chromium" ]; then
   command -v apt-get >/dev/null || { echo "needs Chromium; name one in CHROMIUM" >&2; exit 3; }
-  rm -rf debs root && mkdir debs
-  packages=$(apt-get install --simulate --no-install-recommends chromium | awk '/^Inst/ { print $2 }')
-  [ -n "$packages" ] || { echo "apt knows no chromium; apt-get update?" >&2; exit 3; }
-  # shellcheck disable=SC2086 # one word a package
-  (cd debs && apt-get download -qq -o APT::Sandbox::User=root $packages)
+  apt=(apt-get -qq -o APT::Sandbox::User= -o Debug::NoLocking=true
+    -o Acquire::Retries=3 -o Acquire::http::Timeout=20)
+  debs() {
+    rm -rf debs root && mkdir debs
+    local packages
+    packages=$("${apt[@]}" install --simulate --no-install-recommends chromium | awk '/^Inst/ { print $2 }')
+    # shellcheck disable=SC2086 # one word a package
+    [ -n "$packages" ] && (cd debs && "${apt[@]}" download $packages >&2)
+  }
+  if ! debs; then
+    # The system's lists are old or were never fetched; these are our own.
+    mkdir -p apt/lists/partial apt/archives/partial
+    apt+=(-o "Dir::State::lists=$folder/apt/lists" -o "Dir::Cache=$folder/apt" -o Acquire::Languages=none)
+    "${apt[@]}" update >&2
+    debs || { echo "apt has no package chromium; name a Chromium in CHROMIUM" >&2; exit 3; }
+  fi
   for package in debs/*.deb; do dpkg-deb -x "$package" root; done
-  rm -rf debs
+  rm -rf debs apt
   libraries=$(find "$folder/root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
   chromium=$folder/chromium
   cat >"$chromium" <<END
