@@ -26,6 +26,16 @@ from infill_kernels import RowStatistics
 pytest.importorskip("transformers")
 from tests.engine import tiny_gemma
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for one another over such small matrices take longer than one alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 # One piece, as generate() encodes: with other shapes the last bit of a key may differ. All cases
 # compare equal numbers but the two whose blocks grow past the window, where transformers crops its
 # cache and ours is masked; those settle within a few steps.

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,16 @@ from infill_kernels import Fp8, Int4, dequantise, moe, quantise_fp8, quantise_in
 
 pytest.importorskip("transformers")
 from tests.engine import tiny_gemma
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for one another over such small matrices take longer than one alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 FORMATS = get_args(Format)
 # K must be a multiple of 64 for int4.
