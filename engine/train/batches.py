@@ -1,15 +1,18 @@
 """Training batches from shards: windows of documents, canvases on their spans, and their targets.
 
-Works in numpy, one batch at a time, so that a thread can prepare the next one while the model runs.
+Works in numpy, one batch at a time, in a thread or in several processes while the model runs.
 A row is [bos, language tag, tokens…, eos, pad…]; a canvas is what stands in a hole, END after it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
 from infill_engine.models.zipper import LENGTH_BUCKETS, row_echoes
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, PAD
@@ -42,6 +45,7 @@ class Batch:
     end: Ints  # [B, M]
     noisy: Ints  # [B, M, T]
     clean: Ints  # [B, M, T]
+    pinned: Bools  # [B, M, T], cells that are given
     weight: Floats  # [B, M, T], of a cell in the canvas loss
     length: Ints  # [B, M], the bucket of the span's length
     length_weight: Floats  # [B, M]
@@ -77,7 +81,7 @@ class Corpus:
         sizes = np.array([len(shard.tokens) for shard in self.shards], np.float64)
         shard = self.shards[rng.choice(len(sizes), p=sizes / sizes.sum())]
         at = rng.integers(len(shard.tokens))
-        index = int(np.searchsorted(shard.doc_starts, at, side="right")) - 1
+        index = int(shard.doc_starts.searchsorted(at, side="right")) - 1
         return shard, index, int(shard.doc_starts[index]), int(shard.doc_starts[index + 1])
 
     def window(self, rng: np.random.Generator, row: int) -> tuple[Shard, int, int, int, bool]:
@@ -94,8 +98,7 @@ class Corpus:
                 continue
             early = bool(rng.random() < 0.5)
             if early:
-                first = int(np.searchsorted(shard.span_start, low + most // 2))
-                last = int(np.searchsorted(shard.span_start, high))
+                first, last = _spans_from(shard, low + most // 2, high)
                 if first >= last:
                     continue
                 end = int(shard.span_end[rng.integers(first, last)])
@@ -165,6 +168,7 @@ def batch(
         end=end,
         noisy=noisy,
         clean=clean,
+        pinned=fixed,
         weight=weight.astype(np.float32),
         length=length,
         length_weight=length_weight * np.where(all_mask, 1.0, 0.3).astype(np.float32),
@@ -175,11 +179,18 @@ def batch(
     )
 
 
+def _spans_from(shard: Shard, low: int, high: int) -> tuple[int, int]:
+    """The indices of the spans that start in [low, high)."""
+    # Keys of the array's own type: any other has numpy convert the whole array first.
+    a, z = shard.span_start.searchsorted(np.array((low, high), shard.span_start.dtype))
+    return int(a), int(z)
+
+
 def _spans(
     shard: Shard, low: int, high: int, early: bool, rng: np.random.Generator, M: int, T: int
 ) -> list[tuple[int, int]]:
     """M spans inside [low, high); where the window ends early, half of them are at its end."""
-    a, z = np.searchsorted(shard.span_start, (low, high))
+    a, z = _spans_from(shard, low, high)
     inside = np.arange(a, z)[shard.span_end[a:z] <= high]
     widths = shard.span_end[inside] - shard.span_start[inside]
     # A span longer than the canvas is learned as its beginning, but not often.
@@ -225,3 +236,43 @@ def _canvas(span: Ints, T: int, rng: np.random.Generator) -> tuple[Ints, Bools, 
         pinned[n + gap :] = True
     holes[pinned] = 0.0
     return cells, pinned, holes
+
+
+def tensors(data: Batch) -> dict[str, Tensor]:
+    """The batch's arrays by name, on the CPU."""
+    return {spec.name: torch.from_numpy(getattr(data, spec.name)) for spec in fields(Batch)}
+
+
+class Batches(IterableDataset[dict[str, Tensor]]):
+    """Batches without end, different ones in each worker; new shards of the folder are taken up."""
+
+    def __init__(
+        self,
+        folder: Path,
+        line_breaks: Bools,
+        *,
+        shapes: Sequence[Shape],
+        tokens: int,
+        vocab_size: int,
+        seed: tuple[int, ...],
+    ) -> None:
+        self.folder, self.line_breaks, self.shapes = folder, line_breaks, shapes
+        self.tokens, self.vocab_size, self.seed = tokens, vocab_size, seed
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        info = get_worker_info()
+        rng = np.random.default_rng((*self.seed, info.id if info else 0))
+        corpus = Corpus([], self.line_breaks)
+        shares = np.array([shape.share for shape in self.shapes])
+        while True:
+            corpus.add(sorted(self.folder.glob("train-*.npz")))
+            for _ in range(20):
+                yield tensors(
+                    batch(
+                        corpus,
+                        rng,
+                        tokens=self.tokens,
+                        shape=self.shapes[rng.choice(len(shares), p=shares / shares.sum())],
+                        vocab_size=self.vocab_size,
+                    )
+                )

@@ -68,6 +68,12 @@ def load(path: Path) -> Shard:
         return Shard(**{name: arrays[name] for name in NAMES})
 
 
+def num_tokens(path: Path) -> int:
+    """How many tokens a saved shard has, without reading them."""
+    with np.load(path) as arrays:
+        return int(arrays["doc_starts"][-1])
+
+
 def carried(shard: Shard) -> bytes:
     """A shard as xz: what compresses well is stored as differences."""
     order = (

@@ -4,16 +4,17 @@
 
 The schedule follows active minutes, so a stopped process (SIGSTOP) loses nothing. Checkpoints are
 written by rename and found again: the same command resumes. New shards in the folder are read while
-it runs. Logs a JSON line at a time to OUT/log.jsonl.
+it runs. Logs a JSON line at a time to OUT/log.jsonl. On a GPU nothing but logging waits for it.
 """
 
 import argparse
 import json
+import math
 import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from infill_engine.models.zipper import (
     PREFIX,
@@ -30,10 +32,12 @@ from infill_engine.models.zipper import (
     ZipperConfig,
     read_weights,
 )
-from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, MASK, Tokenizer
-from train.batches import Batch, Corpus, Shape, batch
+from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, Tokenizer
+from train.batches import Batches, Corpus, Shape, batch, tensors
+from train.fused import fill_fused, read_fused
+from train.shards import num_tokens
 
-PAUSE = 30.0  # seconds; a step that took longer was stopped or compiled, and counts as this
+PAUSE = 30.0  # seconds on a CPU; a step that took longer was stopped or compiled: it counts as this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,8 @@ class TrainConfig:
     device: str = "cpu"
     dtype: str = "bfloat16"
     compile: bool = True
+    workers: int = 0  # processes that make batches; 0 is a thread
+    repeats: int = 1  # how often in a row a batch is learned from
     checkpoint_minutes: float = 4.0
     val_minutes: float = 6.0
     infill_from: float = 0.55  # exact match is measured from this part of the run on
@@ -90,7 +96,7 @@ def _cross_entropy_and_gradient(
 class FusedHead(torch.autograd.Function):
     """Head and cross-entropy in chunks: full logits are never kept, and are computed once."""
 
-    chunk = 2048
+    chunk = 2048  # rows at a time; `compiled_pieces` gives a GPU more
     kernel: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = staticmethod(
         _cross_entropy_and_gradient
     )
@@ -122,45 +128,49 @@ class FusedHead(torch.autograd.Function):
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The loss to descend, and its parts in nats per token for the log."""
+    """The loss to descend, its parts in nats per token for the log, and the canvases' states.
+
+    total   scalar
+    parts   detached scalars, on the model's device
+    canvas  [B, M, T, D]
+    """
 
     total: Tensor
-    parts: dict[str, float]
+    parts: dict[str, Tensor]
+    canvas: Tensor
+
+
+Objective = Callable[[Zipper, Mapping[str, Tensor], float], Losses]
 
 
 def losses(
     model: Zipper,
-    data: Batch,
+    data: Mapping[str, Tensor],
     *,
     stream_weight: float,
     length_weight: float,
     dtype: torch.dtype,
     pieces: Pieces,
 ) -> Losses:
-    device = model.device
-
-    def put(name: str) -> Tensor:
-        tensor: Tensor = torch.from_numpy(getattr(data, name)).to(device, non_blocking=True)
-        return tensor
-
-    rows, lengths, noisy, weight = put("rows"), put("lengths"), put("noisy"), put("weight")
+    """`data` are a Batch's tensors on the model's device."""
+    rows, lengths, noisy, weight = (data[name] for name in ("rows", "lengths", "noisy", "weight"))
     prefix, suffix, canvas = model.train_pass(
         rows,
-        put("start"),
-        put("end"),
+        data["start"],
+        data["end"],
         noisy,
         lengths,
-        echoes=(put("prefix_echoes"), put("suffix_echoes"), put("canvas_echoes")),
+        echoes=(data["prefix_echoes"], data["suffix_echoes"], data["canvas_echoes"]),
         dtype=dtype,
         pieces=pieces,
     )
-    i = torch.arange(rows.shape[1], device=device)
+    i = torch.arange(rows.shape[1], device=rows.device)
     backward = rows.gather(1, (lengths[:, None] - 1 - i) % rows.shape[1])
     # The last token of a row predicts nothing; padding neither.
     known = (i < lengths[:, None] - 1).float()
     known = known / known.sum()
     hidden = torch.cat((prefix.flatten(0, 1), suffix.flatten(0, 1), canvas.flatten(0, 2)))
-    targets = (rows.roll(-1, 1), backward.roll(-1, 1), put("clean"))
+    targets = (rows.roll(-1, 1), backward.roll(-1, 1), data["clean"])
     cell = weight / weight.sum().clamp_min(1e-6)
     weights = torch.cat(
         (stream_weight * known.flatten(), stream_weight * known.flatten(), cell.flatten())
@@ -169,16 +179,16 @@ def losses(
         hidden, model.embed, torch.cat([target.flatten() for target in targets]), weights
     )
     guess = model.length_logits(canvas[:, :, 0].flatten(0, 1)).float()
-    length_cell = put("length_weight").flatten()
-    length_each = nn.functional.cross_entropy(guess, put("length").flatten(), reduction="none")
+    length_cell = data["length_weight"].flatten()
+    length_each = nn.functional.cross_entropy(guess, data["length"].flatten(), reduction="none")
     length_loss = (length_each * length_cell).sum() / length_cell.sum().clamp_min(1.0)
     total = total + length_weight * length_loss
 
     n = rows.numel()
-    all_mask = put("all_mask")[..., None].expand_as(cell).float()
+    all_mask = data["all_mask"][..., None].expand_as(cell).float()
 
-    def mean(values: Tensor, share: Tensor) -> float:
-        return float((values.detach() * share).sum() / share.sum().clamp_min(1e-9))
+    def mean(values: Tensor, share: Tensor) -> Tensor:
+        return (values.detach() * share).sum() / share.sum().clamp_min(1e-9)
 
     canvas_each = each[2 * n :]
     return Losses(
@@ -188,8 +198,9 @@ def losses(
             "canvas_all_mask": mean(canvas_each, (cell * all_mask).flatten()),
             "prefix": mean(each[:n], known.flatten()),
             "suffix": mean(each[n : 2 * n], known.flatten()),
-            "length": float(length_loss.detach()),
+            "length": length_loss.detach(),
         },
+        canvas,
     )
 
 
@@ -261,15 +272,16 @@ def validate(
     model: Zipper, corpus: Corpus, config: TrainConfig, batches: int = 2
 ) -> dict[str, float]:
     """Losses on windows that are the same at every call, in nats per token."""
+    tokens = min(config.tokens, 16_384)
     sums: dict[str, list[float]] = defaultdict(list)
     rng = np.random.default_rng(1234)
     dtype = getattr(torch, config.dtype)
-    row, canvas = (512, 32) if config.tokens >= 512 else (128, 16)
+    row, canvas = (512, 32) if tokens >= 512 else (128, 16)
     for _ in range(batches):
         data = batch(
             corpus,
             rng,
-            tokens=config.tokens,
+            tokens=tokens,
             shape=Shape(row=row, canvas=canvas, share=1.0),
             vocab_size=model.config.vocab_size,
         )
@@ -285,16 +297,16 @@ def validate(
             )
             found = losses(
                 model,
-                changed,
+                {name: each.to(model.device) for name, each in tensors(changed).items()},
                 stream_weight=0.0,
                 length_weight=0.0,
                 dtype=dtype,
                 pieces=Pieces(),
             ).parts
-            sums[name].append(found["canvas"])
+            sums[name].append(float(found["canvas"]))
             for other in ("prefix", "suffix", "length"):
                 if t == 1.0:
-                    sums[other].append(found[other])
+                    sums[other].append(float(found[other]))
     return {name: round(sum(values) / len(values), 4) for name, values in sums.items()}
 
 
@@ -309,13 +321,12 @@ def infill_greedily(
     before, after = model.cache(PREFIX), model.cache(SUFFIX)
     model.push(before, prefix)
     model.push(after, suffix[::-1])
-    ids = torch.full((canvas,), MASK)
+    ids = torch.full((canvas,), MASK, device=model.device)
     quota = -(-canvas // most)
     for _ in range(most):
         logits = model.logits(model.denoise(before, after, ids[None]))[0]
-        logits[:, : FIRST_TAG + 42] = torch.where(
-            torch.arange(FIRST_TAG + 42) == END, logits[:, : FIRST_TAG + 42], -torch.inf
-        )
+        special = torch.arange(FIRST_LEARNED, device=model.device)
+        logits[:, special[special != END]] = -torch.inf
         sure, best = logits.softmax(-1).max(-1)
         open_cells = ids == MASK
         chosen = open_cells & (sure > 0.9)
@@ -358,14 +369,14 @@ def exact_match(model: Zipper, corpus: Corpus, count: int, *, most: int = 6) -> 
 # The run
 
 
-def ahead(make: Callable[[], Batch]) -> Iterator[Batch]:
+def ahead(source: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
     """Batches made in a thread, two ahead."""
-    ready: queue.Queue[Batch | Exception] = queue.Queue(2)
+    ready: queue.Queue[dict[str, Tensor] | Exception] = queue.Queue(2)
 
     def work() -> None:
         try:
-            while True:
-                ready.put(make())
+            for data in source:
+                ready.put(data)
         except Exception as error:
             ready.put(error)
 
@@ -377,13 +388,37 @@ def ahead(make: Callable[[], Batch]) -> Iterator[Batch]:
         yield item
 
 
+def batches(source: Batches, config: TrainConfig) -> Iterator[tuple[Mapping[str, Tensor], int]]:
+    """Batches on the device and their document tokens, each `config.repeats` times."""
+    on_gpu = config.device != "cpu"
+    loader = DataLoader(
+        source,
+        batch_size=None,
+        num_workers=config.workers,
+        multiprocessing_context="spawn" if config.workers else None,
+        prefetch_factor=4 if config.workers else None,
+        pin_memory=on_gpu,
+    )
+    for data in loader if config.workers else ahead(loader):
+        moved = {name: each.to(config.device, non_blocking=True) for name, each in data.items()}
+        tokens = int(data["lengths"].sum())
+        for _ in range(config.repeats):
+            yield moved, tokens
+
+
 def compiled_pieces(config: TrainConfig) -> Pieces:
-    if not config.compile:
-        return Pieces()
-    torch._dynamo.config.cache_size_limit = 64
-    FusedHead.kernel = staticmethod(torch.compile(_cross_entropy_and_gradient, dynamic=False))
-    compiled: Any = [torch.compile(piece, dynamic=False) for piece in Pieces()]
-    return Pieces(*compiled)
+    """The parts of a pass for the device: fused attention on a GPU, plain products on a CPU."""
+    pieces = Pieces()
+    fused: dict[str, Any] = {}
+    if config.device != "cpu":
+        FusedHead.chunk = 16_384
+        fused = {"read": read_fused, "fill": fill_fused}
+    if config.compile:
+        torch._dynamo.config.cache_size_limit = 64
+        FusedHead.kernel = staticmethod(torch.compile(_cross_entropy_and_gradient, dynamic=False))
+        compiled: Any = [torch.compile(piece, dynamic=False) for piece in pieces]
+        pieces = Pieces(*compiled)
+    return pieces._replace(**fused)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -393,16 +428,26 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def train(
-    model: Zipper, data: Path, out: Path, config: TrainConfig, *, weights: Path | None = None
+    model: Zipper,
+    data: Path,
+    out: Path,
+    config: TrainConfig,
+    *,
+    weights: Path | None = None,
+    objective: Callable[[Pieces], Objective] | None = None,
 ) -> dict[str, float]:
-    """Runs until the clock or `max_steps` ends it; returns the last logged losses."""
+    """Runs until the clock or `max_steps` ends it; returns the last logged losses.
+
+    `objective` makes what is descended from the parts of a pass; None is `losses`.
+    """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
+    if config.device != "cpu":
+        torch.set_float32_matmul_precision("high")
     model.to(config.device)
-    tokenizer = data.parent / "tokenizer.json"
-    line_breaks = _line_breaks(tokenizer, model.config.vocab_size)
-    corpus = Corpus(sorted(data.glob("train-*.npz")), line_breaks)
-    held_out = Corpus([data / "val.npz"], line_breaks)
+    breaks = line_breaks(data, model.config.vocab_size)
+    paths = sorted(data.glob("train-*.npz"))
+    held_out = Corpus([data / "val.npz"], breaks)
     optimizers = optimisers(model, config)
     step, seconds, positions, seen = 0, 0.0, 0, 0
     checkpoint = out / "checkpoint.pt"
@@ -413,7 +458,8 @@ def train(
         state = torch.load(checkpoint, map_location=config.device, weights_only=True)
         model.load_state_dict(state["model"])
         average = state["average"]
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        # Pieces that were carried from another machine hold none.
+        for optimizer, saved in zip(optimizers, state.get("optimizers", ()), strict=False):
             optimizer.load_state_dict(saved)
         step, seconds, positions, seen = (
             state["step"], state["seconds"], state["positions"], state["seen"]
@@ -441,28 +487,45 @@ def train(
             },
         )
 
-    pieces = compiled_pieces(config)
-    rng = np.random.default_rng((config.seed, step))
-    shares = np.array([shape.share for shape in config.shapes])
+    def by_losses(pieces: Pieces) -> Objective:
+        high, low = config.stream_weight
 
-    def make() -> Batch:
-        shape = config.shapes[rng.choice(len(shares), p=shares / shares.sum())]
-        return batch(
-            corpus, rng, tokens=config.tokens, shape=shape, vocab_size=model.config.vocab_size
-        )
+        def descended(model: Zipper, data: Mapping[str, Tensor], progress: float) -> Losses:
+            return losses(
+                model,
+                data,
+                stream_weight=max(low, high - (high - low) * progress / 0.4),
+                length_weight=config.length_weight,
+                dtype=getattr(torch, config.dtype),
+                pieces=pieces,
+            )
 
+        return descended
+
+    descend = (objective or by_losses)(compiled_pieces(config))
+    source = Batches(
+        data,
+        breaks,
+        shapes=config.shapes,
+        tokens=config.tokens,
+        vocab_size=model.config.vocab_size,
+        seed=(config.seed, step),
+    )
     write(
         event="start",
         step=step,
         model=asdict(model.config),
         parameters=sum(param.numel() for param in model.parameters()),
         config=asdict(config),
-        shards=len(corpus.shards),
-        unique_tokens=corpus.num_tokens,
+        shards=len(paths),
+        unique_tokens=sum(map(num_tokens, paths)),
         date=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
     )
     parameters = [param for _, param in model.named_parameters()]
-    recent: dict[str, list[float]] = defaultdict(list)
+    averages = [average[name] for name, _ in model.named_parameters()]
+    recent: dict[str, list[Tensor]] = defaultdict(list)
+    last_line: dict[str, float] = {}
+    pause = PAUSE if config.device == "cpu" else math.inf  # of a lent machine every second counts
     last_save = last_val = seconds
     window_start, window_positions = seconds, positions
     mark = time.monotonic()
@@ -473,19 +536,11 @@ def train(
         found = validate(shadow, held_out, config)
         return found | (exact_match(shadow, held_out, infills) if infills else {})
 
-    for data_batch in ahead(make):
+    for data_batch, tokens in batches(source, config):
         progress = seconds / 60 / config.minutes
         if progress >= 1 or (config.max_steps and step >= config.max_steps):
             break
-        high, low = config.stream_weight
-        found = losses(
-            model,
-            data_batch,
-            stream_weight=max(low, high - (high - low) * progress / 0.4),
-            length_weight=config.length_weight,
-            dtype=getattr(torch, config.dtype),
-            pieces=pieces,
-        )
+        found = descend(model, data_batch, progress)
         found.total.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(parameters, config.clip)
         factor = rate(step, progress, config)
@@ -497,30 +552,33 @@ def train(
         step += 1
         with torch.no_grad():
             decay = min(config.ema, (1 + step) / (10 + step))
-            for name, param in model.named_parameters():
-                average[name].lerp_(param, 1 - decay)
-        positions += 2 * data_batch.rows.size + data_batch.noisy.size
-        seen += int(data_batch.lengths.sum())
+            torch._foreach_lerp_(averages, parameters, 1 - decay)
+        seen += tokens
+        positions += 2 * data_batch["rows"].numel() + data_batch["noisy"].numel()
         for name, value in found.parts.items():
             recent[name].append(value)
-        recent["norm"].append(float(norm))
+        recent["norm"].append(norm)
         now = time.monotonic()
-        seconds += min(PAUSE, now - mark)
+        seconds += min(pause, now - mark)
         mark = now
         if step % 20 == 0 or step == config.max_steps:
+            last_line = {
+                name: float(torch.stack(each).float().mean()) for name, each in recent.items()
+            }
+            recent.clear()
             write(
                 step=step,
                 minutes=round(seconds / 60, 2),
                 positions_per_s=round((positions - window_positions) / (seconds - window_start)),
                 lr=round(factor, 4),
                 tokens=seen,
-                **{name: round(sum(each) / len(each), 4) for name, each in recent.items()},
+                **{name: round(value, 4) for name, value in last_line.items()},
             )
-            last_line = {name: sum(each) / len(each) for name, each in recent.items()}
-            recent.clear()
             window_start, window_positions = seconds, positions
-            if corpus.add(sorted(data.glob("train-*.npz"))):
-                write(event="shards", shards=len(corpus.shards), unique_tokens=corpus.num_tokens)
+            if (now_there := sorted(data.glob("train-*.npz"))) != paths:
+                paths = now_there
+                unique = sum(map(num_tokens, paths))
+                write(event="shards", shards=len(paths), unique_tokens=unique)
         if seconds - last_val >= 60 * config.val_minutes:
             infills = config.val_infills if progress >= config.infill_from else 0
             write(event="val", step=step, minutes=round(seconds / 60, 2), **measure(infills))
@@ -530,7 +588,7 @@ def train(
             last_save = seconds
         # Validation and saving count, for the clock is the budget.
         now = time.monotonic()
-        seconds += min(PAUSE, now - mark)
+        seconds += min(pause, now - mark)
         mark = now
     save()
     final = measure(config.val_infills)
@@ -545,9 +603,11 @@ def train(
     return last_line | {f"val_{name}": value for name, value in final.items()}
 
 
-def _line_breaks(tokenizer: Path, vocab_size: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def line_breaks(data: Path, vocab_size: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """[V], the tokens that hold a line break, by the tokenizer beside the shards or the shipped."""
     marks = np.zeros(vocab_size, np.bool_)
-    path = tokenizer if tokenizer.exists() else DEFAULT_TOKENIZER
+    beside = data.parent / "tokenizer.json"
+    path = beside if beside.exists() else DEFAULT_TOKENIZER
     if path.exists():
         marks[[i for i in Tokenizer(path).line_breaks() if i < vocab_size]] = True
     return marks
@@ -557,31 +617,50 @@ WEIGHTS = Path(__file__).parent.parent / "infill_engine" / "weights"
 DEFAULT_TOKENIZER = WEIGHTS / "tokenizer.json"
 
 
+def shapes_of(text: str) -> tuple[Shape, ...]:
+    """Of "512x16:0.7,1024x64:0.3", row length x canvas length : share."""
+    found = []
+    for part in text.split(","):
+        lengths, share = part.split(":")
+        row, canvas = lengths.split("x")
+        found.append(Shape(row=int(row), canvas=int(canvas), share=float(share)))
+    return tuple(found)
+
+
+def add_options(parser: argparse.ArgumentParser, defaults: TrainConfig) -> None:
+    """An option for each setting of a run; `chosen` reads them."""
+    parser.add_argument("--shapes", type=shapes_of, help="such as 512x16:0.7,1024x64:0.3")
+    for spec in fields(TrainConfig):
+        name, default = f"--{spec.name.replace('_', '-')}", getattr(defaults, spec.name)
+        if isinstance(default, bool):
+            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=default)
+        elif isinstance(default, int | float | str):
+            parser.add_argument(name, type=type(default), default=default)
+
+
+def chosen(options: Mapping[str, Any], defaults: TrainConfig) -> TrainConfig:
+    """The configuration that parsed options name."""
+    named = {spec.name: options.get(spec.name) for spec in fields(TrainConfig)}
+    return replace(defaults, **{name: each for name, each in named.items() if each is not None})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/shards"))
     parser.add_argument("--out", type=Path, default=Path("artifacts/run"))
     parser.add_argument("--weights", type=Path, help="start from these weights (safetensors)")
     parser.add_argument("--threads", type=int, default=0)
-    plain = {int: int, float: float, str: str}
     for spec in fields(ZipperConfig):
-        parser.add_argument(f"--{spec.name.replace('_', '-')}", type=type(spec.default))
-    for spec in fields(TrainConfig):
-        if type(spec.default) in plain:
-            parser.add_argument(f"--{spec.name.replace('_', '-')}", type=type(spec.default))
-        elif isinstance(spec.default, bool):
-            parser.add_argument(
-                f"--{spec.name}", action=argparse.BooleanOptionalAction, default=spec.default
-            )
+        parser.add_argument(
+            f"--{spec.name.replace('_', '-')}", type=type(spec.default), default=spec.default
+        )
+    add_options(parser, TrainConfig())
     options = vars(parser.parse_args())
     if options["threads"]:
         torch.set_num_threads(options["threads"])
 
-    def chosen(names: Iterable[str]) -> dict[str, Any]:
-        return {name: options[name] for name in names if options.get(name) is not None}
-
-    network = ZipperConfig(**chosen(spec.name for spec in fields(ZipperConfig)))
-    config = TrainConfig(**chosen(spec.name for spec in fields(TrainConfig)))
+    network = ZipperConfig(**{spec.name: options[spec.name] for spec in fields(ZipperConfig)})
+    config = chosen(options, TrainConfig())
     torch.manual_seed(config.seed)
     train(Zipper(network), options["data"], options["out"], config, weights=options["weights"])
 
