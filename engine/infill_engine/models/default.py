@@ -351,11 +351,6 @@ def load_default(config: EngineConfig) -> ZipperDenoiser:
 
     Raises ModelError when the files are missing or damaged or the device is not there.
     """
-    if config.device not in ("auto", "cpu") and not torch.cuda.is_available():
-        raise ModelError(f"device={config.device!r} is not available here; use cpu or auto")
-    device = "cpu" if config.device == "auto" else config.device
-    torch.set_num_threads(config.threads or threads())
-    precision = _precision(config, device)
     path = WEIGHTS / "default.safetensors"
     if config.model != "default":
         path = Path(config.model).expanduser()
@@ -365,6 +360,20 @@ def load_default(config: EngineConfig) -> ZipperDenoiser:
             f'no weights at {path}; set infill.model to "default", or to a folder or '
             "*.safetensors file of the embedded architecture"
         )
+    network, tokenizer = load_network(config, path)
+    return ZipperDenoiser(network, tokenizer, config, str(path))
+
+
+def load_network(config: EngineConfig, path: Path) -> tuple[Zipper, Tokenizer]:
+    """The network in a file, and the tokenizer beside it or else the embedded one.
+
+    Sets the threads. Raises ModelError when a file is damaged or the device is not there.
+    """
+    if config.device not in ("auto", "cpu") and not torch.cuda.is_available():
+        raise ModelError(f"device={config.device!r} is not available here; use cpu or auto")
+    device = "cpu" if config.device == "auto" else config.device
+    torch.set_num_threads(config.threads or threads())
+    precision = _precision(config, device)
     beside = path.parent / "tokenizer.json"
     tokenizer = Tokenizer(beside if beside.is_file() else WEIGHTS / "tokenizer.json")
     try:
@@ -379,4 +388,4 @@ def load_default(config: EngineConfig) -> ZipperDenoiser:
             f"{path} has {network.config.vocab_size} tokens but its tokenizer has "
             f"{tokenizer.vocab_size}; put the tokenizer.json it was trained with beside it"
         )
-    return ZipperDenoiser(network, tokenizer, config, str(path))
+    return network, tokenizer

@@ -372,8 +372,11 @@ class Zipper(nn.Module):
             )
         return self._tables[key]
 
-    def start(self, ids: Tensor, echoes: Tensor, stream: int) -> Tensor:
-        """ids [...] and their echoes [..., 2], pairs (token id, match length) -> [..., D]."""
+    def start(self, ids: Tensor, echoes: Tensor, stream: int | Tensor) -> Tensor:
+        """ids [...] and their echoes [..., 2], pairs (token id, match length) -> [..., D].
+
+        `stream` is that of all ids, or [...] of each.
+        """
         return norm(self.lookup(ids) + self.stream[stream] + self.hear(echoes))
 
     def hear(self, echoes: Tensor) -> Tensor:  # [..., 2] -> [..., D]
@@ -478,9 +481,10 @@ class Zipper(nn.Module):
 
     # Inference
 
-    def push(self, cache: SideCache, ids: Sequence[int]) -> Tensor:
+    def push(self, cache: SideCache, ids: Sequence[int], streams: Tensor | None = None) -> Tensor:
         """Reads ids at the cursor's end of a cache: a suffix is pushed from its far end.
 
+        `streams` [n] are what they are read as, where that is not the cache's own.
         Returns the final hidden states [n, D] of what was pushed.
         """
         old, n = len(cache), len(ids)
@@ -498,7 +502,8 @@ class Zipper(nn.Module):
             mask = torch.ones(n, old + n, dtype=torch.bool, device=self.device).tril(old)
         cache.text.extend(ids)
         echoes = torch.tensor(cache.text.found[old:], device=self.device)
-        x = self.start(torch.tensor(ids, device=self.device), echoes, cache.stream)
+        voice = cache.stream if streams is None else streams
+        x = self.start(torch.tensor(ids, device=self.device), echoes, voice)
         keys, values = cache.keys[:, None, :, : old + n], cache.values[:, None, :, : old + n]
         return self._read(x[None], cos, sin, keys, values, mask)[0]
 
