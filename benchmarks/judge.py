@@ -26,7 +26,8 @@ TOKENS = ((1, 9), (10, 29), (30, 10**6))  # of the reference
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a system shows, "" where nothing; `sure` from 0 to 1 is what a threshold asks.
+    """What a system shows, "" where nothing. `sure`, from 0 to 1, is what the server's threshold
+    asks, the likelihood of the answer; `joined` counts that of the suffix's head behind it too.
 
     Milliseconds: `ms` from the request to the answer, nothing known before; `encode_ms` of it to
     read what stands around the hole, which an editor's user does not wait for.
@@ -38,6 +39,7 @@ class Answer:
     steps: int = 0
     tokens: int = 0
     sure: float = math.nan
+    joined: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,21 +207,33 @@ def better(first: Sequence[Judged], second: Sequence[Judged]) -> Better:
     )
 
 
-def curve(group: Sequence[Judged]) -> list[dict[str, float]]:
+def curve(group: Sequence[Judged], figure: str) -> list[dict[str, float]]:
     """How exact the surest answers are, by the share of all cases that is shown, with the
-    threshold that shows so many; shares that the system cannot reach are left out."""
-    told = [each for each in group if each.shown and not math.isnan(each.answer.sure)]
-    ranked = sorted(told, key=lambda each: -each.answer.sure)
+    threshold that shows so many. `figure` is "sure" or "joined". The last point is all that the
+    system has to show."""
+    values = [float(getattr(each.answer, figure)) for each in group]
+    told = [at for at, each in enumerate(group) if each.shown and not math.isnan(values[at])]
+    ranked = sorted(told, key=lambda at: -values[at])
     points = []
-    for share in SHOWN:
+    for share in (*SHOWN, len(ranked) / max(len(group), 1)):
         shown = ranked[: round(share * len(group))]
-        if shown and round(share * len(group)) <= len(ranked):
-            exact, threshold = _share([each.exact for each in shown]), shown[-1].answer.sure
-            points.append({"share": share, "exact": exact, "threshold": threshold})
-    if ranked:
-        share, exact = len(ranked) / len(group), _share([each.exact for each in ranked])
-        points.append({"share": share, "exact": exact, "threshold": 0.0})
+        if shown and share * len(group) <= len(ranked):
+            exact = _share([group[at].exact for at in shown])
+            points.append({"share": share, "exact": exact, "threshold": values[shown[-1]]})
     return points
+
+
+def faults(group: Sequence[Judged]) -> list[dict[str, str]]:
+    """What should never have been shown, so that somebody can look."""
+    return [
+        {"case": each.problem.case.name, "answer": each.answer.text, "fault": fault}
+        for each in group
+        for fault, at_fault in (
+            ("a new syntax error", not each.valid and each.outcome.adds_error),
+            ("repeats the suffix", each.outcome.repeats_suffix),
+        )
+        if each.shown and at_fault
+    ]
 
 
 def by_length(group: Sequence[Judged]) -> dict[str, dict[str, float]]:

@@ -177,7 +177,7 @@ def reached(result: dict[str, Any], name: str) -> list[Goal]:
             bound=60,
             unit="%",
         )
-        for point in result["curve"][name]
+        for point in result["curve"][name]["sure"]
         if point["share"] == 0.3
     ]
     if TWIN in result["engines"] and name != TWIN:
@@ -230,7 +230,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "sets": judge.summaries(results),
         "all": {name: judge.summary(group) for name, group in results.items()},
         "better_than_copy": compared(results, list(engines), "n-gram copy"),
-        "curve": {name: judge.curve(held_out(results[name])) for name in engines},
+        "curve": {
+            name: {
+                figure: judge.curve(held_out(results[name]), figure)
+                for figure in ("sure", "joined")
+            }
+            for name in engines
+        },
+        "faults": {name: judge.faults(results[name]) for name in engines},
         "by_length": {name: judge.by_length(results[name]) for name in engines},
     }
     if TWIN in engines:

@@ -10,10 +10,11 @@ from infill_engine import RequestError
 
 # Where the plot's panels come from, first things first.
 PANELS = (
-    "python tail", "python line", "python arguments", "python block", "scripts tail",
-    "scripts line", "humaneval single-line", "humaneval multi-line",
+    "python tail", "python line", "python arguments", "humaneval single-line", "python block",
+    "scripts tail", "scripts line", "humaneval multi-line",
 )  # fmt: skip
 NUM_PANELS = 4
+NUM_FAULTS = 20
 NAME = 18
 
 
@@ -75,19 +76,23 @@ def tables(result: Mapping[str, Any], out: TextIO) -> None:
                 f"  {of_set:<28}{100 * each['difference']:>+7.1f}"
                 f"  [{low:+.1f}, {high:+.1f}]  {sure}"
             )
-        line(f"{name}: the surest answers in packages")
-        for point in result["curve"][name]:
-            line(
-                f"  {100 * point['share']:5.1f} % shown: {100 * point['exact']:5.1f} % exact,"
-                f" threshold {point['threshold']:.3f}"
-            )
+        line(f"{name}: the surest answers in packages, by likelihood, and with the suffix's head")
+        by_figure = result["curve"][name]
+        for alone, joined in zip(by_figure["sure"], by_figure["joined"], strict=False):
+            line(f"  {100 * alone['share']:5.1f} % shown: {_point(alone)}; {_point(joined)}")
         line(f"{name}: by tokens of the truth, context read before")
         for span, figures in result["by_length"][name].items():
             line(
                 f"  {span:>6} tokens: {figures['cases']:5} cases, {100 * figures['exact']:5.1f} %"
                 f" exact, p50 {figures['warm_ms_p50']:.0f} ms"
             )
+        for fault in result["faults"][name][:NUM_FAULTS]:
+            line(f"  {fault['case'][-50:]}: {fault['fault']}: {fault['answer']!r}"[:100])
     line()
+
+
+def _point(point: Mapping[str, float]) -> str:
+    return f"{100 * point['exact']:5.1f} % exact at {point['threshold']:.3f}"
 
 
 def goals(reached: Sequence[Goal], out: TextIO) -> None:
@@ -127,7 +132,12 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
 
     sets = [name for name in PANELS if name in result["sets"]][:NUM_PANELS]
     figure, panels = pyplot.subplots(
-        1, len(sets), figsize=(3.2 * len(sets) + 0.6, 3.4), squeeze=False, layout="constrained"
+        *(1, len(sets)),
+        figsize=(2.6 * len(sets) + 0.6, 3.2),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     names = [name for name in next(iter(result["sets"].values())) if name != "empty"]
     for panel, of_set in zip(panels[0], sets, strict=True):
@@ -142,11 +152,11 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
             points.sort()
             panel.plot(*zip(*points, strict=True), marker="o", color=f"C{at}", label=name)
         panel.set_xscale("log")
-        panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
         panel.set_title(f"{of_set} ({systems[names[0]]['cases']})", fontsize=10)
         panel.set_xlabel("ms a suggestion, median")
         panel.set_ylabel("pass@1, %" if ran else "exact match, %")
+    panels[0][0].set_ylim(bottom=0)
     panels[0][0].legend(fontsize=8)
     figure.suptitle(f"{result['machine']['cpu']}, commit {result['commit']}", fontsize=8)
     figure.savefig(path, dpi=150)

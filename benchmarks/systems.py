@@ -1,5 +1,6 @@
 """What is asked to fill the holes: engines, through the pipeline that people get, and floors."""
 
+import math
 import re
 import time
 from collections import Counter
@@ -11,7 +12,6 @@ from benchmarks.judge import Answer
 from infill_engine import Engine
 from infill_ls.bench import scores
 from infill_ls.bench.cases import Case
-from infill_ls.candidate import confidence
 from infill_ls.documents import Document
 from infill_ls.infill import InfillOptions, Trees, infill_at
 
@@ -47,7 +47,8 @@ def engine_system(engine: Engine) -> System:
             encode_ms=infilled.ms.encode,
             steps=draft.steps if draft else 0,
             tokens=draft.tokens if draft else 0,
-            sure=best.score if best else confidence(draft) if draft else 0.0,
+            sure=best.score if best else math.nan,
+            joined=math.exp(min(best.draft.likelihood + best.draft.join, 0)) if best else math.nan,
         )
 
     return ask

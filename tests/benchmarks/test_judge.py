@@ -113,12 +113,30 @@ def test_nothing_shown_has_no_precision() -> None:
 def test_the_curve_shows_the_surest_first() -> None:
     group = [judged("1" if at < 3 else "2", sure=1 - at / 10) for at in range(8)]
     group += [judged(""), judged("")]
-    points = {round(point["share"], 2): point for point in judge.curve(group)}
+    points = {round(point["share"], 2): point for point in judge.curve(group, "sure")}
 
     assert points[0.3] == {"share": 0.3, "exact": 1.0, "threshold": 0.8}
     assert points[0.5]["exact"] == pytest.approx(3 / 5)
-    assert points[0.8] == {"share": 0.8, "exact": 3 / 8, "threshold": 0.0}
+    assert points[0.8]["exact"] == pytest.approx(3 / 8)
+    assert points[0.8]["threshold"] == pytest.approx(0.3)
     assert max(points) == 0.8  # so many are shown at all
+    assert judge.curve(group, "joined") == []  # nothing was told
+
+
+def test_faults_are_named() -> None:
+    group = [
+        judged("1"),
+        judged(""),
+        judged("("),  # the file with its hole was no better
+        judged(" + (", problem("x = 1", " + 2", "\n")),
+        judged("a)", problem("f(", "a", ")\n")),
+    ]
+
+    assert [(fault["answer"], fault["fault"]) for fault in judge.faults(group)] == [
+        (" + (", "a new syntax error"),
+        ("a)", "a new syntax error"),
+        ("a)", "repeats the suffix"),
+    ]
 
 
 def test_better_is_told_over_units_and_not_over_cases() -> None:

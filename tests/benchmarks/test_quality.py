@@ -124,6 +124,25 @@ def test_a_peer_says_the_token_again_that_was_taken_back(
     assert peer.grammar(healed, request) == said
 
 
+def test_the_plot_is_a_png_with_a_panel_for_a_set(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    figures = {"cases": 9, "exact": 0.2, "passed": float("nan"), "ms": {"p50": 0.5}}
+    systems = {
+        "empty": figures,
+        "n-gram copy": figures,
+        "default": figures | {"exact": 0.4, "ms": {"p50": 50.0}},
+        "default k=2": figures | {"exact": 0.3, "ms": {"p50": 20.0}},
+    }
+    few, many = tmp_path / "few.png", tmp_path / "many.png"
+    told = {"machine": {"cpu": "a CPU"}, "commit": "1234567"}
+    report.plot(told | {"sets": {"python tail": systems}}, few)
+    report.plot(told | {"sets": dict.fromkeys(report.PANELS, systems)}, many)
+
+    assert few.read_bytes()[:8] == many.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    widths = [int.from_bytes(file.read_bytes()[16:20], "big") for file in (few, many)]
+    assert 3 < widths[1] / widths[0] < 4
+
+
 def test_goals_are_marked() -> None:
     out = io.StringIO()
     goals = [
