@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,16 @@ from infill_engine.models.diffusion_gemma import (
 
 pytest.importorskip("transformers")
 from tests.engine import tiny_gemma
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for one another over such small matrices take longer than one alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 WINDOW = 64
 
@@ -875,6 +885,18 @@ def test_a_device_that_is_not_there_is_an_error(folder: Path, device: str) -> No
         load_diffusion_gemma(EngineConfig(model=str(folder), device=device))
 
 
+@pytest.mark.parametrize("capability", [(8, 0), (8, 6)])
+def test_fp8_is_refused_where_the_hardware_has_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an old chip")
+
+    with pytest.raises(ModelError, match=r"an old chip cannot compute with fp8 .* int4"):
+        load_diffusion_gemma(EngineConfig(model=str(folder), device="cuda", dtype="fp8"))
+
+
 def test_an_unknown_device_is_an_error(folder: Path) -> None:
     with pytest.raises(ModelError, match="device='abacus' is none of"):
         load_diffusion_gemma(EngineConfig(model=str(folder), device="abacus"))
@@ -898,14 +920,32 @@ def test_a_hub_id_is_loaded_from_what_was_downloaded(
 ) -> None:
     asked: list[list[str]] = []
 
-    def download(name: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+    def download(
+        name: str,
+        *,
+        allow_patterns: list[str],
+        ignore_patterns: list[str],
+        tqdm_class: Any = None,
+    ) -> str:
         assert name == "somebody/something"
         assert ignore_patterns == ["*/*"]
         asked.append(allow_patterns)
+        if tqdm_class is not None:
+            with tqdm_class(total=0, initial=0, unit="B", disable=True) as bar:
+                for total, size in ((100, 25), (200, 25), (200, 50), (200, 100)):
+                    bar.total = total
+                    bar.update(size)
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    engine = load_engine(EngineConfig(model="somebody/something"))
+    told: list[float] = []
+    engine = load_engine(
+        EngineConfig(model="somebody/something"),
+        lambda what, done: told.append(done) if what.startswith("downloading") else None,
+    )
+
+    # Of 25, 50, 100 and 200 bytes of what was known to come; it never goes back.
+    assert told == [0.0, 0.25, 0.5, 1.0, 1.0]
 
     assert engine.describe().model == "something"
     assert asked == [["*.json", "*.jinja"], ["*.json", "*.jinja", "*.safetensors"]]

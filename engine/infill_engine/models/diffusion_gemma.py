@@ -808,7 +808,10 @@ def find_checkpoint(model: str, progress: Progress = silent) -> Path:
         found = snapshot_download(model, allow_patterns=small, ignore_patterns=["*/*"])
         read_config(Path(found))
         found = snapshot_download(
-            model, allow_patterns=[*small, "*.safetensors"], ignore_patterns=["*/*"]
+            model,
+            allow_patterns=[*small, "*.safetensors"],
+            ignore_patterns=["*/*"],
+            tqdm_class=_telling_bar(lambda done: progress(f"downloading {model}", done)),
         )
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
@@ -817,6 +820,32 @@ def find_checkpoint(model: str, progress: Progress = silent) -> Path:
         ) from error
     progress(f"downloading {model}", 1.0)
     return Path(found)
+
+
+def _telling_bar(tell: Callable[[float], None]) -> Any:
+    """The hub's own progress bar, which also tells the share of bytes that are there."""
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+
+    bar: Any = tqdm
+
+    class Bar(bar):  # type: ignore[misc]
+        most = 0.0
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            self._of_bytes = named.get("unit") == "B"
+            self._came = float(named.get("initial") or 0)
+
+        def update(self, n: float | None = 1) -> Any:
+            # Counted here, because a bar that is switched off counts nothing.
+            self._came += n or 0
+            # The hub learns of some files late, and their total grows.
+            if self._of_bytes and self.total and self._came / self.total > Bar.most:
+                Bar.most = min(1.0, self._came / self.total)
+                tell(Bar.most)
+            return super().update(n)
+
+    return Bar
 
 
 def read_config(folder: Path) -> dict[str, Any]:
