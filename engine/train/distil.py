@@ -34,12 +34,12 @@ from infill_engine.models.zipper import (
     Zipper,
     backwards,
     close,
+    gather,
+    gather_values,
     load_zipper,
     norm,
     project,
-    read,
     read_weights,
-    rotate,
 )
 from infill_engine.noise import Absorbing
 from infill_engine.sampler import EntropyBound
@@ -47,6 +47,7 @@ from infill_engine.schedule import Constant
 from infill_engine.tokenizer import END, FIRST_LEARNED, MASK
 from infill_kernels import RowStatistics, row_statistics
 from train.batches import VISIBLE_WEIGHT, Corpus, Shape, batch, tensors
+from train.fused import fill_fused, read_fused
 from train.train import (
     Losses,
     TrainConfig,
@@ -57,7 +58,7 @@ from train.train import (
     train,
 )
 
-CHUNK = 2048  # cells whose logits are kept at a time
+CHUNK = 1024  # cells whose logits are kept at a time
 BOUND = 0.3  # the engine's, in nats
 PLAIN = 0.25  # of the canvases keep the noise they were drawn with
 FIRST = 0.35  # of the teacher's states, those where nothing is decided yet
@@ -71,18 +72,17 @@ STEPS = (1, 2, 3, 4, 6, 12)  # in which exact match is measured
 class Read:
     """Both streams of a batch of rows, read once, for any number of passes over its canvases.
 
-    near, far   of each layer keys and values [B, K, N, E], in reading order
-    seen        [B, M, 2N + T] bool, which of prefix, suffix and own states a canvas sees
-    pos         [B, M, T], of a cell in the tables of angles
-    turn        [B, M], by how much a query is turned back to meet the suffix's keys
-    echoes      [B, M, T, 2]
+    keys, values of each layer [B, M, N + T, K, E] are what a canvas sees of both sides, and room
+    for its own; pos [B, M, T] is where a cell stands in the tables of angles. The others are the
+    batch's.
     """
 
-    near: list[tuple[Tensor, Tensor]]
-    far: list[tuple[Tensor, Tensor]]
-    seen: Tensor
+    keys: list[Tensor]
+    values: list[Tensor]
     pos: Tensor
-    turn: Tensor
+    start: Tensor
+    end: Tensor
+    lengths: Tensor
     echoes: Tensor
 
 
@@ -94,12 +94,13 @@ def layers(model: Zipper) -> list[Block]:
 def read_rows(model: Zipper, data: Mapping[str, Tensor]) -> Read:
     """The streams of `Zipper.train_pass`, kept; in the model's own dtype."""
     rows, lengths, start, end = (data[name] for name in ("rows", "lengths", "start", "end"))
-    (B, N), T = rows.shape, data["clean"].shape[2]
+    (B, N), (M, T) = rows.shape, data["clean"].shape[1:]
     zero, device = model.config.max_positions, rows.device
     cos_table, sin_table = model.angles(torch.promote_types(model.dtype, torch.float32))
     i = torch.arange(N, device=device)
     pos = torch.stack((i, -i)).repeat_interleave(B, 0) + zero  # [2B, N]
     cos, sin = cos_table[pos], sin_table[pos]
+    turn = start + T - end + lengths[:, None] - 1 + zero  # [B, M]
     backward = (lengths[:, None] - 1 - i) % N
     order = (backward + N * torch.arange(B, device=device)[:, None]).flatten()
     x = torch.cat(
@@ -108,60 +109,29 @@ def read_rows(model: Zipper, data: Mapping[str, Tensor]) -> Read:
             model.start(rows.gather(1, backward), data["suffix_echoes"], SUFFIX),
         )
     )
-    near, far = [], []
+    keys, values = [], []
     for block in layers(model):
         q, k, v = project(x, block.qkv, cos, sin, model.split)
         (near_k, far_k), (near_v, far_v) = k.chunk(2), v.chunk(2)
-        near.append((near_k.transpose(1, 2), near_v.transpose(1, 2)))
         far_k, far_v = backwards(far_k, order), backwards(far_v, order)
-        far.append((far_k.transpose(1, 2), far_v.transpose(1, 2)))
-        x = close(x, read(q, k, v), block.out, block.up, block.down)
-    before, behind = i < start[..., None], (i >= end[..., None]) & (i < lengths[:, None, None])
-    own = torch.ones(*start.shape, T, dtype=torch.bool, device=device)
-    return Read(
-        near=near,
-        far=far,
-        seen=torch.cat((before, behind, own), -1),
-        pos=start[..., None] + torch.arange(T, device=device) + zero,
-        turn=start + T - end + lengths[:, None] - 1 + zero,
-        echoes=data["canvas_echoes"],
-    )
+        own = k.new_empty(B, M, T, *k.shape[2:])
+        keys.append(gather(near_k, far_k, own, start, cos_table[turn], sin_table[turn]))
+        values.append(gather_values(near_v, far_v, own, start))
+        x = close(x, read_fused(q, k, v), block.out, block.up, block.down)
+    slot = start[..., None] + torch.arange(T, device=device)
+    return Read(keys, values, slot + zero, start, end, lengths, data["canvas_echoes"])
 
 
 @torch.no_grad()
 def fill_rows(model: Zipper, sides: Read, noisy: Tensor) -> Tensor:
-    """The canvases of `Zipper.train_pass`: noisy [B, M, T] -> final hidden states [B, M, T, D].
-
-    All canvases of a row meet its two caches in one product each.
-    """
-    B, M, T = noisy.shape
-    K, G, E = model.split[0], model.split[1] - 2, model.split[2]
+    """The canvases of `Zipper.train_pass`: noisy [B, M, T] -> final hidden states [B, M, T, D]."""
+    T = noisy.shape[2]
     cos_table, sin_table = model.angles(torch.promote_types(model.dtype, torch.float32))
     cos, sin = cos_table[sides.pos], sin_table[sides.pos]
-    turn_cos, turn_sin = (
-        table[sides.turn][:, :, None, None, None] for table in (cos_table, sin_table)
-    )
-    hidden_keys = ~sides.seen[:, None, :, None]  # [B, 1, M, 1, 2N + T]
-
-    def folded(q: Tensor) -> Tensor:  # [B, M, T, K, G, E] -> [B, K, M * T * G, E]
-        return q.permute(0, 3, 1, 2, 4, 5).reshape(B, K, -1, E)
-
     x = model.start(noisy, sides.echoes, CANVAS)
-    for block, (near_k, near_v), (far_k, far_v) in zip(
-        layers(model), sides.near, sides.far, strict=True
-    ):
-        q, k, v = project(x, block.qkv, cos, sin, model.split)
-        own_k, own_v = k.permute(0, 3, 1, 2, 4), v.permute(0, 3, 1, 2, 4)  # [B, K, M, T, E]
-        near_q = folded(q)
-        far_q = folded(rotate(q, turn_cos, -turn_sin).to(q.dtype))
-        own = near_q.view(B, K, M, T * G, E) @ own_k.mT
-        scores = torch.cat((near_q @ near_k.mT, far_q @ far_k.mT, own.flatten(2, 3)), -1)
-        scores = (scores.float() * E**-0.5).unflatten(2, (M, T * G))
-        weights = scores.masked_fill(hidden_keys, -torch.inf).softmax(-1).to(v.dtype).flatten(2, 3)
-        N = near_k.shape[2]
-        seen = weights[..., :N] @ near_v + weights[..., N : 2 * N] @ far_v
-        seen = seen + (weights[..., 2 * N :].unflatten(2, (M, T * G)) @ own_v).flatten(2, 3)
-        attended = seen.view(B, K, M, T, G, E).permute(0, 2, 3, 1, 4, 5).reshape(B, M, T, -1)
+    for block, keys, values in zip(layers(model), sides.keys, sides.values, strict=True):
+        q, keys[:, :, -T:], values[:, :, -T:] = project(x, block.qkv, cos, sin, model.split)
+        attended = fill_fused(q, keys, values, sides.start, sides.end, sides.lengths)
         x = close(x, attended, block.out, block.up, block.down)
     return norm(x)
 
