@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ from train.fused import fill_fused, read_fused
 from train.shards import num_tokens
 
 PAUSE = 30.0  # seconds on a CPU; a step that took longer was stopped or compiled: it counts as this
+
+BatchT = TypeVar("BatchT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,10 +344,13 @@ def infill_greedily(
     return found[: found.index(END)] if END in found else found
 
 
-def exact_match(model: Zipper, corpus: Corpus, count: int, *, most: int = 6) -> dict[str, float]:
-    """Greedy rest-of-line infill of spans of kind 0, at most 14 tokens, 384 + 128 of context."""
+def tail_holes(corpus: Corpus, count: int) -> Iterator[tuple[list[int], list[int], list[int]]]:
+    """Rests of lines, the same at every call: prefix, middle and suffix in token ids.
+
+    Spans of kind 0 of at most 14 tokens, with 384 + 128 of context between sentinels.
+    """
     rng = np.random.default_rng(99)
-    right = tried = attempts = 0
+    tried = attempts = 0
     while tried < count and attempts < 100 * count:
         attempts += 1
         shard, index, low, high = corpus.draw(rng)
@@ -362,16 +367,24 @@ def exact_match(model: Zipper, corpus: Corpus, count: int, *, most: int = 6) -> 
         prefix = [BOS, language, *tokens[max(low, first - 384) : first].tolist()]
         suffix = [*tokens[last : min(high, last + 128)].tolist(), EOS]
         tried += 1
-        right += infill_greedily(model, prefix, suffix, most=most) == tokens[first:last].tolist()
+        yield prefix, tokens[first:last].tolist(), suffix
+
+
+def exact_match(model: Zipper, corpus: Corpus, count: int, *, most: int = 6) -> dict[str, float]:
+    """Greedy infill of `tail_holes`."""
+    right = tried = 0
+    for prefix, middle, suffix in tail_holes(corpus, count):
+        tried += 1
+        right += infill_greedily(model, prefix, suffix, most=most) == middle
     return {"tail_exact": round(right / max(1, tried), 4), "tail_count": tried}
 
 
 # The run
 
 
-def ahead(source: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+def ahead(source: Iterable[BatchT]) -> Iterator[BatchT]:
     """Batches made in a thread, two ahead."""
-    ready: queue.Queue[dict[str, Tensor] | Exception] = queue.Queue(2)
+    ready: queue.Queue[BatchT | Exception] = queue.Queue(2)
 
     def work() -> None:
         try:

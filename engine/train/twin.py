@@ -1,0 +1,398 @@
+"""Trains the autoregressive twin on the zipper's shards, with its optimisers and accounting.
+
+    PYTHONPATH=engine:kernels python -m train.twin --out artifacts/twin --minutes 30
+
+A row is one window in the twin's reading order (suffix, prefix, middle, end), or, for a part of the
+rows, the window as it stands. Every token is predicted; those of the middle and its end weigh more.
+Logs JSON lines to OUT/log.jsonl and resumes from OUT/checkpoint.pt, as `train.train` does; when the
+clock has run out, the averaged weights are written to TARGET/ar-twin.safetensors (TARGET is OUT
+unless given), which the engine loads by its path, and from a person's data folder as "ar-twin".
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from infill_engine.denoiser import Sides
+from infill_engine.models.ar_twin import FILE, NAME, Place, Rules, in_reading_order, states, write
+from infill_engine.models.echo import stream_echoes
+from infill_engine.models.zipper import PREFIX, Pieces, Zipper, ZipperConfig, read_weights
+from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, PAD
+from train import batches
+from train.batches import Corpus, Floats, Ints, Shape, _spans
+from train.train import (
+    PAUSE,
+    FusedHead,
+    TrainConfig,
+    add_options,
+    ahead,
+    chosen,
+    compiled_pieces,
+    line_breaks,
+    optimisers,
+    rate,
+    save_checkpoint,
+    tail_holes,
+)
+
+# Of a middle's tokens, and of its end, in the loss; any other token counts 1.
+MIDDLE_WEIGHT = 4.0
+PLAIN = 0.1  # of the rows stay as they are
+
+
+# `tokens` are positions a step. `canvas` bounds the spans as it does for the zipper; short rows are
+# there for their ends, of which a row has one.
+DEFAULTS = TrainConfig(
+    tokens=10_240,
+    shapes=(
+        Shape(row=128, canvas=16, share=0.30),
+        Shape(row=256, canvas=16, share=0.20),
+        Shape(row=256, canvas=32, share=0.10),
+        Shape(row=512, canvas=16, share=0.18),
+        Shape(row=512, canvas=64, share=0.12),
+        Shape(row=1024, canvas=32, share=0.10),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """B rows of N tokens. Weights are 0 where nothing is predicted."""
+
+    rows: Ints  # [B, N]
+    echoes: Ints  # [B, N, 2]
+    cursor: Ints  # [B], the last token before the middle; N where there is none
+    weight: Floats  # [B, N], of the token after each
+    middle: Floats  # [B, N], 1 where that token is of a middle or ends it
+    tokens: int  # without padding
+
+
+def laid_out(rows: list[tuple[list[int], int]], size: int) -> Batch:
+    """A batch of (ids, cursor) pairs, padded to `size` tokens; a cursor past the ids is none."""
+    B = len(rows)
+    ids, echoes = np.full((B, size), PAD, np.int64), np.zeros((B, size, 2), np.int64)
+    cursor = np.full(B, size, np.int64)
+    weight, middle = np.zeros((B, size), np.float32), np.zeros((B, size), np.float32)
+    for b, (row, at) in enumerate(rows):
+        n = len(row)
+        ids[b, :n], echoes[b, :n] = row, stream_echoes(row)
+        weight[b, : n - 1] = 1.0
+        if at < n:
+            cursor[b] = at
+            middle[b, at : n - 1] = 1.0
+            weight[b, at : n - 1] = MIDDLE_WEIGHT
+    tokens = sum(len(row) for row, _ in rows)
+    return Batch(
+        rows=ids, echoes=echoes, cursor=cursor, weight=weight, middle=middle, tokens=tokens
+    )
+
+
+def opened(ids: list[int], tag: int, start: int, end: int) -> tuple[list[int], int]:
+    """A window with the hole [start, end), in reading order: its row and its cursor."""
+    sides = Sides(prefix_ids=(BOS, tag, *ids[:start]), suffix_ids=(*ids[end:], EOS))
+    before = in_reading_order(sides)
+    return [*before, *ids[start:end], END], len(before) - 1
+
+
+def batch(corpus: Corpus, rng: np.random.Generator, *, tokens: int, shape: Shape) -> Batch:
+    """A batch of about `tokens` positions, one window a row."""
+    rows = []
+    for _ in range(max(1, tokens // shape.row)):
+        # One more than the window's own sentinels: the end of the middle.
+        shard, language, low, high, early = corpus.window(rng, shape.row - 1)
+        ids, tag = shard.tokens[low:high].tolist(), FIRST_TAG + language
+        if rng.random() < PLAIN:
+            rows.append(([BOS, tag, EOS, *ids], shape.row))
+            continue
+        spans = _spans(shard, low, high, early, rng, 2, shape.canvas)
+        start, end = spans[int(rng.integers(2))]
+        rows.append(opened(ids, tag, start - low, end - low))
+    return laid_out(rows, shape.row)
+
+
+def losses(
+    model: Zipper, data: Batch, *, dtype: torch.dtype, pieces: Pieces
+) -> tuple[Tensor, dict[str, float]]:
+    """What is descended, and `middle` and `context` in nats per token, the end counted in."""
+
+    def put(array: Ints | Floats) -> Tensor:
+        tensor: Tensor = torch.from_numpy(array).to(model.device, non_blocking=True)
+        return tensor
+
+    rows, weight, middle = put(data.rows), put(data.weight).flatten(), put(data.middle).flatten()
+    hidden = states(
+        model, rows, put(data.cursor), put(data.echoes), dtype=dtype, pieces=pieces
+    ).flatten(0, 1)
+    total, each = FusedHead.apply(  # type: ignore[no-untyped-call]
+        hidden, model.embed, rows.roll(-1, 1).flatten(), weight / weight.sum()
+    )
+    context = (weight > 0).float() - middle
+
+    def mean(share: Tensor) -> float:
+        return float((each.detach() * share).sum() / share.sum().clamp_min(1e-9))
+
+    return total, {"middle": mean(middle), "context": mean(context)}
+
+
+# Validation
+
+
+@torch.no_grad()
+def validate(
+    model: Zipper, corpus: Corpus, config: TrainConfig, steps: int = 2, holes: int = 4
+) -> dict[str, float]:
+    """Nats per token on the windows, and on the first spans, of the zipper's own validation."""
+    rng = np.random.default_rng(1234)
+    size, canvas = (512, 32) if config.tokens >= 512 else (128, 16)
+    sums: dict[str, list[float]] = defaultdict(list)
+    for _ in range(steps):
+        data = batches.batch(
+            corpus,
+            rng,
+            tokens=min(8192, config.tokens),
+            shape=Shape(row=size, canvas=canvas, share=1.0),
+            vocab_size=model.config.vocab_size,
+        )
+        for m in range(min(holes, data.start.shape[1])):
+            rows = [
+                opened(row[2 : n - 1].tolist(), int(row[1]), int(a) - 2, int(z) - 2)
+                for row, n, a, z in zip(
+                    data.rows, data.lengths, data.start[:, m], data.end[:, m], strict=True
+                )
+            ]
+            dtype = getattr(torch, config.dtype)
+            parts = losses(model, laid_out(rows, size + 1), dtype=dtype, pieces=Pieces())[1]
+            for name, value in parts.items():
+                sums[name].append(value)
+    return {name: round(sum(values) / len(values), 4) for name, values in sums.items()}
+
+
+def exact_match(model: Zipper, corpus: Corpus, count: int) -> dict[str, float]:
+    """Greedy rest-of-line infill of the spans of `train.exact_match`, 16 tokens at most."""
+    right = tried = 0
+    forbidden = torch.zeros(model.config.vocab_size)
+    forbidden[:FIRST_LEARNED] = -torch.inf
+    forbidden[END] = 0.0
+    ends = torch.arange(model.config.vocab_size) == END
+    rules = Rules(
+        forbidden=forbidden.to(model.device),
+        ends=ends.to(model.device),
+        breaks=[0] * model.config.vocab_size,
+        most=16,
+    )
+    for prefix, middle, suffix in tail_holes(corpus, count):
+        sides = Sides(prefix_ids=tuple(prefix), suffix_ids=tuple(suffix))
+        *_, found = write(model, Place(model.cache(PREFIX)), sides, rules)
+        tried += 1
+        right += found.ids == middle
+    return {"tail_exact": round(right / max(1, tried), 4), "tail_count": tried}
+
+
+# The run
+
+
+def drawn(corpus: Corpus, config: TrainConfig, step: int) -> Iterator[Batch]:
+    """Batches without end; a run that was resumed draws others than it had."""
+    rng = np.random.default_rng((config.seed, step))
+    shares = np.array([shape.share for shape in config.shapes])
+    while True:
+        shape = config.shapes[rng.choice(len(shares), p=shares / shares.sum())]
+        yield batch(corpus, rng, tokens=config.tokens, shape=shape)
+
+
+def train(
+    model: Zipper, data: Path, out: Path, config: TrainConfig, *, weights: Path | None = None
+) -> dict[str, float]:
+    """Runs until the clock or `max_steps` ends it; returns the final validation.
+
+    `weights` may be a zipper's: its forward stream is where the twin then starts.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    model.to(config.device)
+    breaks = line_breaks(data, model.config.vocab_size)
+    corpus = Corpus(sorted(data.glob("train-*.npz")), breaks)
+    held_out = Corpus([data / "val.npz"], breaks)
+    # What the twin has no use for stays as it is, and out of the gradient's norm.
+    for name in ("length_up", "length_down"):
+        getattr(model, name).requires_grad_(False)
+    used = {name: param for name, param in model.named_parameters() if param.requires_grad}
+    optimizers = optimisers(model, config)
+    step, seconds, positions, seen = 0, 0.0, 0, 0
+    checkpoint = out / "checkpoint.pt"
+    if weights is not None and not checkpoint.exists():
+        model.load_state_dict({k: v.float() for k, v in read_weights(weights)[1].items()})
+    average = {name: param.detach().clone() for name, param in model.named_parameters()}
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=config.device, weights_only=True)
+        model.load_state_dict(state["model"])
+        average = state["average"]
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        step, seconds, positions, seen = (
+            state["step"], state["seconds"], state["positions"], state["seen"]
+        )  # fmt: skip
+    log = (out / "log.jsonl").open("a", buffering=1)
+
+    def write_line(**line: object) -> None:
+        log.write(json.dumps(line) + "\n")
+
+    def save() -> None:
+        save_checkpoint(
+            checkpoint,
+            {
+                "config": asdict(model.config),
+                "model": model.state_dict(),
+                "average": average,
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                "step": step,
+                "seconds": seconds,
+                "positions": positions,
+                "seen": seen,
+                "train_config": json.dumps(asdict(config)),
+                "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            },
+        )
+
+    shadow = Zipper(model.config).to(config.device)
+
+    def measure(infills: int) -> dict[str, float]:
+        shadow.load_state_dict(average)
+        found = validate(shadow, held_out, config)
+        return found | (exact_match(shadow, held_out, infills) if infills else {})
+
+    write_line(
+        event="start",
+        step=step,
+        model=asdict(model.config),
+        parameters=sum(param.numel() for param in used.values()),
+        config=asdict(config),
+        weights=str(weights) if weights else None,
+        shards=len(corpus.shards),
+        unique_tokens=corpus.num_tokens,
+        date=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
+    )
+    pieces = compiled_pieces(config)
+    recent: dict[str, list[float]] = defaultdict(list)
+    last_save = last_val = window_start = seconds
+    window_positions = positions
+    mark = time.monotonic()
+
+    def elapsed() -> float:
+        """Seconds since the last call, but of a stop or a compilation no more than PAUSE."""
+        nonlocal mark
+        before, mark = mark, time.monotonic()
+        return min(PAUSE, mark - before)
+
+    for data_batch in ahead(drawn(corpus, config, step)):
+        progress = seconds / 60 / config.minutes
+        if progress >= 1 or (config.max_steps and step >= config.max_steps):
+            break
+        dtype = getattr(torch, config.dtype)
+        total, parts = losses(model, data_batch, dtype=dtype, pieces=pieces)
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(used.values(), config.clip)
+        factor = rate(step, progress, config)
+        for optimizer, lr in zip(optimizers, (config.muon_lr, config.adam_lr), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        step += 1
+        with torch.no_grad():
+            decay = min(config.ema, (1 + step) / (10 + step))
+            for name, param in used.items():
+                average[name].lerp_(param, 1 - decay)
+        positions += data_batch.rows.size
+        seen += data_batch.tokens
+        for name, value in (parts | {"norm": float(norm)}).items():
+            recent[name].append(value)
+        seconds += elapsed()
+        if step % 20 == 0 or step == config.max_steps:
+            write_line(
+                step=step,
+                minutes=round(seconds / 60, 2),
+                positions_per_s=round((positions - window_positions) / (seconds - window_start)),
+                lr=round(factor, 4),
+                tokens=seen,
+                **{name: round(sum(each) / len(each), 4) for name, each in recent.items()},
+            )
+            recent.clear()
+            window_start, window_positions = seconds, positions
+            corpus.add(sorted(data.glob("train-*.npz")))
+        if seconds - last_val >= 60 * config.val_minutes:
+            infills = config.val_infills if progress >= config.infill_from else 0
+            write_line(event="val", step=step, minutes=round(seconds / 60, 2), **measure(infills))
+            last_val = seconds
+        if seconds - last_save >= 60 * config.checkpoint_minutes:
+            save()
+            last_save = seconds
+        seconds += elapsed()  # validation and saving count, for the clock is the budget
+    save()
+    final = measure(config.val_infills)
+    write_line(
+        event="end",
+        step=step,
+        minutes=round(seconds / 60, 2),
+        positions=positions,
+        tokens=seen,
+        **final,
+    )
+    return final
+
+
+def export(run: Path, target: Path) -> Path:
+    """Writes the run's averaged weights, in half precision, to TARGET/ar-twin.safetensors."""
+    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    target.mkdir(parents=True, exist_ok=True)
+    path = target / FILE
+    partial = path.with_suffix(".partial")
+    metadata = {
+        "architecture": NAME,
+        "config": ZipperConfig(**state["config"]).to_json(),
+        "licence": "Apache-2.0",
+        "date": state["date"],
+        **{name: str(state[name]) for name in ("step", "seen", "positions", "seconds")},
+    }
+    tensors = {name: tensor.half().contiguous() for name, tensor in state["average"].items()}
+    save_file(tensors, partial, metadata)
+    partial.chmod(0o644)
+    return partial.replace(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="train.twin", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/shards"))
+    parser.add_argument("--out", type=Path, default=Path("artifacts/twin"))
+    parser.add_argument("--target", type=Path, help="folder of the weights; OUT unless given")
+    parser.add_argument("--weights", type=Path, help="start from a zipper's weights")
+    parser.add_argument("--threads", type=int, default=0)
+    for spec in fields(ZipperConfig):
+        parser.add_argument(
+            f"--{spec.name.replace('_', '-')}", type=type(spec.default), default=spec.default
+        )
+    add_options(parser, DEFAULTS)
+    options = vars(parser.parse_args())
+    if options["threads"]:
+        torch.set_num_threads(options["threads"])
+    network = ZipperConfig(**{spec.name: options[spec.name] for spec in fields(ZipperConfig)})
+    config = chosen(options, DEFAULTS)
+    torch.manual_seed(config.seed)
+    final = train(
+        Zipper(network), options["data"], options["out"], config, weights=options["weights"]
+    )
+    print(json.dumps(final))
+    print(export(options["out"], options["target"] or options["out"]))
+
+
+if __name__ == "__main__":
+    main()
