@@ -44,10 +44,10 @@ fi
 while kill -0 "$(cat "$run/pid")" 2>/dev/null && [ "$(date +%s)" -lt $((deadline - 15)) ]; do
     sleep 1
 done
+tail -n 30 "$run/out.txt"
 last=$run
 [ ! -e "$run/distil/checkpoint.pt" ] || last=$run/distil
-"$python" -m train.pieces split "$last" "$OUT"
-cat "$run/log.jsonl" >"$OUT/log.jsonl"
-[ ! -e "$run/distil/log.jsonl" ] || cp "$run/distil/log.jsonl" "$OUT/distil.jsonl"
-tail -n 30 "$run/out.txt"
 tail -n 12 "$last/log.jsonl"
+cp "$run/log.jsonl" "$OUT/"
+[ ! -e "$run/distil/log.jsonl" ] || cp "$run/distil/log.jsonl" "$OUT/distil.jsonl"
+"$python" -m train.pieces split "$last" "$OUT"
