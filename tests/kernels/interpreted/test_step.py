@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("transformers")
 
@@ -56,6 +57,45 @@ def test_quantised_experts_give_the_logits_of_their_values(name, model, device):
     expected = denoise.our_logits(taken_back(network), prompt, canvas)
 
     assert denoise.middle_error(ours, expected) < 1e-4
+
+
+class Waits(TorchDispatchMode):
+    """Notes the ops whose result, or its size, the host has to wait for."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "unique", "equal", "masked_select", "multinomial")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.waits: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        self.calls += 1
+        masks = [each for each in args[1] if each is not None] if name == "index" else []
+        if any(part in name for part in self.NAMES) or any(m.dtype == torch.bool for m in masks):
+            self.waits.append(name)
+        return func(*args, **kwargs or {})
+
+
+@torch.inference_mode()
+def test_nothing_in_a_step_waits_for_the_device(model, device):
+    network = Network(model)
+    memory = network.encode(denoise.random_tokens(SPEC, 40, torch.device(device)))
+    hole = torch.full((1, 9), PINNED, device=device)
+    hole[0, 2:7] = 0
+    canvas = Canvas(token_ids=denoise.random_tokens(SPEC, 9, torch.device(device)), hole=hole)
+    allowed = torch.zeros(SPEC.vocab, dtype=torch.bool, device=device)
+    for stepping in (FusedStepping(network, allowed), CapturedStepping(network, allowed, direct)):
+        generator = torch.Generator(device).manual_seed(3)
+        given = {"temperature": 0.7, "generator": generator}
+        _, state = stepping.step(canvas, memory, None, **given)
+        with Waits() as seen:
+            stepping.step(canvas, memory, state, **given)
+            assert seen.waits == []
+            assert seen.calls > 20
+            bool(canvas.free.all())
+        assert len(seen.waits) == 1  # the last, which shows that it would be noticed
 
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs are of a GPU")
