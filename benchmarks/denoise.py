@@ -604,7 +604,7 @@ def row(values: dict[str, Any]) -> str:
         + number("speedup", 8, 1)
         + number("floor_ms", 8, 2)
         + number("over_floor", 8, 2)
-        + number("gigabytes", 7, 1)
+        + number("gigabytes", 7, 3)
         + number("reference_kernels", 9, 0)
         + number("ours_kernels", 7, 0)
         + number("reference_syncs", 8, 1)
@@ -628,7 +628,7 @@ def measure(
     steps: int,
 ) -> list[dict[str, Any]]:
     copied, multiplied = bandwidth(device), matrix_rate(device)
-    print(f"copies {copied / 1e12:.2f} TB/s, bf16 products {multiplied / 1e12:.1f} TFLOP/s")
+    print(f"copies {copied / 1e9:.1f} GB/s, bf16 products {multiplied / 1e12:.2f} TFLOP/s")
     print(
         "ms per step: the reference's loop, ours, our model step alone; over: ours over the floor;"
         "\nkernels and host syncs per step; tok/s: a canvas in 16 steps\n"
