@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.editors.editor import Editor
-from tests.editors.latency import ARTIFACTS, Latencies
+from tests.editors.latency import TABLE, Latencies
 
 HERE = Path(__file__).parent
 # Debian has no 0.11; 0.10 and 0.12 enclose it.
@@ -102,7 +102,7 @@ def pytest_terminal_summary(
 ) -> None:
     if kept := config.stash.get(LATENCIES, None):
         lines = [*kept.table(), "", kept.load()]
-        ARTIFACTS.mkdir(parents=True, exist_ok=True)
-        (ARTIFACTS / "latency.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        TABLE.parent.mkdir(parents=True, exist_ok=True)
+        TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
         for line in lines:
             terminalreporter.write_line(line)

@@ -69,7 +69,7 @@ class Editor(Nvim):
         path = self.folder / name
         path.write_bytes(content)
         self.type("<C-\\><C-n>")
-        self.command(f"edit! {path}")
+        self.command(f"silent edit! {path}")
         self.until(self.attached)
         assert self.attached(), self.messages
         return path

@@ -8,4 +8,4 @@ vim.g.keys_typed = 0
 vim.keymap.set({ 'n', 'i', 'x' }, '<F20>', '<Cmd>let g:keys_typed += 1<CR>')
 vim.opt.runtimepath:prepend(vim.env.INFILL_PLUGIN)
 require('infill_ls').setup(vim.json.decode(vim.env.INFILL_OPTIONS))
-vim.o.statusline = " %f %m%=%{v:lua.require'infill_ls'.status()} "
+vim.o.statusline = " %t %m%=%{v:lua.require'infill_ls'.status()} "

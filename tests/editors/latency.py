@@ -1,12 +1,24 @@
-"""Keystroke to visible ghost text, as the editors' tests measure it."""
+"""Keystroke to visible ghost text, as the editors' tests measure it.
+
+`python -m tests.editors.latency` puts the newest table and pictures of the tests where README.md
+has them.
+"""
 
 import os
+import re
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "editors"
+ROOT = Path(__file__).parents[2]
+ARTIFACTS = ROOT / "artifacts" / "editors"
+TABLE = ARTIFACTS / "latency.md"
+PICTURES = {
+    "vscode-brackets.png": "editors/vscode/images/screenshot.png",
+    "neovim-0.12.svg": "editors/neovim/screenshot.svg",
+}
 
 
 class Latencies:
@@ -31,4 +43,22 @@ class Latencies:
             yield f"| {editor} | {to_screen:.0f} ms | {in_server:.0f} ms | {len(kept)} |"
 
     def load(self) -> str:
-        return f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs"
+        return f"Load of the machine at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs."
+
+
+def publish() -> None:
+    for made, place in PICTURES.items():
+        shutil.copyfile(ARTIFACTS / made, ROOT / place)
+    readme = ROOT / "README.md"
+    text, number = re.subn(
+        r"(<!-- latency of the editors -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{TABLE.read_text(encoding='utf-8')}{match[2]}",
+        readme.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
+    assert number == 1, "README.md has the place of the table once"
+    readme.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    publish()

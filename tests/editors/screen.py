@@ -33,7 +33,7 @@ class Screen:
         width, height = len(self.cells[0]) * WIDTH, len(self.cells) * HEIGHT
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}"'
-            f' font-family="monospace" font-size="{SIZE}" xml:space="preserve">',
+            f' font-family="monospace" font-size="{SIZE}">',
             f'<rect width="100%" height="100%" fill="{colour(self._background)}"/>',
             *self._parts(),
             "</svg>",
@@ -51,26 +51,30 @@ class Screen:
             x = 0
             for number, run in groupby(cells, key=lambda cell: cell[1]):
                 texts = [text for text, _ in run]
-                yield from self._run("".join(texts), self._styles.get(number, {}), x, y, len(texts))
+                yield from self._run(texts, self._styles.get(number, {}), x, y)
                 x += len(texts)
 
-    def _run(self, text: str, style: dict[str, Any], x: int, y: int, cells: int) -> Iterator[str]:
+    def _run(self, cells: list[str], style: dict[str, Any], x: int, y: int) -> Iterator[str]:
         front = style.get("foreground", self._foreground)
         back = style.get("background", self._background)
         if style.get("reverse"):
             front, back = back, front
-        place = f'x="{x * WIDTH:.1f}"'
         if back != self._background:
             yield (
-                f'<rect {place} y="{y * HEIGHT}" width="{cells * WIDTH:.1f}" height="{HEIGHT}"'
+                f'<rect x="{x * WIDTH:.1f}" y="{y * HEIGHT}" width="{len(cells) * WIDTH:.1f}"'
+                f' height="{HEIGHT}"'
                 f' fill="{colour(back)}"/>'
             )
-        if text.strip():
+        inked = [place for place, text in enumerate(cells) if text != " "]
+        if inked:
+            first, end = inked[0], inked[-1] + 1
+            text = escape("".join(cells[first:end])).replace(" ", "\N{NO-BREAK SPACE}")
             slant = ' font-style="italic"' if style.get("italic") else ""
             weight = ' font-weight="bold"' if style.get("bold") else ""
             yield (
-                f'<text {place} y="{y * HEIGHT + SIZE}" textLength="{cells * WIDTH:.1f}"'
-                f' fill="{colour(front)}"{slant}{weight}>{escape(text)}</text>'
+                f'<text x="{(x + first) * WIDTH:.1f}" y="{y * HEIGHT + SIZE}"'
+                f' textLength="{(end - first) * WIDTH:.1f}" fill="{colour(front)}"{slant}{weight}>'
+                f"{text}</text>"
             )
 
     # -- events ----------------------------------------------------------------------------------

@@ -21,6 +21,13 @@ class Answer:
         return self.how in ("superseded", "stopped")
 
 
+def counted(log: Path) -> tuple[int, int, int]:
+    """How many suggestions the editor says it showed, accepted, and accepted in part."""
+    found = re.findall(r"shown (\d+), accepted (\d+), in part (\d+)", log.read_text("utf-8"))
+    shown, accepted, in_part = found[-1] if found else (0, 0, 0)
+    return int(shown), int(accepted), int(in_part)
+
+
 def answers_in(log: Path, skip: int = 0) -> list[Answer]:
     """Those behind the first `skip` lines, in their order."""
     if not log.exists():

@@ -19,6 +19,7 @@ from tests.editors.places import (
     several_words,
     typed_on,
 )
+from tests.editors.server_log import counted
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -46,7 +47,7 @@ def line_at(editor: Editor, place: Place = LINE) -> str:
 
 def saved(editor: Editor) -> None:
     editor.type("<C-\\><C-n>")
-    editor.command("write")
+    editor.command("silent write")
 
 
 def test_ghost_text_is_accepted_into_the_file_byte_by_byte(editor: Editor) -> None:
@@ -55,13 +56,15 @@ def test_ghost_text_is_accepted_into_the_file_byte_by_byte(editor: Editor) -> No
     typed, ghost = suggested(editor)
     assert line_at(editor) == typed  # ghost text is not in the file
     editor.command("redraw")
-    editor.screen.picture(ARTIFACTS / f"neovim-{version_of(editor).split()[1]}.svg")
     assert editor.screen.lines[editor.screen.cursor[0]] == typed + ghost.split("\n")[0]
+    _, accepted, _ = counted(editor.log_file)
     editor.type("<Tab>")
     assert editor.until(lambda: line_at(editor) != typed, 5)
     saved(editor)
 
     assert path.read_bytes() == LINE.file(typed + ghost)
+    assert editor.until(lambda: counted(editor.log_file)[1] == accepted + 1, 5)
+    assert counted(editor.log_file)[0]
 
 
 def test_typing_through_keeps_it_without_a_model_run(editor: Editor) -> None:
@@ -102,6 +105,7 @@ def test_a_word_is_accepted_and_the_rest_stays(editor: Editor) -> None:
     path = editor.open("word.py", LINE.file())
 
     typed, ghost = suggested(editor, fits=several_words)
+    _, _, in_part = counted(editor.log_file)
     editor.type("<M-w>")
     assert editor.until(lambda: line_at(editor) != typed, 5)
     taken = line_at(editor).removeprefix(typed)
@@ -111,6 +115,7 @@ def test_a_word_is_accepted_and_the_rest_stays(editor: Editor) -> None:
     assert taken.strip().isidentifier() or not any(c.isalnum() for c in taken)
     assert editor.mode == "i"
     assert editor.until(lambda: editor.ghost() == ghost[len(taken) :], 5)
+    assert editor.until(lambda: counted(editor.log_file)[2] == in_part + 1, 5)
     saved(editor)
     assert path.read_bytes() == LINE.file(typed + taken)
 
@@ -160,6 +165,9 @@ def test_several_lines_go_in_between_brackets(editor: Editor) -> None:
             break
     assert found, editor.answers()
     typed, ghost = found
+    editor.command("redraw")
+    version = version_of(editor).removeprefix("Neovim ").rpartition(".")[0]
+    editor.screen.picture(ARTIFACTS / f"neovim-{version}.svg")
     editor.type("<Tab>")
     assert editor.until(lambda: len(editor.lines) == len(place.file(typed + ghost).splitlines()), 5)
     saved(editor)

@@ -23,6 +23,7 @@ from tests.editors.places import (
     several_words,
     typed_on,
 )
+from tests.editors.server_log import counted
 from tests.editors.vscode.code_server import EXTENSION, ROOT, VSCode
 
 # In tests the machine may be busy with other tests, and a late answer is not a wrong one.
@@ -120,6 +121,7 @@ class TestVSCode:
         code.save()
 
         assert path.read_bytes() == LINE.file(typed + ghost)
+        assert code.until(lambda: counted(code.log_file)[1] == 1)
 
     def test_a_word_is_accepted_and_the_rest_stays(self, code: VSCode) -> None:
         path, typed, ghost = suggested(code, "word.py", fits=several_words)
