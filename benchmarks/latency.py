@@ -4,7 +4,8 @@
 
 A keystroke goes to a place whose surroundings, 512 tokens, are read: a character within a line, a
 line end after a statement, a line end after a colon. These are where an engine takes a short, a
-longer and a long canvas; what it really took is what the rows are sorted by. The last line is JSON.
+longer and a long canvas; what it really took is what the rows are sorted by, and for an engine
+without a canvas the place. The last line is JSON.
 """
 
 import argparse
@@ -99,11 +100,12 @@ def typed(engine: Engine, each: Keystroke) -> Sample:
     """Reads the surroundings, then times one keystroke."""
     engine.warm(each.request(typed=False))
     started = time.perf_counter()
-    canvas, draft = 0, None
-    for draft in engine.infill(each.request(typed=True)):
-        canvas = canvas or len(draft.cells)
+    canvas, draft = each.canvas, None
+    for at, draft in enumerate(engine.infill(each.request(typed=True))):
+        if at == 0 and engine.describe().canvas_lengths:
+            canvas = len(draft.cells)
     return Sample(
-        canvas=canvas or each.canvas,
+        canvas=canvas,
         ms=(time.perf_counter() - started) * 1e3,
         steps=draft.steps if draft else 0,
         tokens=draft.tokens if draft else 0,

@@ -124,6 +124,39 @@ def test_a_peer_says_the_token_again_that_was_taken_back(
     assert peer.grammar(healed, request) == said
 
 
+def test_what_was_promised_is_told_from_the_figures() -> None:
+    figures = {"exact": 0.5, "passed": 0.2, "new_errors": 0, "suffix_repetitions": 2}
+    figures |= {"of_shown": {"valid": 1.0}}
+    point = {"share": 0.2, "exact": 0.9, "threshold": 0.5}
+    result = {
+        "engines": {"default": {"model": "zipper"}, "a file": {"model": "ar-twin"}},
+        "sets": {
+            "python tail": {"default": figures},
+            "humaneval single-line": {"default": figures},
+        },
+        "all": {"default": figures},
+        "better_than_copy": {"default": {"a": {"difference": 0.1}, "b": {"difference": 0.0}}},
+        "curve": {"default": {"sure": [point]}},
+        "by_length": {
+            "default": {"10-29": {"warm_ms_p50": 50}, "30+": {"warm_ms_p50": 100}},
+            "a file": {"10-29": {"warm_ms_p50": 60}, "30+": {"warm_ms_p50": 140}},
+        },
+    }
+    met = {goal.name: goal.met for goal in quality.reached(result, "default")}
+
+    assert met == {
+        "rest of line in Python packages, exact": True,
+        "HumanEval single lines, pass@1": False,
+        "sets in which n-gram copy is as good": False,
+        "valid syntax of what is shown, beside the truth's": True,
+        "new syntax errors shown": True,
+        "suffix repetitions shown": False,
+        "exact of what is shown, at a show rate of 30 %": False,  # it never shows so much
+        "times as fast as the AR twin, 10-29 tokens": True,
+        "times as fast as the AR twin, 30+ tokens": False,
+    }
+
+
 def test_the_plot_is_a_png_with_a_panel_for_a_set(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     figures = {"cases": 9, "exact": 0.2, "passed": float("nan"), "ms": {"p50": 0.5}}
