@@ -1,5 +1,8 @@
 """Packed weights: every precision gives what float32 gives, up to the rounding it stands for."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +114,43 @@ def test_the_shipped_model_says_what_it_is_kept_in(dtype: Precision) -> None:
 
     assert engine.describe().dtype == dtype
     assert draft.likelihood < 0
+
+
+def test_loading_imports_no_compiler() -> None:
+    """Creating tensors on the meta device does, and costs a second and 140 MB."""
+    program = (
+        "import sys, torch; before = set(sys.modules)\n"
+        "from infill_engine.config import EngineConfig\n"
+        "from infill_engine.models.default import load_default\n"
+        "load_default(EngineConfig())\n"
+        "print(*[name for name in set(sys.modules) - before if name.startswith(('torch', 'sym'))])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1, 16), (16, 16), (17, 32), (128, 128), (129, 192)])
+def test_products_of_bfloat16_are_done_in_few_sizes(rows: int, size: int) -> None:
+    assert packed.up_to_grain(rows) == size
+
+
+def test_a_cache_of_bfloat16_is_extended_in_few_sizes_and_read_rightly(path: Path) -> None:
+    """Padding of tokens and keys changes nothing, whatever was in the cache before."""
+    network = load_zipper(path, precision="bfloat16")
+    ids = torch.randint(9, (150,), generator=torch.Generator().manual_seed(0)).tolist()
+    typed, whole = network.cache(PREFIX, capacity=8), network.cache(PREFIX)
+    with torch.inference_mode():
+        network.push(typed, [7] * 90)
+        typed.truncate(0)
+        states = [network.push(typed, ids[at : at + 7]) for at in range(0, 150, 7)]
+        expected = network.push(whole, ids)
+
+    assert len(typed) == len(whole) == 150
+    assert error(torch.cat(states), expected.double()) < 10 * ROUNDING["bfloat16"]
 
 
 def test_auto_is_a_precision_that_this_cpu_multiplies_rightly() -> None:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+GRAIN = 16
+
 Precision = Literal["float32", "bfloat16", "int8"]
 
 
@@ -26,13 +28,16 @@ class BFloat16:
         )
 
     def __call__(self, x: Tensor) -> Tensor:
-        rounded = x.to(torch.bfloat16)
+        flat = x.flatten(0, -2)
+        rounded = flat.to(torch.bfloat16)
+        if more := up_to_grain(len(flat)) - len(flat):
+            rounded = F.pad(rounded, (0, 0, 0, more))
         if self._blocked:
             linear = torch.ops.mkldnn._linear_pointwise
             product: Tensor = linear(rounded, self._weight, None, "none", [], "")
         else:
             product = F.linear(rounded, self._weight)
-        return product.to(x.dtype)
+        return product[: len(flat)].to(x.dtype).view(*x.shape[:-1], -1)
 
 
 class Int8:
@@ -50,6 +55,19 @@ class Int8:
 
 
 Packed = BFloat16 | Int8
+
+
+def up_to_grain(rows: int) -> int:
+    """The next size that a product of bfloat16 is done in.
+
+    oneDNN compiles one for every number of rows, which takes longer than the product and about a
+    megabyte; so there are few. A tile of AMX has 16 rows anyway.
+    """
+    return multiple(rows, GRAIN if rows <= 128 else 4 * GRAIN)
+
+
+def multiple(number: int, of: int) -> int:
+    return -(-number // of) * of
 
 
 def quantise(x: Tensor) -> tuple[Tensor, Tensor]:

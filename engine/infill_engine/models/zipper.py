@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from infill_engine.models import echo
 from infill_engine.models.echo import Echo, Echoes, canvas_echoes, stream_echoes
-from infill_engine.models.packed import Packed, Precision, pack
+from infill_engine.models.packed import GRAIN, Packed, Precision, multiple, pack
 
 PREFIX, SUFFIX, CANVAS = range(3)
 
@@ -181,16 +181,23 @@ def backwards(x: Tensor, order: Tensor) -> Tensor:
     return reversed_rows
 
 
+def _later(n: int, N: int, old: int, like: Tensor) -> Tensor:
+    """[n, N]: -inf where a key is later than one of n tokens that follow `old` others, else 0."""
+    return like.new_full((n, N), -torch.inf).triu(old + 1)
+
+
 class Between(NamedTuple):
     """What the steps of a canvas have in common; holds for as long as neither cache changes.
 
-    keys, values [L, R, K, P + S + T, E]: the prefix, the suffix turned to where the canvas's end
-    puts it, and room for what each row adds; cos, sin [T, E/2] of the canvas's positions;
-    heard [T, D], what the echoes add to each cell's token.
+    keys, values [L, R, K, N, E]: the prefix, the suffix turned to where the canvas's end puts it,
+    and from `own` on room for what each row adds; mask [1, N], -inf behind that, or None;
+    cos, sin [T, E/2] of the canvas's positions; heard [T, D], what stands beside a cell's token.
     """
 
     keys: Tensor
     values: Tensor
+    own: int
+    mask: Tensor | None
     cos: Tensor
     sin: Tensor
     heard: Tensor
@@ -223,8 +230,9 @@ class SideCache:
         self.stream = stream
         self.text = Echoes()
         shape = (config.num_layers, config.num_kv_heads, capacity, config.head_dim)
-        self.keys = torch.empty(shape, dtype=dtype, device=device)  # [L, K, capacity, E]
-        self.values = torch.empty(shape, dtype=dtype, device=device)
+        # Keys that are masked may be anything finite, so there is nothing uninitialised.
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)  # [L, K, capacity, E]
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
 
     @property
     def ids(self) -> list[int]:
@@ -249,7 +257,7 @@ class SideCache:
         larger[2] = max(length, 2 * capacity)
         for name in ("keys", "values"):
             old: Tensor = getattr(self, name)
-            new = old.new_empty(larger)
+            new = old.new_zeros(larger)
             new[:, :, :used] = old[:, :, :used]
             setattr(self, name, new)
 
@@ -292,7 +300,12 @@ class Zipper(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, config: ZipperConfig) -> None:
+    def __init__(self, config: ZipperConfig, *, fresh: bool = True) -> None:
+        """Fresh weights, or, to be loaded, memory that nobody has touched yet.
+
+        The meta device would do for the latter, but torch imports its compiler and sympy for it:
+        a second and 140 MB.
+        """
         super().__init__()
         self.config = config
         d, kv = config.d_model, config.num_kv_heads
@@ -310,7 +323,8 @@ class Zipper(nn.Module):
         self.precision: Precision | None = None
         self.num_parameters = sum(parameter.numel() for parameter in self.parameters())
         self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
-        self.reset()
+        if fresh:
+            self.reset()
 
     def reset(self) -> None:
         """Fresh weights: every block starts as the identity."""
@@ -490,22 +504,34 @@ class Zipper(nn.Module):
         old, n = len(cache), len(ids)
         if n == 0:
             return self.echo.new_empty(0, self.config.d_model)
-        cache.reserve(old + n)
+        size, N = self._padded(n, old)
+        cache.reserve(N)
         cos_table, sin_table = self.angles(self.dtype)
         zero = self.config.max_positions
-        assert old + n < zero, f"{old + n} tokens are beyond {zero} positions"
-        cos, sin = cos_table[zero + old : zero + old + n], sin_table[zero + old : zero + old + n]
+        assert old + size < zero, f"{old + n} tokens are beyond {zero} positions"
+        cos, sin = cos_table[zero + old :][:size], sin_table[zero + old :][:size]
         if cache.stream == SUFFIX:
             sin = -sin  # the distance e from the far end is at position -e
         mask = None
-        if n > 1:
-            mask = torch.ones(n, old + n, dtype=torch.bool, device=self.device).tril(old)
+        if old + 1 < N:
+            mask = _later(size, N, old, cache.keys)
         cache.text.extend(ids)
         echoes = torch.tensor(cache.text.found[old:], device=self.device)
         voice = cache.stream if streams is None else streams
         x = self.start(torch.tensor(ids, device=self.device), echoes, voice)
-        keys, values = cache.keys[:, None, :, : old + n], cache.values[:, None, :, : old + n]
-        return self._read(x[None], cos, sin, keys, values, mask)[0]
+        x = F.pad(x, (0, 0, 0, size - n))[None]
+        keys, values = cache.keys[:, None, :, :N], cache.values[:, None, :, :N]
+        return self._read(x, cos, sin, keys, values, old, mask)[0, :n]
+
+    def _padded(self, n: int, old: int) -> tuple[int, int]:
+        """How many tokens are computed for n new ones after `old`, and how many keys are looked at.
+
+        For bfloat16 kernels are compiled for each size (see `packed.up_to_grain`), so they are few.
+        """
+        if self.precision != "bfloat16":
+            return n, old + n
+        size = multiple(n, GRAIN)
+        return size, multiple(old + size, 4 * GRAIN)
 
     def between(self, prefix: SideCache, suffix: SideCache, rows: int, length: int) -> Between:
         """What `step` needs for up to `rows` canvases of `length` cells between two caches."""
@@ -515,10 +541,10 @@ class Zipper(nn.Module):
         turn = p + length + s - 1
         assert turn < zero, f"{p} + {s} tokens are beyond {zero} positions"
         cos, sin = self.angles(self.dtype)
-        keys = prefix.keys.new_empty(
-            prefix.keys.shape[0], rows, prefix.keys.shape[1], p + s + length, prefix.keys.shape[3]
-        )
-        values = torch.empty_like(keys)
+        L, K, _, E = prefix.keys.shape
+        _, N = self._padded(length, p + s)
+        keys = prefix.keys.new_zeros(L, rows, K, N, E)
+        values = torch.zeros_like(keys)
         far = rotate(suffix.keys[:, :, :s].to(self.dtype), cos[zero + turn], sin[zero + turn])
         keys[..., :p, :], keys[..., p : p + s, :] = prefix.keys[:, None, :, :p], far[:, None]
         values[..., :p, :] = prefix.values[:, None, :, :p]
@@ -527,7 +553,12 @@ class Zipper(nn.Module):
             canvas_echoes(prefix.ids, suffix.ids[::-1], length), device=self.device
         )
         at = slice(zero + p, zero + p + length)
-        return Between(keys, values, cos[at], sin[at], self.hear(heard) + self.stream[CANVAS])
+        mask = None
+        if p + s + length < N:
+            mask = keys.new_zeros(1, N)
+            mask[:, p + s + length :] = -torch.inf
+        heard_too = self.hear(heard) + self.stream[CANVAS]
+        return Between(keys, values, p + s, mask, cos[at], sin[at], heard_too)
 
     def step(self, between: Between, canvas_ids: Tensor) -> Tensor:
         """One step: canvas_ids [B, T], no more rows than `between` has room for -> [B, T, D].
@@ -537,7 +568,7 @@ class Zipper(nn.Module):
         rows = len(canvas_ids)
         x = norm(self.lookup(canvas_ids) + between.heard)
         keys, values = between.keys[:, :rows], between.values[:, :rows]
-        return self._read(x, between.cos, between.sin, keys, values, None)
+        return self._read(x, between.cos, between.sin, keys, values, between.own, between.mask)
 
     def denoise(self, prefix: SideCache, suffix: SideCache, canvas_ids: Tensor) -> Tensor:
         """A single step between two caches: canvas_ids [B, T] -> hidden [B, T, D]."""
@@ -551,38 +582,39 @@ class Zipper(nn.Module):
         assert prefix.stream == PREFIX, "the forward stream scores"
         assert len(prefix), "score needs a prefix that is not empty"
         size = max(map(len, rows), default=0)
-        targets = torch.zeros(len(rows), size, dtype=torch.long)
+        old = max(0, len(prefix) - 1)
+        padded, N = self._padded(size, old)
+        targets = torch.zeros(len(rows), padded, dtype=torch.long)
         for row, ids in zip(targets, rows, strict=True):
             row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
         lengths = torch.tensor([len(ids) for ids in rows])
-        present = (torch.arange(size) < lengths[:, None]).to(self.device)
+        present = (torch.arange(padded) < lengths[:, None]).to(self.device)
         targets = targets.to(self.device)
         if targets.numel() == 0:
             return self.echo.new_zeros(len(rows), size)
         # The last prefix token is read again, for it predicts the rows' first token.
-        old = len(prefix) - 1
         last = targets.new_full((len(rows), 1), prefix.ids[-1])
         zero = self.config.max_positions
         cos_table, sin_table = self.angles(self.dtype)
-        cos, sin = cos_table[zero + old :][:size], sin_table[zero + old :][:size]
-        mask = torch.ones(size, old + size, dtype=torch.bool, device=self.device).tril(old)
+        cos, sin = cos_table[zero + old :][:padded], sin_table[zero + old :][:padded]
+        mask = _later(padded, N, old, prefix.keys)
         heard = []
         for ids in rows:
             prefix.text.extend(ids[:-1])
             found = prefix.text.found[old : old + len(ids)]
-            heard.append(found + [echo.NOTHING] * (size - len(found)))
+            heard.append(found + [echo.NOTHING] * (padded - len(found)))
             prefix.text.truncate(old + 1)
         read = torch.cat((last, targets[:, :-1]), 1)
         x = self.start(read, torch.tensor(heard, device=self.device), PREFIX)  # [R, size, D]
         L, K, _, E = prefix.keys.shape
-        keys = prefix.keys.new_empty(L, len(rows), K, old + size, E)
-        values = torch.empty_like(keys)
+        keys = prefix.keys.new_zeros(L, len(rows), K, N, E)
+        values = torch.zeros_like(keys)
         keys[..., :old, :] = prefix.keys[:, None, :, :old]
         values[..., :old, :] = prefix.values[:, None, :, :old]
-        hidden = self._read(x, cos, sin, keys, values, mask)[present]
+        hidden = self._read(x, cos, sin, keys, values, old, mask)[present]
         logits = self.logits(hidden).float()
         picked = logits.gather(-1, targets[present][:, None])[:, 0] - logits.logsumexp(-1)
-        return picked.new_zeros(targets.shape).masked_scatter(present, picked)
+        return picked.new_zeros(targets.shape).masked_scatter(present, picked)[:, :size]
 
     def _read(
         self,
@@ -591,15 +623,16 @@ class Zipper(nn.Module):
         sin: Tensor,
         keys: Tensor,
         values: Tensor,
+        at: int,
         mask: Tensor | None,
     ) -> Tensor:
-        """All blocks: x [B, n, D], whose own keys and values become the last n of keys, values
-        [L, B, K, N, E]; mask [n, N], True is seen -> final hidden states [B, n, D]."""
+        """All blocks: x [B, n, D], whose own keys and values are put into keys, values
+        [L, B, K, N, E] from `at` on; mask [1 or n, N], added to scores -> hidden [B, n, D]."""
         B, n = x.shape[:2]
         K, G, E = self.split[0], self.split[1] - 2, self.split[2]
-        own = slice(keys.shape[3] - n, None)
+        own = slice(at, at + n)
         if mask is not None:
-            mask = mask.repeat(G, 1)
+            mask = mask.repeat(G, 1) if len(mask) > 1 else mask.expand(G * n, -1)
         for layer, block in enumerate(self._layers()):
             q, k, v = project(x, block.qkv, cos, sin, self.split)
             keys[layer, :, :, own], values[layer, :, :, own] = k.transpose(1, 2), v.transpose(1, 2)
@@ -631,8 +664,7 @@ def load_zipper(
     `precision` packs them for the CPU, with activations in float32.
     """
     config, tensors, _ = read_weights(path)
-    with torch.device("meta"):
-        model = Zipper(config)
+    model = Zipper(config, fresh=False)
     # A table that is only read by the row stays in the file, which is mapped.
     kept = {"embed": tensors["embed"].to(device)} if precision else {}
     model.load_state_dict(
