@@ -59,9 +59,9 @@ def test_the_embedded_model_takes_the_canvases_that_are_reported(strokes: list[K
 def test_ends_in_a_line_of_json_that_holds_every_figure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latency, "SERVER_PLACES", 1)
+    monkeypatch.setattr(latency, "SERVER_PLACES", 3)
     monkeypatch.setattr(latency, "COLD_PLACES", 1)
-    latency.main(["--places", "1"])
+    latency.main(["--places", "2"])
     printed = capsys.readouterr().out.splitlines()
     result = json.loads(printed[-1])
 
@@ -70,7 +70,7 @@ def test_ends_in_a_line_of_json_that_holds_every_figure(
     assert result["weights_mb"] == pytest.approx(
         (WEIGHTS / "default.safetensors").stat().st_size / 1e6, abs=0.1
     )
-    assert sum(row["cases"] for row in result["keystroke"].values()) == 3
+    assert sum(row["cases"] for row in result["keystroke"].values()) == 6
     assert all(any(goal["name"] in line for line in printed) for goal in result["goals"])
     assert max(map(len, printed[:-1])) <= 100
 
