@@ -65,9 +65,13 @@ def _list(template: str, item: str) -> Place:
 
 BRACKETS = (
     _list("values_{} = [\n    1,\n    2,\n    3,\n]\n", "1,"),
-    _list("values = [\n    0,\n    0,\n    0,\n    0,\n]\n", "0,"),
+    _list(
+        'parser.add_argument(\n    "--name",\n    type=str,\n    default=None,\n    help="name",\n)\n',
+        '"--name",',
+    ),
     _list("table_{} = {{\n    'red': 0,\n    'green': 0,\n    'blue': 0,\n}}\n", "'red': 0,"),
-    _list("register(\n    store.read(0),\n    store.read(1),\n)\n", "store.read(0),"),
+    _list('names_{} = [\n    "a",\n    "b",\n    "c",\n    "d",\n]\n', '"a",'),
+    _list("values = [\n    0,\n    0,\n    0,\n    0,\n]\n", "0,"),
 )
 
 
