@@ -47,6 +47,7 @@ ENCODE_CHUNK = 128
 JOIN_TOKENS = 6
 ENTROPY_BOUND = 0.3
 OPENERS = ("(", "[", "{", ":")
+CLOSERS = " \t)]}>,;:'\"`"  # what may follow a hole that reaches over its line's end
 # A line that the prefix alone goes on with is guessed up to so many cells, `LOOKED_UP` of them
 # in one pass where they echo, and given up once it is less likely than this (nats).
 READ_ON_CELLS, LOOKED_UP, UNLIKELY = 32, 8, -7.0
@@ -167,17 +168,13 @@ class ZipperDenoiser:
         return memory
 
     def hole_lengths(self, request: InfillRequest) -> tuple[int, ...]:
-        """16 cells within a line, 32 on a blank line, 64 where a block or a bracket was opened.
+        """32 cells where a block or a bracket was opened, 16 elsewhere; a full canvas is continued.
 
+        More cells are slower, and at this size of model less often right: engine/train/LOG.md.
         When several candidates are wanted, shorter holes are denoised beside the longest.
         """
-        line = request.prefix[request.prefix.rfind("\n") + 1 :]
-        if request.max_lines == 1 or request.suffix.split("\n", 1)[0].strip(" \t)]}>,;:'\"`"):
-            longest = 16
-        elif request.prefix.rstrip().endswith(OPENERS):
-            longest = 64
-        else:
-            longest = 16 if line.strip() else 32
+        within = request.max_lines == 1 or request.suffix.split("\n", 1)[0].strip(CLOSERS)
+        longest = 32 if not within and request.prefix.rstrip().endswith(OPENERS) else 16
         if request.num_candidates == 1:
             return (longest,)
         shorter = (longest // 2, longest // 4, longest // 8)
