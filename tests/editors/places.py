@@ -66,7 +66,7 @@ def _list(template: str, item: str) -> Place:
 BRACKETS = (
     _list("values_{} = [\n    1,\n    2,\n    3,\n]\n", "1,"),
     _list(
-        'parser.add_argument(\n    "--name",\n    type=str,\n    default=None,\n    help="name",\n)\n',
+        'parser.add_argument(\n    "--name",\n    type=str,\n    default=None,\n    help="",\n)\n',
         '"--name",',
     ),
     _list("table_{} = {{\n    'red': 0,\n    'green': 0,\n    'blue': 0,\n}}\n", "'red': 0,"),
