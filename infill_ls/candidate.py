@@ -50,9 +50,14 @@ class Candidate:
 
 
 def confidence(draft: Draft) -> float:
-    """The mean probability of a token of the draft: 1 where the engine tells nothing."""
+    """The mean probability of a token of the draft, times that of the suffix's first tokens after
+    it where it is known: 1 where the engine tells nothing.
+
+    On held-out holes the product sorts right from wrong better than either (engine/train/LOG.md).
+    """
     if not math.isnan(draft.likelihood):
-        return min(1.0, math.exp(draft.likelihood))
+        join = 0.0 if math.isnan(draft.join) else draft.join
+        return min(1.0, math.exp(draft.likelihood + join))
     if not math.isnan(draft.mean_entropy):
         return math.exp(-max(draft.mean_entropy, 0.0))
     return 1.0

@@ -326,7 +326,11 @@ def test_a_blamed_span_grows_to_tokens(text: str, start: int, end: int, expected
 
 
 def test_confidence_is_the_mean_probability_of_a_token() -> None:
-    assert confidence(draft("a", likelihood=math.log(0.5))) == pytest.approx(0.5)
+    assert confidence(draft("a", likelihood=math.log(0.5), join=0.0)) == pytest.approx(0.5)
+    assert confidence(draft("a", likelihood=math.log(0.5), join=math.log(0.5))) == (
+        pytest.approx(0.25)
+    )
+    assert confidence(draft("a", likelihood=math.log(0.5), join=math.nan)) == pytest.approx(0.5)
     assert confidence(draft("a", likelihood=math.nan, mean_entropy=math.log(4))) == (
         pytest.approx(0.25)
     )
