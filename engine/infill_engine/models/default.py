@@ -220,7 +220,7 @@ class ZipperDenoiser:
         """What may stand in a hole of at most `most` cells: what follows the same text elsewhere,
         and how the prefix goes on where the line ends behind the hole.
 
-        (Within a line it is a bad guess that ranks too well.)
+        (Within a line it was no help on the validation packages, and takes time.)
         """
         texts = [copied(request.prefix, request.suffix)]
         if memory is not None and most <= READ_ON_CELLS and not _goes_on(request.suffix):
