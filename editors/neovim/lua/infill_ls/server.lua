@@ -157,15 +157,15 @@ local function on_exit(code, signal, client_id)
   end)
 end
 
--- Until 0.11 Neovim stops listening to a buffer at the first key without any client, and goes on to
--- believe that it listens: a server that came back would never hear of another change. So we
+-- Neovim (0.10 to 0.12) stops listening to a buffer at the first key without any client, and goes on
+-- to believe that it listens: a server that came back would never hear of another change. So we
 -- notice the same moment, and before the next start make it believe otherwise. The table is hidden
 -- in a closure; where it is not found, nothing is done.
 local deaf = {}
 local watched = {}
 
 local function watch(bufnr)
-  if vim.fn.has('nvim-0.12') == 1 or watched[bufnr] then
+  if watched[bufnr] then
     return
   end
   watched[bufnr] = true
