@@ -3,9 +3,9 @@
     python -m benchmarks.latency [--model NAME] [--places N]
 
 A keystroke goes to a place whose surroundings, 512 tokens, are read: a character within a line, a
-line end after a statement, a line end after a colon. These are where an engine takes a short, a
-longer and a long canvas; what it really took is what the rows are sorted by, and for an engine
-without a canvas the place. The last line is JSON.
+line end after a colon or an opening bracket. These are where an engine takes a short and a longer
+canvas; what it really took is what the rows are sorted by, and for an engine without a canvas the
+place. The last line is JSON.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PREFIX_TOKENS, SUFFIX_TOKENS = 352, 160
 COLD_PREFIX, COLD_SUFFIX = 6_000, 3_000
 COLD_PLACES, SERVER_PLACES = 30, 8
 SERVER_SECONDS = 120.0
-CANVASES = (16, 32, 64)
+CANVASES = (16, 32)
 PLACES = 40
 
 
@@ -72,7 +72,9 @@ def keystrokes(cases: Sequence[Case], tokenizer: Tokenizer, count: int) -> list[
             continue
         before, typed = _split(case)
         above = before.rstrip().endswith((":", "(", "[", "{"))
-        canvas = 16 if case.kind == "tail" else 64 if above else 32
+        canvas = 16 if case.kind == "tail" else 32
+        if canvas == 32 and not above:
+            continue
         if len(found[canvas]) == count:
             continue
         prefix = tokenizer.encode(before[-COLD_PREFIX:])[-PREFIX_TOKENS:]

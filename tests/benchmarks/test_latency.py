@@ -29,7 +29,7 @@ def test_a_keystroke_goes_between_512_tokens(strokes: list[Keystroke]) -> None:
         assert abs(around - 512) < 16
         assert (len(each.typed) == 1) == (each.canvas == 16)
         assert each.canvas == 16 or each.typed.startswith("\n")
-        assert (each.canvas == 64) == (each.canvas > 16 and each.prefix.rstrip()[-1] in ":([{")
+        assert each.canvas == 16 or each.prefix.rstrip()[-1] in ":([{"
 
 
 def test_rows_count() -> None:
@@ -70,7 +70,7 @@ def test_ends_in_a_line_of_json_that_holds_every_figure(
     assert result["weights_mb"] == pytest.approx(
         (WEIGHTS / "default.safetensors").stat().st_size / 1e6, abs=0.1
     )
-    assert sum(row["cases"] for row in result["keystroke"].values()) == 6
+    assert sum(row["cases"] for row in result["keystroke"].values()) == 4
     assert all(any(goal["name"] in line for line in printed) for goal in result["goals"])
     assert max(map(len, printed[:-1])) <= 100
 
