@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,13 @@ class Server:
         return [entry["body"] for entry in self.seen() if entry["path"] == path]
 
     def outcomes(self, path: str = COMPLETIONS) -> list[str]:
-        return sorted(entry["outcome"] for entry in self.seen() if entry["path"] == path)
+        """Once none is under way: a client has its answer before the server takes note of it."""
+        until = time.monotonic() + 10
+        while True:
+            found = sorted(entry["outcome"] for entry in self.seen() if entry["path"] == path)
+            if "running" not in found or time.monotonic() > until:
+                return found
+            time.sleep(0.01)
 
     def _test(self, body: bytes | None) -> Any:
         with urllib.request.urlopen(f"{self.url}/_test", body, timeout=10) as reply:
