@@ -93,7 +93,9 @@ class LocalEngine(Generic[MemoryT]):
         steps, draft = 0, None
         others: tuple[Draft, ...] = ()
         while True:
-            canvas = self._denoiser.canvas([0], lengths, sides, request, memory)
+            # Reading on is for a fresh hole: what goes on or mends a text should not take as long.
+            fresh = not (committed or asked.head or asked.tail)
+            canvas = self._denoiser.canvas([0], lengths, sides, request, memory if fresh else None)
             last: Denoised | None = None
             for last in self._run(canvas, sides, memory, request, steps, cancelled):
                 draft = self._draft(canvas, last, 0, committed, healed, steps)

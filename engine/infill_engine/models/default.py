@@ -49,7 +49,7 @@ OPENERS = ("(", "[", "{", ":")
 CLOSERS = " \t)]}>,;:'\"`"  # what may follow a hole that reaches over its line's end
 # A line that the prefix alone goes on with is guessed up to so many cells, `LOOKED_UP` of them
 # in one pass where they echo, and given up once it is less likely than this (nats).
-READ_ON_CELLS, LOOKED_UP, UNLIKELY = 32, 8, -7.0
+READ_ON_CELLS, LOOKED_UP, UNLIKELY = 32, 8, -5.0
 
 
 @dataclass(frozen=True, slots=True)
