@@ -1,15 +1,15 @@
 #!/bin/sh
-# One command of a run on a lent GPU machine; every command of a run is the same. It takes what was
-# carried in (shards, the pieces of a checkpoint), starts the trainer detached where none runs, waits,
-# and leaves log and pieces in $OUT. A trainer that still runs from the command before goes on
-# meanwhile, and takes up the new shards. engine/train/LOG.md has the commands of a whole run.
+# A training run on a GPU machine that may go away, command by command; all commands are the same.
+# Each unpacks what was copied to the machine (shards, the pieces of a checkpoint), starts the trainer
+# detached where none runs, waits, and leaves log and pieces in $OUT. A trainer that still runs from
+# the command before goes on meanwhile, and takes up the new shards. engine/train/LOG.md has the commands of a whole run.
 #
 #     OUT=FOLDER MODEL="--d-model 512 ..." engine/train/gpu.sh SECONDS MINUTES DISTIL [options]
 #
 # SECONDS is what this command may take, MINUTES what the training takes over all commands, so that
 # its decay ends in the last one, and DISTIL the minutes of self-distillation after it (0: none).
 # The options go to train.train and train.distil, those in MODEL to train.train alone.
-# PYTHON names the interpreter, ROOT the folder of carried files and shards, RUN that of the run.
+# PYTHON names the interpreter, ROOT the folder of packed files and shards, RUN that of the run.
 set -eu
 deadline=$(($(date +%s) + $1)) minutes=$2 distil=$3
 shift 3

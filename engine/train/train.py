@@ -471,7 +471,7 @@ def train(
         state = torch.load(checkpoint, map_location=config.device, weights_only=True)
         model.load_state_dict(state["model"])
         average = state["average"]
-        # Pieces that were carried from another machine hold none.
+        # Pieces that were copied from another machine hold none.
         for optimizer, saved in zip(optimizers, state.get("optimizers", ()), strict=False):
             optimizer.load_state_dict(saved)
         step, seconds, positions, seen = (
@@ -538,7 +538,7 @@ def train(
     averages = [average[name] for name, _ in model.named_parameters()]
     recent: dict[str, list[Tensor]] = defaultdict(list)
     last_line: dict[str, float] = {}
-    pause = PAUSE if config.device == "cpu" else math.inf  # of a lent machine every second counts
+    pause = PAUSE if config.device == "cpu" else math.inf  # on a GPU every second counts
     last_save = last_val = seconds
     window_start, window_positions = seconds, positions
     mark = time.monotonic()

@@ -1,4 +1,4 @@
-"""A run in commands of a lent machine: what one leaves behind is where the next one goes on."""
+"""A run in several commands: what one leaves behind is where the next one goes on."""
 
 import json
 import os
