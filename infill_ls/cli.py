@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--device", choices=("auto", "cpu", "cuda"))
     group.add_argument(
-        "--threads", type=_count, metavar="N", help="CPU threads; by default the cores, at most 4"
+        "--threads", type=_count, metavar="N", help="CPU threads; by default what is fastest"
     )
     group.add_argument(
         "--dtype", choices=get_args(Dtype), help="what a large model's weights are kept in"

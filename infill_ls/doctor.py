@@ -159,11 +159,6 @@ def _advice(findings: Findings) -> Iterator[str]:
             "parameters) would need one with about 52 GB for its weights in bf16, here or on a "
             "server (--model URL)."
         )
-    if on_cpu and engine is not None and engine.threads < min(machine.cores, 4):
-        yield (
-            f"The model uses {counted(engine.threads, 'thread')} of {machine.cores} cores: try "
-            f"--threads {min(machine.cores, 4)}."
-        )
     if findings.busy > 0.5 * machine.cpus:
         yield (
             f"Other programs keep about {findings.busy:.1f} of {machine.cpus} CPUs busy; on a "

@@ -201,7 +201,7 @@ class Settings:
     threads: int | None = _option(
         None,
         "integer",
-        "CPU threads for the model; null takes the physical cores, at most 4.",
+        "CPU threads for the model; null takes what is fastest, one for the embedded model.",
         low=1,
         high=256,
         optional=True,

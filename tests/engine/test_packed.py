@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from infill_engine import EngineConfig, InfillRequest, ModelError, cores
+from infill_engine import EngineConfig, InfillRequest, ModelError
 from infill_engine.local import LocalEngine
 from infill_engine.models import packed
 from infill_engine.models.default import load_default
@@ -133,7 +133,9 @@ def test_loading_imports_no_compiler() -> None:
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
 
-@pytest.mark.parametrize(("rows", "size"), [(1, 16), (16, 16), (17, 32), (128, 128), (129, 192)])
+@pytest.mark.parametrize(
+    ("rows", "size"), [(1, 16), (16, 16), (17, 32), (33, 64), (128, 128), (129, 256)]
+)
 def test_products_of_bfloat16_are_done_in_few_sizes(rows: int, size: int) -> None:
     assert packed.up_to_grain(rows) == size
 
@@ -181,25 +183,11 @@ def test_a_form_that_it_is_not_kept_in_is_refused_with_the_remedy(dtype: str) ->
         load_default(replace(EngineConfig(), dtype=dtype))
 
 
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"cpu.max": "150000 100000\n"}, 1),
-        ({"cpu.max": "300000 100000\n"}, 3),
-        ({"cpu.max": "max 100000\n"}, cores.MOST),
-        ({"cpu.max": "5000 100000\n"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, cores.MOST),
-        ({}, cores.MOST),
-    ],
-)
-def test_a_containers_share_limits_the_threads(files, expected, tmp_path: Path) -> None:
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-
-    assert cores.quota(tmp_path) == expected
-
-
-def test_there_is_a_thread_for_each_core_that_may_be_used() -> None:
-    assert 1 <= cores.threads() <= min(cores.MOST, cores.allowed())
+def test_the_embedded_model_computes_in_one_thread_unless_told_otherwise() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert load_default(EngineConfig()).describe().threads == 1
+        assert load_default(EngineConfig(threads=2)).describe().threads == 2
+    finally:
+        torch.set_num_threads(before)

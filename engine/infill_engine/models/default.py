@@ -16,7 +16,6 @@ from torch import Tensor
 from infill_engine.canvas import Canvas, lay_out
 from infill_engine.config import EngineConfig
 from infill_engine.copying import copied, up_to
-from infill_engine.cores import threads
 from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
@@ -38,11 +37,14 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 PREFIX_TOKENS, SUFFIX_TOKENS = 704, 316
 NEIGHBOUR_TOKENS = 192
 CHARACTERS_PER_TOKEN = 3.5
+# Two threads that sleep while they wait take twice as long for a step as one alone, and two that
+# spin fifty times as long once something else wants a core (engine/train/LOG.md).
+THREADS = 1
 CANVAS_LENGTHS = (16, 32, 64)
-# Steps at most; on the validation packages more of them, up to twice as many, were not better.
-MAX_STEPS = {16: 4, 32: 8, 64: 12}
+# Steps at most; on the validation packages up to three times as many were no better.
+MAX_STEPS = {16: 3, 32: 6, 64: 10}
 MAX_TOKENS = 192
-ENCODE_CHUNK = 128
+ENCODE_CHUNK = 256
 JOIN_TOKENS = 6
 ENTROPY_BOUND = 0.3
 OPENERS = ("(", "[", "{", ":")
@@ -376,7 +378,7 @@ def load_network(config: EngineConfig, path: Path) -> tuple[Zipper, Tokenizer]:
     if config.device not in ("auto", "cpu") and not torch.cuda.is_available():
         raise ModelError(f"device={config.device!r} is not available here; use cpu or auto")
     device = "cpu" if config.device == "auto" else config.device
-    torch.set_num_threads(config.threads or threads())
+    torch.set_num_threads(config.threads or THREADS)
     precision = _precision(config, device)
     beside = path.parent / "tokenizer.json"
     tokenizer = Tokenizer(beside if beside.is_file() else WEIGHTS / "tokenizer.json")

@@ -60,10 +60,12 @@ Packed = BFloat16 | Int8
 def up_to_grain(rows: int) -> int:
     """The next size that a product of bfloat16 is done in.
 
-    oneDNN compiles one for every number of rows, which takes longer than the product and about a
-    megabyte; so there are few. A tile of AMX has 16 rows anyway.
+    oneDNN compiles one for every number of rows, which takes longer than the product and about
+    three megabytes for a network's matrices; so there are few. A tile of AMX has 16 rows anyway.
     """
-    return multiple(rows, GRAIN if rows <= 128 else 4 * GRAIN)
+    if rows <= 2 * GRAIN:
+        return multiple(rows, GRAIN)
+    return multiple(rows, 2 * GRAIN if rows <= 128 else 128)
 
 
 def multiple(number: int, of: int) -> int:

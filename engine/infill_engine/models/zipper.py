@@ -27,6 +27,7 @@ from infill_engine.models.packed import GRAIN, Packed, Precision, multiple, pack
 
 PREFIX, SUFFIX, CANVAS = range(3)
 
+PACKED = ("qkv", "out", "up", "down")  # of each block
 # Upper ends of the length head's buckets, in tokens; one more bucket holds what is longer.
 LENGTH_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
@@ -364,7 +365,7 @@ class Zipper(nn.Module):
         `embed` may stay in any dtype, for single rows are read of it.
         """
         for block in self._layers():
-            for name in ("qkv", "out", "up", "down"):
+            for name in PACKED:
                 weight = getattr(block, name)
                 delattr(block, name)
                 setattr(block, name, pack(weight, precision))
@@ -665,10 +666,12 @@ def load_zipper(
     """
     config, tensors, _ = read_weights(path)
     model = Zipper(config, fresh=False)
-    # A table that is only read by the row stays in the file, which is mapped.
-    kept = {"embed": tensors["embed"].to(device)} if precision else {}
-    model.load_state_dict(
-        {name: tensor.to(device, dtype) for name, tensor in tensors.items()} | kept, assign=True
-    )
+    # What is packed is packed from the file, which is mapped; the embedding's rows stay there.
+    mapped = (*PACKED, "embed") if precision else ()
+    state = {
+        name: tensor.to(device, None if name.rpartition(".")[2] in mapped else dtype)
+        for name, tensor in tensors.items()
+    }
+    model.load_state_dict(state, assign=True)
     model = model.eval().requires_grad_(False)
     return model.pack(precision) if precision else model
