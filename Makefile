@@ -17,6 +17,9 @@ help: ## this list
 try: $(VENV)/.ready ## set up, then watch the embedded model fill a hole in a real file (AT=FILE:LINE:COL)
 	@$(BIN)/infill-ls infill $(AT) --watch
 
+# Small tensors gain nothing from a second thread, and one that spins starves whatever runs beside it.
+test test-editors train-smoke: export OMP_NUM_THREADS := 1
+
 test: lint ## set up, then ruff, mypy and every test, in VS Code where `make editors` fetched it
 	$(BIN)/python -m pytest -rs
 

@@ -4,9 +4,10 @@ Works in numpy, one batch at a time, in a thread or in several processes while t
 A row is [bos, language tag, tokens…, eos, pad…]; a canvas is what stands in a hole, END after it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 from infill_engine.models.zipper import LENGTH_BUCKETS, row_echoes
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, PAD
 from train.shards import Shard, load
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -238,13 +242,16 @@ def _canvas(span: Ints, T: int, rng: np.random.Generator) -> tuple[Ints, Bools, 
     return cells, pinned, holes
 
 
-def tensors(data: Batch) -> dict[str, Tensor]:
-    """The batch's arrays by name, on the CPU."""
-    return {spec.name: torch.from_numpy(getattr(data, spec.name)) for spec in fields(Batch)}
+def tensors(data: "DataclassInstance") -> dict[str, Tensor]:
+    """A batch's arrays by name, on the CPU."""
+    return {spec.name: torch.from_numpy(getattr(data, spec.name)) for spec in fields(data)}
 
 
 class Batches(IterableDataset[dict[str, Tensor]]):
-    """Batches without end, different ones in each worker; new shards of the folder are taken up."""
+    """Batches without end, different ones in each worker; new shards of the folder are taken up.
+
+    `draw` makes one, as `batch` does; where workers are processes it is sent to them.
+    """
 
     def __init__(
         self,
@@ -255,9 +262,11 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         tokens: int,
         vocab_size: int,
         seed: tuple[int, ...],
+        draw: "Callable[..., DataclassInstance]" = batch,
     ) -> None:
         self.folder, self.line_breaks, self.shapes = folder, line_breaks, shapes
         self.tokens, self.vocab_size, self.seed = tokens, vocab_size, seed
+        self.draw = draw
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         info = get_worker_info()
@@ -268,7 +277,7 @@ class Batches(IterableDataset[dict[str, Tensor]]):
             corpus.add(sorted(self.folder.glob("train-*.npz")))
             for _ in range(20):
                 yield tensors(
-                    batch(
+                    self.draw(
                         corpus,
                         rng,
                         tokens=self.tokens,

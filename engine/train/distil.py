@@ -50,6 +50,7 @@ from train.batches import VISIBLE_WEIGHT, Corpus, Shape, batch, tensors
 from train.fused import fill_fused, read_fused
 from train.train import (
     Losses,
+    Task,
     TrainConfig,
     add_options,
     chosen,
@@ -292,10 +293,10 @@ class Distillation:
         decoded = self.decoded
         sure = hidden & (decoded.best == clean) & (decoded.entropy < SURE)
         each = divergences(
-            found.canvas[sure], student.embed, decoded.hidden[sure], self.teacher.embed
+            found.hidden[sure], student.embed, decoded.hidden[sure], self.teacher.embed
         )
         divergence = (each * weight[sure]).sum() / weight.sum()
-        self.own = self.guessed(student, found.canvas.detach(), noisy)
+        self.own = self.guessed(student, found.hidden.detach(), noisy)
         right = (decoded.final == clean).all(-1)
         return replace(
             found,
@@ -380,11 +381,11 @@ def distil(
     dtype = getattr(torch, config.dtype)
     teacher = load_zipper(weights, dtype=dtype, device=config.device)
 
-    def objective(pieces: Pieces) -> Distillation:
+    def objective(config: TrainConfig, pieces: Pieces) -> Distillation:
         return Distillation(teacher, config, steps=steps, weight=weight, pieces=pieces)
 
     student = Zipper(network)
-    train(student, data, out, config, weights=weights, objective=objective)
+    train(student, data, out, config, weights=weights, task=Task(objective=objective))
     state = torch.load(out / "checkpoint.pt", map_location=config.device, weights_only=True)
     student.load_state_dict(state["average"])
     held_out = Corpus([data / "val.npz"], line_breaks(data, network.vocab_size))

@@ -132,14 +132,16 @@ class FusedHead(torch.autograd.Function):
 class Losses:
     """The loss to descend, its parts in nats per token for the log, and the canvases' states.
 
-    total   scalar
-    parts   detached scalars, on the model's device
-    canvas  [B, M, T, D]
+    total      scalar
+    parts      detached scalars, on the model's device
+    hidden     [B, M, T, D]; of a network without canvases those of its rows
+    positions  how many were computed
     """
 
     total: Tensor
     parts: dict[str, Tensor]
-    canvas: Tensor
+    hidden: Tensor
+    positions: int
 
 
 Objective = Callable[[Zipper, Mapping[str, Tensor], float], Losses]
@@ -203,6 +205,7 @@ def losses(
             "length": length_loss.detach(),
         },
         canvas,
+        2 * n + noisy.numel(),
     )
 
 
@@ -440,6 +443,36 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
+def by_losses(config: TrainConfig, pieces: Pieces) -> Objective:
+    """`losses`, of which the streams' share falls over the first 40 % of the clock."""
+    high, low = config.stream_weight
+
+    def descended(model: Zipper, data: Mapping[str, Tensor], progress: float) -> Losses:
+        return losses(
+            model,
+            data,
+            stream_weight=max(low, high - (high - low) * progress / 0.4),
+            length_weight=config.length_weight,
+            dtype=getattr(torch, config.dtype),
+            pieces=pieces,
+        )
+
+    return descended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a run learns and how it is measured; everything here is the zipper's."""
+
+    draw: Callable[..., Any] = batch
+    objective: Callable[[TrainConfig, Pieces], Objective] = by_losses
+    validate: Callable[[Zipper, Corpus, TrainConfig], dict[str, float]] = validate
+    exact_match: Callable[[Zipper, Corpus, int], dict[str, float]] = exact_match
+
+
+ZIPPER = Task()
+
+
 def train(
     model: Zipper,
     data: Path,
@@ -447,11 +480,11 @@ def train(
     config: TrainConfig,
     *,
     weights: Path | None = None,
-    objective: Callable[[Pieces], Objective] | None = None,
+    task: Task = ZIPPER,
 ) -> dict[str, float]:
     """Runs until the clock or `max_steps` ends it; returns the last logged losses.
 
-    `objective` makes what is descended from the parts of a pass; None is `losses`.
+    Parameters that require no gradient stay as they are, and out of the gradient's norm.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
@@ -466,6 +499,7 @@ def train(
     checkpoint = out / "checkpoint.pt"
     if weights is not None and not checkpoint.exists():
         model.load_state_dict({k: v.float() for k, v in read_weights(weights)[1].items()})
+    used = {name: param for name, param in model.named_parameters() if param.requires_grad}
     average = {name: param.detach().clone() for name, param in model.named_parameters()}
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=config.device, weights_only=True)
@@ -500,22 +534,7 @@ def train(
             },
         )
 
-    def by_losses(pieces: Pieces) -> Objective:
-        high, low = config.stream_weight
-
-        def descended(model: Zipper, data: Mapping[str, Tensor], progress: float) -> Losses:
-            return losses(
-                model,
-                data,
-                stream_weight=max(low, high - (high - low) * progress / 0.4),
-                length_weight=config.length_weight,
-                dtype=getattr(torch, config.dtype),
-                pieces=pieces,
-            )
-
-        return descended
-
-    descend = (objective or by_losses)(compiled_pieces(config))
+    descend = task.objective(config, compiled_pieces(config))
     source = Batches(
         data,
         breaks,
@@ -523,19 +542,21 @@ def train(
         tokens=config.tokens,
         vocab_size=model.config.vocab_size,
         seed=(config.seed, step),
+        draw=task.draw,
     )
     write(
         event="start",
         step=step,
         model=asdict(model.config),
-        parameters=sum(param.numel() for param in model.parameters()),
+        parameters=sum(param.numel() for param in used.values()),
         config=asdict(config),
+        weights=str(weights) if weights else None,
         shards=len(paths),
         unique_tokens=sum(map(num_tokens, paths)),
         date=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
     )
-    parameters = [param for _, param in model.named_parameters()]
-    averages = [average[name] for name, _ in model.named_parameters()]
+    parameters = list(used.values())
+    averages = [average[name] for name in used]
     recent: dict[str, list[Tensor]] = defaultdict(list)
     last_line: dict[str, float] = {}
     pause = PAUSE if config.device == "cpu" else math.inf  # on a GPU every second counts
@@ -546,8 +567,8 @@ def train(
 
     def measure(infills: int) -> dict[str, float]:
         shadow.load_state_dict(average)
-        found = validate(shadow, held_out, config)
-        return found | (exact_match(shadow, held_out, infills) if infills else {})
+        found = task.validate(shadow, held_out, config)
+        return found | (task.exact_match(shadow, held_out, infills) if infills else {})
 
     for data_batch, tokens in batches(source, config):
         progress = seconds / 60 / config.minutes
@@ -567,7 +588,7 @@ def train(
             decay = min(config.ema, (1 + step) / (10 + step))
             torch._foreach_lerp_(averages, parameters, 1 - decay)
         seen += tokens
-        positions += 2 * data_batch["rows"].numel() + data_batch["noisy"].numel()
+        positions += found.positions
         for name, value in found.parts.items():
             recent[name].append(value)
         recent["norm"].append(norm)

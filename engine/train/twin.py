@@ -11,36 +11,32 @@ unless given), which the engine loads by its path, and from a person's data fold
 
 import argparse
 import json
-import time
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from infill_engine.denoiser import Sides
 from infill_engine.models.ar_twin import FILE, NAME, Place, Rules, in_reading_order, states, write
 from infill_engine.models.echo import stream_echoes
-from infill_engine.models.zipper import PREFIX, Pieces, Zipper, ZipperConfig, read_weights
+from infill_engine.models.zipper import PREFIX, Pieces, Zipper, ZipperConfig
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, PAD
 from train import batches
+from train import train as zipper
 from train.batches import Corpus, Floats, Ints, Shape, _spans
 from train.train import (
-    PAUSE,
     FusedHead,
+    Losses,
+    Objective,
+    Task,
     TrainConfig,
     add_options,
-    ahead,
     chosen,
-    compiled_pieces,
-    line_breaks,
-    optimisers,
-    rate,
-    save_checkpoint,
     tail_holes,
 )
 
@@ -73,7 +69,7 @@ class Batch:
     cursor: Ints  # [B], the last token before the middle; N where there is none
     weight: Floats  # [B, N], of the token after each
     middle: Floats  # [B, N], 1 where that token is of a middle or ends it
-    tokens: int  # without padding
+    lengths: Ints  # [B], without padding
 
 
 def laid_out(rows: list[tuple[list[int], int]], size: int) -> Batch:
@@ -90,9 +86,9 @@ def laid_out(rows: list[tuple[list[int], int]], size: int) -> Batch:
             cursor[b] = at
             middle[b, at : n - 1] = 1.0
             weight[b, at : n - 1] = MIDDLE_WEIGHT
-    tokens = sum(len(row) for row, _ in rows)
+    lengths = np.array([len(row) for row, _ in rows], np.int64)
     return Batch(
-        rows=ids, echoes=echoes, cursor=cursor, weight=weight, middle=middle, tokens=tokens
+        rows=ids, echoes=echoes, cursor=cursor, weight=weight, middle=middle, lengths=lengths
     )
 
 
@@ -103,8 +99,10 @@ def opened(ids: list[int], tag: int, start: int, end: int) -> tuple[list[int], i
     return [*before, *ids[start:end], END], len(before) - 1
 
 
-def batch(corpus: Corpus, rng: np.random.Generator, *, tokens: int, shape: Shape) -> Batch:
-    """A batch of about `tokens` positions, one window a row."""
+def batch(
+    corpus: Corpus, rng: np.random.Generator, *, tokens: int, shape: Shape, vocab_size: int = 0
+) -> Batch:
+    """A batch of about `tokens` positions, one window a row; nothing is drawn from `vocab_size`."""
     rows = []
     for _ in range(max(1, tokens // shape.row)):
         # One more than the window's own sentinels: the end of the middle.
@@ -120,27 +118,23 @@ def batch(corpus: Corpus, rng: np.random.Generator, *, tokens: int, shape: Shape
 
 
 def losses(
-    model: Zipper, data: Batch, *, dtype: torch.dtype, pieces: Pieces
-) -> tuple[Tensor, dict[str, float]]:
-    """What is descended, and `middle` and `context` in nats per token, the end counted in."""
-
-    def put(array: Ints | Floats) -> Tensor:
-        tensor: Tensor = torch.from_numpy(array).to(model.device, non_blocking=True)
-        return tensor
-
-    rows, weight, middle = put(data.rows), put(data.weight).flatten(), put(data.middle).flatten()
+    model: Zipper, data: Mapping[str, Tensor], *, dtype: torch.dtype, pieces: Pieces
+) -> Losses:
+    """`data` are a Batch's tensors on the model's device; the end counts as one of the middle."""
+    rows, weight, middle = data["rows"], data["weight"].flatten(), data["middle"].flatten()
     hidden = states(
-        model, rows, put(data.cursor), put(data.echoes), dtype=dtype, pieces=pieces
-    ).flatten(0, 1)
+        model, rows, data["cursor"], data["echoes"], dtype=dtype, pieces=pieces
+    )  # [B, N, D]
     total, each = FusedHead.apply(  # type: ignore[no-untyped-call]
-        hidden, model.embed, rows.roll(-1, 1).flatten(), weight / weight.sum()
+        hidden.flatten(0, 1), model.embed, rows.roll(-1, 1).flatten(), weight / weight.sum()
     )
     context = (weight > 0).float() - middle
 
-    def mean(share: Tensor) -> float:
-        return float((each.detach() * share).sum() / share.sum().clamp_min(1e-9))
+    def mean(share: Tensor) -> Tensor:
+        return (each.detach() * share).sum() / share.sum().clamp_min(1e-9)
 
-    return total, {"middle": mean(middle), "context": mean(context)}
+    parts = {"middle": mean(middle), "context": mean(context)}
+    return Losses(total, parts, hidden, rows.numel())
 
 
 # Validation
@@ -170,9 +164,13 @@ def validate(
                 )
             ]
             dtype = getattr(torch, config.dtype)
-            parts = losses(model, laid_out(rows, size + 1), dtype=dtype, pieces=Pieces())[1]
+            found = {
+                name: each.to(model.device)
+                for name, each in batches.tensors(laid_out(rows, size + 1)).items()
+            }
+            parts = losses(model, found, dtype=dtype, pieces=Pieces()).parts
             for name, value in parts.items():
-                sums[name].append(value)
+                sums[name].append(float(value))
     return {name: round(sum(values) / len(values), 4) for name, values in sums.items()}
 
 
@@ -200,154 +198,22 @@ def exact_match(model: Zipper, corpus: Corpus, count: int) -> dict[str, float]:
 # The run
 
 
-def drawn(corpus: Corpus, config: TrainConfig, step: int) -> Iterator[Batch]:
-    """Batches without end; a run that was resumed draws others than it had."""
-    rng = np.random.default_rng((config.seed, step))
-    shares = np.array([shape.share for shape in config.shapes])
-    while True:
-        shape = config.shapes[rng.choice(len(shares), p=shares / shares.sum())]
-        yield batch(corpus, rng, tokens=config.tokens, shape=shape)
+def descended(config: TrainConfig, pieces: Pieces) -> Objective:
+    dtype = getattr(torch, config.dtype)
+    return lambda model, data, progress: losses(model, data, dtype=dtype, pieces=pieces)
+
+
+TWIN = Task(draw=batch, objective=descended, validate=validate, exact_match=exact_match)
 
 
 def train(
     model: Zipper, data: Path, out: Path, config: TrainConfig, *, weights: Path | None = None
 ) -> dict[str, float]:
-    """Runs until the clock or `max_steps` ends it; returns the final validation.
-
-    `weights` may be a zipper's: its forward stream is where the twin then starts.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config.seed)
-    model.to(config.device)
-    breaks = line_breaks(data, model.config.vocab_size)
-    corpus = Corpus(sorted(data.glob("train-*.npz")), breaks)
-    held_out = Corpus([data / "val.npz"], breaks)
-    # What the twin has no use for stays as it is, and out of the gradient's norm.
+    """`train.train` of a twin; `weights` may be a zipper's, whose forward stream it starts as."""
+    # What the twin has no use for.
     for name in ("length_up", "length_down"):
         getattr(model, name).requires_grad_(False)
-    used = {name: param for name, param in model.named_parameters() if param.requires_grad}
-    optimizers = optimisers(model, config)
-    step, seconds, positions, seen = 0, 0.0, 0, 0
-    checkpoint = out / "checkpoint.pt"
-    if weights is not None and not checkpoint.exists():
-        model.load_state_dict({k: v.float() for k, v in read_weights(weights)[1].items()})
-    average = {name: param.detach().clone() for name, param in model.named_parameters()}
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=config.device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average = state["average"]
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        step, seconds, positions, seen = (
-            state["step"], state["seconds"], state["positions"], state["seen"]
-        )  # fmt: skip
-    log = (out / "log.jsonl").open("a", buffering=1)
-
-    def write_line(**line: object) -> None:
-        log.write(json.dumps(line) + "\n")
-
-    def save() -> None:
-        save_checkpoint(
-            checkpoint,
-            {
-                "config": asdict(model.config),
-                "model": model.state_dict(),
-                "average": average,
-                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                "step": step,
-                "seconds": seconds,
-                "positions": positions,
-                "seen": seen,
-                "train_config": json.dumps(asdict(config)),
-                "date": time.strftime("%Y-%m-%d", time.gmtime()),
-            },
-        )
-
-    shadow = Zipper(model.config).to(config.device)
-
-    def measure(infills: int) -> dict[str, float]:
-        shadow.load_state_dict(average)
-        found = validate(shadow, held_out, config)
-        return found | (exact_match(shadow, held_out, infills) if infills else {})
-
-    write_line(
-        event="start",
-        step=step,
-        model=asdict(model.config),
-        parameters=sum(param.numel() for param in used.values()),
-        config=asdict(config),
-        weights=str(weights) if weights else None,
-        shards=len(corpus.shards),
-        unique_tokens=corpus.num_tokens,
-        date=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
-    )
-    pieces = compiled_pieces(config)
-    recent: dict[str, list[float]] = defaultdict(list)
-    last_save = last_val = window_start = seconds
-    window_positions = positions
-    mark = time.monotonic()
-
-    def elapsed() -> float:
-        """Seconds since the last call, but of a stop or a compilation no more than PAUSE."""
-        nonlocal mark
-        before, mark = mark, time.monotonic()
-        return min(PAUSE, mark - before)
-
-    for data_batch in ahead(drawn(corpus, config, step)):
-        progress = seconds / 60 / config.minutes
-        if progress >= 1 or (config.max_steps and step >= config.max_steps):
-            break
-        dtype = getattr(torch, config.dtype)
-        total, parts = losses(model, data_batch, dtype=dtype, pieces=pieces)
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(used.values(), config.clip)
-        factor = rate(step, progress, config)
-        for optimizer, lr in zip(optimizers, (config.muon_lr, config.adam_lr), strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * factor
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        step += 1
-        with torch.no_grad():
-            decay = min(config.ema, (1 + step) / (10 + step))
-            for name, param in used.items():
-                average[name].lerp_(param, 1 - decay)
-        positions += data_batch.rows.size
-        seen += data_batch.tokens
-        for name, value in (parts | {"norm": float(norm)}).items():
-            recent[name].append(value)
-        seconds += elapsed()
-        if step % 20 == 0 or step == config.max_steps:
-            write_line(
-                step=step,
-                minutes=round(seconds / 60, 2),
-                positions_per_s=round((positions - window_positions) / (seconds - window_start)),
-                lr=round(factor, 4),
-                tokens=seen,
-                **{name: round(sum(each) / len(each), 4) for name, each in recent.items()},
-            )
-            recent.clear()
-            window_start, window_positions = seconds, positions
-            corpus.add(sorted(data.glob("train-*.npz")))
-        if seconds - last_val >= 60 * config.val_minutes:
-            infills = config.val_infills if progress >= config.infill_from else 0
-            write_line(event="val", step=step, minutes=round(seconds / 60, 2), **measure(infills))
-            last_val = seconds
-        if seconds - last_save >= 60 * config.checkpoint_minutes:
-            save()
-            last_save = seconds
-        seconds += elapsed()  # validation and saving count, for the clock is the budget
-    save()
-    final = measure(config.val_infills)
-    write_line(
-        event="end",
-        step=step,
-        minutes=round(seconds / 60, 2),
-        positions=positions,
-        tokens=seen,
-        **final,
-    )
-    return final
+    return zipper.train(model, data, out, config, weights=weights, task=TWIN)
 
 
 def export(run: Path, target: Path) -> Path:
