@@ -49,12 +49,13 @@ def untimely(settings: Settings, document: Document, offset: int, invoked: bool)
 
 
 def limits_of(settings: Settings, *, invoked: bool) -> Limits:
+    measured = settings.min_confidence is None
     return Limits(
         max_lines=settings.max_lines_invoked if invoked else settings.max_lines,
         max_tokens=settings.max_tokens,
         num_candidates=settings.num_candidates if invoked else 1,
         seconds=(settings.deadline_invoked_ms if invoked else settings.deadline_ms) / 1000,
-        min_confidence=settings.min_confidence,
+        min_confidence=0.0 if invoked and measured else settings.min_confidence,
     )
 
 

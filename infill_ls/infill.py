@@ -177,6 +177,8 @@ def _candidates(
             why = f"confidence {score:.2f} is below {options.min_confidence:.2f}"
             continue
         attempts.append(_judged(place, context, text, score, each))
+        if sum(attempt.verdict.valid for attempt in attempts) >= options.num_candidates:
+            break  # a check takes milliseconds, so the rest is for where one fails
     good = [each for each in attempts if each.verdict.valid]
     if attempts and not good:
         why = attempts[0].verdict.reason

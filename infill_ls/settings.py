@@ -124,12 +124,14 @@ class Settings:
     num_candidates: int = _option(
         3, "integer", "How many alternatives to look for when asked.", low=1, high=8
     )
-    min_confidence: float = _option(
-        0.0,
+    min_confidence: float | None = _option(
+        None,
         "number",
-        "Hide suggestions that the model is less sure of: 0 shows all, 1 none.",
+        "Hide suggestions that the model is less sure of: 0 shows all, 1 none; null shows all that "
+        "is asked for, and while typing what the model's own measurements say is worth it.",
         low=0,
         high=1,
+        optional=True,
     )
     deadline_ms: int = _option(
         300,

@@ -27,13 +27,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much is wanted. `seconds` count from the start of the model run."""
+    """How much is wanted. `seconds` count from the start of the model run.
+
+    `min_confidence` None is the engine's own `worth_showing`.
+    """
 
     max_lines: int
     max_tokens: int | None
     num_candidates: int
     seconds: float
-    min_confidence: float
+    min_confidence: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +248,7 @@ class Worker:
             engine,
             job.ask.document,
             job.ask.offset,
-            _options(job.ask),
+            _options(job.ask, engine),
             trees=trees,
             cancelled=job.stopped,
             watch=job.see,
@@ -256,7 +259,7 @@ class Worker:
 
         if self._engine is None:
             return
-        request = warm_request(job.ask.document, job.ask.offset, _options(job.ask))
+        request = warm_request(job.ask.document, job.ask.offset, _options(job.ask, self._engine))
         try:
             self._engine.warm(request, cancelled=job.stopped)
             if self._trees and not job.stopped():
@@ -272,15 +275,16 @@ class Worker:
             self._trees.forget(uri)
 
 
-def _options(ask: Ask) -> "InfillOptions":
+def _options(ask: Ask, engine: "Engine") -> "InfillOptions":
     from infill_ls.context import InfillOptions
 
+    least = ask.limits.min_confidence
     return InfillOptions(
         max_lines=ask.limits.max_lines,
         max_tokens=ask.limits.max_tokens,
         num_candidates=ask.limits.num_candidates,
         deadline=time.monotonic() + ask.limits.seconds,
         seed=0,
-        min_confidence=ask.limits.min_confidence,
+        min_confidence=engine.describe().worth_showing if least is None else least,
         selected=ask.selected,
     )

@@ -13,9 +13,8 @@ PINNED = -1
 class Canvas:
     """B rows of T cells that share one context.
 
-    token_ids  [B, T] int64; a free cell's entry counts only where it is a guess
+    token_ids  [B, T] int64; a free cell's entry does not count
     hole       [B, T] int64; the number of the hole that a free cell belongs to, PINNED elsewhere
-    guess      [B, T] bool or None; free cells that start from their token instead of noise
     first      [V] bool or None; the tokens that may stand in a row's first free cell
                (token healing: they continue what was typed of a word)
     allowed    [V] bool or None; the tokens that may stand in any free cell; None leaves it to the
@@ -28,7 +27,6 @@ class Canvas:
 
     token_ids: Tensor
     hole: Tensor
-    guess: Tensor | None = None
     first: Tensor | None = None
     allowed: Tensor | None = None
     ends: Tensor | None = None
@@ -38,10 +36,6 @@ class Canvas:
     @property
     def free(self) -> Tensor:  # [B, T] bool
         return self.hole >= 0
-
-    @property
-    def noisy(self) -> Tensor:  # [B, T] bool, what starts as noise
-        return self.free if self.guess is None else self.free & ~self.guess
 
 
 def lay_out(

@@ -1,8 +1,7 @@
 """What stands elsewhere after the same text: a guess for the hole, for the model to judge.
 
-Source repeats itself, and a small model copies worse than it recognises. The guess becomes a row
-of the canvas that starts from tokens instead of noise; it is ranked with the others, and the model
-may correct it cell by cell. (Prompt lookup does the same for autoregressive models.)
+Source repeats itself, and a small model copies worse than it recognises. The guess is ranked with
+what was denoised. (Prompt lookup does the same for autoregressive models.)
 """
 
 # A context of fewer characters, or of too few letters, stands in too many places to mean anything.

@@ -79,12 +79,16 @@ class Denoiser(Protocol[MemoryT]):
         hole_lengths: Sequence[int],
         sides: Sides,
         request: InfillRequest,
-        memory: MemoryT | None = None,
     ) -> Canvas:
-        """One row per hole length; in `middle`, 0 is a hole that takes the row's length.
+        """One row per hole length; in `middle`, 0 is a hole that takes the row's length."""
+        ...
 
-        Further rows may start from guesses at a single hole, for which `memory` may be asked; it
-        is left as it was.
+    def guesses(
+        self, sides: Sides, request: InfillRequest, memory: MemoryT | None, most: int
+    ) -> list[list[int]]:
+        """Middles of at most `most` tokens for a single hole, to be ranked with what is denoised.
+
+        `memory` may be asked, where it is given, and is left as it was.
         """
         ...
 

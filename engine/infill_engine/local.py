@@ -91,11 +91,13 @@ class LocalEngine(Generic[MemoryT]):
         committed: list[int] = []
         healed = sides.healed
         steps, draft = 0, None
-        others: tuple[Draft, ...] = ()
         while True:
             # Reading on is for a fresh hole: what goes on or mends a text should not take as long.
             fresh = not (committed or asked.head or asked.tail)
-            canvas = self._denoiser.canvas([0], lengths, sides, request, memory if fresh else None)
+            canvas = self._denoiser.canvas([0], lengths, sides, request)
+            guesses = self._denoiser.guesses(
+                sides, request, memory if fresh else None, max(lengths)
+            )
             last: Denoised | None = None
             for last in self._run(canvas, sides, memory, request, steps, cancelled):
                 draft = self._draft(canvas, last, 0, committed, healed, steps)
@@ -104,19 +106,21 @@ class LocalEngine(Generic[MemoryT]):
                 return
             steps += last.num_steps
             rows = [fill_ids(last.token_ids, canvas, row)[0] for row in range(len(canvas.hole))]
+            denoised = len(rows)
+            rows += [guess for guess in guesses if guess not in rows]
             scored = self._score(memory, sides, rows)
             order = sorted(range(len(rows)), key=lambda row: -rank(scored[row], len(rows[row])))
             best = order[0]
-            if len(rows) > 1:
-                drafts = [
-                    self._final(canvas, last, row, committed, healed, steps, scored[row])
-                    for row in order
-                ]
-                others = tuple(distinct(drafts))[1 : request.num_candidates]
-            open_rows = [is_open(canvas, row) for row in range(len(rows))]
+            drafts = [
+                self._final(canvas, last, row, committed, healed, steps, scored[row])
+                if row < denoised
+                else self._guessed(rows[row], committed, healed, steps, scored[row])
+                for row in order
+            ]
+            draft, *others = distinct(drafts)
+            open_rows = [is_open(canvas, row) for row in range(denoised)]
             # A shorter row that is full has been told to end there.
-            full = len(rows[best]) == max(lengths) and open_rows[best]
-            draft = self._final(canvas, last, best, committed, healed, steps, scored[best])
+            full = len(rows[best]) == max(lengths) and (best >= denoised or open_rows[best])
             committed += rows[best]
             budget -= len(rows[best])
             late = request.deadline is not None and time.monotonic() >= request.deadline
@@ -124,7 +128,7 @@ class LocalEngine(Generic[MemoryT]):
             enough = request.max_lines is not None and lines >= request.max_lines
             doubtful = scored[best].likelihood < WORTH_CONTINUING
             if not full or budget <= 0 or late or enough or doubtful:
-                yield replace(draft, others=others)
+                yield replace(draft, others=tuple(others))
                 return
             sides = replace(sides, prefix_ids=(*sides.prefix_ids, *rows[best]), healed=b"")
             request = replace(asked.request, prefix=asked.request.prefix + draft.text)
@@ -173,7 +177,7 @@ class LocalEngine(Generic[MemoryT]):
                 for row in order
             ]
         )
-        yield replace(best, others=tuple(others)[: request.num_candidates - 1])
+        yield replace(best, others=tuple(others))
 
     def _run(
         self,
@@ -216,6 +220,22 @@ class LocalEngine(Generic[MemoryT]):
             likelihood=scored.likelihood,
             join=scored.join,
             converged=bool(last.converged[row]),
+        )
+
+    def _guessed(
+        self, ids: list[int], committed: list[int], healed: bytes, steps: int, scored: Scored
+    ) -> Draft:
+        text = self._text(committed + ids).removeprefix(healed.decode("utf-8"))
+        return Draft(
+            text=text,
+            fills=(text,),
+            steps=steps,
+            tokens=len(committed) + len(ids),
+            mean_entropy=0.0,
+            likelihood=scored.likelihood,
+            join=scored.join,
+            converged=True,
+            cells=tuple(Cell(text=self._text([i]), entropy=0.0, state="settled") for i in ids),
         )
 
     def _draft(

@@ -18,7 +18,7 @@ class Noise(Protocol):
     """All tensors are [B, T]; token ids int64, flags bool."""
 
     def start(self, canvas: Canvas, generator: torch.Generator) -> Tensor:
-        """Token ids with noise in every free cell that has no guess."""
+        """Token ids with noise in every free cell."""
         ...
 
     def open(self, token_ids: Tensor, canvas: Canvas) -> Tensor:
@@ -62,7 +62,7 @@ class Uniform:
     greedy: bool = False
 
     def start(self, canvas: Canvas, generator: torch.Generator) -> Tensor:
-        return torch.where(canvas.noisy, self._draw(canvas.token_ids, generator), canvas.token_ids)
+        return torch.where(canvas.free, self._draw(canvas.token_ids, generator), canvas.token_ids)
 
     def open(self, token_ids: Tensor, canvas: Canvas) -> Tensor:
         return canvas.free
@@ -105,7 +105,7 @@ class Absorbing:
     correction: float = 0.9
 
     def start(self, canvas: Canvas, generator: torch.Generator) -> Tensor:
-        return torch.where(canvas.noisy, self.mask_id, canvas.token_ids)
+        return torch.where(canvas.free, self.mask_id, canvas.token_ids)
 
     def open(self, token_ids: Tensor, canvas: Canvas) -> Tensor:
         return canvas.free & (token_ids == self.mask_id)

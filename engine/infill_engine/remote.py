@@ -342,7 +342,7 @@ class RemoteEngine:
             closed = [one for one in found if not one.open or one.ended]
             if closed:
                 drafts = [self._draft(one, asked, committed, blocks) for one in closed]
-                others = tuple(distinct(drafts))[1 : request.num_candidates]
+                others = tuple(distinct(drafts))[1:]
                 yield replace(drafts[0], converged=len(found) == len(rows), others=others)
             return
 
@@ -434,7 +434,7 @@ class RemoteEngine:
             self._forget(failed)
             raise failed[0]
         if drafts and not patience.cancelled():
-            others = tuple(distinct(drafts))[1 : asked.request.num_candidates]
+            others = tuple(distinct(drafts))[1:]
             yield replace(drafts[0], others=others)
 
 

@@ -59,7 +59,8 @@ class Draft:
     `likelihood` is the mean log-probability per token of the holes, and `join` that of the first
     tokens of the suffix after the middle, both read by the model after denoising; they are NaN in
     drafts that are not the last. `converged` is False when the deadline or the step cap ended it.
-    `others` holds further candidates, best first, in the last draft when they were asked for.
+    `others` holds further candidates, best first, in the last draft: those that were asked for, or
+    that the engine had to look at anyway.
     """
 
     text: str
@@ -82,7 +83,11 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What runs, for `doctor`, logs and `--json`. `max_tokens` bounds a hole of unknown length."""
+    """What runs, for `doctor`, logs and `--json`. `max_tokens` bounds a hole of unknown length.
+
+    `worth_showing` is the confidence, exp(likelihood + join), from which the model's makers would
+    show what nobody asked for; 0 where nothing was measured.
+    """
 
     model: str
     parameters: int
@@ -95,6 +100,7 @@ class EngineInfo:
     suffix_tokens: int
     noise: str
     source: str
+    worth_showing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,25 +4,48 @@
 
 Holes are cut from the validation shard by the offsets stored with it. For each kind: exact match
 of the engine's answer beside that of copying alone. Then, for every figure a draft carries, how
-exact the surest answers are when 10, 20, 30 and 50 % are shown: what the confidence threshold of
-the server is chosen by. The last line is JSON.
+exact the surest answers are when a part of them is shown. The last line is JSON.
+
+With --calibrate 0.5 the weights are told which confidence shows the surest half, which is what the
+server shows of its own accord, and the curve is written into the card beside them.
 """
 
 import argparse
 import json
 import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors.torch import save_file
+
 from infill_engine import Draft, Engine, EngineConfig, InfillRequest, load_engine
 from infill_engine.copying import copied
+from infill_engine.models.zipper import read_weights
 from infill_engine.tokenizer import TAGS, Tokenizer
+from train.export import SHOWN_TITLE
 from train.shards import load
 from train.spans import KINDS
 
-SHOWN = (0.1, 0.2, 0.3, 0.5)
+SHOWN = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+# What the server sorts by, as exp() of it: `infill_ls.candidate.confidence`.
+FIGURE = "likelihood + join"
+
+
+SECTION = re.compile(rf"{SHOWN_TITLE}\n.*?(?=\n## )", re.DOTALL)
+SHOWN_SECTION = f"""\
+{SHOWN_TITLE}
+While typing, what has at least a confidence of {{least:.3f}} is shown: the surest {{part:.0%}}.
+Confidence is the mean probability of a token of the text, as the prefix stream reads it, times \
+that of the suffix's first tokens after it.
+{{cases}} holes of the validation packages, rest of line, line and expression:
+
+| shown | from confidence | of it exactly right |
+|---|---|---|
+{{rows}}
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,18 +132,49 @@ def share(values: Sequence[bool]) -> float:
     return round(100 * sum(values) / max(len(values), 1), 1)
 
 
-def precision(answers: Sequence[Answer]) -> dict[str, dict[str, tuple[float, float]]]:
+def precision(
+    answers: Sequence[Answer], shares: Sequence[float] = SHOWN
+) -> dict[str, dict[str, tuple[float, float]]]:
     """By figure and share shown: percent exact, and the figure's threshold there."""
     table: dict[str, dict[str, tuple[float, float]]] = {}
     told = [a for a in answers if a.draft.text.strip() and not math.isnan(a.draft.likelihood)]
     for figure in told[0].figures if told else ():
         ranked = sorted(told, key=lambda a: -a.figures[figure])
         table[figure] = {}
-        for part in SHOWN:
+        for part in shares:
             shown = ranked[: max(1, round(part * len(answers)))]
             threshold = round(shown[-1].figures[figure], 3)
             table[figure][f"{part:.0%}"] = (share([a.right for a in shown]), threshold)
     return table
+
+
+def calibrate(weights: Path, answers: Sequence[Answer], part: float) -> float:
+    """Writes which confidence shows `part` of the answers into the weights, by rename, and the
+    curve into the card beside them; returns that confidence.
+
+    Raises ValueError where nothing was answered, OSError where the files cannot be written.
+    """
+    curve = precision(answers, (*SHOWN, part)).get(FIGURE)
+    if curve is None:
+        raise ValueError("no hole was answered, so there is nothing to calibrate by")
+    least = min(1.0, math.exp(curve[f"{part:.0%}"][1]))
+    _, tensors, metadata = read_weights(weights)
+    partial = weights.with_suffix(".partial")
+    save_file(tensors, partial, metadata | {"worth_showing": f"{least:.4f}"})
+    partial.chmod(0o644)
+    partial.replace(weights)
+    card = weights.parent / "MODEL_CARD.md"
+    if card.is_file():
+        rows = [
+            f"| {share:.0%} | {min(1.0, math.exp(curve[f'{share:.0%}'][1])):.3f} | "
+            f"{curve[f'{share:.0%}'][0]} % |"
+            for share in SHOWN
+        ]
+        text = SHOWN_SECTION.format(
+            cases=len(answers), part=part, least=least, rows="\n".join(rows)
+        )
+        card.write_text(SECTION.sub(lambda _: text, card.read_text(encoding="utf-8")), "utf-8")
+    return least
 
 
 def main() -> None:
@@ -129,6 +183,7 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--cases", type=int, default=400)
     parser.add_argument("--kinds", nargs="+", default=["tail", "line", "expression", "lines"])
+    parser.add_argument("--calibrate", type=float, metavar="PART", help="such as 0.5")
     options = parser.parse_args()
     engine = load_engine(EngineConfig(model=options.model))
     tokenizer = Tokenizer(Path(engine.describe().source).parent / "tokenizer.json")
@@ -154,6 +209,9 @@ def main() -> None:
     result["precision"] = precision(answers)
     for figure, row_shown in precision(answers).items():
         print(f"{figure:24}", row_shown)
+    if options.calibrate:
+        weights = Path(engine.describe().source)
+        result["worth_showing"] = calibrate(weights, answers, options.calibrate)
     print(json.dumps(result))
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from infill_engine.models.zipper import ZipperConfig
 
 WEIGHTS = Path(__file__).parent.parent / "infill_engine" / "weights"
+SHOWN_TITLE = "## What is shown"
 CARD = """\
 # Model card: the embedded default
 
@@ -60,6 +61,9 @@ Nats per token, on windows of packages that were held out of training ({val_at})
 | | |
 |---|---|
 {results}
+
+{shown_title}
+Not measured; `python -m train.evaluate --calibrate 0.5` does.
 
 ## Limitations
 {limitations}
@@ -135,6 +139,7 @@ def card(
         adam_lr=config["adam_lr"],
         decay=config["decay"],
         ema=config["ema"],
+        shown_title=SHOWN_TITLE,
         **extra,
     )
 

@@ -45,6 +45,7 @@ class Oracle:
     canvas_lengths: tuple[int, ...] = (8, 16)
     max_tokens: int = 64
     likelihood: float = -0.1
+    guessed: Sequence[str] = ()
     steps: int = 0
     encoded: list[Sides] = field(default_factory=list)
     on_step: Callable[[], None] = lambda: None
@@ -88,13 +89,17 @@ class Oracle:
     def hole_lengths(self, request: InfillRequest) -> tuple[int, ...]:
         return self.lengths
 
+    def guesses(
+        self, sides: Sides, request: InfillRequest, memory: Sides | None, most: int
+    ) -> list[list[int]]:
+        return [ids(text)[:most] for text in self.guessed]
+
     def canvas(
         self,
         middle: Sequence[Sequence[int] | int],
         hole_lengths: Sequence[int],
         sides: Sides,
         request: InfillRequest,
-        memory: object = None,
     ) -> Canvas:
         templates = [[part or n for part in middle] for n in hole_lengths]
         cells = [sum(p if isinstance(p, int) else len(p) for p in row) for row in templates]

@@ -556,8 +556,8 @@ def test_text_comes_back_for_text(engine: LocalEngine) -> None:
     assert final.steps >= 1
     assert final.likelihood < 0
     assert final.join < 0
-    assert len(final.others) == 2
-    assert len({draft.text for draft in (final, *final.others)}) == 3
+    assert len(final.others) >= 2
+    assert len({draft.text for draft in (final, *final.others)}) == 1 + len(final.others)
     assert final.cells[-1].state == "pinned"
 
 

@@ -2,10 +2,12 @@
 
 import math
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from infill_engine import Hole, InfillRequest, RequestError
+from infill_engine.denoiser import Scored, Sides
 from infill_engine.local import LocalEngine
 from infill_engine.template import template
 from tests.engine.oracle import Oracle, letters
@@ -84,6 +86,20 @@ def test_of_several_hole_lengths_the_one_that_joins_the_suffix_is_chosen() -> No
 
     assert draft.text == "abcd"
     assert [other.text for other in draft.others] == ["ab", "abc"]
+
+
+def test_a_guess_is_ranked_with_what_was_denoised_and_offered_once() -> None:
+    class Fond(Oracle):
+        def score(self, memory: Sides, sides: Sides, rows: Sequence[Sequence[int]]) -> list[Scored]:
+            return [Scored(likelihood=-0.1, join=-float(letters(row) != b"xy")) for row in rows]
+
+    fond = last(LocalEngine(Fond(fills=["abcd"], guessed=["xy", "z"])))
+    same = last(LocalEngine(Oracle(fills=["abcd"], guessed=["abcd", "xy"])))
+
+    assert (fond.text, [other.text for other in fond.others]) == ("xy", ["abcd", "z"])
+    assert (fond.tokens, fond.fills, fond.converged) == (2, ("xy",), True)
+    assert "".join(cell.text for cell in fond.cells) == "xy"
+    assert (same.text, [other.text for other in same.others]) == ("abcd", ["xy"])
 
 
 def test_several_holes_that_do_not_fit_a_canvas_are_refused_with_numbers() -> None:

@@ -6,13 +6,23 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
-from infill_engine import Engine, EngineConfig, InfillRequest, ModelError, load_engine
+from infill_engine import (
+    Engine,
+    EngineConfig,
+    EngineInfo,
+    InfillRequest,
+    ModelError,
+    load_engine,
+)
 from infill_engine.load import silent
+from infill_ls.completion import limits_of
 from infill_ls.documents import Document
 from infill_ls.requests import Answer, Requests
+from infill_ls.settings import Settings
 from infill_ls.worker import Ask, Limits, Worker
 from tests.infill_ls.engines import (
     Failing,
@@ -439,3 +449,21 @@ async def test_closing_stops_the_model_and_leaves_nobody_waiting() -> None:
     results = [await asyncio.wrap_future(job.result) for job in (*jobs, worker.infill(ask("x")))]
     assert all(result is None or not result.candidates for result in results)
     assert (engine.journal.count("infill"), engine.journal.count("step")) == (1, 1)
+
+
+async def test_unless_told_otherwise_the_engine_says_what_is_worth_showing_unasked() -> None:
+    class Doubtful(Knowing):
+        def describe(self) -> EngineInfo:
+            return replace(super().describe(), worth_showing=0.99)
+
+    automatic = replace(LIMITS, min_confidence=None)
+    async with serving(Doubtful(last_name)) as requests:
+        doubted = await requests.answer(replace(ask("total "), limits=automatic), 0.0)
+        told = await requests.answer(ask("total "), 0.0)
+
+    assert (texts(doubted), texts(told)) == ([], ["use_total"])
+    assert doubted.infilled is not None
+    assert "is below 0.99" in doubted.infilled.rejected
+    assert limits_of(Settings(), invoked=False).min_confidence is None
+    assert limits_of(Settings(), invoked=True).min_confidence == 0.0
+    assert limits_of(Settings(min_confidence=0.4), invoked=True).min_confidence == 0.4

@@ -84,7 +84,8 @@ def test_whole_numbers_may_come_as_floats() -> None:
         (
             "minConfidence",
             float("nan"),
-            "infill.minConfidence is nan, but takes a number from 0 to 1. Going on with 0.0.",
+            "infill.minConfidence is nan, but takes a number from 0 to 1, or null. "
+            "Going on with null.",
         ),
     ],
 )

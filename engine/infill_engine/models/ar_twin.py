@@ -332,7 +332,7 @@ class TwinEngine:
             written.append(middle)
         best, *rest = drafts
         rest.sort(key=lambda other: -other.likelihood - other.join)
-        others = tuple(distinct([best, *rest]))[1 : request.num_candidates]
+        others = tuple(distinct([best, *rest]))[1:]
         yield timed(replace(best, others=others))
 
     def _fill(self, middle: Middle, sides: Sides) -> str:

@@ -20,9 +20,16 @@ from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
 from infill_engine.errors import ModelError
-from infill_engine.models.echo import canvas_echoes
 from infill_engine.models.packed import Precision, fastest
-from infill_engine.models.zipper import PREFIX, SUFFIX, Between, SideCache, Zipper, load_zipper
+from infill_engine.models.zipper import (
+    PREFIX,
+    SUFFIX,
+    Between,
+    SideCache,
+    Zipper,
+    load_zipper,
+    read_metadata,
+)
 from infill_engine.noise import Absorbing
 from infill_engine.request import EngineInfo, InfillRequest, never
 from infill_engine.sampler import EntropyBound
@@ -49,9 +56,9 @@ JOIN_TOKENS = 6
 ENTROPY_BOUND = 0.3
 OPENERS = ("(", "[", "{", ":")
 CLOSERS = " \t)]}>,;:'\"`"  # what may follow a hole that reaches over its line's end
-# A line that the prefix alone goes on with is guessed up to so many cells, `LOOKED_UP` of them
-# in one pass where they echo, and given up once it is less likely than this (nats).
-READ_ON_CELLS, LOOKED_UP, UNLIKELY = 32, 8, -5.0
+# How the prefix alone goes on is guessed up to so many cells, for so many rows; one is given up
+# once it is less likely than this (nats).
+READ_ON_CELLS, READ_ON_ROWS, UNLIKELY = 32, 2, -3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +85,16 @@ def _goes_on(suffix: str) -> bool:
 class ZipperDenoiser:
     """Implements `Denoiser`. `dtype` and device are those of the loaded network."""
 
-    def __init__(self, network: Zipper, tokenizer: Tokenizer, config: EngineConfig, source: str):
+    def __init__(
+        self,
+        network: Zipper,
+        tokenizer: Tokenizer,
+        config: EngineConfig,
+        source: str,
+        worth_showing: float = 0.0,
+    ) -> None:
         self._network = network
+        self._worth_showing = worth_showing
         self._tokenizer = tokenizer
         self._config = config
         self._source = source
@@ -110,6 +125,7 @@ class ZipperDenoiser:
             suffix_tokens=SUFFIX_TOKENS,
             noise="absorbing",
             source=self._source,
+            worth_showing=self._worth_showing,
         )
 
     def decode(self, ids: list[int]) -> bytes:
@@ -192,7 +208,6 @@ class ZipperDenoiser:
         hole_lengths: Sequence[int],
         sides: Sides,
         request: InfillRequest,
-        memory: SidesMemory | None = None,
     ) -> Canvas:
         templates = [[part or n for part in middle] for n in hole_lengths]
         cells = max(
@@ -200,72 +215,66 @@ class ZipperDenoiser:
         )
         length = next((n for n in CANVAS_LENGTHS if n >= cells), cells)
         rows = [lay_out(row, canvas_length=length, end_id=END) for row in templates]
-        guesses = [[False] * length for _ in rows]
-        single = len(middle) == 1
-        for guess in self._guesses(sides, request, memory, max(hole_lengths)) if single else ():
-            _, hole = lay_out([max(hole_lengths)], canvas_length=length, end_id=END)
-            rows.append((guess + [END] * (length - len(guess)), hole))
-            guesses.append([True] * length)
         one_line = request.max_lines == 1
         return Canvas(
             token_ids=torch.tensor([ids for ids, _ in rows], device=self._device),
             hole=torch.tensor([hole for _, hole in rows], device=self._device),
-            guess=torch.tensor(guesses, device=self._device),
             first=self._continuations(sides.healed) if sides.healed else None,
             ends=self._end_or_line if one_line else self._end,
             end_id=END,
         )
 
-    def _guesses(
+    def guesses(
         self, sides: Sides, request: InfillRequest, memory: SidesMemory | None, most: int
     ) -> list[list[int]]:
-        """What may stand in a hole of at most `most` cells: what follows the same text elsewhere,
-        and how the prefix goes on where the line ends behind the hole.
+        """What follows the same text elsewhere, and how the prefix goes on where the line ends
+        behind the hole.
 
         (Within a line it was no help on the validation packages, and takes time.)
         """
         texts = [copied(request.prefix, request.suffix)]
         if memory is not None and most <= READ_ON_CELLS and not _goes_on(request.suffix):
-            line = self._read_on(sides, memory, most).removeprefix(sides.healed)
-            texts.append(up_to(request.suffix, line.decode("utf-8", "ignore")))
-        found = [self._ids(sides, text) for text in dict.fromkeys(texts) if text.strip()]
-        return [ids for ids in found if len(ids) <= most]
+            for line in self._read_on(sides, memory, most):
+                rest = line.removeprefix(sides.healed).decode("utf-8", "ignore")
+                texts.append(up_to(request.suffix, rest))
+        # What is longer than the hole goes on in the next one.
+        return [self._ids(sides, text)[:most] for text in dict.fromkeys(texts) if text.strip()]
 
     @torch.inference_mode()
-    def _read_on(self, sides: Sides, memory: SidesMemory, most: int) -> bytes:
-        """The rest of the line as the prefix's stream has it, token by token the likeliest.
-
-        What echoes is read along and kept as far as the stream agrees, so that a line that was
-        copied costs a pass or two (prompt lookup).
+    def _read_on(self, sides: Sides, memory: SidesMemory, most: int) -> list[bytes]:
+        """Rests of the line as the prefix's stream has them: one from each of its likeliest first
+        tokens, from there on the likeliest; none that is less likely than `UNLIKELY` as a whole.
         """
-        cache, length = memory.prefix, len(memory.prefix)
-        echoes = [token for token, n in canvas_echoes(cache.ids, sides.suffix_ids, most) if n]
-        found: list[int] = []
-        likelihood = 0.0
-        unread = cache.ids[-1:]
-        cache.truncate(length - 1)
-        while unread and len(found) < most:
-            at = len(found)
-            ahead = echoes[at : at + LOOKED_UP] if found == echoes[:at] else []
-            hidden = self._network.push(cache, [*unread, *ahead])[len(unread) - 1 :]
+        text, length = memory.prefix.text, len(memory.prefix)
+        ahead = self._network.ahead(memory.prefix, READ_ON_ROWS, most)
+        rows: list[list[int]] = [[] for _ in range(READ_ON_ROWS)]
+        likelihood = [0.0] * READ_ON_ROWS
+        going = list(range(READ_ON_ROWS))
+        last, echoes = [text.ids[-1]] * READ_ON_ROWS, [text.found[-1]] * READ_ON_ROWS
+        for at in range(most):
+            hidden = self._network.read_on(ahead, at, last, echoes)
             logits = self._network.logits(hidden).float() + self._forbidden
             logits[:, END] = -torch.inf
             if at == 0 and sides.healed:
-                logits[0].masked_fill_(~self._continuations(sides.healed), -torch.inf)
-            sure, best = (logits - logits.logsumexp(-1, keepdim=True)).max(-1)
-            unread = []
-            for token, nats, echo in zip(best.tolist(), sure.tolist(), [*ahead, None], strict=True):
-                likelihood += nats
-                first = not found and sides.healed
-                if likelihood < UNLIKELY or (self._end_or_line[token] and not first):
-                    break
-                found.append(token)
-                if token != echo:
-                    unread = [token]
-                    break
-            cache.truncate(length + len(found) - len(unread))
-        cache.truncate(length)
-        return self._tokenizer.decode(found) if likelihood >= UNLIKELY else b""
+                logits.masked_fill_(~self._continuations(sides.healed), -torch.inf)
+            sure, best = logits.log_softmax(-1).topk(READ_ON_ROWS)
+            for row in list(going):
+                choice = row if at == 0 else 0
+                token = int(best[row, choice])
+                likelihood[row] += float(sure[row, choice])
+                ends = self._end_or_line[token] and not (at == 0 and sides.healed)
+                if ends or likelihood[row] < UNLIKELY:
+                    going.remove(row)
+                    continue
+                rows[row].append(token)
+                last[row] = token
+                text.extend(rows[row])
+                echoes[row] = text.found[-1]
+                text.truncate(length)
+            if not going:
+                break
+        sure_rows = zip(rows, likelihood, strict=True)
+        return [self._tokenizer.decode(row) for row, nats in sure_rows if nats >= UNLIKELY]
 
     def _ids(self, sides: Sides, text: str) -> list[int]:
         """The ids of a text in the hole, what was taken back of the prefix included."""
@@ -367,7 +376,8 @@ def load_default(config: EngineConfig) -> ZipperDenoiser:
             "*.safetensors file of the embedded architecture"
         )
     network, tokenizer = load_network(config, path)
-    return ZipperDenoiser(network, tokenizer, config, str(path))
+    worth_showing = float(read_metadata(path).get("worth_showing", 0.0))
+    return ZipperDenoiser(network, tokenizer, config, str(path), worth_showing)
 
 
 def load_network(config: EngineConfig, path: Path) -> tuple[Zipper, Tokenizer]:

@@ -613,13 +613,18 @@ class DiffusionGemma:
             return LINE_LENGTHS
         return BLOCK_LENGTHS if request.prefix.rstrip().endswith(OPENERS) else HOLE_LENGTHS
 
+    def guesses(
+        self, sides: Sides, request: InfillRequest, memory: Memory | None, most: int
+    ) -> list[list[int]]:
+        """None: it copies well by itself."""
+        return []
+
     def canvas(
         self,
         middle: Sequence[Sequence[int] | int],
         hole_lengths: Sequence[int],
         sides: Sides,
         request: InfillRequest,
-        memory: object = None,
     ) -> Canvas:
         """Rows of one width: the template with its holes, then the suffix, to the row's end.
 

@@ -204,6 +204,20 @@ class Between(NamedTuple):
     heard: Tensor
 
 
+class Ahead(NamedTuple):
+    """Rows that read on behind a prefix, all equally far; holds while its cache does not change.
+
+    keys, values [L, R, K, N, E]: the prefix without its last token, and room for what is read;
+    cos, sin [n, E/2] of the positions from there on.
+    """
+
+    keys: Tensor
+    values: Tensor
+    old: int
+    cos: Tensor
+    sin: Tensor
+
+
 class Pieces(NamedTuple):
     """The parts of `train_pass` that are worth compiling; all shapes of a run are few."""
 
@@ -575,16 +589,44 @@ class Zipper(nn.Module):
         """A single step between two caches: canvas_ids [B, T] -> hidden [B, T, D]."""
         return self.step(self.between(prefix, suffix, *canvas_ids.shape), canvas_ids)
 
+    def ahead(self, prefix: SideCache, rows: int, size: int) -> Ahead:
+        """Room for `rows` to read up to `size` tokens after a prefix, its last one again."""
+        assert prefix.stream == PREFIX, "the forward stream reads ahead"
+        assert len(prefix), "what is read ahead needs a prefix that is not empty"
+        old = len(prefix) - 1
+        padded, N = self._padded(size, old)
+        L, K, _, E = prefix.keys.shape
+        keys = prefix.keys.new_zeros(L, rows, K, N, E)
+        values = torch.zeros_like(keys)
+        keys[..., :old, :] = prefix.keys[:, None, :, :old]
+        values[..., :old, :] = prefix.values[:, None, :, :old]
+        cos_table, sin_table = self.angles(self.dtype)
+        at = slice(self.config.max_positions + old, self.config.max_positions + old + padded)
+        return Ahead(keys, values, old, cos_table[at], sin_table[at])
+
+    def read_on(self, ahead: Ahead, at: int, ids: Sequence[int], echoes: Sequence[Echo]) -> Tensor:
+        """Each row reads one token, the `at`-th from `old` on, ids [R] and their echoes [R]; what
+        came before `at` was read already -> hidden [R, D]."""
+        own = ahead.old + at
+        x = self.start(
+            torch.tensor(ids, device=self.device)[:, None],
+            torch.tensor(echoes, device=self.device)[:, None],
+            PREFIX,
+        )
+        mask = ahead.keys.new_zeros(1, ahead.keys.shape[3])
+        mask[:, own + 1 :] = -torch.inf
+        here = slice(at, at + 1)
+        cos, sin = ahead.cos[here], ahead.sin[here]
+        return self._read(x, cos, sin, ahead.keys, ahead.values, own, mask)[:, 0]
+
     def score(self, prefix: SideCache, rows: Sequence[Sequence[int]]) -> Tensor:
         """Forward stream: log-probability of each token of each row, read after the prefix.
 
         Leaves the cache as it is. [R, longest row], 0 where a row is shorter.
         """
-        assert prefix.stream == PREFIX, "the forward stream scores"
-        assert len(prefix), "score needs a prefix that is not empty"
         size = max(map(len, rows), default=0)
-        old = max(0, len(prefix) - 1)
-        padded, N = self._padded(size, old)
+        ahead = self.ahead(prefix, len(rows), size)
+        old, (padded, N) = ahead.old, (len(ahead.cos), ahead.keys.shape[3])
         targets = torch.zeros(len(rows), padded, dtype=torch.long)
         for row, ids in zip(targets, rows, strict=True):
             row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
@@ -595,9 +637,6 @@ class Zipper(nn.Module):
             return self.echo.new_zeros(len(rows), size)
         # The last prefix token is read again, for it predicts the rows' first token.
         last = targets.new_full((len(rows), 1), prefix.ids[-1])
-        zero = self.config.max_positions
-        cos_table, sin_table = self.angles(self.dtype)
-        cos, sin = cos_table[zero + old :][:padded], sin_table[zero + old :][:padded]
         mask = _later(padded, N, old, prefix.keys)
         heard = []
         for ids in rows:
@@ -607,12 +646,7 @@ class Zipper(nn.Module):
             prefix.text.truncate(old + 1)
         read = torch.cat((last, targets[:, :-1]), 1)
         x = self.start(read, torch.tensor(heard, device=self.device), PREFIX)  # [R, size, D]
-        L, K, _, E = prefix.keys.shape
-        keys = prefix.keys.new_zeros(L, len(rows), K, N, E)
-        values = torch.zeros_like(keys)
-        keys[..., :old, :] = prefix.keys[:, None, :, :old]
-        values[..., :old, :] = prefix.values[:, None, :, :old]
-        hidden = self._read(x, cos, sin, keys, values, old, mask)[present]
+        hidden = self._read(x, ahead.cos, ahead.sin, ahead.keys, ahead.values, old, mask)[present]
         logits = self.logits(hidden).float()
         picked = logits.gather(-1, targets[present][:, None])[:, 0] - logits.logsumexp(-1)
         return picked.new_zeros(targets.shape).masked_scatter(present, picked)[:, :size]
@@ -645,10 +679,15 @@ class Zipper(nn.Module):
         return norm(x)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
 def read_weights(path: Path) -> tuple[ZipperConfig, dict[str, Tensor], dict[str, str]]:
     """Config, tensors and metadata of a weights file; tensors in the dtype they are stored in."""
+    metadata = read_metadata(path)
     with safe_open(path, framework="pt") as file:
-        metadata = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     return ZipperConfig.from_json(metadata["config"]), tensors, metadata
 

@@ -1,0 +1,70 @@
+"""Which answers are worth showing: the bound goes into the weights, the curve into the card."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from infill_engine import Draft, EngineConfig, load_engine
+from infill_engine.models.default import WEIGHTS
+from infill_engine.models.zipper import read_weights
+from train.evaluate import FIGURE, Answer, Hole, calibrate, precision
+
+HOLE = Hole(kind="tail", language="python", prefix="a", suffix="b", middle="c")
+
+
+def answered(likelihood: float, right: bool, text: str = "c") -> Answer:
+    draft = Draft(
+        text=text,
+        fills=(text,),
+        steps=1,
+        tokens=1,
+        mean_entropy=0.0,
+        likelihood=likelihood,
+        join=-1.0,
+        converged=True,
+    )
+    return Answer(hole=HOLE, draft=draft, right=right, copy_right=False)
+
+
+# The surest three of ten are right; two have nothing to say.
+ANSWERS = [
+    *(answered(-0.1 * n, n < 3) for n in range(8)),
+    answered(-0.01, False, " "),
+    answered(-0.02, False, ""),
+]
+
+
+def test_shares_are_of_all_answers_and_what_is_empty_is_never_shown() -> None:
+    curve = precision(ANSWERS, (0.3, 0.6, 1.0))[FIGURE]
+
+    assert curve["30%"] == (100.0, pytest.approx(-1.2))
+    assert curve["60%"] == (50.0, pytest.approx(-1.5))
+    assert curve["100%"] == (37.5, pytest.approx(-1.7))
+
+
+def test_the_bound_reaches_the_engine_and_the_curve_the_card(tmp_path: Path) -> None:
+    for path in WEIGHTS.iterdir():
+        shutil.copy(path, tmp_path)
+    weights, card = tmp_path / "default.safetensors", tmp_path / "MODEL_CARD.md"
+    _, before, metadata = read_weights(weights)
+    titles = [line for line in card.read_text().splitlines() if line.startswith("#")]
+
+    least = calibrate(weights, ANSWERS, 0.3)
+
+    _, after, changed = read_weights(weights)
+    assert least == pytest.approx(0.301, abs=1e-3)  # exp(-1.2)
+    assert changed == metadata | {"worth_showing": f"{least:.4f}"}
+    assert all((after[name] == before[name]).all() for name in before)
+    assert load_engine(EngineConfig(model=str(tmp_path))).describe().worth_showing == 0.3012
+    text = card.read_text()
+    assert [line for line in text.splitlines() if line.startswith("#")] == titles
+    assert "| 30% | 0.301 | 100.0 % |" in text
+    assert "at least a confidence of 0.301 is shown: the surest 30%" in text
+    calibrate(weights, ANSWERS, 0.5)
+    assert "the surest 30%" not in card.read_text()
+
+
+def test_nothing_is_calibrated_by_silence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no hole was answered"):
+        calibrate(tmp_path / "default.safetensors", [answered(0.0, False, "")], 0.5)
