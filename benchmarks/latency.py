@@ -1,6 +1,6 @@
 """How long one keystroke takes until there is an answer, at the engine, and what the server weighs.
 
-    python -m benchmarks.latency [--model NAME] [--places N]
+    python -m benchmarks.latency [--model NAME] [--dtype DTYPE] [--threads N] [--places N]
 
 A keystroke goes to a place whose surroundings, 512 tokens, are read: a character within a line, a
 line end after a colon or an opening bracket. These are where an engine takes a short and a longer
@@ -23,6 +23,7 @@ from infill_engine import Engine, EngineConfig, InfillError, InfillRequest, load
 from infill_engine.models.default import WEIGHTS
 from infill_engine.tokenizer import Tokenizer
 from infill_ls.bench.cases import Case, python_cases
+from infill_ls.bench.latency import arguments
 from infill_ls.bench.report import as_line
 from infill_ls.bench.scores import mean, percentile
 from infill_ls.bench.wire import ServerProcess
@@ -124,12 +125,12 @@ def cold(engine: Engine, case: Case) -> float:
     return (time.perf_counter() - started) * 1e3
 
 
-def server_mb(model: str, cases: Sequence[Case]) -> float:
+def server_mb(config: EngineConfig, cases: Sequence[Case]) -> float:
     """What a real server holds after it has answered in several files; NaN where it says nothing.
 
     Raises RuntimeError when it ends.
     """
-    with ServerProcess(["--model", model]) as server:
+    with ServerProcess(arguments(config)) as server:
         server.initialize({"deadlineInvokedMs": 60_000})
         for at, case in enumerate(cases):
             server.open(f"file:///bench/{at}.py", "python", case.prefix + case.suffix)
@@ -156,14 +157,14 @@ def one_per_file(cases: Sequence[Case]) -> Iterator[Case]:
             yield case
 
 
-def measure(model: str, places: int) -> dict[str, Any]:
+def measure(config: EngineConfig, places: int) -> dict[str, Any]:
     machine, revision, busy = this_machine(), commit(), busy_cpus()
     cases = [case for case in python_cases(60 * places) if case.kind in ("tail", "line")]
     files = list(one_per_file(cases))
     say("starting a server")
     # Before this process holds a model itself.
-    memory = server_mb(model, files[:SERVER_PLACES])
-    engine = load_engine(EngineConfig(model=model))
+    memory = server_mb(config, files[:SERVER_PLACES])
+    engine = load_engine(config)
     info = engine.describe()
     strokes = keystrokes(cases, Tokenizer(WEIGHTS / "tokenizer.json"), places)
     for each in strokes[:: max(1, len(strokes) // 3)]:
@@ -252,18 +253,21 @@ def show(result: dict[str, Any]) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="benchmarks.latency", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--model", default="default", help='"default", "ar-twin", or a file')
+    parser.add_argument("--dtype", default="auto", help='"float32", "bfloat16" or "int8"')
+    parser.add_argument("--threads", type=int, help="of the model")
     parser.add_argument("--places", type=int, default=PLACES, help=f"for each canvas ({PLACES})")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     if options.places < 1:
         raise SystemExit(f"--places {options.places} must be at least 1")
     try:
-        result = measure(options.model, options.places)
-    except (InfillError, RuntimeError) as error:
+        config = EngineConfig(options.model, dtype=options.dtype, threads=options.threads)
+        result = measure(config, options.places)
+    except (InfillError, RuntimeError, ValueError) as error:
         raise SystemExit(str(error)) from None
     print(this_machine())
     show(result)

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from infill_engine import Draft, Engine, EngineConfig, InfillRequest, load_engine
 from infill_engine.copying import copied
+from infill_engine.models.default import WEIGHTS
 from infill_engine.models.zipper import read_weights
 from infill_engine.tokenizer import TAGS, Tokenizer
 from train.export import SHOWN_TITLE
@@ -186,7 +187,8 @@ def main() -> None:
     parser.add_argument("--calibrate", type=float, metavar="PART", help="such as 0.5")
     options = parser.parse_args()
     engine = load_engine(EngineConfig(model=options.model))
-    tokenizer = Tokenizer(Path(engine.describe().source).parent / "tokenizer.json")
+    beside = Path(engine.describe().source).parent / "tokenizer.json"
+    tokenizer = Tokenizer(beside if beside.is_file() else WEIGHTS / "tokenizer.json")
     answers = [
         answer(engine, hole)
         for hole in holes(options.data / "val.npz", tokenizer, options.kinds, options.cases)

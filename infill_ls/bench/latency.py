@@ -34,7 +34,7 @@ class Cold:
 
 def cold_start(config: EngineConfig, cases: Sequence[Case], tick: Callable[[], None]) -> Cold:
     """Starts a server, opens files and asks, again and again, until there is an answer."""
-    with ServerProcess(_arguments(config)) as server:
+    with ServerProcess(arguments(config)) as server:
         server.initialize({"deadlineInvokedMs": 60_000})
         initialized = time.perf_counter() - server.started
         first = _first_answer(server, cases) - server.started
@@ -245,7 +245,7 @@ def edge(config: EngineConfig, cases: Sequence[Case], tick: Callable[[], None]) 
     A character that the last answer already held is answered from it, without the model.
     """
     samples = []
-    with ServerProcess(_arguments(config)) as server:
+    with ServerProcess(arguments(config)) as server:
         server.initialize({"deadlineMs": 60_000, "deadlineInvokedMs": 60_000})
         _first_answer(server, cases)
         for case in cases:
@@ -259,7 +259,7 @@ def edge(config: EngineConfig, cases: Sequence[Case], tick: Callable[[], None]) 
     return samples
 
 
-def _arguments(config: EngineConfig) -> list[str]:
+def arguments(config: EngineConfig) -> list[str]:
     """The command line that gives a server this configuration."""
     options = {
         "--model": config.model,

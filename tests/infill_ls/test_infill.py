@@ -71,6 +71,15 @@ def test_what_is_wrong_is_cut_off(source: str, text: str, expected: str) -> None
     check(source, text, expected)
 
 
+def test_the_next_best_text_is_shown_where_the_best_one_does_not_parse() -> None:
+    engine = Several("f(a b)", "g(a)", "h(a)")
+
+    infilled = infill(engine, "x = ‸\n")
+
+    assert [each.text for each in infilled.candidates] == ["g(a)"]
+    assert (infilled.num_renoised, len(engine.requests)) == (0, 1)
+
+
 def test_half_a_text_is_not_shown_where_it_mends_nothing() -> None:
     source = "def f():\n    if a == b‸\n        pass\n"
 
