@@ -265,7 +265,7 @@ def main(given: Sequence[str] | None = None) -> None:
     if options.places < 1:
         raise SystemExit(f"--places {options.places} must be at least 1")
     try:
-        config = EngineConfig(options.model, dtype=options.dtype, threads=options.threads)
+        config = EngineConfig(model=options.model, dtype=options.dtype, threads=options.threads)
         result = measure(config, options.places)
     except (InfillError, RuntimeError, ValueError) as error:
         raise SystemExit(str(error)) from None
