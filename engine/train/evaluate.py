@@ -38,7 +38,7 @@ FIGURE = "likelihood + join"
 SECTION = re.compile(rf"{SHOWN_TITLE}\n.*?(?=\n## )", re.DOTALL)
 SHOWN_SECTION = f"""\
 {SHOWN_TITLE}
-While typing, what has at least a confidence of {{least:.3f}} is shown: the surest {{part:.0%}}.
+While typing, what has at least a confidence of {{least:.4f}} is shown: the surest {{part:.0%}}.
 Confidence is the mean probability of a token of the text, as the prefix stream reads it, times \
 that of the suffix's first tokens after it.
 {{cases}} holes of the validation packages, rest of line, line and expression:
@@ -167,7 +167,7 @@ def calibrate(weights: Path, answers: Sequence[Answer], part: float) -> float:
     card = weights.parent / "MODEL_CARD.md"
     if card.is_file():
         rows = [
-            f"| {share:.0%} | {min(1.0, math.exp(curve[f'{share:.0%}'][1])):.3f} | "
+            f"| {share:.0%} | {min(1.0, math.exp(curve[f'{share:.0%}'][1])):.4f} | "
             f"{curve[f'{share:.0%}'][0]} % |"
             for share in SHOWN
         ]
@@ -182,11 +182,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="train.evaluate", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/shards"))
     parser.add_argument("--model", default="default")
+    parser.add_argument("--dtype", default="auto", help='"float32", "bfloat16" or "int8"')
     parser.add_argument("--cases", type=int, default=400)
     parser.add_argument("--kinds", nargs="+", default=["tail", "line", "expression", "lines"])
     parser.add_argument("--calibrate", type=float, metavar="PART", help="such as 0.5")
     options = parser.parse_args()
-    engine = load_engine(EngineConfig(model=options.model))
+    engine = load_engine(EngineConfig(model=options.model, dtype=options.dtype))
     beside = Path(engine.describe().source).parent / "tokenizer.json"
     tokenizer = Tokenizer(beside if beside.is_file() else WEIGHTS / "tokenizer.json")
     answers = [

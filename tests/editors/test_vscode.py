@@ -27,7 +27,11 @@ from tests.editors.server_log import counted
 from tests.editors.vscode.code_server import EXTENSION, ROOT, VSCode
 
 # In tests the machine may be busy with other tests, and a late answer is not a wrong one.
-SETTINGS = {"infill.deadlineMs": 20_000, "infill.disabledLanguages": []}
+SETTINGS = {
+    "infill.deadlineMs": 20_000,
+    "infill.disabledLanguages": [],
+    "infill.minConfidence": 0,
+}
 SELECTED = LINE.file("value_31 = None")
 FILES = {
     **{

@@ -59,8 +59,8 @@ def test_the_bound_reaches_the_engine_and_the_curve_the_card(tmp_path: Path) -> 
     assert load_engine(EngineConfig(model=str(tmp_path))).describe().worth_showing == 0.3012
     text = card.read_text()
     assert [line for line in text.splitlines() if line.startswith("#")] == titles
-    assert "| 30% | 0.301 | 100.0 % |" in text
-    assert "at least a confidence of 0.301 is shown: the surest 30%" in text
+    assert "| 30% | 0.3012 | 100.0 % |" in text
+    assert "at least a confidence of 0.3012 is shown: the surest 30%" in text
     calibrate(weights, ANSWERS, 0.5)
     assert "the surest 30%" not in card.read_text()
 
