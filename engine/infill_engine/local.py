@@ -107,9 +107,13 @@ class LocalEngine(Generic[MemoryT]):
             steps += last.num_steps
             rows = [fill_ids(last.token_ids, canvas, row)[0] for row in range(len(canvas.hole))]
             denoised = len(rows)
-            rows += [guess for guess in guesses if guess not in rows]
+            rows += [list(guess) for guess in guesses if list(guess) not in rows]
             scored = self._score(memory, sides, rows)
-            order = sorted(range(len(rows)), key=lambda row: -rank(scored[row], len(rows[row])))
+            ranks = [
+                rank(each, len(row)) + guesses.get(tuple(row), 0.0)
+                for each, row in zip(scored, rows, strict=True)
+            ]
+            order = sorted(range(len(rows)), key=lambda row: -ranks[row])
             best = order[0]
             drafts = [
                 self._final(canvas, last, row, committed, healed, steps, scored[row])

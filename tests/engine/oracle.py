@@ -4,7 +4,7 @@
 right. `Exact` gives the true conditionals of a joint distribution. Neither has weights.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -45,7 +45,7 @@ class Oracle:
     canvas_lengths: tuple[int, ...] = (8, 16)
     max_tokens: int = 64
     likelihood: float = -0.1
-    guessed: Sequence[str] = ()
+    guessed: Mapping[str, float] = field(default_factory=dict)
     steps: int = 0
     encoded: list[Sides] = field(default_factory=list)
     on_step: Callable[[], None] = lambda: None
@@ -91,8 +91,8 @@ class Oracle:
 
     def guesses(
         self, sides: Sides, request: InfillRequest, memory: Sides | None, most: int
-    ) -> list[list[int]]:
-        return [ids(text)[:most] for text in self.guessed]
+    ) -> dict[tuple[int, ...], float]:
+        return {tuple(ids(text)[:most]): worth for text, worth in self.guessed.items()}
 
     def canvas(
         self,

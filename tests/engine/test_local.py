@@ -93,9 +93,12 @@ def test_a_guess_is_ranked_with_what_was_denoised_and_offered_once() -> None:
         def score(self, memory: Sides, sides: Sides, rows: Sequence[Sequence[int]]) -> list[Scored]:
             return [Scored(likelihood=-0.1, join=-float(letters(row) != b"xy")) for row in rows]
 
-    fond = last(LocalEngine(Fond(fills=["abcd"], guessed=["xy", "z"])))
-    same = last(LocalEngine(Oracle(fills=["abcd"], guessed=["abcd", "xy"])))
+    fond = last(LocalEngine(Fond(fills=["abcd"], guessed={"xy": 0.0, "z": 0.0})))
+    same = last(LocalEngine(Oracle(fills=["abcd"], guessed={"abcd": 0.0, "xy": 0.0})))
 
+    worth = last(LocalEngine(Oracle(fills=["abcd"], guessed={"xy": 5.0})))
+
+    assert (worth.text, [other.text for other in worth.others]) == ("xy", ["abcd"])
     assert (fond.text, [other.text for other in fond.others]) == ("xy", ["abcd", "z"])
     assert (fond.tokens, fond.fills, fond.converged) == (2, ("xy",), True)
     assert "".join(cell.text for cell in fond.cells) == "xy"

@@ -56,6 +56,8 @@ JOIN_TOKENS = 6
 ENTROPY_BOUND = 0.3
 OPENERS = ("(", "[", "{", ":")
 CLOSERS = " \t)]}>,;:'\"`"  # what may follow a hole that reaches over its line's end
+# What stands elsewhere after the same text is right more often than its scores say: nats.
+COPY_WORTH = 1.0
 # How the prefix alone goes on is guessed up to so many cells, for so many rows; one is given up
 # once it is less likely than this (nats).
 READ_ON_CELLS, READ_ON_ROWS, UNLIKELY = 32, 2, -3.0
@@ -226,19 +228,23 @@ class ZipperDenoiser:
 
     def guesses(
         self, sides: Sides, request: InfillRequest, memory: SidesMemory | None, most: int
-    ) -> list[list[int]]:
+    ) -> dict[tuple[int, ...], float]:
         """What follows the same text elsewhere, and how the prefix goes on where the line ends
         behind the hole.
 
         (Within a line it was no help on the validation packages, and takes time.)
         """
-        texts = [copied(request.prefix, request.suffix)]
+        texts = {copied(request.prefix, request.suffix): COPY_WORTH}
         if memory is not None and most <= READ_ON_CELLS and not _goes_on(request.suffix):
             for line in self._read_on(sides, memory, most):
                 rest = line.removeprefix(sides.healed).decode("utf-8", "ignore")
-                texts.append(up_to(request.suffix, rest))
+                texts.setdefault(up_to(request.suffix, rest), 0.0)
         # What is longer than the hole goes on in the next one.
-        return [self._ids(sides, text)[:most] for text in dict.fromkeys(texts) if text.strip()]
+        return {
+            tuple(self._ids(sides, text)[:most]): worth
+            for text, worth in texts.items()
+            if text.strip()
+        }
 
     @torch.inference_mode()
     def _read_on(self, sides: Sides, memory: SidesMemory, most: int) -> list[bytes]:

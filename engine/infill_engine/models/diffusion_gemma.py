@@ -615,9 +615,9 @@ class DiffusionGemma:
 
     def guesses(
         self, sides: Sides, request: InfillRequest, memory: Memory | None, most: int
-    ) -> list[list[int]]:
+    ) -> dict[tuple[int, ...], float]:
         """None: it copies well by itself."""
-        return []
+        return {}
 
     def canvas(
         self,
