@@ -184,7 +184,10 @@ def _candidates(
         why = attempts[0].verdict.reason
         mended = _renoised(run, request, context, place, attempts[0])
         mended = mended or next(
-            filter(None, (_cut(place, context, run, a) for a in attempts)), None
+            filter(
+                None, (_cut(place, context, run, a) for a in attempts[: options.num_candidates])
+            ),
+            None,
         )
         good = [mended] if mended else []
     good.sort(key=lambda attempt: not attempt.verdict.clean)  # stable: else in the engine's order

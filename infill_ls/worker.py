@@ -275,7 +275,7 @@ class Worker:
             self._trees.forget(uri)
 
 
-def _options(ask: Ask, engine: "Engine") -> "InfillOptions":
+def _options(ask: Ask, engine: Engine) -> "InfillOptions":
     from infill_ls.context import InfillOptions
 
     least = ask.limits.min_confidence

@@ -18,9 +18,9 @@ class EngineConfig:
     "int4" are of its experts, the rest stays as stored; "auto" takes everything as stored. Of the
     embedded model it is "float32", "bfloat16" or "int8", and "auto" what this CPU is fastest at.
 
-    `device` is "auto", "cpu" or "cuda"; `threads` None is one for the
-    embedded model and the physical cores, at most 4, for others.
-    `max_denoising_steps` None lets the canvas length decide.
+    `device` is "auto", "cpu" or "cuda"; `threads` None is one for the embedded model, and
+    the physical cores, at most 4, for others. `max_denoising_steps` None lets the canvas length
+    decide.
 
     A server is "http://HOST:PORT" or "https://HOST/PATH", with the model's name as "#NAME" or in
     `remote_model`; a server of one model needs no name. Its key is never a setting: it is read

@@ -84,12 +84,19 @@ class Denoiser(Protocol[MemoryT]):
         ...
 
     def guesses(
-        self, sides: Sides, request: InfillRequest, memory: MemoryT | None, most: int
+        self,
+        sides: Sides,
+        request: InfillRequest,
+        memory: MemoryT | None,
+        most: int,
+        *,
+        cancelled: Callable[[], bool] = never,
     ) -> dict[tuple[int, ...], float]:
         """Middles of at most `most` tokens for a single hole, to be ranked with what is denoised,
         and how many nats each is worth more than its scores say.
 
-        `memory` may be asked, where it is given, and is left as it was.
+        `memory` may be asked, where it is given, and is left as it was; when cancelled, within one
+        forward pass.
         """
         ...
 

@@ -96,7 +96,11 @@ class LocalEngine(Generic[MemoryT]):
             fresh = not (committed or asked.head or asked.tail)
             canvas = self._denoiser.canvas([0], lengths, sides, request)
             guesses = self._denoiser.guesses(
-                sides, request, memory if fresh else None, max(lengths)
+                sides,
+                request,
+                memory if fresh else None,
+                max(lengths),
+                cancelled=cancelled,
             )
             last: Denoised | None = None
             for last in self._run(canvas, sides, memory, request, steps, cancelled):

@@ -59,6 +59,7 @@ class Draft:
     `likelihood` is the mean log-probability per token of the holes, and `join` that of the first
     tokens of the suffix after the middle, both read by the model after denoising; they are NaN in
     drafts that are not the last. `converged` is False when the deadline or the step cap ended it.
+    `mean_entropy` is 0 where nothing was denoised.
     `others` holds further candidates, best first, in the last draft: those that were asked for, or
     that the engine had to look at anyway.
     """

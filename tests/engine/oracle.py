@@ -90,7 +90,13 @@ class Oracle:
         return self.lengths
 
     def guesses(
-        self, sides: Sides, request: InfillRequest, memory: Sides | None, most: int
+        self,
+        sides: Sides,
+        request: InfillRequest,
+        memory: Sides | None,
+        most: int,
+        *,
+        cancelled: Callable[[], bool] = never,
     ) -> dict[tuple[int, ...], float]:
         return {tuple(ids(text)[:most]): worth for text, worth in self.guessed.items()}
 

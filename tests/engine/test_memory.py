@@ -7,9 +7,15 @@ import torch
 
 from infill_engine.config import EngineConfig
 from infill_engine.local import LocalEngine
-from infill_engine.models.default import READ_ON_ROWS, WEIGHTS, SidesMemory, ZipperDenoiser
+from infill_engine.models.default import (
+    COPY_WORTH,
+    READ_ON_ROWS,
+    WEIGHTS,
+    SidesMemory,
+    ZipperDenoiser,
+)
 from infill_engine.models.zipper import Zipper, ZipperConfig
-from infill_engine.request import InfillRequest
+from infill_engine.request import InfillRequest, never
 from infill_engine.tokenizer import Tokenizer
 
 SOURCE = (
@@ -154,6 +160,40 @@ def test_specials_are_never_an_answer(denoiser) -> None:
         assert not ((stats.sample < 48) & (stats.sample != 4)).any()
 
 
+def test_what_is_copied_is_cut_to_the_hole_and_keeps_its_worth(denoiser) -> None:
+    line = "total = first + second + third + fourth + fifth + sixth + seventh + eighth + ninth"
+    prefix = f"def sums(values):\n    {line}\n    return total\n\n\ndef sums(values):\n    "
+    request = InfillRequest(prefix=prefix, suffix="\n")
+    sides = denoiser.sides(request)
+    whole = denoiser.tokens(sides.healed.decode() + line)
+
+    short = denoiser.guesses(sides, request, None, 16)
+    long = denoiser.guesses(sides, request, denoiser.encode(sides, None), 32)
+
+    assert len(whole) > 16
+    assert short == {tuple(whole[:16]): COPY_WORTH}
+    assert long[tuple(whole[:32])] == COPY_WORTH
+
+
+def test_reading_on_stops_within_a_pass_when_cancelled(denoiser, monkeypatch) -> None:
+    request = InfillRequest(prefix=SOURCE + "def area(wid", suffix="\n")
+    sides = denoiser.sides(request)
+    memory = denoiser.encode(sides, None)
+    passes: list[int] = []
+    real = denoiser._network.read_on
+
+    def read_on(ahead, at, ids, echoes):
+        passes.append(at)
+        return real(ahead, at, ids, echoes)
+
+    monkeypatch.setattr("infill_engine.models.default.UNLIKELY", -1e9)
+    monkeypatch.setattr(denoiser._network, "read_on", read_on)
+    stopped = denoiser._read_on(sides, memory, 16, lambda: len(passes) == 2)
+
+    assert (stopped, passes) == ([], [0, 1])
+    assert memory.prefix.ids == list(sides.prefix_ids)
+
+
 @pytest.mark.parametrize("prefix", [SOURCE + "def area(wid", SOURCE + "    if ", "x", "é = "])
 def test_reading_on_takes_the_likeliest_tokens_and_leaves_the_memory_as_it_was(
     denoiser, prefix, monkeypatch
@@ -179,7 +219,7 @@ def test_reading_on_takes_the_likeliest_tokens_and_leaves_the_memory_as_it_was(
                 ids.append(token)
             expected.append(denoiser.decode(ids))
 
-    assert denoiser._read_on(sides, memory, 16) == expected
+    assert denoiser._read_on(sides, memory, 16, never) == expected
     assert any(expected)
     assert memory.prefix.ids == list(sides.prefix_ids)
     assert torch.allclose(logits(denoiser, memory), before, atol=1e-9)

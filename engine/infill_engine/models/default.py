@@ -227,7 +227,13 @@ class ZipperDenoiser:
         )
 
     def guesses(
-        self, sides: Sides, request: InfillRequest, memory: SidesMemory | None, most: int
+        self,
+        sides: Sides,
+        request: InfillRequest,
+        memory: SidesMemory | None,
+        most: int,
+        *,
+        cancelled: Callable[[], bool] = never,
     ) -> dict[tuple[int, ...], float]:
         """What follows the same text elsewhere, and how the prefix goes on where the line ends
         behind the hole.
@@ -236,18 +242,20 @@ class ZipperDenoiser:
         """
         texts = {copied(request.prefix, request.suffix): COPY_WORTH}
         if memory is not None and most <= READ_ON_CELLS and not _goes_on(request.suffix):
-            for line in self._read_on(sides, memory, most):
+            for line in self._read_on(sides, memory, most, cancelled):
                 rest = line.removeprefix(sides.healed).decode("utf-8", "ignore")
                 texts.setdefault(up_to(request.suffix, rest), 0.0)
-        # What is longer than the hole goes on in the next one.
-        return {
-            tuple(self._ids(sides, text)[:most]): worth
-            for text, worth in texts.items()
-            if text.strip()
-        }
+        found: dict[tuple[int, ...], float] = {}
+        for text, worth in texts.items():
+            if text.strip():
+                # What is longer than the hole goes on in the next one.
+                found.setdefault(tuple(self._ids(sides, text)[:most]), worth)
+        return found
 
     @torch.inference_mode()
-    def _read_on(self, sides: Sides, memory: SidesMemory, most: int) -> list[bytes]:
+    def _read_on(
+        self, sides: Sides, memory: SidesMemory, most: int, cancelled: Callable[[], bool]
+    ) -> list[bytes]:
         """Rests of the line as the prefix's stream has them: one from each of its likeliest first
         tokens, from there on the likeliest; none that is less likely than `UNLIKELY` as a whole.
         """
@@ -258,6 +266,8 @@ class ZipperDenoiser:
         going = list(range(READ_ON_ROWS))
         last, echoes = [text.ids[-1]] * READ_ON_ROWS, [text.found[-1]] * READ_ON_ROWS
         for at in range(most):
+            if cancelled():
+                return []
             hidden = self._network.read_on(ahead, at, last, echoes)
             logits = self._network.logits(hidden).float() + self._forbidden
             logits[:, END] = -torch.inf

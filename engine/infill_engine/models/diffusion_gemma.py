@@ -614,7 +614,13 @@ class DiffusionGemma:
         return BLOCK_LENGTHS if request.prefix.rstrip().endswith(OPENERS) else HOLE_LENGTHS
 
     def guesses(
-        self, sides: Sides, request: InfillRequest, memory: Memory | None, most: int
+        self,
+        sides: Sides,
+        request: InfillRequest,
+        memory: Memory | None,
+        most: int,
+        *,
+        cancelled: Callable[[], bool] = never,
     ) -> dict[tuple[int, ...], float]:
         """None: it copies well by itself."""
         return {}
