@@ -197,6 +197,8 @@ def report(findings: Findings, page: Terminal) -> list[str]:
             ("", engine.source),
             ("runs on", f"{engine.device}, {counted(engine.threads, 'thread')}"),
         ]
+        if engine.kernels:
+            rows.append(("kernels", engine.kernels))
     if engine:
         canvases = f"canvases of {', '.join(map(str, engine.canvas_lengths))} tokens, "
         rows += [

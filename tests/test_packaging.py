@@ -47,6 +47,10 @@ def test_the_default_model_is_inside(names: list[str], wheel: Path, name: str) -
     assert packed == (ROOT / "engine" / WEIGHTS / name).read_bytes()
 
 
+def test_what_is_compiled_on_the_spot_is_inside(names: list[str]) -> None:
+    assert "infill_kernels/blocks.c" in names
+
+
 def test_types_and_licence_are_inside(names: list[str]) -> None:
     dist_info = f"infill_ls-{infill_ls.__version__}.dist-info"
     expected = {f"{package}/py.typed" for package in ("infill_ls", "infill_engine")} | {

@@ -87,7 +87,8 @@ class EngineInfo:
     """What runs, for `doctor`, logs and `--json`. `max_tokens` bounds a hole of unknown length.
 
     `worth_showing` is the confidence, exp(likelihood + join), from which the model's makers would
-    show what nobody asked for; 0 where nothing was measured.
+    show what nobody asked for; 0 where nothing was measured. `kernels` says what computes the
+    network and why, "" where there is no choice.
     """
 
     model: str
@@ -102,6 +103,7 @@ class EngineInfo:
     noise: str
     source: str
     worth_showing: float = 0.0
+    kernels: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from infill_engine import EngineConfig, InfillRequest, ModelError
 from infill_engine.local import LocalEngine
-from infill_engine.models import packed
+from infill_engine.models import packed, zipper
 from infill_engine.models.default import load_default
 from infill_engine.models.packed import Precision, pack, quantise
 from infill_engine.models.zipper import PREFIX, SUFFIX, Zipper, ZipperConfig, load_zipper
+from infill_kernels.blocks import library
 
 # Relative to the largest product: half a unit in bfloat16's last place for the weight, the row
 # and the sum; two roundings to 1/127 of the largest number, averaged over the inputs, for int8.
@@ -88,8 +89,23 @@ def everything(network: Zipper) -> list[Tensor]:
     return [*states, network.score(before, [[1, 2, 3], [4]])]
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What computes bfloat16: what was compiled for this CPU, or its twin."""
+    found, reason = library()
+    if request.param == "torch":
+        monkeypatch.setattr(zipper, "library", lambda: (None, "the twin"))
+    elif found is None:
+        pytest.skip(reason)
+    return str(request.param)
+
+
 @pytest.mark.parametrize("precision", ROUNDING)
-def test_the_network_says_the_same_in_every_precision(precision: Precision, path: Path) -> None:
+def test_the_network_says_the_same_in_every_precision(
+    precision: Precision, path: Path, way: str
+) -> None:
+    if way == "torch" and precision != "bfloat16":
+        pytest.skip("it is torch anyway")
     plain, rounded = load_zipper(path), load_zipper(path, precision=here(precision))
 
     # Errors of a few layers add up: ten roundings.
@@ -140,7 +156,8 @@ def test_products_of_bfloat16_are_done_in_few_sizes(rows: int, size: int) -> Non
     assert packed.up_to_grain(rows) == size
 
 
-def test_a_cache_of_bfloat16_is_extended_in_few_sizes_and_read_rightly(path: Path) -> None:
+@pytest.mark.usefixtures("way")
+def test_a_cache_of_bfloat16_is_extended_and_read_rightly(path: Path) -> None:
     """Padding of tokens and keys changes nothing, whatever was in the cache before."""
     network = load_zipper(path, precision="bfloat16")
     ids = torch.randint(9, (150,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -171,10 +188,15 @@ def test_auto_is_a_precision_that_this_cpu_multiplies_rightly() -> None:
         (set(), "float32"),
     ],
 )
-def test_auto_goes_by_what_was_measured(features, expected, monkeypatch) -> None:
+def test_auto_goes_by_what_was_measured(
+    features: set[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packed, "supports", features.__contains__)
-
+    monkeypatch.setattr(packed, "library", lambda: (None, "no compiler"))
     assert packed.fastest() == expected
+
+    monkeypatch.setattr(packed, "library", lambda: (object(), "compiled"))
+    assert packed.fastest() == "bfloat16"
 
 
 @pytest.mark.parametrize("dtype", ["fp8", "int4"])

@@ -128,6 +128,7 @@ class ZipperDenoiser:
             noise="absorbing",
             source=self._source,
             worth_showing=self._worth_showing,
+            kernels=self._network.kernels,
         )
 
     def decode(self, ids: list[int]) -> bytes:

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from infill_engine.models import echo
 from infill_engine.models.echo import Echo, Echoes, canvas_echoes, stream_echoes
 from infill_engine.models.packed import GRAIN, Packed, Precision, multiple, pack
+from infill_kernels.blocks import Blocks, Product, fits, library
 
 PREFIX, SUFFIX, CANVAS = range(3)
 
@@ -33,7 +34,7 @@ LENGTH_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 _EPSILON = 1e-6
 
-Weight = Tensor | Packed
+Weight = Tensor | Packed | Product
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,23 +183,31 @@ def backwards(x: Tensor, order: Tensor) -> Tensor:
     return reversed_rows
 
 
-def _later(n: int, N: int, old: int, like: Tensor) -> Tensor:
-    """[n, N]: -inf where a key is later than one of n tokens that follow `old` others, else 0."""
-    return like.new_full((n, N), -torch.inf).triu(old + 1)
+def _unseen(n: int, N: int, at: int, seen: int, like: Tensor) -> Tensor | None:
+    """[1 or n, N], -inf at the keys that n tokens from `at` on do not see, else 0; None if none is.
+
+    They see the first `seen`, or, where that is 0, those up to their own.
+    """
+    if (seen or (at + n if n == 1 else 0)) == N:
+        return None
+    if seen == 0:
+        return like.new_full((n, N), -torch.inf).triu(at + 1)
+    mask = like.new_zeros(1, N)
+    mask[:, seen:] = -torch.inf
+    return mask
 
 
 class Between(NamedTuple):
     """What the steps of a canvas have in common; holds for as long as neither cache changes.
 
     keys, values [L, R, K, N, E]: the prefix, the suffix turned to where the canvas's end puts it,
-    and from `own` on room for what each row adds; mask [1, N], -inf behind that, or None;
+    and from `own` on room for what each row adds;
     cos, sin [T, E/2] of the canvas's positions; heard [T, D], what stands beside a cell's token.
     """
 
     keys: Tensor
     values: Tensor
     own: int
-    mask: Tensor | None
     cos: Tensor
     sin: Tensor
     heard: Tensor
@@ -335,6 +344,7 @@ class Zipper(nn.Module):
         # Row max_positions + p of the tables belongs to position p, which may be negative.
         # They are no buffers: .to(bfloat16) must not round the angles' cosines of training.
         self._head: Weight | None = None
+        self._compiled: Blocks | None = None
         self.precision: Precision | None = None
         self.num_parameters = sum(parameter.numel() for parameter in self.parameters())
         self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
@@ -370,20 +380,34 @@ class Zipper(nn.Module):
         return self.embed.device
 
     @property
+    def kernels(self) -> str:
+        """What computes it, in words."""
+        made, reason = library()
+        if self._compiled is not None:
+            return reason
+        return "plain torch" if made is not None else f"plain torch: {reason}"
+
+    @property
     def head(self) -> Weight:
         return self.embed if self._head is None else self._head
 
     def pack(self, precision: Precision) -> "Zipper":
         """Packs the matrices for inference in place; the network cannot be trained any more.
 
-        `embed` may stay in any dtype, for single rows are read of it.
+        `embed` may stay in any dtype, for single rows are read of it. bfloat16 is computed by what
+        was compiled for this CPU, where that could be done; `_read` in torch is its twin.
         """
+        sizes = self.config.d_model, self.config.head_dim, self.config.d_ff
+        if precision == "bfloat16" and library()[0] is not None and fits(*sizes):
+            blocks = [[getattr(block, name) for name in PACKED] for block in self._layers()]
+            self._compiled = Blocks(blocks, self.split)
         for block in self._layers():
             for name in PACKED:
                 weight = getattr(block, name)
                 delattr(block, name)
-                setattr(block, name, pack(weight, precision))
-        self._head = pack(self.embed, precision)
+                if self._compiled is None:
+                    setattr(block, name, pack(weight, precision))
+        self._head = Product(self.embed) if self._compiled else pack(self.embed, precision)
         self.precision = precision
         return self
 
@@ -527,23 +551,20 @@ class Zipper(nn.Module):
         cos, sin = cos_table[zero + old :][:size], sin_table[zero + old :][:size]
         if cache.stream == SUFFIX:
             sin = -sin  # the distance e from the far end is at position -e
-        mask = None
-        if old + 1 < N:
-            mask = _later(size, N, old, cache.keys)
         cache.text.extend(ids)
         echoes = torch.tensor(cache.text.found[old:], device=self.device)
         voice = cache.stream if streams is None else streams
         x = self.start(torch.tensor(ids, device=self.device), echoes, voice)
         x = F.pad(x, (0, 0, 0, size - n))[None]
         keys, values = cache.keys[:, None, :, :N], cache.values[:, None, :, :N]
-        return self._read(x, cos, sin, keys, values, old, mask)[0, :n]
+        return self._read(x, cos, sin, keys, values, old)[0, :n]
 
     def _padded(self, n: int, old: int) -> tuple[int, int]:
         """How many tokens are computed for n new ones after `old`, and how many keys are looked at.
 
-        For bfloat16 kernels are compiled for each size (see `packed.up_to_grain`), so they are few.
+        oneDNN compiles for each size of bfloat16 (see `packed.up_to_grain`), so they are few.
         """
-        if self.precision != "bfloat16":
+        if self.precision != "bfloat16" or self._compiled is not None:
             return n, old + n
         size = multiple(n, GRAIN)
         return size, multiple(old + size, 4 * GRAIN)
@@ -568,12 +589,8 @@ class Zipper(nn.Module):
             canvas_echoes(prefix.ids, suffix.ids[::-1], length), device=self.device
         )
         at = slice(zero + p, zero + p + length)
-        mask = None
-        if p + s + length < N:
-            mask = keys.new_zeros(1, N)
-            mask[:, p + s + length :] = -torch.inf
         heard_too = self.hear(heard) + self.stream[CANVAS]
-        return Between(keys, values, p + s, mask, cos[at], sin[at], heard_too)
+        return Between(keys, values, p + s, cos[at], sin[at], heard_too)
 
     def step(self, between: Between, canvas_ids: Tensor) -> Tensor:
         """One step: canvas_ids [B, T], no more rows than `between` has room for -> [B, T, D].
@@ -583,7 +600,8 @@ class Zipper(nn.Module):
         rows = len(canvas_ids)
         x = norm(self.lookup(canvas_ids) + between.heard)
         keys, values = between.keys[:, :rows], between.values[:, :rows]
-        return self._read(x, between.cos, between.sin, keys, values, between.own, between.mask)
+        own, length = between.own, canvas_ids.shape[1]
+        return self._read(x, between.cos, between.sin, keys, values, own, own + length)
 
     def denoise(self, prefix: SideCache, suffix: SideCache, canvas_ids: Tensor) -> Tensor:
         """A single step between two caches: canvas_ids [B, T] -> hidden [B, T, D]."""
@@ -613,11 +631,9 @@ class Zipper(nn.Module):
             torch.tensor(echoes, device=self.device)[:, None],
             PREFIX,
         )
-        mask = ahead.keys.new_zeros(1, ahead.keys.shape[3])
-        mask[:, own + 1 :] = -torch.inf
         here = slice(at, at + 1)
         cos, sin = ahead.cos[here], ahead.sin[here]
-        return self._read(x, cos, sin, ahead.keys, ahead.values, own, mask)[:, 0]
+        return self._read(x, cos, sin, ahead.keys, ahead.values, own, own + 1)[:, 0]
 
     def score(self, prefix: SideCache, rows: Sequence[Sequence[int]]) -> Tensor:
         """Forward stream: log-probability of each token of each row, read after the prefix.
@@ -626,7 +642,7 @@ class Zipper(nn.Module):
         """
         size = max(map(len, rows), default=0)
         ahead = self.ahead(prefix, len(rows), size)
-        old, (padded, N) = ahead.old, (len(ahead.cos), ahead.keys.shape[3])
+        old, padded = ahead.old, len(ahead.cos)
         targets = torch.zeros(len(rows), padded, dtype=torch.long)
         for row, ids in zip(targets, rows, strict=True):
             row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
@@ -637,7 +653,6 @@ class Zipper(nn.Module):
             return self.echo.new_zeros(len(rows), size)
         # The last prefix token is read again, for it predicts the rows' first token.
         last = targets.new_full((len(rows), 1), prefix.ids[-1])
-        mask = _later(padded, N, old, prefix.keys)
         heard = []
         for ids in rows:
             prefix.text.extend(ids[:-1])
@@ -646,7 +661,7 @@ class Zipper(nn.Module):
             prefix.text.truncate(old + 1)
         read = torch.cat((last, targets[:, :-1]), 1)
         x = self.start(read, torch.tensor(heard, device=self.device), PREFIX)  # [R, size, D]
-        hidden = self._read(x, ahead.cos, ahead.sin, ahead.keys, ahead.values, old, mask)[present]
+        hidden = self._read(x, ahead.cos, ahead.sin, ahead.keys, ahead.values, old)[present]
         logits = self.logits(hidden).float()
         picked = logits.gather(-1, targets[present][:, None])[:, 0] - logits.logsumexp(-1)
         return picked.new_zeros(targets.shape).masked_scatter(present, picked)[:, :size]
@@ -659,13 +674,17 @@ class Zipper(nn.Module):
         keys: Tensor,
         values: Tensor,
         at: int,
-        mask: Tensor | None,
+        seen: int = 0,
     ) -> Tensor:
         """All blocks: x [B, n, D], whose own keys and values are put into keys, values
-        [L, B, K, N, E] from `at` on; mask [1 or n, N], added to scores -> hidden [B, n, D]."""
+        [L, B, K, N, E] from `at` on; each sees the first `seen` of them, or where that is 0 those
+        up to its own -> hidden [B, n, D]."""
+        if self._compiled is not None:
+            return self._compiled(x, cos, sin, keys, values, at, seen)
         B, n = x.shape[:2]
         K, G, E = self.split[0], self.split[1] - 2, self.split[2]
         own = slice(at, at + n)
+        mask = _unseen(n, keys.shape[3], at, seen, keys)
         if mask is not None:
             mask = mask.repeat(G, 1) if len(mask) > 1 else mask.expand(G * n, -1)
         for layer, block in enumerate(self._layers()):
@@ -673,9 +692,9 @@ class Zipper(nn.Module):
             keys[layer, :, :, own], values[layer, :, :, own] = k.transpose(1, 2), v.transpose(1, 2)
             # The query group is folded into the query axis, so that keys are never repeated.
             folded = q.permute(0, 2, 3, 1, 4).reshape(B, K, G * n, E).to(keys.dtype)
-            seen = F.scaled_dot_product_attention(folded, keys[layer], values[layer], mask)
-            seen = seen.view(B, K, G, n, E).permute(0, 3, 1, 2, 4).reshape(B, n, -1)
-            x = close(x, seen.to(x.dtype), block.out, block.up, block.down)
+            read = F.scaled_dot_product_attention(folded, keys[layer], values[layer], mask)
+            read = read.view(B, K, G, n, E).permute(0, 3, 1, 2, 4).reshape(B, n, -1)
+            x = close(x, read.to(x.dtype), block.out, block.up, block.down)
         return norm(x)
 
 

@@ -1,0 +1,232 @@
+"""A decoder's blocks as one routine, compiled for this CPU when it is first wanted.
+
+A small network's pass in torch is mostly the time between its products: 7 layers of a dozen ops,
+each a few microseconds. `blocks.c` is the whole pass, in one thread, for networks whose weights and
+caches are bfloat16; its twin in plain torch is the network that uses it. It is compiled by the C
+compiler that is found (CC, or cc, gcc, clang), once for a CPU, into the user's cache folder, as
+Triton does with its kernels. Without a compiler, or under INFILL_KERNELS=torch, there is none.
+"""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+SOURCE = Path(__file__).with_name("blocks.c")
+# The first that a compiler takes and the system lets run: a kernel may forbid the tiles of AMX.
+FLAGS: tuple[tuple[str, ...], ...] = (
+    ("-march=native",),
+    ("-march=native", "-mno-amx-tile", "-mno-amx-bf16"),
+    ("-mcpu=native",),
+    (),
+)
+COMPILING = 60.0  # seconds at most
+PANEL, PAIRS = 16, 32
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("layers", "width", "kv", "group", "head", "ff")]
+
+
+class _Cache(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("keys", "values")] + [
+        (name, ctypes.c_int64) for name in ("layer", "row", "kv_head")
+    ]
+
+
+def folder() -> Path:
+    """Where what was compiled is kept, as the platform has it."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "infill-ls"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infill-ls"
+
+
+def _cpu() -> str:
+    """What a compiled routine is good for; a home folder may be shared by different machines."""
+    features = [platform.system(), platform.machine(), platform.processor()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return " ".join(features)
+    kinds = ("flags", "Features", "model name", "CPU part")
+    return " ".join([*features, *sorted({line for line in lines if line.startswith(kinds)})])
+
+
+@functools.cache
+def library() -> tuple[ctypes.CDLL | None, str]:
+    """The routine, or None, and the reason in words."""
+    if os.environ.get("INFILL_KERNELS") == "torch":
+        return None, "INFILL_KERNELS=torch"
+    if sys.platform == "win32":
+        return None, "it is not made for Windows"
+    names = [os.environ.get("CC"), "cc", "gcc", "clang"]
+    compiler = next((path for name in names if name and (path := shutil.which(name))), None)
+    if compiler is None:
+        return None, "there is no C compiler: install gcc or clang, or set CC"
+    reason = ""
+    for flags in FLAGS:
+        try:
+            found = ctypes.CDLL(str(_compiled(compiler, flags)))
+        except (OSError, subprocess.SubprocessError) as error:
+            said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
+            reason = f"{compiler} {' '.join(flags)} failed: {said or error}"
+            continue
+        if found.infill_ready():
+            found.infill_blocks.argtypes = [
+                ctypes.POINTER(_Shape),
+                *[ctypes.c_void_p] * 2,
+                *[ctypes.c_int64] * 2,
+                *[ctypes.c_void_p] * 2,
+                ctypes.POINTER(_Cache),
+                *[ctypes.c_int64] * 2,
+            ]
+            found.infill_product.argtypes = [
+                ctypes.c_void_p,
+                ctypes.c_int64,
+                *[ctypes.c_void_p] * 2,
+                *[ctypes.c_int64] * 2,
+            ]
+            return found, f"compiled by {compiler} {' '.join(flags)}"
+        reason = f"the system does not let what {' '.join(flags)} gives run"
+    return None, reason
+
+
+def _compiled(compiler: str, flags: Sequence[str]) -> Path:
+    """The shared object for this CPU; made where it is not there yet, and put there by a rename.
+
+    Raises OSError and subprocess.SubprocessError.
+    """
+    source = SOURCE.read_bytes()
+    key = hashlib.sha256(source + repr((compiler, flags, _cpu())).encode()).hexdigest()[:16]
+    target = folder() / f"blocks-{key}.so"
+    if target.is_file():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        made = Path(scratch) / target.name
+        subprocess.run(
+            [compiler, "-O3", *flags, "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-lm"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=COMPILING,
+        )
+        made.replace(target)
+    return target
+
+
+def packed(weight: Tensor) -> Tensor:
+    """[O, I] of any float type -> bfloat16 [O / 16, I / 32, 16, 16, 2], outputs padded with 0."""
+    outputs, inputs = weight.shape
+    assert inputs % PAIRS == 0, f"{inputs} inputs are no multiple of {PAIRS}"
+    rounded = weight.to(torch.bfloat16)
+    if more := -outputs % PANEL:
+        rounded = torch.cat((rounded, rounded.new_zeros(more, inputs)))
+    panels = rounded.view(-1, PANEL, inputs // PAIRS, PAIRS // 2, 2)
+    return panels.permute(0, 2, 3, 1, 4).contiguous()
+
+
+class Product:
+    """x [..., I] float32 times a weight [O, I] -> [..., O] float32, of products of bfloat16.
+
+    Its twin is `torch.nn.functional.linear`.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        found, reason = library()
+        assert found is not None, reason
+        self._library = found
+        self._outputs, self._inputs = weight.shape
+        self._weight = packed(weight)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        flat = _checked(x.reshape(-1, self._inputs))
+        padded = len(self._weight) * PANEL
+        y = flat.new_empty(len(flat), padded)
+        done = self._library.infill_product(
+            flat.data_ptr(), len(flat), self._weight.data_ptr(), y.data_ptr(), padded, self._inputs
+        )
+        if not done:
+            raise MemoryError(f"no memory for a product of {len(flat)} rows")
+        return y[:, : self._outputs].view(*x.shape[:-1], self._outputs)
+
+
+class Blocks:
+    """Pre-norm blocks without biases or gains: grouped queries, normed queries and keys, SwiGLU.
+
+    Each block is (qkv, out, up, down): qkv [K * (G + 2) * E, D], for each of K key/value heads its
+    G queries, its key and its value, each normed by root mean square but for the value; out
+    [D, K * G * E]; up [2 * F, D], gate before value; down [D, F]. D, E and F are multiples of 32.
+    """
+
+    def __init__(self, blocks: Sequence[Sequence[Tensor]], split: tuple[int, int, int]) -> None:
+        """`split` is (K, G + 2, E)."""
+        found, reason = library()
+        assert found is not None, reason
+        kv, parts, head = split
+        width, ff = blocks[0][3].shape
+        assert fits(width, head, ff), f"{width=}, {head=} and {ff=} are not all multiples of 32"
+        assert kv * (parts - 2) * head == width, f"{split=} does not give a width of {width}"
+        self._library = found
+        self._split = split
+        self._shape = _Shape(len(blocks), width, kv, parts - 2, head, ff)
+        self._weights = torch.cat(
+            [packed(weight).flatten() for block in blocks for weight in block]
+        )
+
+    def __call__(
+        self, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, at: int, seen: int
+    ) -> Tensor:
+        """x [B, n, D] -> normed hidden states [B, n, D], float32.
+
+        Keys and values of the n tokens are put into keys, values [L, B, K, N, E] (bfloat16, the
+        last two dense) from `at` on; a token sees the first `seen` places there or, where `seen`
+        is 0, those up to its own. cos, sin [n, E/2] float32 are of the tokens' positions.
+        """
+        (rows, n, _), (kv, _, head) = x.shape, self._split
+        assert keys.dtype == values.dtype == torch.bfloat16, f"caches are {keys.dtype}"
+        assert keys.stride()[3:] == (head, 1), f"keys are not dense: {keys.stride()}"
+        assert keys.stride() == values.stride(), "keys and values lie alike"
+        assert keys.shape[1:3] == (rows, kv), f"{tuple(keys.shape)} is not for {rows} rows"
+        assert max(at + n, seen) <= keys.shape[3], f"{at} + {n} tokens are beyond {keys.shape[3]}"
+        assert at + n <= seen or not seen, f"{at} + {n} tokens do not all see {seen} places"
+        state, cos, sin = _checked(x).clone(), _checked(cos[:n]), _checked(sin[:n])
+        cache = _Cache(keys.data_ptr(), values.data_ptr(), *keys.stride()[:3])
+        done = self._library.infill_blocks(
+            self._shape,
+            self._weights.data_ptr(),
+            state.data_ptr(),
+            rows,
+            n,
+            cos.data_ptr(),
+            sin.data_ptr(),
+            cache,
+            at,
+            seen,
+        )
+        if not done:
+            raise MemoryError(f"no memory for {rows} rows of {n} tokens")
+        return state
+
+
+def fits(*sizes: int) -> bool:
+    return all(size % PAIRS == 0 for size in sizes)
+
+
+def _checked(x: Tensor) -> Tensor:
+    assert x.dtype == torch.float32, f"{x.dtype} is not float32"
+    assert x.device.type == "cpu", f"a tensor on {x.device} is not for the CPU's routine"
+    return x.contiguous()

@@ -1,0 +1,254 @@
+"""The compiled blocks against plain torch, and what happens where they cannot be compiled."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from infill_kernels import blocks
+from infill_kernels.blocks import FLAGS, Blocks, Product, library, packed
+
+LAYERS, KV, GROUP, HEAD, WIDTH, FF, ROOM = 2, 2, 2, 32, 128, 96, 80
+# Half a unit in the last place of bfloat16 for each of what is multiplied, a few times over.
+ROUNDING = 0.02
+
+
+@pytest.fixture(autouse=True)
+def compiler() -> None:
+    found, reason = library()
+    if found is None:
+        pytest.skip(reason)
+
+
+def norm(x: Tensor) -> Tensor:
+    return F.rms_norm(x, x.shape[-1:], eps=1e-6)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+def naive(
+    layers: list[list[Tensor]],
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    at: int,
+    seen: int,
+) -> Tensor:
+    """The twin, a query at a time and in float64."""
+    rows, n, _ = x.shape
+    for layer, (qkv, out, up, down) in enumerate(layers):
+        mixed = (norm(x) @ qkv.T).unflatten(-1, (KV, GROUP + 2, HEAD))
+        turned = rotate(norm(mixed[..., :-1, :]), cos[:, None, None], sin[:, None, None])
+        keys[layer, :, :, at : at + n] = turned[..., -1, :].transpose(1, 2)
+        values[layer, :, :, at : at + n] = mixed[..., -1, :].transpose(1, 2)
+        read = torch.zeros(rows, n, KV, GROUP, HEAD, dtype=x.dtype)
+        for i in range(n):
+            sight = slice(0, seen or at + i + 1)
+            for head in range(KV):
+                k, v = keys[layer, :, head, sight], values[layer, :, head, sight]
+                weights = (turned[:, i, head, :-1] @ k.mT / HEAD**0.5).softmax(-1)
+                read[:, i, head] = weights @ v
+        x = x + read.flatten(2) @ out.T
+        gate, value = (norm(x) @ up.T).chunk(2, -1)
+        x = x + (F.silu(gate) * value) @ down.T
+    return norm(x)
+
+
+def weights() -> list[list[Tensor]]:
+    shapes = [(KV * (GROUP + 2) * HEAD, WIDTH), (WIDTH, WIDTH), (2 * FF, WIDTH), (WIDTH, FF)]
+    return [[torch.randn(shape) * shape[1] ** -0.5 for shape in shapes] for _ in range(LAYERS)]
+
+
+def rounded(x: Tensor) -> Tensor:
+    return x.to(torch.bfloat16).double()
+
+
+@pytest.mark.parametrize(
+    ("rows", "n", "at", "seen"),
+    [
+        (1, 1, 0, 0),  # the first token of all
+        (1, 1, 40, 0),
+        (2, 1, 41, 42),  # two rows read on
+        (3, 16, 30, 46),  # canvases
+        (1, 16, 64, 80),  # up to the last place there is
+        (2, 5, 63, 0),  # a push behind what is there
+        (1, 70, 0, 0),  # more queries than a tile, from nothing
+        (2, 7, 10, 77),  # what lies behind them is seen as well
+    ],
+)
+def test_blocks_are_those_of_plain_torch(rows: int, n: int, at: int, seen: int) -> None:
+    torch.manual_seed(rows + n + at)
+    layers = weights()
+    x, angle = torch.randn(rows, n, WIDTH), torch.randn(n, HEAD // 2)
+    shape = (LAYERS, rows, KV, ROOM, HEAD)
+    keys, values = (torch.randn(shape).bfloat16() for _ in range(2))
+    exact_keys, exact_values = keys.double(), values.double()
+    expected = naive(
+        [[rounded(weight) for weight in layer] for layer in layers],
+        x.double(),
+        angle.cos().double(),
+        angle.sin().double(),
+        exact_keys,
+        exact_values,
+        at,
+        seen,
+    )
+    given = x.clone()
+
+    found = Blocks(layers, (KV, GROUP + 2, HEAD))(
+        x, angle.cos(), angle.sin(), keys, values, at, seen
+    )
+
+    assert torch.equal(x, given)
+    for name, got, wanted in (
+        ("hidden", found, expected),
+        ("keys", keys, exact_keys),
+        ("values", values, exact_values),
+    ):
+        error = (got.double() - wanted).norm() / wanted.norm()
+        assert float(error) < ROUNDING, f"{name}: {error}"
+    untouched = torch.ones(ROOM, dtype=torch.bool)
+    untouched[at : at + n] = False
+    assert torch.equal(keys[..., untouched, :].double(), exact_keys[..., untouched, :])
+    # No place that is not seen has a say, whatever it holds.
+    for cache in (keys, values):
+        cache[..., max(seen, at + n) :, :] = 1e30
+    again = Blocks(layers, (KV, GROUP + 2, HEAD))(
+        x, angle.cos(), angle.sin(), keys, values, at, seen
+    )
+    assert torch.equal(again, found)
+
+
+def test_a_cache_may_be_part_of_a_larger_one() -> None:
+    """As a stack's keys are, which has more room than is looked at."""
+    layers = weights()
+    routine = Blocks(layers, (KV, GROUP + 2, HEAD))
+    x, cos, sin = torch.randn(1, 3, WIDTH), torch.ones(3, HEAD // 2), torch.zeros(3, HEAD // 2)
+    keys, values = (torch.randn(LAYERS, 1, KV, ROOM, HEAD).bfloat16() for _ in range(2))
+    part = [cache[:, :, :, :20].contiguous() for cache in (keys, values)]
+
+    found = routine(x, cos, sin, keys[:, :, :, :20], values[:, :, :, :20], 17, 0)
+
+    assert torch.equal(found, routine(x, cos, sin, part[0], part[1], 17, 0))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 16, 33])
+@pytest.mark.parametrize("outputs", [5, 16, 48, 300])
+def test_a_product_is_the_exact_one_up_to_rounding(rows: int, outputs: int) -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(outputs, 64), torch.randn(2, rows, 64)
+    exact = rounded(x) @ rounded(weight).T
+
+    found = Product(weight)(x)
+
+    assert found.shape == (2, rows, outputs)
+    assert float((found.double() - exact).abs().max()) < 1e-4
+
+
+def test_weights_are_laid_out_in_pairs_of_inputs() -> None:
+    weight = torch.arange(32 * 64).view(32, 64).float()
+    found = packed(weight)
+
+    assert found.shape == (2, 2, 16, 16, 2)
+    assert float(found[1, 0, 3, 5, 1]) == float(weight[16 + 5, 2 * 3 + 1].bfloat16())
+
+
+def test_what_does_not_fit_is_said() -> None:
+    routine = Blocks(weights(), (KV, GROUP + 2, HEAD))
+    x, angle = torch.randn(1, 2, WIDTH), torch.ones(2, HEAD // 2)
+    keys, values = (torch.zeros(LAYERS, 1, KV, 8, HEAD, dtype=torch.bfloat16) for _ in range(2))
+
+    with pytest.raises(AssertionError, match=r"7 \+ 2 tokens are beyond 8"):
+        routine(x, angle, angle, keys, values, 7, 0)
+    with pytest.raises(AssertionError, match=r"caches are torch\.float32"):
+        routine(x, angle, angle, keys.float(), values.float(), 0, 0)
+
+
+PROGRAM = """
+from infill_kernels.blocks import library
+found, reason = library()
+print(found is not None, reason)
+"""
+
+
+def told(**environment: str) -> str:
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_plain_torch_can_be_asked_for() -> None:
+    assert told(INFILL_KERNELS="torch") == "False INFILL_KERNELS=torch"
+
+
+def test_without_a_compiler_there_is_a_reason(tmp_path: Path) -> None:
+    said = told(PATH=str(tmp_path), CC="", XDG_CACHE_HOME=str(tmp_path))
+
+    assert said == "False there is no C compiler: install gcc or clang, or set CC"
+
+
+def test_a_compiler_that_fails_is_a_reason(tmp_path: Path) -> None:
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
+    broken.chmod(0o755)
+
+    said = told(CC=str(broken), XDG_CACHE_HOME=str(tmp_path))
+
+    assert said.startswith("False ")
+    assert said.endswith("failed: no space left")
+
+
+def test_a_routine_is_compiled_once(tmp_path: Path) -> None:
+    assert told(XDG_CACHE_HOME=str(tmp_path)).startswith("True compiled by ")
+    (made,) = (tmp_path / "infill-ls").iterdir()
+    written = made.stat().st_mtime_ns
+
+    assert told(XDG_CACHE_HOME=str(tmp_path)).startswith("True compiled by ")
+    assert [path.stat().st_mtime_ns for path in made.parent.iterdir()] == [written]
+
+
+@pytest.mark.skipif("amx_tile" not in blocks._cpu(), reason="this CPU has no tiles")
+def test_without_tiles_the_same_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CPUs without AMX run; the cases above, compiled so."""
+    monkeypatch.setattr(blocks, "FLAGS", FLAGS[1:])
+    library.cache_clear()
+    found, reason = library()
+    assert found is not None, reason
+    assert "-mno-amx-tile" in reason
+    try:
+        test_blocks_are_those_of_plain_torch(3, 16, 30, 46)
+        test_blocks_are_those_of_plain_torch(1, 70, 0, 0)
+        test_a_product_is_the_exact_one_up_to_rounding(33, 300)
+    finally:
+        library.cache_clear()
+
+
+@pytest.mark.skipif("avx512f" not in blocks._cpu(), reason="AVX2 is what this CPU would use anyway")
+@pytest.mark.parametrize("march", ["haswell", "x86-64"])
+def test_older_cpus_compute_the_same(march: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "FLAGS", ((f"-march={march}",),))
+    library.cache_clear()
+    found, reason = library()
+    assert found is not None, reason
+    try:
+        test_blocks_are_those_of_plain_torch(3, 16, 30, 46)
+        test_blocks_are_those_of_plain_torch(2, 5, 63, 0)
+        test_a_product_is_the_exact_one_up_to_rounding(3, 48)
+    finally:
+        library.cache_clear()
