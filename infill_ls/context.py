@@ -10,8 +10,8 @@ from infill_engine.request import Hole, InfillRequest
 from infill_ls import languages
 from infill_ls.documents import Document
 
-# The engine cuts to its own token windows; this bounds what is handed over.
-_PREFIX, _SUFFIX = 6_000, 3_000
+# The engine cuts to its own token windows, but copies from all of it.
+_PREFIX, _SUFFIX = 24_000, 12_000
 # A window's far end moves in such steps, so that it stays while the user types and what an engine
 # knows of it holds.
 _PREFIX_STEP, _SUFFIX_STEP = 1_500, 1_000

@@ -92,8 +92,9 @@ class Denoiser(Protocol[MemoryT]):
         *,
         cancelled: Callable[[], bool] = never,
     ) -> dict[tuple[int, ...], float]:
-        """Middles of at most `most` tokens for a single hole, to be ranked with what is denoised,
-        and how many nats each is worth more than its scores say.
+        """Whole middles for a single hole, to be ranked with what is denoised, and for each the
+        logarithm of how likely it is whatever its scores say; those that are read on from the
+        prefix have at most `most` tokens.
 
         `memory` may be asked, where it is given, and is left as it was; when cancelled, within one
         forward pass.

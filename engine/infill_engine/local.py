@@ -23,6 +23,8 @@ NUM_MEMORIES = 4
 WORTH_REUSING = 64
 # Nats per token: a block that the model itself finds less likely is not gone on from.
 WORTH_CONTINUING = -2.5
+# How many tokens the mean of those behind the hole counts for, and nats for leaving it empty.
+JOIN, NOTHING = 6.0, -10.0
 
 
 class LocalEngine(Generic[MemoryT]):
@@ -111,10 +113,10 @@ class LocalEngine(Generic[MemoryT]):
             steps += last.num_steps
             rows = [fill_ids(last.token_ids, canvas, row)[0] for row in range(len(canvas.hole))]
             denoised = len(rows)
-            rows += [list(guess) for guess in guesses if list(guess) not in rows]
+            rows += [list(g) for g in guesses if len(g) <= budget and list(g) not in rows]
             scored = self._score(memory, sides, rows)
             ranks = [
-                rank(each, len(row)) + guesses.get(tuple(row), 0.0)
+                rank(each, len(row), guesses.get(tuple(row), -math.inf))
                 for each, row in zip(scored, rows, strict=True)
             ]
             order = sorted(range(len(rows)), key=lambda row: -ranks[row])
@@ -127,8 +129,8 @@ class LocalEngine(Generic[MemoryT]):
             ]
             draft, *others = distinct(drafts)
             open_rows = [is_open(canvas, row) for row in range(denoised)]
-            # A shorter row that is full has been told to end there.
-            full = len(rows[best]) == max(lengths) and (best >= denoised or open_rows[best])
+            # A shorter row that is full has been told to end there; a guess is whole.
+            full = best < denoised and len(rows[best]) == max(lengths) and open_rows[best]
             committed += rows[best]
             budget -= len(rows[best])
             late = request.deadline is not None and time.monotonic() >= request.deadline
@@ -320,10 +322,13 @@ def middle_ids(canvas: Canvas, denoised: Denoised, row: int) -> list[int]:
     return ids[:end]
 
 
-def rank(scored: Scored, tokens: int) -> float:
-    """Orders candidates of different lengths: how the middle reads, and how the suffix joins it.
+def rank(scored: Scored, tokens: int, otherwise: float = -math.inf) -> float:
+    """Orders candidates: the log-probability of the middle, and of what follows after it.
 
-    Both are means per token, so a longer middle is neither punished nor favoured; choosing by the
-    likelihood of the middle with a few suffix tokens after it is PILL's rule.
+    A middle is as likely as the model has it or as it is for another reason (`otherwise`, such as
+    that the same stands elsewhere), which is a mixture of the two. Choosing by the likelihood of
+    the middle with a few suffix tokens after it is PILL's rule.
     """
-    return scored.likelihood + scored.join if tokens else scored.join - 1.0
+    said = scored.likelihood * tokens if tokens else NOTHING
+    larger, smaller = max(said, otherwise), min(said, otherwise)
+    return larger + math.log1p(math.exp(smaller - larger)) + JOIN * scored.join

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from infill_engine.models.zipper import LENGTH_BUCKETS, row_echoes
+from infill_engine.models.recall import Recall
+from infill_engine.models.zipper import LENGTH_BUCKETS, row_heard
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, PAD
 from train.shards import Shard, load
 
@@ -54,17 +55,19 @@ class Batch:
     length: Ints  # [B, M], the bucket of the span's length
     length_weight: Floats  # [B, M]
     all_mask: Bools  # [B, M], canvases where nothing is visible
-    prefix_echoes: Ints  # [B, N, 2]
-    suffix_echoes: Ints  # [B, N, 2], from the far end
-    canvas_echoes: Ints  # [B, M, T, 2]
+    prefix_heard: Ints  # [B, N, 4]
+    suffix_heard: Ints  # [B, N, 4], from the far end
+    canvas_heard: Ints  # [B, M, T, 4]
 
 
 class Corpus:
     """The shards of a folder; more may arrive while training."""
 
-    def __init__(self, paths: Sequence[Path], line_breaks: Bools) -> None:
-        """line_breaks [V] marks the tokens that hold a line break."""
-        self.line_breaks = line_breaks
+    def __init__(
+        self, paths: Sequence[Path], line_breaks: Bools, table: Recall | None = None
+    ) -> None:
+        """line_breaks [V] marks the tokens that hold a line break; `table` is what is recalled."""
+        self.line_breaks, self.table = line_breaks, table
         self.shards: list[Shard] = []
         self._known: set[Path] = set()
         self.add(paths)
@@ -130,8 +133,8 @@ def batch(
     clean, fixed = np.zeros((B, M, T), np.int64), np.zeros((B, M, T), np.bool_)
     weight = np.zeros((B, M, T), np.float32)
     length_weight = np.zeros((B, M), np.float32)
-    prefix_echoes, suffix_echoes = np.zeros((B, N, 2), np.int64), np.zeros((B, N, 2), np.int64)
-    canvas_echoes = np.zeros((B, M, T, 2), np.int64)
+    prefix_heard, suffix_heard = np.zeros((B, N, 4), np.int64), np.zeros((B, N, 4), np.int64)
+    canvas_heard = np.zeros((B, M, T, 4), np.int64)
     for b in range(B):
         shard, language, low, high, early = corpus.window(rng, N)
         ids = shard.tokens[low:high].astype(np.int64)
@@ -145,8 +148,8 @@ def batch(
             weight[b, m] = holes
             length[b, m] = np.searchsorted(LENGTH_BUCKETS, z - a)
             length_weight[b, m] = 0.0 if pinned.any() else 1.0
-        prefix_echoes[b], suffix_echoes[b], canvas_echoes[b] = row_echoes(
-            rows[b].tolist(), int(lengths[b]), start[b].tolist(), end[b].tolist(), T
+        prefix_heard[b], suffix_heard[b], canvas_heard[b] = row_heard(
+            rows[b].tolist(), int(lengths[b]), start[b].tolist(), end[b].tolist(), T, corpus.table
         )
 
     # Noise: absorbing, and some visible cells are wrong.
@@ -177,9 +180,9 @@ def batch(
         length=length,
         length_weight=length_weight * np.where(all_mask, 1.0, 0.3).astype(np.float32),
         all_mask=all_mask,
-        prefix_echoes=prefix_echoes,
-        suffix_echoes=suffix_echoes,
-        canvas_echoes=canvas_echoes,
+        prefix_heard=prefix_heard,
+        suffix_heard=suffix_heard,
+        canvas_heard=canvas_heard,
     )
 
 
@@ -263,15 +266,16 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         vocab_size: int,
         seed: tuple[int, ...],
         draw: "Callable[..., DataclassInstance]" = batch,
+        table: Recall | None = None,
     ) -> None:
         self.folder, self.line_breaks, self.shapes = folder, line_breaks, shapes
         self.tokens, self.vocab_size, self.seed = tokens, vocab_size, seed
-        self.draw = draw
+        self.draw, self.table = draw, table
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         info = get_worker_info()
         rng = np.random.default_rng((*self.seed, info.id if info else 0))
-        corpus = Corpus([], self.line_breaks)
+        corpus = Corpus([], self.line_breaks, self.table)
         shares = np.array([shape.share for shape in self.shapes])
         while True:
             corpus.add(sorted(self.folder.glob("train-*.npz")))

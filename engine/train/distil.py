@@ -84,7 +84,7 @@ class Read:
     start: Tensor
     end: Tensor
     lengths: Tensor
-    echoes: Tensor
+    heard: Tensor
 
 
 def layers(model: Zipper) -> list[Block]:
@@ -106,8 +106,8 @@ def read_rows(model: Zipper, data: Mapping[str, Tensor]) -> Read:
     order = (backward + N * torch.arange(B, device=device)[:, None]).flatten()
     x = torch.cat(
         (
-            model.start(rows, data["prefix_echoes"], PREFIX),
-            model.start(rows.gather(1, backward), data["suffix_echoes"], SUFFIX),
+            model.start(rows, data["prefix_heard"], PREFIX),
+            model.start(rows.gather(1, backward), data["suffix_heard"], SUFFIX),
         )
     )
     keys, values = [], []
@@ -120,7 +120,7 @@ def read_rows(model: Zipper, data: Mapping[str, Tensor]) -> Read:
         values.append(gather_values(near_v, far_v, own, start))
         x = close(x, read_fused(q, k, v), block.out, block.up, block.down)
     slot = start[..., None] + torch.arange(T, device=device)
-    return Read(keys, values, slot + zero, start, end, lengths, data["canvas_echoes"])
+    return Read(keys, values, slot + zero, start, end, lengths, data["canvas_heard"])
 
 
 @torch.no_grad()
@@ -129,7 +129,7 @@ def fill_rows(model: Zipper, sides: Read, noisy: Tensor) -> Tensor:
     T = noisy.shape[2]
     cos_table, sin_table = model.angles(torch.promote_types(model.dtype, torch.float32))
     cos, sin = cos_table[sides.pos], sin_table[sides.pos]
-    x = model.start(noisy, sides.echoes, CANVAS)
+    x = model.start(noisy, sides.heard, CANVAS)
     for block, keys, values in zip(layers(model), sides.keys, sides.values, strict=True):
         q, keys[:, :, -T:], values[:, :, -T:] = project(x, block.qkv, cos, sin, model.split)
         attended = fill_fused(q, keys, values, sides.start, sides.end, sides.lengths)
@@ -388,7 +388,7 @@ def distil(
     train(student, data, out, config, weights=weights, task=Task(objective=objective))
     state = torch.load(out / "checkpoint.pt", map_location=config.device, weights_only=True)
     student.load_state_dict(state["average"])
-    held_out = Corpus([data / "val.npz"], line_breaks(data, network.vocab_size))
+    held_out = Corpus([data / "val.npz"], line_breaks(data, network.vocab_size), teacher.table)
     shape = config.shapes[0]
     batches = -(-canvases // (config.tokens // shape.canvas))
     found = {}

@@ -22,7 +22,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from infill_engine import Draft, Engine, EngineConfig, InfillRequest, load_engine
-from infill_engine.copying import copied
+from infill_engine.copying import copies
 from infill_engine.models.default import WEIGHTS
 from infill_engine.models.zipper import read_weights
 from infill_engine.tokenizer import TAGS, Tokenizer
@@ -124,7 +124,7 @@ def answer(engine: Engine, hole: Hole) -> Answer:
         hole=hole,
         draft=draft,
         right=draft.text.strip() == hole.middle.strip(),
-        copy_right=copied(hole.prefix, hole.suffix).strip() == hole.middle.strip(),
+        copy_right=next(iter(copies(hole.prefix, hole.suffix)), "").strip() == hole.middle.strip(),
     )
 
 

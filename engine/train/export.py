@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from infill_engine.models.zipper import ZipperConfig
 
 WEIGHTS = Path(__file__).parent.parent / "infill_engine" / "weights"
+TABLE = Path("data/recall/table.safetensors")
 SHOWN_TITLE = "## What is shown"
 CARD = """\
 # Model card: the embedded default
@@ -144,8 +145,11 @@ def card(
     )
 
 
-def export(run: Path, target: Path, extra: dict[str, str]) -> None:
-    """Writes default.safetensors and MODEL_CARD.md into `target`, by rename."""
+def export(run: Path, target: Path, extra: dict[str, str], table: Path = TABLE) -> None:
+    """Writes default.safetensors and MODEL_CARD.md into `target`, by rename.
+
+    `table` is what `train.recall` made, for a network that recalls.
+    """
     state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     tensors = {name: tensor.half().contiguous() for name, tensor in state["average"].items()}
     config = ZipperConfig(**state["config"])
@@ -159,10 +163,12 @@ def export(run: Path, target: Path, extra: dict[str, str]) -> None:
         "date": state["date"],
         "licence": "Apache-2.0",
     }
+    parameters = sum(tensor.numel() for tensor in tensors.values())
+    if config.recall:
+        tensors |= load_file(table)
     save_file(tensors, partial, metadata)
     partial.chmod(0o644)
     partial.replace(path)
-    parameters = sum(tensor.numel() for tensor in tensors.values())
     text = card(state, read_log(run / "log.jsonl"), path.stat().st_size, parameters, extra)
     (target / "MODEL_CARD.md").write_text(text, encoding="utf-8")
 
@@ -185,11 +191,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("artifacts/run"))
     parser.add_argument("--target", type=Path, default=WEIGHTS)
+    parser.add_argument("--table", type=Path, default=TABLE, help="what the network recalls")
     for name, default in DEFAULT_EXTRA.items():
         parser.add_argument(f"--{name}", default=default)
     options = parser.parse_args()
     extra = {name: str(getattr(options, name)) for name in DEFAULT_EXTRA}
-    export(options.run, options.target, extra)
+    export(options.run, options.target, extra, options.table)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from infill_engine.models.recall import Recall, from_tensors
 from infill_engine.models.zipper import (
     PREFIX,
     SUFFIX,
@@ -164,7 +166,7 @@ def losses(
         data["end"],
         noisy,
         lengths,
-        echoes=(data["prefix_echoes"], data["suffix_echoes"], data["canvas_echoes"]),
+        heard=(data["prefix_heard"], data["suffix_heard"], data["canvas_heard"]),
         dtype=dtype,
         pieces=pieces,
     )
@@ -255,6 +257,8 @@ class Muon(torch.optim.Optimizer):
 
 def optimisers(model: Zipper, config: TrainConfig) -> list[torch.optim.Optimizer]:
     matrices = [model.echo, *(param for block in model.blocks for param in block.parameters())]
+    if model.config.recall:
+        matrices.append(model.recall)
     within = {id(param) for param in matrices}
     others = [param for param in model.parameters() if id(param) not in within]
     return [
@@ -493,12 +497,13 @@ def train(
     model.to(config.device)
     breaks = line_breaks(data, model.config.vocab_size)
     paths = sorted(data.glob("train-*.npz"))
-    held_out = Corpus([data / "val.npz"], breaks)
+    table = beside(data) if model.config.recall else None
+    held_out = Corpus([data / "val.npz"], breaks, table)
     optimizers = optimisers(model, config)
     step, seconds, positions, seen = 0, 0.0, 0, 0
     checkpoint = out / "checkpoint.pt"
     if weights is not None and not checkpoint.exists():
-        model.load_state_dict({k: v.float() for k, v in read_weights(weights)[1].items()})
+        start_from(model, weights)
     used = {name: param for name, param in model.named_parameters() if param.requires_grad}
     average = {name: param.detach().clone() for name, param in model.named_parameters()}
     if checkpoint.exists():
@@ -543,6 +548,7 @@ def train(
         vocab_size=model.config.vocab_size,
         seed=(config.seed, step),
         draw=task.draw,
+        table=table,
     )
     write(
         event="start",
@@ -637,6 +643,20 @@ def train(
     return last_line | {f"val_{name}": value for name, value in final.items()}
 
 
+def start_from(model: Zipper, weights: Path) -> None:
+    """The weights of a file; what it does not say of recalls stays as it is, fresh."""
+    state = model.state_dict()
+    given = {name: tensor.float() for name, tensor in read_weights(weights)[1].items()}
+    missing = [name for name in state if name not in given and not name.startswith("recall")]
+    assert not missing, f"{weights} has no {', '.join(missing)}"
+    model.load_state_dict({name: given.get(name, each) for name, each in state.items()})
+
+
+def beside(data: Path) -> Recall:
+    """The table in the folder of the shards' folder, as `train.recall` leaves it."""
+    return from_tensors(load_file(data.parent / "table.safetensors"))
+
+
 def line_breaks(data: Path, vocab_size: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """[V], the tokens that hold a line break, by the tokenizer beside the shards or the shipped."""
     marks = np.zeros(vocab_size, np.bool_)
@@ -685,9 +705,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="start from these weights (safetensors)")
     parser.add_argument("--threads", type=int, default=0)
     for spec in fields(ZipperConfig):
-        parser.add_argument(
-            f"--{spec.name.replace('_', '-')}", type=type(spec.default), default=spec.default
-        )
+        name = f"--{spec.name.replace('_', '-')}"
+        if isinstance(spec.default, bool):
+            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=spec.default)
+        else:
+            parser.add_argument(name, type=type(spec.default), default=spec.default)
     add_options(parser, TrainConfig())
     options = vars(parser.parse_args())
     if options["threads"]:

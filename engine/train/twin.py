@@ -65,7 +65,7 @@ class Batch:
     """B rows of N tokens. Weights are 0 where nothing is predicted."""
 
     rows: Ints  # [B, N]
-    echoes: Ints  # [B, N, 2]
+    heard: Ints  # [B, N, 4]
     cursor: Ints  # [B], the last token before the middle; N where there is none
     weight: Floats  # [B, N], of the token after each
     middle: Floats  # [B, N], 1 where that token is of a middle or ends it
@@ -75,12 +75,12 @@ class Batch:
 def laid_out(rows: list[tuple[list[int], int]], size: int) -> Batch:
     """A batch of (ids, cursor) pairs, padded to `size` tokens; a cursor past the ids is none."""
     B = len(rows)
-    ids, echoes = np.full((B, size), PAD, np.int64), np.zeros((B, size, 2), np.int64)
+    ids, heard = np.full((B, size), PAD, np.int64), np.zeros((B, size, 4), np.int64)
     cursor = np.full(B, size, np.int64)
     weight, middle = np.zeros((B, size), np.float32), np.zeros((B, size), np.float32)
     for b, (row, at) in enumerate(rows):
         n = len(row)
-        ids[b, :n], echoes[b, :n] = row, stream_echoes(row)
+        ids[b, :n], heard[b, :n, :2] = row, stream_echoes(row)
         weight[b, : n - 1] = 1.0
         if at < n:
             cursor[b] = at
@@ -88,7 +88,7 @@ def laid_out(rows: list[tuple[list[int], int]], size: int) -> Batch:
             weight[b, at : n - 1] = MIDDLE_WEIGHT
     lengths = np.array([len(row) for row, _ in rows], np.int64)
     return Batch(
-        rows=ids, echoes=echoes, cursor=cursor, weight=weight, middle=middle, lengths=lengths
+        rows=ids, heard=heard, cursor=cursor, weight=weight, middle=middle, lengths=lengths
     )
 
 
@@ -123,7 +123,7 @@ def losses(
     """`data` are a Batch's tensors on the model's device; the end counts as one of the middle."""
     rows, weight, middle = data["rows"], data["weight"].flatten(), data["middle"].flatten()
     hidden = states(
-        model, rows, data["cursor"], data["echoes"], dtype=dtype, pieces=pieces
+        model, rows, data["cursor"], data["heard"], dtype=dtype, pieces=pieces
     )  # [B, N, D]
     total, each = FusedHead.apply(  # type: ignore[no-untyped-call]
         hidden.flatten(0, 1), model.embed, rows.roll(-1, 1).flatten(), weight / weight.sum()

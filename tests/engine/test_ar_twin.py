@@ -79,8 +79,9 @@ def worst_difference(made: Zipper, forget: Callable[[Place], None] = lambda plac
         place.context = context
         forget(place)
         row = torch.tensor([[*ids, *middle, END, 0, 0]])
-        echoes = torch.tensor([[*stream_echoes(row[0, :-2].tolist()), (0, 0), (0, 0)]])
-        trained = states(made, row, torch.tensor([context]), echoes)[0, : len(ids) + len(middle)]
+        heard = torch.zeros(*row.shape, 4, dtype=torch.long)
+        heard[0, :-2, :2] = torch.tensor(stream_echoes(row[0, :-2].tolist()))
+        trained = states(made, row, torch.tensor([context]), heard)[0, : len(ids) + len(middle)]
         worst = max(worst, float((found - trained[-len(pending) :]).abs().max()))
 
     check()
@@ -120,9 +121,9 @@ def test_a_cache_that_keeps_tokens_read_as_a_middle_is_noticed() -> None:
 def test_the_middle_is_read_in_another_voice_than_its_context() -> None:
     made = network()
     row, at = torch.randint(50, 60, (1, 12)), torch.tensor([6])
-    echoes = torch.zeros(1, 12, 2, dtype=torch.long)
+    heard = torch.zeros(1, 12, 4, dtype=torch.long)
 
-    marked, plain = states(made, row, at, echoes), states(made, row, at + 99, echoes)
+    marked, plain = states(made, row, at, heard), states(made, row, at + 99, heard)
 
     assert torch.equal(marked[:, :6], plain[:, :6])
     assert not torch.isclose(marked[:, 6:], plain[:, 6:]).all(-1).any()
@@ -151,7 +152,7 @@ def greedy(made: Zipper, sides: Sides, rules: Rules) -> list[int]:
             made,
             torch.tensor([row]),
             torch.tensor([len(ids) - 1]),
-            torch.tensor([stream_echoes(row)]),
+            torch.tensor([[(*echo, 0, 0) for echo in stream_echoes(row)]]),
         )
         token = int((made.logits(hidden[0, -1]) + rules.forbidden).argmax())
         lines += rules.breaks[token]

@@ -1,8 +1,10 @@
-"""The guess from elsewhere in the file."""
+"""The guesses from elsewhere in the file."""
+
+import math
 
 import pytest
 
-from infill_engine.copying import copied
+from infill_engine.copying import CHARACTERS, COPIES, MOST, copies
 
 
 @pytest.mark.parametrize(
@@ -24,4 +26,39 @@ from infill_engine.copying import copied
 def test_the_rest_of_the_line_after_the_longest_recurring_context(text, expected) -> None:
     prefix, _, suffix = text.partition("‸")
 
-    assert copied(prefix, suffix) == expected
+    assert next(iter(copies(prefix, suffix)), "") == expected
+
+
+def test_other_places_follow_and_only_the_first_is_worth_something() -> None:
+    prefix = "".join(f"draw(shape{number})\n" for number in range(10)) + "draw("
+
+    found = copies(prefix, ")\n")
+
+    assert list(found) == [f"shape{number}" for number in range(9, 9 - COPIES, -1)]
+    assert list(found.values()) == [math.log(7 / CHARACTERS)] + [-math.inf] * (COPIES - 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "after", "expected"),
+    [
+        ("show(len(a), b)", ")", "len(a), b"),
+        ("show(len(a), b)", "):", "len(a), b"),
+        ("show(a[0], b) or c", ")", "a[0], b"),
+        ("show(a, b)", "", "a, b)"),
+        ("show(a, b, c)", ", c)", "a, b"),
+    ],
+)
+def test_a_copy_ends_where_what_follows_closes_its_bracket(line, after, expected) -> None:
+    assert next(iter(copies(f"{line}\nshow(", f"{after}\n"))) == expected
+
+
+def test_lines_are_copied_after_lines_that_recur() -> None:
+    above = "    def shown(self) -> str:\n        " + "".join(
+        f"x_{number} = {number}  # a comment\n        " for number in range(4)
+    )
+    block = "if self.name:\n            return self.name"
+    prefix = f"{above}{block}\n        return self.other\n\n{above}"
+
+    assert len(above) > MOST
+    assert next(iter(copies(prefix, "\n        return self.other\n", None))) == block
+    assert next(iter(copies(prefix, "\n        return self.other\n", 1))) == "if self.name:"

@@ -96,10 +96,10 @@ def test_a_guess_is_ranked_with_what_was_denoised_and_offered_once() -> None:
     fond = last(LocalEngine(Fond(fills=["abcd"], guessed={"xy": 0.0, "z": 0.0})))
     same = last(LocalEngine(Oracle(fills=["abcd"], guessed={"abcd": 0.0, "xy": 0.0})))
 
-    worth = last(LocalEngine(Oracle(fills=["abcd"], guessed={"xy": 5.0})))
+    worth = last(LocalEngine(Oracle(fills=["abcd"], guessed={"xy": 50.0})))
 
     assert (worth.text, [other.text for other in worth.others]) == ("xy", ["abcd"])
-    assert (fond.text, [other.text for other in fond.others]) == ("xy", ["abcd", "z"])
+    assert (fond.text, [other.text for other in fond.others]) == ("xy", ["z", "abcd"])
     assert (fond.tokens, fond.fills, fond.converged) == (2, ("xy",), True)
     assert "".join(cell.text for cell in fond.cells) == "xy"
     assert (same.text, [other.text for other in same.others]) == ("abcd", ["xy"])

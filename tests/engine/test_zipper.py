@@ -2,14 +2,17 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from infill_engine.models import zipper
+from infill_engine.models.recall import Recall, contexts, packed
 from infill_engine.models.zipper import (
     CANVAS,
     PREFIX,
@@ -33,13 +36,25 @@ def _no_gradients() -> object:
         yield
 
 
-def model() -> Zipper:
+def model(config: ZipperConfig = CONFIG) -> Zipper:
     """Random weights, larger than those training starts from, so that no mistake hides."""
     torch.manual_seed(0)
-    made = Zipper(CONFIG).double()
+    made = Zipper(config).double()
     for param in made.parameters():
         torch.nn.init.normal_(param, std=0.3)
+    if config.recall:
+        made.table = table()
     return made
+
+
+def table() -> Recall:
+    """Two of three contexts of one or two of the few tokens that are read."""
+    ids = [*((a,) for a in range(9)), *((a, b) for a in range(9) for b in range(9))]
+    kept = [each for at, each in enumerate(ids) if at % 3]
+    keys = np.array([contexts(np.array(each), len(each))[0] for each in kept])
+    values = packed(np.array([sum(each) % 9 for each in kept]), np.linspace(0, 1, len(kept)))
+    order = np.argsort(keys)
+    return Recall(keys[order], values[order])
 
 
 def encoded(made: Zipper, prefix: Tensor, suffix: Tensor) -> tuple[SideCache, SideCache]:
@@ -105,8 +120,18 @@ def worst_difference(made: Zipper, pieces: Pieces | None = None) -> float:
     return worst
 
 
-def test_cached_inference_equals_the_training_pass() -> None:
-    assert worst_difference(model()) < EXACT
+@pytest.mark.parametrize("recall", [False, True])
+def test_cached_inference_equals_the_training_pass(recall: bool) -> None:
+    assert worst_difference(model(replace(CONFIG, recall=recall))) < EXACT
+
+
+def test_what_is_recalled_is_heard() -> None:
+    made = model(replace(CONFIG, recall=True))
+    ids = torch.randint(9, (20,)).tolist()
+    knowing = made.push(made.cache(PREFIX), ids)
+    made.table = None
+
+    assert not torch.allclose(knowing, made.push(made.cache(PREFIX), ids))
 
 
 def _sees_the_span(

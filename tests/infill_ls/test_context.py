@@ -66,21 +66,21 @@ def test_a_window_is_bounded_and_cut_at_line_ends() -> None:
 
         assert LINES[:offset].endswith(context.prefix)
         assert LINES[offset:].startswith(context.suffix)
-        assert len(context.prefix) <= 6000
-        assert len(context.suffix) <= 3000
-        assert len(context.prefix) > 4000 or len(context.prefix) == offset
-        assert len(context.suffix) > 1900 or context.suffix == LINES[offset:]
+        assert len(context.prefix) <= 24_000
+        assert len(context.suffix) <= 12_000
+        assert len(context.prefix) > 22_000 or len(context.prefix) == offset
+        assert len(context.suffix) > 10_900 or context.suffix == LINES[offset:]
         start = offset - len(context.prefix)
         assert start == 0 or LINES[start - 1] == "\n"
         assert context.suffix == LINES[offset:] or context.suffix.endswith("\n")
 
 
 def test_a_line_longer_than_the_window_is_cut_within() -> None:
-    text = "x" * 20_000
-    context = around(text, 10_000)
+    text = "x" * 60_000
+    context = around(text, 30_000)
 
-    assert 4000 < len(context.prefix) <= 6000
-    assert 1900 < len(context.suffix) <= 3000
+    assert 22_000 < len(context.prefix) <= 24_000
+    assert 10_900 < len(context.suffix) <= 12_000
 
 
 def test_typing_moves_neither_end_of_the_window() -> None:

@@ -86,8 +86,8 @@ def test_every_token_is_predicted_and_those_of_the_middle_weigh_more(data: Path)
         assert (weight[n - 1 :] == 0).all()
         assert (weight[: n - 1][~middle[: n - 1]] == 1).all()
         assert (weight[middle] == twin.MIDDLE_WEIGHT).all()
-        assert found.echoes[row, :n].tolist() == [
-            list(echo) for echo in stream_echoes(found.rows[row, :n].tolist())
+        assert found.heard[row, :n].tolist() == [
+            [*echo, 0, 0] for echo in stream_echoes(found.rows[row, :n].tolist())
         ]
     assert found.lengths.tolist() == lengths.tolist()
 
@@ -99,10 +99,10 @@ def test_the_loss_is_cross_entropy_and_its_parts_are_nats_per_token(data: Path) 
     result = losses(model, tensors(found), dtype=torch.float32, pieces=Pieces())
     result.total.backward()  # type: ignore[no-untyped-call]
 
-    rows, cursor, echoes, weight = (
-        torch.from_numpy(each) for each in (found.rows, found.cursor, found.echoes, found.weight)
+    rows, cursor, heard, weight = (
+        torch.from_numpy(each) for each in (found.rows, found.cursor, found.heard, found.weight)
     )
-    logits = states(model, rows, cursor, echoes) @ model.embed.T
+    logits = states(model, rows, cursor, heard) @ model.embed.T
     each = torch.nn.functional.cross_entropy(
         logits[:, :-1].flatten(0, 1), rows[:, 1:].flatten(), reduction="none"
     ).view(len(rows), -1)

@@ -58,7 +58,7 @@ def states(
     network: Zipper,
     rows: Tensor,
     cursor: Tensor,
-    echoes: Tensor,
+    heard: Tensor,
     *,
     dtype: torch.dtype | None = None,
     pieces: Pieces = Pieces(),  # noqa: B008 (immutable)
@@ -66,8 +66,8 @@ def states(
     """The training pass: rows [B, N] in reading order -> final hidden states [B, N, D].
 
     cursor [B] is the index of the last token before the middle, N or more where there is none;
-    echoes [B, N, 2] are those of the whole row. Padding belongs at the right. `dtype` is what
-    activations are kept in.
+    heard [B, N, 4] is what the tokens of the whole row hear. Padding belongs at the right. `dtype`
+    is what activations are kept in.
     """
     B, N = rows.shape
     dtype = dtype or network.dtype
@@ -76,7 +76,7 @@ def states(
     pos = i.repeat(B) + network.config.max_positions
     cos, sin = cos_table[pos], sin_table[pos]
     streams = torch.where(i < cursor[:, None], PREFIX, CANVAS)
-    x = network.start(rows, echoes, streams).flatten(0, 1).to(dtype)
+    x = network.start(rows, heard, streams).flatten(0, 1).to(dtype)
     for block in network.blocks:
         assert isinstance(block, Block)
         q, k, v = (

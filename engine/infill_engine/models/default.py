@@ -4,6 +4,7 @@ Both sides are stacks that end at the hole: typing pushes to the prefix, deletin
 away costs what lies between it and the hole, on that side alone.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from infill_engine.canvas import Canvas, lay_out
 from infill_engine.config import EngineConfig
-from infill_engine.copying import copied, up_to
+from infill_engine.copying import copies, up_to
 from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
@@ -56,11 +57,11 @@ JOIN_TOKENS = 6
 ENTROPY_BOUND = 0.3
 OPENERS = ("(", "[", "{", ":")
 CLOSERS = " \t)]}>,;:'\"`"  # what may follow a hole that reaches over its line's end
-# What stands elsewhere after the same text is right more often than its scores say: nats.
-COPY_WORTH = 1.0
+# What is copied is judged as a whole, up to so many tokens.
+COPY_TOKENS = 64
 # How the prefix alone goes on is guessed up to so many cells, for so many rows; one is given up
 # once it is less likely than this (nats).
-READ_ON_CELLS, READ_ON_ROWS, UNLIKELY = 32, 2, -3.0
+READ_ON_CELLS, READ_ON_ROWS, UNLIKELY = 32, 2, -4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,35 +242,40 @@ class ZipperDenoiser:
 
         (Within a line it was no help on the validation packages, and takes time.)
         """
-        texts = {copied(request.prefix, request.suffix): COPY_WORTH}
+        texts = copies(request.prefix, request.suffix, request.max_lines)
         if memory is not None and most <= READ_ON_CELLS and not _goes_on(request.suffix):
-            for line in self._read_on(sides, memory, most, cancelled):
-                rest = line.removeprefix(sides.healed).decode("utf-8", "ignore")
-                texts.setdefault(up_to(request.suffix, rest), 0.0)
+            for text in self._read_on(sides, request.suffix, memory, most, cancelled):
+                texts.setdefault(text, -math.inf)
         found: dict[tuple[int, ...], float] = {}
         for text, worth in texts.items():
-            if text.strip():
-                # What is longer than the hole goes on in the next one.
-                found.setdefault(tuple(self._ids(sides, text)[:most]), worth)
+            ids = tuple(self._ids(sides, text)) if text.strip() else ()
+            if 0 < len(ids) <= COPY_TOKENS:
+                found.setdefault(ids, worth)
         return found
 
     @torch.inference_mode()
     def _read_on(
-        self, sides: Sides, memory: SidesMemory, most: int, cancelled: Callable[[], bool]
-    ) -> list[bytes]:
+        self,
+        sides: Sides,
+        suffix: str,
+        memory: SidesMemory,
+        most: int,
+        cancelled: Callable[[], bool],
+    ) -> list[str]:
         """Rests of the line as the prefix's stream has them: one from each of its likeliest first
-        tokens, from there on the likeliest; none that is less likely than `UNLIKELY` as a whole.
+        tokens, from there on the likeliest, up to where the line or what follows the hole ends
+        it; none that is less likely than `UNLIKELY` as a whole.
         """
         text, length = memory.prefix.text, len(memory.prefix)
         ahead = self._network.ahead(memory.prefix, READ_ON_ROWS, most)
         rows: list[list[int]] = [[] for _ in range(READ_ON_ROWS)]
         likelihood = [0.0] * READ_ON_ROWS
         going = list(range(READ_ON_ROWS))
-        last, echoes = [text.ids[-1]] * READ_ON_ROWS, [text.found[-1]] * READ_ON_ROWS
+        last, heard = [text.ids[-1]] * READ_ON_ROWS, memory.prefix.heard(length - 1) * READ_ON_ROWS
         for at in range(most):
             if cancelled():
                 return []
-            hidden = self._network.read_on(ahead, at, last, echoes)
+            hidden = self._network.read_on(ahead, at, last, heard)
             logits = self._network.logits(hidden).float() + self._forbidden
             logits[:, END] = -torch.inf
             if at == 0 and sides.healed:
@@ -284,14 +290,23 @@ class ZipperDenoiser:
                     going.remove(row)
                     continue
                 rows[row].append(token)
+                if len(up_to(suffix, read := self._read(sides, rows[row]))) < len(read.rstrip()):
+                    going.remove(row)
+                    continue
                 last[row] = token
                 text.extend(rows[row])
-                echoes[row] = text.found[-1]
+                (heard[row],) = memory.prefix.heard(len(memory.prefix) - 1)
                 text.truncate(length)
             if not going:
                 break
         sure_rows = zip(rows, likelihood, strict=True)
-        return [self._tokenizer.decode(row) for row, nats in sure_rows if nats >= UNLIKELY]
+        return [
+            up_to(suffix, self._read(sides, row)) for row, nats in sure_rows if nats >= UNLIKELY
+        ]
+
+    def _read(self, sides: Sides, ids: list[int]) -> str:
+        """What ids in the hole say, without what was taken back of the prefix."""
+        return self._tokenizer.decode(ids).removeprefix(sides.healed).decode("utf-8", "ignore")
 
     def _ids(self, sides: Sides, text: str) -> list[int]:
         """The ids of a text in the hole, what was taken back of the prefix included."""

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
-from infill_engine.models import echo
-from infill_engine.models.echo import Echo, Echoes, canvas_echoes, stream_echoes
+from infill_engine.models import echo, recall
+from infill_engine.models.echo import Echoes, canvas_echoes, stream_echoes
 from infill_engine.models.packed import GRAIN, Packed, Precision, multiple, pack
+from infill_engine.models.recall import Recall
 from infill_kernels.blocks import Blocks, Product, fits, library
 
 PREFIX, SUFFIX, CANVAS = range(3)
@@ -35,6 +36,9 @@ LENGTH_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _EPSILON = 1e-6
 
 Weight = Tensor | Packed | Product
+# What a position hears beside its token: an echo and a recall.
+Heard = tuple[int, int, int, int]
+NOTHING: Heard = (*echo.NOTHING, *recall.NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,7 @@ class ZipperConfig:
     d_ff: int = 1024
     max_positions: int = 2304
     rope_base: float = 10_000.0
+    recall: bool = False
 
     def __post_init__(self) -> None:
         if self.d_model % self.num_heads or self.d_model // self.num_heads % 2:
@@ -249,10 +254,12 @@ class SideCache:
         capacity: int = 1024,
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
+        table: Recall | None = None,
     ) -> None:
         assert stream in (PREFIX, SUFFIX), f"{stream=} has no cache"
         self.stream = stream
         self.text = Echoes()
+        self.table = table
         shape = (config.num_layers, config.num_kv_heads, capacity, config.head_dim)
         # Keys that are masked may be anything finite, so there is nothing uninitialised.
         self.keys = torch.zeros(shape, dtype=dtype, device=device)  # [L, K, capacity, E]
@@ -265,6 +272,12 @@ class SideCache:
 
     def __len__(self) -> int:
         return len(self.text.ids)
+
+    def heard(self, start: int) -> list[Heard]:
+        """What each token from `start` on hears."""
+        found = self.text.found[start:]
+        recalled = _recalled(self.table, self.text.ids, start)
+        return [(*near, *far) for near, far in zip(found, recalled, strict=True)]
 
     def truncate(self, length: int) -> None:
         """Pops the tokens nearest to the cursor until `length` are left."""
@@ -286,18 +299,41 @@ class SideCache:
             setattr(self, name, new)
 
 
-def row_echoes(
-    row: Sequence[int], length: int, starts: Sequence[int], ends: Sequence[int], canvas: int
-) -> tuple[list[Echo], list[Echo], list[list[Echo]]]:
-    """Echoes of a row padded from `length` on: forward, from its far end, of each canvas.
+def _recalled(table: Recall | None, ids: Sequence[int], start: int) -> list[recall.Pair]:
+    return table.after(ids, start) if table else [recall.NOTHING] * (len(ids) - start)
 
-    A canvas stands for row[start:end], and hears only what is before and behind it.
+
+def canvas_heard(
+    prefix: Sequence[int], suffix: Sequence[int], size: int, table: Recall | None
+) -> list[Heard]:
+    """What each of `size` cells between two sides hears, both in reading order."""
+    onward = table.onward(prefix, size) if table else [recall.NOTHING] * size
+    near = canvas_echoes(prefix, suffix, size)
+    return [(*echoed, *recalled) for echoed, recalled in zip(near, onward, strict=True)]
+
+
+def row_heard(
+    row: Sequence[int],
+    length: int,
+    starts: Sequence[int],
+    ends: Sequence[int],
+    canvas: int,
+    table: Recall | None,
+) -> tuple[list[Heard], list[Heard], list[list[Heard]]]:
+    """What a row padded from `length` on hears: forward, from its far end, in each canvas.
+
+    A canvas stands for row[start:end], and hears only what is before and behind it. What is read
+    backwards has no table.
     """
-    text, padding = row[:length], [echo.NOTHING] * (len(row) - length)
+    text, padding = row[:length], [NOTHING] * (len(row) - length)
+    forward = zip(stream_echoes(text), _recalled(table, text, 0), strict=True)
     return (
-        stream_echoes(text) + padding,
-        stream_echoes(text[::-1]) + padding,
-        [canvas_echoes(text[:a], text[b:], canvas) for a, b in zip(starts, ends, strict=True)],
+        [(*near, *far) for near, far in forward] + padding,
+        [(*near, *recall.NOTHING) for near in stream_echoes(text[::-1])] + padding,
+        [
+            canvas_heard(text[:a], text[b:], canvas, table)
+            for a, b in zip(starts, ends, strict=True)
+        ],
     )
 
 
@@ -338,6 +374,10 @@ class Zipper(nn.Module):
         self.stream = nn.Parameter(torch.empty(3, d))
         self.echo = nn.Parameter(torch.empty(d, d))
         self.echo_length = nn.Parameter(torch.empty(echo.MOST + 1, d))
+        self.table: Recall | None = None
+        if config.recall:
+            self.recall = nn.Parameter(torch.empty(d, d))
+            self.recall_level = nn.Parameter(torch.empty(recall.LEVELS + 1, d))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.length_up = nn.Parameter(torch.empty(d, d))
         self.length_down = nn.Parameter(torch.empty(len(LENGTH_BUCKETS) + 1, d))
@@ -358,6 +398,9 @@ class Zipper(nn.Module):
         nn.init.normal_(self.stream, std=0.02)
         nn.init.zeros_(self.echo)
         nn.init.zeros_(self.echo_length)
+        if self.config.recall:
+            nn.init.zeros_(self.recall)
+            nn.init.zeros_(self.recall_level)
         for block in self._layers():
             for name, weight in block.named_parameters():
                 if name in ("qkv", "up"):
@@ -425,16 +468,20 @@ class Zipper(nn.Module):
             )
         return self._tables[key]
 
-    def start(self, ids: Tensor, echoes: Tensor, stream: int | Tensor) -> Tensor:
-        """ids [...] and their echoes [..., 2], pairs (token id, match length) -> [..., D].
+    def start(self, ids: Tensor, heard: Tensor, stream: int | Tensor) -> Tensor:
+        """ids [...] and what they hear [..., 4] -> [..., D].
 
         `stream` is that of all ids, or [...] of each.
         """
-        return norm(self.lookup(ids) + self.stream[stream] + self.hear(echoes))
+        return norm(self.lookup(ids) + self.stream[stream] + self.hear(heard))
 
-    def hear(self, echoes: Tensor) -> Tensor:  # [..., 2] -> [..., D]
-        token, length = echoes.unbind(-1)
-        return F.linear(self.lookup(token), self.echo) + F.embedding(length, self.echo_length)
+    def hear(self, heard: Tensor) -> Tensor:  # [..., 4] -> [..., D]
+        token, length, recalled, level = heard.unbind(-1)
+        x = F.linear(self.lookup(token), self.echo) + F.embedding(length, self.echo_length)
+        if self.config.recall:
+            x = x + F.linear(self.lookup(recalled), self.recall)
+            x = x + F.embedding(level, self.recall_level)
+        return x
 
     def lookup(self, ids: Tensor) -> Tensor:  # [...] -> [..., D]
         return F.embedding(ids, self.embed).to(self.dtype)
@@ -449,7 +496,14 @@ class Zipper(nn.Module):
 
     def cache(self, stream: int, *, capacity: int = 1024) -> SideCache:
         dtype = torch.bfloat16 if self.precision == "bfloat16" else self.dtype
-        return SideCache(self.config, stream, capacity=capacity, dtype=dtype, device=self.device)
+        return SideCache(
+            self.config,
+            stream,
+            capacity=capacity,
+            dtype=dtype,
+            device=self.device,
+            table=self.table if stream == PREFIX else None,
+        )
 
     # Training
 
@@ -461,7 +515,7 @@ class Zipper(nn.Module):
         noisy: Tensor,
         lengths: Tensor | None = None,
         *,
-        echoes: tuple[Tensor, Tensor, Tensor] | None = None,
+        heard: tuple[Tensor, Tensor, Tensor] | None = None,
         dtype: torch.dtype | None = None,
         pieces: Pieces = Pieces(),  # noqa: B008 (immutable)
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -471,7 +525,7 @@ class Zipper(nn.Module):
         noisy[b, m] [T] stands for rows[b, start[b, m]:end[b, m]], of any length. Returns final
         hidden states: prefix [B, N, D], suffix [B, N, D] *from the far end* (its state 0 has read
         the last sentinel, the padding comes after the first), canvas [B, M, T, D].
-        `echoes` are those of `row_echoes`, which is asked where they are not given.
+        `heard` is what `row_heard` gives, which is asked where it is not given.
         `dtype` is what activations are kept in; weights are cast to it where they are used.
         """
         (B, N), (M, T) = rows.shape, noisy.shape[1:]
@@ -479,10 +533,12 @@ class Zipper(nn.Module):
         device = rows.device
         if lengths is None:
             lengths = torch.full((B,), N, device=device)
-        if echoes is None:
+        if heard is None:
             asked = zip(rows.tolist(), lengths.tolist(), start.tolist(), end.tolist(), strict=True)
-            forward, far, hung = zip(*(row_echoes(*row, canvas=T) for row in asked), strict=True)
-            echoes = (
+            forward, far, hung = zip(
+                *(row_heard(*row, canvas=T, table=self.table) for row in asked), strict=True
+            )
+            heard = (
                 torch.tensor(forward, device=device),
                 torch.tensor(far, device=device),
                 torch.tensor(hung, device=device),
@@ -504,9 +560,9 @@ class Zipper(nn.Module):
         streams = 2 * B * N
         x = torch.cat(
             (
-                self.start(rows, echoes[0], PREFIX).flatten(0, 1),
-                self.start(rows.gather(1, backward), echoes[1], SUFFIX).flatten(0, 1),
-                self.start(noisy, echoes[2], CANVAS).flatten(0, 2),
+                self.start(rows, heard[0], PREFIX).flatten(0, 1),
+                self.start(rows.gather(1, backward), heard[1], SUFFIX).flatten(0, 1),
+                self.start(noisy, heard[2], CANVAS).flatten(0, 2),
             )
         ).to(dtype)
         for block in self._layers():
@@ -552,9 +608,9 @@ class Zipper(nn.Module):
         if cache.stream == SUFFIX:
             sin = -sin  # the distance e from the far end is at position -e
         cache.text.extend(ids)
-        echoes = torch.tensor(cache.text.found[old:], device=self.device)
+        heard = torch.tensor(cache.heard(old), device=self.device)
         voice = cache.stream if streams is None else streams
-        x = self.start(torch.tensor(ids, device=self.device), echoes, voice)
+        x = self.start(torch.tensor(ids, device=self.device), heard, voice)
         x = F.pad(x, (0, 0, 0, size - n))[None]
         keys, values = cache.keys[:, None, :, :N], cache.values[:, None, :, :N]
         return self._read(x, cos, sin, keys, values, old)[0, :n]
@@ -586,7 +642,7 @@ class Zipper(nn.Module):
         values[..., :p, :] = prefix.values[:, None, :, :p]
         values[..., p : p + s, :] = suffix.values[:, None, :, :s]
         heard = torch.tensor(
-            canvas_echoes(prefix.ids, suffix.ids[::-1], length), device=self.device
+            canvas_heard(prefix.ids, suffix.ids[::-1], length, self.table), device=self.device
         )
         at = slice(zero + p, zero + p + length)
         heard_too = self.hear(heard) + self.stream[CANVAS]
@@ -622,13 +678,13 @@ class Zipper(nn.Module):
         at = slice(self.config.max_positions + old, self.config.max_positions + old + padded)
         return Ahead(keys, values, old, cos_table[at], sin_table[at])
 
-    def read_on(self, ahead: Ahead, at: int, ids: Sequence[int], echoes: Sequence[Echo]) -> Tensor:
-        """Each row reads one token, the `at`-th from `old` on, ids [R] and their echoes [R]; what
+    def read_on(self, ahead: Ahead, at: int, ids: Sequence[int], heard: Sequence[Heard]) -> Tensor:
+        """Each row reads one token, the `at`-th from `old` on, ids [R] and what they hear [R]; what
         came before `at` was read already -> hidden [R, D]."""
         own = ahead.old + at
         x = self.start(
             torch.tensor(ids, device=self.device)[:, None],
-            torch.tensor(echoes, device=self.device)[:, None],
+            torch.tensor(heard, device=self.device)[:, None],
             PREFIX,
         )
         here = slice(at, at + 1)
@@ -656,8 +712,8 @@ class Zipper(nn.Module):
         heard = []
         for ids in rows:
             prefix.text.extend(ids[:-1])
-            found = prefix.text.found[old : old + len(ids)]
-            heard.append(found + [echo.NOTHING] * (padded - len(found)))
+            found = prefix.heard(old)
+            heard.append(found + [NOTHING] * (padded - len(found)))
             prefix.text.truncate(old + 1)
         read = torch.cat((last, targets[:, :-1]), 1)
         x = self.start(read, torch.tensor(heard, device=self.device), PREFIX)  # [R, size, D]
@@ -724,11 +780,14 @@ def load_zipper(
     """
     config, tensors, _ = read_weights(path)
     model = Zipper(config, fresh=False)
+    if config.recall:
+        model.table = recall.from_tensors(tensors)
     # What is packed is packed from the file, which is mapped; the embedding's rows stay there.
     mapped = (*PACKED, "embed") if precision else ()
     state = {
         name: tensor.to(device, None if name.rpartition(".")[2] in mapped else dtype)
         for name, tensor in tensors.items()
+        if name not in recall.TENSORS
     }
     model.load_state_dict(state, assign=True)
     model = model.eval().requires_grad_(False)

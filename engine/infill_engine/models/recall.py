@@ -1,0 +1,97 @@
+"""Recall: the token that most often comes next in the training data, of all that was counted there.
+
+A network of a few million weights that has read tens of millions of tokens has not seen what ten
+times as many hold. Counting is cheaper than learning: which token follows one to four others, in
+how many packages, fits into a few megabytes for what recurs, and every position reads, beside its
+own token and its echo, what is recalled there. Knows token ids only.
+
+A recall is a pair (token id, level 1 to LEVELS), NOTHING where no context was kept. The level says
+how often the token was the right one where it was counted.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Pair = tuple[int, int]
+
+NOTHING: Pair = (0, 0)
+MOST = 4  # tokens of a context
+# Upper ends of all levels but the last: the share of packages in which the token was the next one.
+LEVEL_EDGES = (0.2, 0.3, 0.42, 0.55, 0.68, 0.8, 0.92)
+LEVELS = len(LEVEL_EDGES) + 1
+# Its arrays in a file of weights, signed, for not every reader knows the unsigned ones.
+TENSORS = ("table.keys", "table.values")
+
+_TOKEN_BITS = 13
+
+
+def contexts(ids: NDArray[np.int64], order: int) -> NDArray[np.uint32]:
+    """The key of the `order` tokens up to each position from `order` - 1 on."""
+    key = np.zeros(max(0, len(ids) - order + 1), np.uint64)
+    for j in range(order):
+        key = key * np.uint64(8192) + ids[j : j + len(key)].astype(np.uint64) + np.uint64(1)
+    # Finalised as splitmix64 does it, for neighbouring ids must not have neighbouring keys.
+    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (key >> np.uint64(32)).astype(np.uint32)
+
+
+def packed(
+    tokens: NDArray[np.int64], shares: NDArray[np.float64]
+) -> NDArray[np.uint16]:  # [n], [n] -> [n]
+    """Tokens and how often each was right, as a table keeps them."""
+    levels = np.digitize(shares, LEVEL_EDGES)
+    return (tokens | (levels << _TOKEN_BITS)).astype(np.uint16)
+
+
+class Recall:
+    """A table of contexts: keys [n] ascending, values [n], as `contexts` and `packed` give them.
+
+    Two contexts may share a key; with a million of them one lookup in four thousand is wrong.
+    """
+
+    def __init__(self, keys: NDArray[np.uint32], values: NDArray[np.uint16]) -> None:
+        assert len(keys) == len(values), f"{len(keys)} keys, but {len(values)} values"
+        self.keys, self.values = keys, values
+
+    def after(self, ids: Sequence[int], start: int = 0) -> list[Pair]:
+        """What is recalled behind each position from `start` on; longer contexts count first."""
+        low = max(0, start - MOST + 1)
+        window = np.array(ids[low:], np.int64)
+        found = np.zeros((len(window), 2), np.int64)
+        if len(self.keys):
+            for order in range(1, min(MOST, len(window)) + 1):
+                asked = contexts(window, order)
+                at = np.minimum(self.keys.searchsorted(asked), len(self.keys) - 1)
+                hit = self.keys[at] == asked
+                value = self.values[at[hit]].astype(np.int64)
+                rows = np.flatnonzero(hit) + order - 1
+                found[rows, 0] = value & ((1 << _TOKEN_BITS) - 1)
+                found[rows, 1] = (value >> _TOKEN_BITS) + 1
+        pairs: list[Pair] = [(token, level) for token, level in found[start - low :].tolist()]
+        return pairs
+
+    def onward(self, ids: Sequence[int], size: int) -> list[Pair]:
+        """How it goes on from the end of `ids`, one recall after the other, for `size` places."""
+        tail, pairs = [*ids[-MOST:]], list[Pair]()
+        while len(pairs) < size:
+            pair = self.after(tail, len(tail) - 1)[0]
+            if pair == NOTHING:
+                break
+            pairs.append(pair)
+            tail = [*tail, pair[0]][-MOST:]
+        return pairs + [NOTHING] * (size - len(pairs))
+
+
+def to_tensors(table: Recall) -> dict[str, torch.Tensor]:
+    arrays = (table.keys.view(np.int32), table.values.view(np.int16))
+    return {name: torch.tensor(array) for name, array in zip(TENSORS, arrays, strict=True)}
+
+
+def from_tensors(tensors: Mapping[str, torch.Tensor]) -> Recall:
+    """The table in a file's tensors, which stay where they are: mapped. Raises KeyError."""
+    keys, values = (tensors[name].numpy() for name in TENSORS)
+    return Recall(keys.view(np.uint32), values.view(np.uint16))
