@@ -50,14 +50,16 @@ class Candidate:
 
 
 def confidence(draft: Draft) -> float:
-    """The mean probability of a token of the draft, times that of the suffix's first tokens after
-    it where it is known: 1 where the engine tells nothing.
+    """How probable the text is; what an engine tells instead, the mean probability of a token;
+    1 where it tells nothing.
 
-    On held-out holes the product sorts right from wrong better than either (engine/train/LOG.md).
+    On held-out holes it sorts right from wrong better than means of tokens do, and is about how
+    often the text is right (engine/train/LOG.md).
     """
+    if not math.isnan(draft.log_probability):
+        return min(1.0, math.exp(draft.log_probability))
     if not math.isnan(draft.likelihood):
-        join = 0.0 if math.isnan(draft.join) else draft.join
-        return min(1.0, math.exp(draft.likelihood + join))
+        return min(1.0, math.exp(draft.likelihood))
     if not math.isnan(draft.mean_entropy):
         return math.exp(-max(draft.mean_entropy, 0.0))
     return 1.0

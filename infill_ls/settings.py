@@ -127,7 +127,7 @@ class Settings:
     min_confidence: float | None = _option(
         None,
         "number",
-        "Hide suggestions that the model is less sure of: 0 shows all, 1 none; null shows all that "
+        "Hide what is less probable to be right than this, 0 to 1; null shows all that "
         "is asked for, and while typing what the model's own measurements say is worth it.",
         low=0,
         high=1,

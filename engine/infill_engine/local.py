@@ -91,6 +91,7 @@ class LocalEngine(Generic[MemoryT]):
             budget += 1
         lengths = tuple(dict.fromkeys(min(n, budget) for n in self._denoiser.hole_lengths(request)))
         committed: list[int] = []
+        so_far = 0.0  # the logarithm of how probable what is committed is
         healed = sides.healed
         steps, draft = 0, None
         while True:
@@ -115,16 +116,19 @@ class LocalEngine(Generic[MemoryT]):
             denoised = len(rows)
             rows += [list(g) for g in guesses if len(g) <= budget and list(g) not in rows]
             scored = self._score(memory, sides, rows)
-            ranks = [
-                rank(each, len(row), guesses.get(tuple(row), -math.inf))
+            probable = [
+                log_probability(each, len(row), guesses.get(tuple(row), -math.inf))
                 for each, row in zip(scored, rows, strict=True)
             ]
-            order = sorted(range(len(rows)), key=lambda row: -ranks[row])
+            order = sorted(range(len(rows)), key=lambda row: -rank(scored[row], probable[row]))
             best = order[0]
             drafts = [
-                self._final(canvas, last, row, committed, healed, steps, scored[row])
-                if row < denoised
-                else self._guessed(rows[row], committed, healed, steps, scored[row])
+                replace(
+                    self._final(canvas, last, row, committed, healed, steps, scored[row])
+                    if row < denoised
+                    else self._guessed(rows[row], committed, healed, steps, scored[row]),
+                    log_probability=so_far + probable[row],
+                )
                 for row in order
             ]
             draft, *others = distinct(drafts)
@@ -132,6 +136,7 @@ class LocalEngine(Generic[MemoryT]):
             # A shorter row that is full has been told to end there; a guess is whole.
             full = best < denoised and len(rows[best]) == max(lengths) and open_rows[best]
             committed += rows[best]
+            so_far += probable[best]
             budget -= len(rows[best])
             late = request.deadline is not None and time.monotonic() >= request.deadline
             lines = draft.text.count("\n")
@@ -180,10 +185,14 @@ class LocalEngine(Generic[MemoryT]):
             return
         rows = [middle_ids(canvas, last, row) for row in range(len(canvas.token_ids))]
         scored = self._score(memory, sides, rows)
-        order = sorted(range(len(rows)), key=lambda row: -rank(scored[row], len(rows[row])))
+        probable = [log_probability(each, len(row)) for each, row in zip(scored, rows, strict=True)]
+        order = sorted(range(len(rows)), key=lambda row: -rank(scored[row], probable[row]))
         best, *others = distinct(
             [
-                self._final(canvas, last, row, [], sides.healed, last.num_steps, scored[row])
+                replace(
+                    self._final(canvas, last, row, [], sides.healed, last.num_steps, scored[row]),
+                    log_probability=probable[row],
+                )
                 for row in order
             ]
         )
@@ -322,13 +331,15 @@ def middle_ids(canvas: Canvas, denoised: Denoised, row: int) -> list[int]:
     return ids[:end]
 
 
-def rank(scored: Scored, tokens: int, otherwise: float = -math.inf) -> float:
-    """Orders candidates: the log-probability of the middle, and of what follows after it.
-
-    A middle is as likely as the model has it or as it is for another reason (`otherwise`, such as
-    that the same stands elsewhere), which is a mixture of the two. Choosing by the likelihood of
-    the middle with a few suffix tokens after it is PILL's rule.
-    """
+def log_probability(scored: Scored, tokens: int, otherwise: float = -math.inf) -> float:
+    """Of a middle: it is as probable as the model has it or as it is for another reason
+    (`otherwise`, such as that the same stands elsewhere), which is a mixture of the two."""
     said = scored.likelihood * tokens if tokens else NOTHING
     larger, smaller = max(said, otherwise), min(said, otherwise)
-    return larger + math.log1p(math.exp(smaller - larger)) + JOIN * scored.join
+    return larger + math.log1p(math.exp(smaller - larger))
+
+
+def rank(scored: Scored, probable: float) -> float:
+    """Orders candidates: how probable the middle is, and what follows after it; choosing by the
+    likelihood of the middle with a few suffix tokens after it is PILL's rule."""
+    return probable + JOIN * scored.join

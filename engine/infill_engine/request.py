@@ -57,7 +57,8 @@ class Draft:
 
     `text` is the whole middle, pinned parts included; `fills` the text of each hole.
     `likelihood` is the mean log-probability per token of the holes, and `join` that of the first
-    tokens of the suffix after the middle, both read by the model after denoising; they are NaN in
+    tokens of the suffix after the middle, both read by the model after denoising;
+    `log_probability` is the natural logarithm of how probable the whole text is. They are NaN in
     drafts that are not the last. `converged` is False when the deadline or the step cap ended it.
     `mean_entropy` is 0 where nothing was denoised.
     `others` holds further candidates, best first, in the last draft: those that were asked for, or
@@ -71,6 +72,7 @@ class Draft:
     mean_entropy: float
     likelihood: float = float("nan")
     join: float = float("nan")
+    log_probability: float = float("nan")
     converged: bool = False
     encode_ms: float = 0.0
     denoise_ms: float = 0.0
@@ -86,8 +88,8 @@ class Draft:
 class EngineInfo:
     """What runs, for `doctor`, logs and `--json`. `max_tokens` bounds a hole of unknown length.
 
-    `worth_showing` is the confidence, exp(likelihood + join), from which the model's makers would
-    show what nobody asked for; 0 where nothing was measured. `kernels` says what computes the
+    `worth_showing` is the probability from which the model's makers would show what nobody asked
+    for; 0 where nothing was measured. `kernels` says what computes the
     network and why, "" where there is no choice.
     """
 

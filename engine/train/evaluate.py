@@ -31,16 +31,16 @@ from train.shards import load
 from train.spans import KINDS
 
 SHOWN = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-# What the server sorts by, as exp() of it: `infill_ls.candidate.confidence`.
-FIGURE = "likelihood + join"
+# What the server goes by, as exp() of it: `infill_ls.candidate.confidence`.
+FIGURE = "probability"
 
 
 SECTION = re.compile(rf"{SHOWN_TITLE}\n.*?(?=\n## )", re.DOTALL)
 SHOWN_SECTION = f"""\
 {SHOWN_TITLE}
 While typing, what has at least a confidence of {{least:.4f}} is shown: the surest {{part:.0%}}.
-Confidence is the mean probability of a token of the text, as the prefix stream reads it, times \
-that of the suffix's first tokens after it.
+Confidence is the probability of the whole text: as the prefix stream reads it, or as often as \
+what stands elsewhere after the same text is right.
 {{cases}} holes of the validation packages, rest of line, line and expression:
 
 | shown | from confidence | of it exactly right |
@@ -70,6 +70,7 @@ class Answer:
         """What the draft tells of its own quality; more is surer."""
         draft = self.draft
         return {
+            "probability": draft.log_probability,
             "likelihood": draft.likelihood,
             "join": draft.join,
             "likelihood + join": draft.likelihood + draft.join,
@@ -101,8 +102,8 @@ def holes(path: Path, tokenizer: Tokenizer, kinds: Sequence[str], count: int) ->
             Hole(
                 kind=KINDS[shard.span_kind[at]],
                 language=TAGS[shard.doc_language[document]],
-                prefix=prefix[-6000:],
-                suffix=suffix[:3000],
+                prefix=prefix[-24_000:],  # as `infill_ls.context` hands it over
+                suffix=suffix[:12_000],
                 middle=middle,
             )
         )

@@ -105,6 +105,23 @@ def test_a_guess_is_ranked_with_what_was_denoised_and_offered_once() -> None:
     assert (same.text, [other.text for other in same.others]) == ("abcd", ["xy"])
 
 
+def test_a_text_is_as_probable_as_the_model_or_a_guess_has_it() -> None:
+    oracle = Oracle(fills=["abcd"], guessed={"xy": math.log(0.25)}, likelihood=-0.1)
+    draft = last(LocalEngine(oracle))
+
+    assert draft.text == "abcd"
+    assert draft.log_probability == pytest.approx(-0.4)
+    assert draft.others[0].log_probability == pytest.approx(math.log(math.exp(-0.2) + 0.25))
+    # Block after block the logarithms add up.
+    long = last(LocalEngine(Oracle(fills=["abcdefghijkl"], lengths=(8,), likelihood=-0.1)))
+    assert long.text == "abcdefghijkl"
+    assert long.log_probability == pytest.approx(-1.2)
+    holes = last(
+        LocalEngine(Oracle(fills=["x", "yz"], likelihood=-0.1)), middle=(Hole(), "|", Hole())
+    )
+    assert holes.log_probability < 0
+
+
 def test_several_holes_that_do_not_fit_a_canvas_are_refused_with_numbers() -> None:
     middle = (Hole(), "x" * 14, Hole())
 

@@ -73,6 +73,7 @@ def draft(text: str, step: int, last: bool, others: Sequence[str] = ()) -> Draft
         mean_entropy=0.01,
         likelihood=-0.01 if last else float("nan"),
         join=-0.01 if last else float("nan"),
+        log_probability=-0.02 if last else float("nan"),
         converged=last,
         others=tuple(draft(other, step, last) for other in others),
     )

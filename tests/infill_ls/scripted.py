@@ -7,7 +7,13 @@ from infill_engine.request import Draft, EngineInfo, Hole, InfillRequest, never
 
 def draft(text: str, fills: tuple[str, ...] = (), **numbers: float) -> Draft:
     """A last draft that is sure of itself."""
-    given: dict[str, float] = {"likelihood": -0.1, "join": -0.1, "mean_entropy": 0.1, **numbers}
+    given: dict[str, float] = {
+        "likelihood": -0.1,
+        "join": -0.1,
+        "log_probability": -0.2,
+        "mean_entropy": 0.1,
+        **numbers,
+    }
     return Draft(
         text=text,
         fills=fills or (text,),

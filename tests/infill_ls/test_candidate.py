@@ -325,13 +325,14 @@ def test_a_blamed_span_grows_to_tokens(text: str, start: int, end: int, expected
     assert expected in text[low:high]
 
 
-def test_confidence_is_the_mean_probability_of_a_token() -> None:
-    assert confidence(draft("a", likelihood=math.log(0.5), join=0.0)) == pytest.approx(0.5)
-    assert confidence(draft("a", likelihood=math.log(0.5), join=math.log(0.5))) == (
-        pytest.approx(0.25)
-    )
-    assert confidence(draft("a", likelihood=math.log(0.5), join=math.nan)) == pytest.approx(0.5)
-    assert confidence(draft("a", likelihood=math.nan, mean_entropy=math.log(4))) == (
-        pytest.approx(0.25)
-    )
-    assert confidence(draft("a", likelihood=math.nan, mean_entropy=math.nan)) == 1.0
+def test_confidence_is_how_probable_the_text_is_or_what_the_engine_tells_instead() -> None:
+    half = math.log(0.5)
+    told = {"log_probability": math.nan, "likelihood": math.nan, "mean_entropy": math.nan}
+    for numbers, expected in (
+        ({"log_probability": 3 * half, "likelihood": half}, 0.125),
+        ({"log_probability": 0.01}, 1.0),
+        ({"likelihood": half}, 0.5),
+        ({"mean_entropy": math.log(4)}, 0.25),
+        ({}, 1.0),
+    ):
+        assert confidence(draft("a", **{**told, **numbers})) == pytest.approx(expected)

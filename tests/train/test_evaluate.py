@@ -13,15 +13,16 @@ from train.evaluate import FIGURE, Answer, Hole, calibrate, precision
 HOLE = Hole(kind="tail", language="python", prefix="a", suffix="b", middle="c")
 
 
-def answered(likelihood: float, right: bool, text: str = "c") -> Answer:
+def answered(log_probability: float, right: bool, text: str = "c") -> Answer:
     draft = Draft(
         text=text,
         fills=(text,),
         steps=1,
         tokens=1,
         mean_entropy=0.0,
-        likelihood=likelihood,
+        likelihood=-1.0,
         join=-1.0,
+        log_probability=log_probability,
         converged=True,
     )
     return Answer(hole=HOLE, draft=draft, right=right, copy_right=False)
@@ -38,9 +39,9 @@ ANSWERS = [
 def test_shares_are_of_all_answers_and_what_is_empty_is_never_shown() -> None:
     curve = precision(ANSWERS, (0.3, 0.6, 1.0))[FIGURE]
 
-    assert curve["30%"] == (100.0, pytest.approx(-1.2))
-    assert curve["60%"] == (50.0, pytest.approx(-1.5))
-    assert curve["100%"] == (37.5, pytest.approx(-1.7))
+    assert curve["30%"] == (100.0, pytest.approx(-0.2))
+    assert curve["60%"] == (50.0, pytest.approx(-0.5))
+    assert curve["100%"] == (37.5, pytest.approx(-0.7))
 
 
 def test_the_bound_reaches_the_engine_and_the_curve_the_card(tmp_path: Path) -> None:
@@ -53,14 +54,14 @@ def test_the_bound_reaches_the_engine_and_the_curve_the_card(tmp_path: Path) -> 
     least = calibrate(weights, ANSWERS, 0.3)
 
     _, after, changed = read_weights(weights)
-    assert least == pytest.approx(0.301, abs=1e-3)  # exp(-1.2)
+    assert least == pytest.approx(0.8187, abs=1e-4)  # exp(-0.2)
     assert changed == metadata | {"worth_showing": f"{least:.4f}"}
     assert all((after[name] == before[name]).all() for name in before)
-    assert load_engine(EngineConfig(model=str(tmp_path))).describe().worth_showing == 0.3012
+    assert load_engine(EngineConfig(model=str(tmp_path))).describe().worth_showing == 0.8187
     text = card.read_text()
     assert [line for line in text.splitlines() if line.startswith("#")] == titles
-    assert "| 30% | 0.3012 | 100.0 % |" in text
-    assert "at least a confidence of 0.3012 is shown: the surest 30%" in text
+    assert "| 30% | 0.8187 | 100.0 % |" in text
+    assert "at least a confidence of 0.8187 is shown: the surest 30%" in text
     calibrate(weights, ANSWERS, 0.5)
     assert "the surest 30%" not in card.read_text()
 

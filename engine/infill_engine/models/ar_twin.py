@@ -353,6 +353,7 @@ class TwinEngine:
             mean_entropy=_mean(entropies),
             likelihood=_mean(logs),
             join=written[-1].closing,
+            log_probability=sum(logs) + written[-1].closing,
             converged=all(middle.closed for middle in written),
             cells=tuple(
                 Cell(text=self._text([token]), entropy=entropy, state="settled")
