@@ -55,6 +55,8 @@ typedef struct {
     int64_t layer, row, kv_head; /* strides in elements, the same for both */
 } Cache;
 
+static int64_t tiled(int64_t n, int64_t tile) { return (n + tile - 1) / tile * tile; }
+
 static inline vec spread(float x) { return (vec){0} + x; }
 
 static inline halves rounded(vec x) { /* to nearest, ties to even */
@@ -251,10 +253,9 @@ static void interleaved(const bf16 *values, int64_t n, int64_t N, int64_t E, uin
         }
 }
 
-/* What up to 16 queries see of n keys: scores [n][16] become probabilities [16][N] times `sum`.
-   Query i sees the first seen[i] keys; N is a multiple of 32, at most 31 more than n. */
-static vec softmax(float *scores, int64_t n, int64_t N, ints seen, uint32_t *pairs,
-                   uint32_t *probabilities) {
+/* What up to 16 queries see of n keys: scores [n][16] become exponentials; returns their sums.
+   Query i sees the first seen[i] keys. */
+static vec softmax(float *scores, int64_t n, ints seen) {
     int64_t least = n;
     for (int i = 0; i < LANES; i++)
         if (seen[i] < least) least = seen[i];
@@ -265,20 +266,51 @@ static vec softmax(float *scores, int64_t n, int64_t N, ints seen, uint32_t *pai
             *score = chosen((ints){0} + (int32_t)i < seen, *score, spread(-INFINITY));
         most = chosen(*score > most, *score, most);
     }
-    memset(scores + n * LANES, 0, 4 * LANES * (N - n));
     for (int64_t i = 0; i < n; i++) {
         vec *score = (vec *)(scores + i * LANES);
         *score = exponential(*score - most);
         sum += *score;
     }
+    return sum;
+}
+
+/* [n][16] to rows [16][N] of bfloat16, in pairs; what is behind n is 0. */
+static void transposed(const float *weights, int64_t n, int64_t N, uint32_t *pairs,
+                       uint32_t *rows) {
     for (int64_t i = 0; i < N; i += 2) {
-        bits a = __builtin_convertvector(rounded(*(vec *)(scores + i * LANES)), bits);
-        bits b = __builtin_convertvector(rounded(*(vec *)(scores + (i + 1) * LANES)), bits);
+        vec first = i < n ? *(const vec *)(weights + i * LANES) : (vec){0};
+        vec second = i + 1 < n ? *(const vec *)(weights + (i + 1) * LANES) : (vec){0};
+        bits a = __builtin_convertvector(rounded(first), bits);
+        bits b = __builtin_convertvector(rounded(second), bits);
         *(bits *)(pairs + i / 2 * LANES) = a | b << 16;
     }
     for (int64_t q = 0; q < LANES; q++)
-        for (int64_t i = 0; i < N / 2; i++) probabilities[q * N / 2 + i] = pairs[i * LANES + q];
-    return sum;
+        for (int64_t i = 0; i < N / 2; i++) rows[q * N / 2 + i] = pairs[i * LANES + q];
+}
+
+/* Keys and values of one head that some queries see, `all` of them, ready to be multiplied. */
+typedef struct {
+    const bf16 *keys;
+    bf16 *last;       /* [16][E], the keys of the last tile, which is not whole */
+    uint32_t *values; /* [E / 16][N / 2][16], as `interleaved` leaves them */
+    int64_t all, N;
+} Seen;
+
+static void prepare(Seen *seen, const bf16 *keys, const bf16 *values, int64_t E) {
+    int64_t whole = seen->all / 16 * 16, rest = seen->all - whole;
+    seen->keys = keys;
+    memcpy(seen->last, keys + whole * E, 2 * rest * E);
+    memset(seen->last + rest * E, 0, 2 * (16 - rest) * E);
+    interleaved(values, seen->all, seen->N, E, seen->values);
+}
+
+/* Scores [up to 15 more than count][16] of the first `count` keys. */
+static void score(const Seen *seen, int64_t count, const uint32_t *query, float *scores,
+                  int64_t E) {
+    int64_t whole = seen->all / 16 * 16, direct = count <= whole ? tiled(count, 16) : whole;
+    if (direct) product(seen->keys, direct, (const bf16 *)query, 0, scores, 16, 16, E, 0);
+    if (direct < count)
+        product(seen->last, 16, (const bf16 *)query, 0, scores + 16 * whole, 16, 16, E, 0);
 }
 
 static _Thread_local Scratch scratch;
@@ -288,8 +320,6 @@ static void *take(char **at, int64_t bytes) {
     *at += (bytes + LINE - 1) / LINE * LINE;
     return found;
 }
-
-static int64_t tiled(int64_t n, int64_t tile) { return (n + tile - 1) / tile * tile; }
 
 /* Whether this thread may use what was compiled in. */
 int infill_ready(void) {
@@ -323,31 +353,33 @@ int infill_product(const float *x, int64_t rows, const bf16 *w, float *y, int64_
 }
 
 /* x [rows][n][width] float32 through all blocks, and normed, in place. Token i of a row stands at
-   `at` + i of its cache, where its key and value are put, and sees the first `seen` places, or,
-   where `seen` is 0, those up to its own. cosine, sine [n][head / 2]; weights are qkv, out, up and
-   down of each layer. 0 where there is no memory. */
+   `at` + i of its cache, where its key and value are put; it sees the first `seen` places there, or,
+   where `seen` is 0, those up to its own, and before them the first `count` of what is shared by
+   all rows. cosine, sine [n][head / 2]; weights are qkv, out, up and down of each layer. 0 where
+   there is no memory. */
 int infill_blocks(const Shape *shape, const bf16 *weights, float *x, int64_t rows, int64_t n,
-                  const float *cosine, const float *sine, const Cache *cache, int64_t at,
-                  int64_t seen) {
+                  const float *cosine, const float *sine, const Cache *shared, int64_t count,
+                  const Cache *cache, int64_t at, int64_t seen) {
     const int64_t D = shape->width, K = shape->kv, G = shape->group, E = shape->head;
     const int64_t F = shape->ff, Q = K * (G + 2) * E, R = rows * n, M = tiled(R, ROWS);
-    const int64_t N = tiled(seen ? seen : at + n, 32);
-    const int64_t blocks = tiled(n * G, 16) / 16;
+    const int64_t all = seen ? seen : at + n, blocks = tiled(n * G, 16) / 16;
+    Seen common = {.all = count, .N = tiled(count, 32)}, own = {.all = all, .N = tiled(all, 32)};
+    const int64_t N = common.N + own.N, places = tiled(count + all, 16) + 16;
     int64_t size = 4 * M * (D + Q + 2 * F) + 2 * M * (D + F) + 2 * R * K * G * E;
-    size += 4 * 16 * N + 4 * 16 * N / 2 + 2 * 16 * N + 2 * E * N + 2 * 16 * E * 2 + 4 * 16 * E;
-    if (!reserve(&scratch, size + 16 * LINE)) return 0;
+    size += 4 * 16 * places + 4 * 16 * N / 2 + 2 * 16 * N + 2 * E * N + 3 * 2 * 16 * E + 4 * 16 * E;
+    if (!reserve(&scratch, size + 20 * LINE)) return 0;
     char *free_at = scratch.memory;
     float *state = take(&free_at, 4 * M * D), *mixed = take(&free_at, 4 * M * Q);
     float *raised = take(&free_at, 4 * M * 2 * F);
     bf16 *input = take(&free_at, 2 * M * D), *gated = take(&free_at, 2 * M * F);
     bf16 *queries = take(&free_at, 2 * R * K * G * E);
-    float *scores = take(&free_at, 4 * 16 * N);
+    float *scores = take(&free_at, 4 * 16 * places);
     uint32_t *pairs = take(&free_at, 4 * 16 * N / 2);
     uint32_t *probabilities = take(&free_at, 2 * 16 * N);
-    uint32_t *values = take(&free_at, 2 * E * N);
     uint32_t *query = take(&free_at, 2 * 16 * E);
-    bf16 *last = take(&free_at, 2 * 16 * E);
     float *heard = take(&free_at, 4 * 16 * E);
+    common.last = take(&free_at, 2 * 16 * E), own.last = take(&free_at, 2 * 16 * E);
+    common.values = take(&free_at, 2 * E * common.N), own.values = take(&free_at, 2 * E * own.N);
     memcpy(state, x, 4 * R * D);
     memset(state + R * D, 0, 4 * (M - R) * D);
     memset(gated + R * F, 0, 2 * (M - R) * F);
@@ -360,53 +392,55 @@ int infill_blocks(const Shape *shape, const bf16 *weights, float *x, int64_t row
         weights = down + D * F;
         normed(state, M, D, input);
         product(input, M, qkv, 16 * D, mixed, Q, Q, D, 0);
-        for (int64_t b = 0; b < rows; b++)
-            for (int64_t h = 0; h < K; h++) {
+        for (int64_t h = 0; h < K; h++) {
+            if (count) {
+                int64_t base = layer * shared->layer + h * shared->kv_head;
+                prepare(&common, shared->keys + base, shared->values + base, E);
+            }
+            for (int64_t b = 0; b < rows; b++) {
                 int64_t base = layer * cache->layer + b * cache->row + h * cache->kv_head;
-                bf16 *keys = cache->keys + base, *held = cache->values + base;
+                bf16 *keys = cache->keys + base, *values = cache->values + base;
                 for (int64_t i = 0; i < n; i++) {
                     const float *part = mixed + (b * n + i) * Q + h * (G + 2) * E;
                     const float *c = cosine + i * E / 2, *s = sine + i * E / 2;
-                    bf16 *own = queries + ((b * n + i) * K + h) * G * E;
+                    bf16 *to = queries + ((b * n + i) * K + h) * G * E;
                     for (int64_t g = 0; g < G; g++)
-                        turned(part + g * E, E, c, s, scale, own + g * E);
+                        turned(part + g * E, E, c, s, scale, to + g * E);
                     turned(part + G * E, E, c, s, 1.0f, keys + (at + i) * E);
                     for (int64_t e = 0; e < E; e += LANES)
-                        *(halves *)(held + (at + i) * E + e) =
+                        *(halves *)(values + (at + i) * E + e) =
                             rounded(*(const vec *)(part + (G + 1) * E + e));
                 }
-                int64_t all = seen ? seen : at + n;
-                int64_t whole = all / 16 * 16, rest = all - whole;
-                if (rest) {
-                    memcpy(last, keys + whole * E, 2 * rest * E);
-                    memset(last + rest * E, 0, 2 * (16 - rest) * E);
-                }
-                interleaved(held, all, N, E, values);
+                prepare(&own, keys, values, E);
                 for (int64_t block = 0; block < blocks; block++) {
                     ints sight;
-                    int64_t reach = 0;
+                    int64_t reach = 0; /* of its own row, nobody in this block sees further */
                     for (int64_t lane = 0; lane < LANES; lane++) {
                         int64_t q = block * LANES + lane, i = q / G;
-                        const bf16 *own = queries + ((b * n + i) * K + h) * G * E + q % G * E;
+                        const bf16 *from = queries + ((b * n + i) * K + h) * G * E + q % G * E;
                         for (int64_t e = 0; e < E / 2; e++) {
                             uint32_t pair = 0;
-                            if (i < n) memcpy(&pair, own + 2 * e, 4);
+                            if (i < n) memcpy(&pair, from + 2 * e, 4);
                             query[e * LANES + lane] = pair;
                         }
                         /* Lanes without a query see what the last one sees. */
-                        sight[lane] = (int32_t)(seen ? seen : at + 1 + (i < n ? i : n - 1));
-                        if (sight[lane] > reach) reach = sight[lane];
+                        int64_t sees = seen ? seen : at + 1 + (i < n ? i : n - 1);
+                        sight[lane] = (int32_t)(count + sees);
+                        if (sees > reach) reach = sees;
                     }
-                    int64_t near = tiled(reach, 32); /* nobody in this block sees further */
-                    int64_t direct = reach <= whole ? tiled(reach, 16) : whole;
-                    int64_t lanes = n * G - block * LANES;
+                    int64_t near = tiled(reach, 32), lanes = n * G - block * LANES;
                     lanes = tiled(lanes < LANES ? lanes : LANES, ROWS);
-                    product(keys, direct, (bf16 *)query, 0, scores, 16, 16, E, 0);
-                    if (direct < reach)
-                        product(last, 16, (bf16 *)query, 0, scores + 16 * whole, 16, 16, E, 0);
-                    vec sum = softmax(scores, reach, near, sight, pairs, probabilities);
-                    product((bf16 *)probabilities, lanes, (bf16 *)values, 16 * N, heard, E, E,
-                            near, 0);
+                    score(&common, count, query, scores, E);
+                    score(&own, reach, query, scores + LANES * count, E);
+                    vec sum = softmax(scores, count + reach, sight);
+                    if (count) {
+                        transposed(scores, count, common.N, pairs, probabilities);
+                        product((bf16 *)probabilities, lanes, (bf16 *)common.values, 16 * common.N,
+                                heard, E, E, common.N, 0);
+                    }
+                    transposed(scores + LANES * count, reach, near, pairs, probabilities);
+                    product((bf16 *)probabilities, lanes, (bf16 *)own.values, 16 * own.N, heard, E,
+                            E, near, count > 0);
                     for (int64_t lane = 0; lane < LANES; lane++) {
                         int64_t q = block * LANES + lane, i = q / G;
                         if (i >= n) break;
@@ -417,6 +451,7 @@ int infill_blocks(const Shape *shape, const bf16 *weights, float *x, int64_t row
                     }
                 }
             }
+        }
         product(input, M, out, 16 * D, state, D, D, D, 1);
         normed(state, M, D, input);
         product(input, M, up, 16 * D, raised, 2 * F, 2 * F, D, 0);

@@ -91,6 +91,8 @@ def library() -> tuple[ctypes.CDLL | None, str]:
                 *[ctypes.c_int64] * 2,
                 *[ctypes.c_void_p] * 2,
                 ctypes.POINTER(_Cache),
+                ctypes.c_int64,
+                ctypes.POINTER(_Cache),
                 *[ctypes.c_int64] * 2,
             ]
             found.infill_product.argtypes = [
@@ -188,13 +190,22 @@ class Blocks:
         )
 
     def __call__(
-        self, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, at: int, seen: int
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        at: int,
+        seen: int,
+        shared: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """x [B, n, D] -> normed hidden states [B, n, D], float32.
 
         Keys and values of the n tokens are put into keys, values [L, B, K, N, E] (bfloat16, the
         last two dense) from `at` on; a token sees the first `seen` places there or, where `seen`
-        is 0, those up to its own. cos, sin [n, E/2] float32 are of the tokens' positions.
+        is 0, those up to its own, and all of `shared`, keys and values [L, K, S, E] that stand
+        before them in every row. cos, sin [n, E/2] float32 are of the tokens' positions.
         """
         (rows, n, _), (kv, _, head) = x.shape, self._split
         assert keys.dtype == values.dtype == torch.bfloat16, f"caches are {keys.dtype}"
@@ -203,6 +214,17 @@ class Blocks:
         assert keys.shape[1:3] == (rows, kv), f"{tuple(keys.shape)} is not for {rows} rows"
         assert max(at + n, seen) <= keys.shape[3], f"{at} + {n} tokens are beyond {keys.shape[3]}"
         assert at + n <= seen or not seen, f"{at} + {n} tokens do not all see {seen} places"
+        common, count = _Cache(), 0
+        if shared is not None:
+            near, far = shared
+            assert near.dtype == far.dtype == torch.bfloat16, f"what is shared is {near.dtype}"
+            assert near.stride() == far.stride(), "what is shared lies alike"
+            assert near.stride()[2:] == (head, 1), f"what is shared is not dense: {near.stride()}"
+            layer, kv_head, *_ = near.stride()
+            common, count = (
+                _Cache(near.data_ptr(), far.data_ptr(), layer, 0, kv_head),
+                near.shape[2],
+            )
         state, cos, sin = _checked(x).clone(), _checked(cos[:n]), _checked(sin[:n])
         cache = _Cache(keys.data_ptr(), values.data_ptr(), *keys.stride()[:3])
         done = self._library.infill_blocks(
@@ -213,6 +235,8 @@ class Blocks:
             n,
             cos.data_ptr(),
             sin.data_ptr(),
+            common,
+            count,
             cache,
             at,
             seen,

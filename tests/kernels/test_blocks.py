@@ -104,6 +104,7 @@ def test_blocks_are_those_of_plain_torch(rows: int, n: int, at: int, seen: int) 
         seen,
     )
     given = x.clone()
+    before_keys, before_values = keys.clone(), values.clone()
 
     found = Blocks(layers, (KV, GROUP + 2, HEAD))(
         x, angle.cos(), angle.sin(), keys, values, at, seen
@@ -117,6 +118,23 @@ def test_blocks_are_those_of_plain_torch(rows: int, n: int, at: int, seen: int) 
     ):
         error = (got.double() - wanted).norm() / wanted.norm()
         assert float(error) < ROUNDING, f"{name}: {error}"
+    for shared in (1, 17, at):  # the first ones are the same in all rows, and stand apart
+        if not 0 < shared <= at:
+            continue
+        apart = [cache[:, 0, :, :shared].clone() for cache in (before_keys, before_values)]
+        rest = [cache[:, :, :, shared:].clone() for cache in (before_keys, before_values)]
+        whole = [
+            torch.cat((one[:, None].expand(-1, rows, -1, -1, -1), own), 3)
+            for one, own in zip(apart, rest, strict=True)
+        ]
+        routine = Blocks(layers, (KV, GROUP + 2, HEAD))
+        beside = routine(x, angle.cos(), angle.sin(), *whole, at, seen)
+        left = max(0, seen - shared)
+        parted = routine(
+            x, angle.cos(), angle.sin(), *rest, at - shared, left, (apart[0], apart[1])
+        )
+        assert float((parted - beside).norm() / beside.norm()) < ROUNDING / 4
+        assert torch.equal(rest[0], whole[0][:, :, :, shared:])
     untouched = torch.ones(ROOM, dtype=torch.bool)
     untouched[at : at + n] = False
     assert torch.equal(keys[..., untouched, :].double(), exact_keys[..., untouched, :])

@@ -202,32 +202,37 @@ def _unseen(n: int, N: int, at: int, seen: int, like: Tensor) -> Tensor | None:
     return mask
 
 
-class Between(NamedTuple):
-    """What the steps of a canvas have in common; holds for as long as neither cache changes.
+class Room(NamedTuple):
+    """Keys and values of some rows that read behind what they have in common.
 
-    keys, values [L, R, K, N, E]: the prefix, the suffix turned to where the canvas's end puts it,
-    and from `own` on room for what each row adds;
-    cos, sin [T, E/2] of the canvas's positions; heard [T, D], what stands beside a cell's token.
+    keys, values [L, R, K, N, E], the rows' own from `old` on; before that, or apart in `shared`
+    [L, K, S, E], what all of them see. Holds for as long as what is shared does not change.
     """
 
     keys: Tensor
     values: Tensor
-    own: int
+    old: int = 0
+    shared: tuple[Tensor, Tensor] | None = None
+
+
+class Between(NamedTuple):
+    """What the steps of a canvas have in common; holds for as long as neither cache changes.
+
+    room: behind the prefix and the suffix, which is turned to where the canvas's end puts it;
+    cos, sin [T, E/2] of the canvas's positions; heard [T, D], what stands beside a cell's token.
+    """
+
+    room: Room
     cos: Tensor
     sin: Tensor
     heard: Tensor
 
 
 class Ahead(NamedTuple):
-    """Rows that read on behind a prefix, all equally far; holds while its cache does not change.
+    """Rows that read on behind a prefix without its last token, all equally far; holds while its
+    cache does not change. cos, sin [n, E/2] of the positions from there on."""
 
-    keys, values [L, R, K, N, E]: the prefix without its last token, and room for what is read;
-    cos, sin [n, E/2] of the positions from there on.
-    """
-
-    keys: Tensor
-    values: Tensor
-    old: int
+    room: Room
     cos: Tensor
     sin: Tensor
 
@@ -612,8 +617,20 @@ class Zipper(nn.Module):
         voice = cache.stream if streams is None else streams
         x = self.start(torch.tensor(ids, device=self.device), heard, voice)
         x = F.pad(x, (0, 0, 0, size - n))[None]
-        keys, values = cache.keys[:, None, :, :N], cache.values[:, None, :, :N]
-        return self._read(x, cos, sin, keys, values, old)[0, :n]
+        room = Room(cache.keys[:, None, :, :N], cache.values[:, None, :, :N])
+        return self._read(x, cos, sin, room, old)[0, :n]
+
+    def _room(self, shared: tuple[Tensor, Tensor], rows: int, size: int) -> Room:
+        """Room for `size` tokens of each row behind what all see, keys and values [L, K, S, E]."""
+        L, K, S, E = shared[0].shape
+        if self._compiled is not None:
+            own = shared[0].new_zeros(2, L, rows, K, size, E)
+            return Room(own[0], own[1], 0, shared)
+        _, N = self._padded(size, S)
+        own = shared[0].new_zeros(2, L, rows, K, N, E)
+        for part, common in zip(own, shared, strict=True):
+            part[..., :S, :] = common[:, None]
+        return Room(own[0], own[1], S)
 
     def _padded(self, n: int, old: int) -> tuple[int, int]:
         """How many tokens are computed for n new ones after `old`, and how many keys are looked at.
@@ -633,31 +650,29 @@ class Zipper(nn.Module):
         turn = p + length + s - 1
         assert turn < zero, f"{p} + {s} tokens are beyond {zero} positions"
         cos, sin = self.angles(self.dtype)
-        L, K, _, E = prefix.keys.shape
-        _, N = self._padded(length, p + s)
-        keys = prefix.keys.new_zeros(L, rows, K, N, E)
-        values = torch.zeros_like(keys)
         far = rotate(suffix.keys[:, :, :s].to(self.dtype), cos[zero + turn], sin[zero + turn])
-        keys[..., :p, :], keys[..., p : p + s, :] = prefix.keys[:, None, :, :p], far[:, None]
-        values[..., :p, :] = prefix.values[:, None, :, :p]
-        values[..., p : p + s, :] = suffix.values[:, None, :, :s]
+        sides = (
+            torch.cat((prefix.keys[:, :, :p], far.to(prefix.keys.dtype)), 2),
+            torch.cat((prefix.values[:, :, :p], suffix.values[:, :, :s]), 2),
+        )
+        room = self._room(sides, rows, length)
         heard = torch.tensor(
             canvas_heard(prefix.ids, suffix.ids[::-1], length, self.table), device=self.device
         )
         at = slice(zero + p, zero + p + length)
         heard_too = self.hear(heard) + self.stream[CANVAS]
-        return Between(keys, values, p + s, cos[at], sin[at], heard_too)
+        return Between(room, cos[at], sin[at], heard_too)
 
     def step(self, between: Between, canvas_ids: Tensor) -> Tensor:
         """One step: canvas_ids [B, T], no more rows than `between` has room for -> [B, T, D].
 
         Follow with `logits` (and at the first step `length_logits` of slot 0).
         """
-        rows = len(canvas_ids)
+        rows, length = canvas_ids.shape
         x = norm(self.lookup(canvas_ids) + between.heard)
-        keys, values = between.keys[:, :rows], between.values[:, :rows]
-        own, length = between.own, canvas_ids.shape[1]
-        return self._read(x, between.cos, between.sin, keys, values, own, own + length)
+        room = between.room
+        room = room._replace(keys=room.keys[:, :rows], values=room.values[:, :rows])
+        return self._read(x, between.cos, between.sin, room, 0, length)
 
     def denoise(self, prefix: SideCache, suffix: SideCache, canvas_ids: Tensor) -> Tensor:
         """A single step between two caches: canvas_ids [B, T] -> hidden [B, T, D]."""
@@ -668,20 +683,15 @@ class Zipper(nn.Module):
         assert prefix.stream == PREFIX, "the forward stream reads ahead"
         assert len(prefix), "what is read ahead needs a prefix that is not empty"
         old = len(prefix) - 1
-        padded, N = self._padded(size, old)
-        L, K, _, E = prefix.keys.shape
-        keys = prefix.keys.new_zeros(L, rows, K, N, E)
-        values = torch.zeros_like(keys)
-        keys[..., :old, :] = prefix.keys[:, None, :, :old]
-        values[..., :old, :] = prefix.values[:, None, :, :old]
+        padded, _ = self._padded(size, old)
+        room = self._room((prefix.keys[:, :, :old], prefix.values[:, :, :old]), rows, size)
         cos_table, sin_table = self.angles(self.dtype)
         at = slice(self.config.max_positions + old, self.config.max_positions + old + padded)
-        return Ahead(keys, values, old, cos_table[at], sin_table[at])
+        return Ahead(room, cos_table[at], sin_table[at])
 
     def read_on(self, ahead: Ahead, at: int, ids: Sequence[int], heard: Sequence[Heard]) -> Tensor:
-        """Each row reads one token, the `at`-th from `old` on, ids [R] and what they hear [R]; what
-        came before `at` was read already -> hidden [R, D]."""
-        own = ahead.old + at
+        """Each row reads one token, its `at`-th, ids [R] and what they hear [R]; what came before
+        `at` was read already -> hidden [R, D]."""
         x = self.start(
             torch.tensor(ids, device=self.device)[:, None],
             torch.tensor(heard, device=self.device)[:, None],
@@ -689,7 +699,7 @@ class Zipper(nn.Module):
         )
         here = slice(at, at + 1)
         cos, sin = ahead.cos[here], ahead.sin[here]
-        return self._read(x, cos, sin, ahead.keys, ahead.values, own, own + 1)[:, 0]
+        return self._read(x, cos, sin, ahead.room, at, at + 1)[:, 0]
 
     def score(self, prefix: SideCache, rows: Sequence[Sequence[int]]) -> Tensor:
         """Forward stream: log-probability of each token of each row, read after the prefix.
@@ -698,7 +708,7 @@ class Zipper(nn.Module):
         """
         size = max(map(len, rows), default=0)
         ahead = self.ahead(prefix, len(rows), size)
-        old, padded = ahead.old, len(ahead.cos)
+        old, padded = len(prefix) - 1, len(ahead.cos)
         targets = torch.zeros(len(rows), padded, dtype=torch.long)
         for row, ids in zip(targets, rows, strict=True):
             row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
@@ -717,7 +727,7 @@ class Zipper(nn.Module):
             prefix.text.truncate(old + 1)
         read = torch.cat((last, targets[:, :-1]), 1)
         x = self.start(read, torch.tensor(heard, device=self.device), PREFIX)  # [R, size, D]
-        hidden = self._read(x, ahead.cos, ahead.sin, ahead.keys, ahead.values, old)[present]
+        hidden = self._read(x, ahead.cos, ahead.sin, ahead.room, 0)[present]
         logits = self.logits(hidden).float()
         picked = logits.gather(-1, targets[present][:, None])[:, 0] - logits.logsumexp(-1)
         return picked.new_zeros(targets.shape).masked_scatter(present, picked)[:, :size]
@@ -727,16 +737,17 @@ class Zipper(nn.Module):
         x: Tensor,
         cos: Tensor,
         sin: Tensor,
-        keys: Tensor,
-        values: Tensor,
+        room: Room,
         at: int,
         seen: int = 0,
     ) -> Tensor:
-        """All blocks: x [B, n, D], whose own keys and values are put into keys, values
-        [L, B, K, N, E] from `at` on; each sees the first `seen` of them, or where that is 0 those
-        up to its own -> hidden [B, n, D]."""
+        """All blocks: x [B, n, D], whose own keys and values are put into the room from `at` on;
+        each sees what is shared and the first `seen` of its row, or where that is 0 those up to
+        its own -> hidden [B, n, D]."""
+        keys, values, old, shared = room
         if self._compiled is not None:
-            return self._compiled(x, cos, sin, keys, values, at, seen)
+            return self._compiled(x, cos, sin, keys, values, at, seen, shared)
+        at, seen = old + at, old + seen if seen else 0
         B, n = x.shape[:2]
         K, G, E = self.split[0], self.split[1] - 2, self.split[2]
         own = slice(at, at + n)
