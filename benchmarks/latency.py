@@ -230,6 +230,8 @@ def show(result: dict[str, Any]) -> None:
         f"{info['model']}, {info['parameters'] / 1e6:.1f} M parameters, {info['dtype']}, "
         f"{info['threads']} threads, {result['context_tokens']} tokens of context, read before"
     )
+    if info["kernels"]:
+        print(f"kernels: {info['kernels']}")
     if result["busy_cpus"] > 0.5:
         print(f"Other programs kept {result['busy_cpus']:.1f} CPUs busy: times are not the best.")
     heads = ("n", "p50 ms", "p95 ms", "steps", "tokens", "ms/step")

@@ -122,6 +122,7 @@ def _compiled(compiler: str, flags: Sequence[str]) -> Path:
         subprocess.run(
             [compiler, "-O3", *flags, "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-lm"],
             check=True,
+            stdin=subprocess.DEVNULL,  # a language server's own is for its editor
             capture_output=True,
             text=True,
             timeout=COMPILING,
