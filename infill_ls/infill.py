@@ -278,9 +278,7 @@ def _renoised(
         text = _tidied(draft.text, context, request) if draft is not None else ""
         if draft is None or not text:
             return None
-        share = len("".join(kept)) / max(len(draft.text), 1)
-        score = share * attempt.score + (1 - min(share, 1.0)) * confidence(draft)
-        attempt = _judged(place, context, text, min(score, 1.0), draft)
+        attempt = _judged(place, context, text, min(attempt.score, confidence(draft)), draft)
         if attempt.verdict.valid:
             return attempt
     return None

@@ -5,7 +5,7 @@ with what was denoised. (Prompt lookup does the same for autoregressive models.)
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 # A context of fewer characters stands in too many places to mean anything, and one of `MOST` is
 # a copy of some lines.
@@ -20,8 +20,8 @@ OPENERS, CLOSERS = "([{", ")]}"
 
 def copies(prefix: str, suffix: str, max_lines: int | None = 1) -> dict[str, float]:
     """How the line goes on where the same text stands elsewhere: the longest context first, and of
-    its places the nearest before the cursor, then behind it. With the logarithm of how often the
-    first one is right; of the others, that says too little to count on.
+    its places the nearest before the cursor, then behind it. With the logarithm of how often what
+    stands at the first place is right; of the others, that says too little to count on.
 
     Ends before what already follows the cursor on its line. More than one line is copied only
     where that is wanted, nothing follows the cursor, and the context is some lines long itself.
@@ -30,11 +30,16 @@ def copies(prefix: str, suffix: str, max_lines: int | None = 1) -> dict[str, flo
     length = longest = _longest(prefix, suffix)
     several = max_lines != 1 and longest == MOST and not suffix.split("\n", 1)[0].strip()
     while length >= LEAST:
+        if not prefix[len(prefix) - length :].strip():
+            break  # blanks stand everywhere
         for source, at in _places(prefix, suffix, length):
-            lines = source[at:].split("\n", LINES)[:LINES] if several else [_line(source, at)]
-            for each in (_block(prefix, suffix, lines), up_to(suffix, lines[0])):
+            worth = -math.inf if found else math.log(length / CHARACTERS)
+            texts = [up_to(suffix, _line(source, at))]
+            if several and not found:
+                texts.insert(0, _block(prefix, suffix, source, at, min(LINES, max_lines or LINES)))
+            for each in texts:
                 if each.strip():
-                    found.setdefault(each, -math.inf if found else math.log(length / CHARACTERS))
+                    found.setdefault(each, worth)
             if len(found) >= COPIES:
                 return found
         length = max(LEAST, length * 2 // 3) if length > LEAST else 0
@@ -57,16 +62,20 @@ def up_to(suffix: str, line: str) -> str:
     return line
 
 
-def _block(prefix: str, suffix: str, lines: Sequence[str]) -> str:
-    """Those of some lines that are indented as the cursor's or deeper, up to the one that follows
-    the cursor; "" where that is one line."""
-    line = prefix.rpartition("\n")[2]
+def _block(prefix: str, suffix: str, source: str, at: int, most: int) -> str:
+    """The lines from there on that are indented as the cursor's or deeper, up to the one that
+    follows the cursor, at most so many; "" where that is one line."""
+    begin = prefix.rfind("\n") + 1
+    line = prefix[begin:]
     indentation = line[: len(line) - len(line.lstrip())]
     following = suffix.lstrip().partition("\n")[0].strip()
+    # The cursor's own line is not whole yet.
+    end = begin if source is prefix else len(source)
+    lines = source[at:end].split("\n", most)[:most]
     ends = (
-        at
-        for at, each in enumerate(lines)
-        if at and (not each.startswith(indentation) or each.strip() in ("", following))
+        number
+        for number, each in enumerate(lines)
+        if number and (not each.startswith(indentation) or each.strip() in ("", following))
     )
     taken = lines[: next(ends, len(lines))]
     return "\n".join(taken) if len(taken) > 1 else ""

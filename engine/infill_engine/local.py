@@ -114,7 +114,9 @@ class LocalEngine(Generic[MemoryT]):
             steps += last.num_steps
             rows = [fill_ids(last.token_ids, canvas, row)[0] for row in range(len(canvas.hole))]
             denoised = len(rows)
-            rows += [list(g) for g in guesses if len(g) <= budget and list(g) not in rows]
+            late = request.deadline is not None and time.monotonic() >= request.deadline
+            if not late:  # for they are read as well, and together take as long as some steps
+                rows += [list(g) for g in guesses if len(g) <= budget and list(g) not in rows]
             scored = self._score(memory, sides, rows)
             probable = [
                 log_probability(each, len(row), guesses.get(tuple(row), -math.inf))
@@ -332,11 +334,13 @@ def middle_ids(canvas: Canvas, denoised: Denoised, row: int) -> list[int]:
 
 
 def log_probability(scored: Scored, tokens: int, otherwise: float = -math.inf) -> float:
-    """Of a middle: it is as probable as the model has it or as it is for another reason
-    (`otherwise`, such as that the same stands elsewhere), which is a mixture of the two."""
+    """Of a middle: that the model would say it or that it is right for another reason
+    (`otherwise`, such as that the same stands elsewhere), of which either is enough: p + q - pq."""
     said = scored.likelihood * tokens if tokens else NOTHING
     larger, smaller = max(said, otherwise), min(said, otherwise)
-    return larger + math.log1p(math.exp(smaller - larger))
+    if smaller == -math.inf:
+        return min(larger, 0.0)
+    return min(larger + math.log1p(math.exp(smaller - larger) * -math.expm1(min(larger, 0))), 0.0)
 
 
 def rank(scored: Scored, probable: float) -> float:

@@ -58,9 +58,9 @@ class Draft:
     `text` is the whole middle, pinned parts included; `fills` the text of each hole.
     `likelihood` is the mean log-probability per token of the holes, and `join` that of the first
     tokens of the suffix after the middle, both read by the model after denoising;
-    `log_probability` is the natural logarithm of how probable the whole text is. They are NaN in
-    drafts that are not the last. `converged` is False when the deadline or the step cap ended it.
-    `mean_entropy` is 0 where nothing was denoised.
+    `log_probability` is the natural logarithm of how probable what was filled in is, with the pins
+    between several holes. They are NaN in drafts that are not the last. `converged` is False when
+    the deadline or the step cap ended it. `mean_entropy` is 0 where nothing was denoised.
     `others` holds further candidates, best first, in the last draft: those that were asked for, or
     that the engine had to look at anyway.
     """
@@ -89,8 +89,8 @@ class EngineInfo:
     """What runs, for `doctor`, logs and `--json`. `max_tokens` bounds a hole of unknown length.
 
     `worth_showing` is the probability from which the model's makers would show what nobody asked
-    for; 0 where nothing was measured. `kernels` says what computes the
-    network and why, "" where there is no choice.
+    for; 0 where nothing was measured. `kernels` says what computes the network and why, "" where
+    there is no choice.
     """
 
     model: str

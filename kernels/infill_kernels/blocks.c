@@ -106,6 +106,9 @@ static int reserve(Scratch *scratch, int64_t size) { /* what it held is lost whe
    ROWS; `panel` is from one 16 of O to the next, `stride` from one row of y to the next. */
 #ifdef TILES
 
+/* To GCC what loads a tile reads no memory: what was written before has to be there. */
+static inline void stored(void) { __asm__ volatile("" ::: "memory"); }
+
 static void configure(void) {
     struct {
         uint8_t palette, start, reserved[14];
@@ -113,6 +116,7 @@ static void configure(void) {
         uint8_t rows[16];
     } __attribute__((packed)) tiles = {.palette = 1};
     for (int i = 0; i < 8; i++) tiles.columns[i] = 64, tiles.rows[i] = 16;
+    stored();
     _tile_loadconfig(&tiles);
 }
 
@@ -149,6 +153,7 @@ static inline __attribute__((always_inline)) void tile(const bf16 *x, const bf16
 
 static void product(const bf16 *x, int64_t rows, const bf16 *w, int64_t panel, float *y,
                     int64_t stride, int64_t O, int64_t I, int add) {
+    stored();
     for (int64_t o = 0; o < O; o += 32, w += 2 * panel)
         for (int64_t m = 0; m < rows; m += 32) {
             const bf16 *row = x + m * I;
@@ -162,6 +167,7 @@ static void product(const bf16 *x, int64_t rows, const bf16 *w, int64_t panel, f
             else
                 tile(row, w, panel, at, stride, I, add, 0, 0);
         }
+    stored();
 }
 
 #else

@@ -13,6 +13,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -72,17 +73,19 @@ def library() -> tuple[ctypes.CDLL | None, str]:
         return None, "INFILL_KERNELS=torch"
     if sys.platform == "win32":
         return None, "it is not made for Windows"
-    names = [os.environ.get("CC"), "cc", "gcc", "clang"]
-    compiler = next((path for name in names if name and (path := shutil.which(name))), None)
-    if compiler is None:
+    compiler = _compiler()
+    if not compiler:
         return None, "there is no C compiler: install gcc or clang, or set CC"
     reason = ""
     for flags in FLAGS:
+        command = " ".join((*compiler, *flags))
         try:
-            found = ctypes.CDLL(str(_compiled(compiler, flags)))
-        except (OSError, subprocess.SubprocessError) as error:
+            found = _loaded(compiler, flags)
+        except subprocess.TimeoutExpired as error:
+            return None, f"{command} took more than {error.timeout:.0f} s"
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
-            reason = f"{compiler} {' '.join(flags)} failed: {said or error}"
+            reason = f"{command} failed: {said or error}"
             continue
         if found.infill_ready():
             found.infill_blocks.argtypes = [
@@ -101,18 +104,40 @@ def library() -> tuple[ctypes.CDLL | None, str]:
                 *[ctypes.c_void_p] * 2,
                 *[ctypes.c_int64] * 2,
             ]
-            return found, f"compiled by {compiler} {' '.join(flags)}"
+            return found, f"compiled by {command}"
         reason = f"the system does not let what {' '.join(flags)} gives run"
     return None, reason
 
 
-def _compiled(compiler: str, flags: Sequence[str]) -> Path:
-    """The shared object for this CPU; made where it is not there yet, and put there by a rename.
+def _compiler() -> list[str]:
+    """The command to start, with its own arguments; [] where there is none."""
+    if given := shlex.split(os.environ.get("CC", "")):
+        return given if shutil.which(given[0]) else []
+    if sys.platform == "darwin":
+        # Without the command line tools `cc` is there all the same, and asks to install them.
+        tools = subprocess.run(["xcode-select", "-p"], capture_output=True, check=False)
+        if tools.returncode:
+            return []
+    return next(([path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), [])
 
-    Raises OSError and subprocess.SubprocessError.
+
+def _loaded(compiler: Sequence[str], flags: Sequence[str]) -> ctypes.CDLL:
+    """The routine; compiled again where what is in the cache cannot be loaded.
+
+    Raises OSError, RuntimeError where nobody has a home, and subprocess.SubprocessError.
     """
-    source = SOURCE.read_bytes()
-    key = hashlib.sha256(source + repr((compiler, flags, _cpu())).encode()).hexdigest()[:16]
+    path = _compiled(compiler, flags)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError:
+        path.unlink(missing_ok=True)
+        return ctypes.CDLL(str(_compiled(compiler, flags)))
+
+
+def _compiled(compiler: Sequence[str], flags: Sequence[str]) -> Path:
+    """The shared object for this CPU; made where it is not there yet, and put there by a rename."""
+    source, platform_of = SOURCE.read_bytes(), (_cpu(), platform.libc_ver())
+    key = hashlib.sha256(source + repr((compiler, flags, platform_of)).encode()).hexdigest()[:16]
     target = folder() / f"blocks-{key}.so"
     if target.is_file():
         return target
@@ -120,11 +145,12 @@ def _compiled(compiler: str, flags: Sequence[str]) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         made = Path(scratch) / target.name
         subprocess.run(
-            [compiler, "-O3", *flags, "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-lm"],
+            [*compiler, "-O3", *flags, "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-lm"],
             check=True,
             stdin=subprocess.DEVNULL,  # a language server's own is for its editor
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=COMPILING,
         )
         made.replace(target)
@@ -208,7 +234,9 @@ class Blocks:
         is 0, those up to its own, and all of `shared`, keys and values [L, K, S, E] that stand
         before them in every row. cos, sin [n, E/2] float32 are of the tokens' positions.
         """
-        (rows, n, _), (kv, _, head) = x.shape, self._split
+        (rows, n, width), (kv, _, head) = x.shape, self._split
+        assert width == self._shape.width, f"{width=} is not {self._shape.width}"
+        assert cos[:n].shape == sin[:n].shape == (n, head // 2), f"angles are {tuple(cos.shape)}"
         assert keys.dtype == values.dtype == torch.bfloat16, f"caches are {keys.dtype}"
         assert keys.stride()[3:] == (head, 1), f"keys are not dense: {keys.stride()}"
         assert keys.stride() == values.stride(), "keys and values lie alike"

@@ -60,5 +60,22 @@ def test_lines_are_copied_after_lines_that_recur() -> None:
     prefix = f"{above}{block}\n        return self.other\n\n{above}"
 
     assert len(above) > MOST
-    assert next(iter(copies(prefix, "\n        return self.other\n", None))) == block
+    found = copies(prefix, "\n        return self.other\n", None)
+    assert list(found.items())[:2] == [
+        (block, math.log(MOST / CHARACTERS)),
+        ("if self.name:", math.log(MOST / CHARACTERS)),
+    ]
     assert next(iter(copies(prefix, "\n        return self.other\n", 1))) == "if self.name:"
+    assert next(iter(copies(prefix, "\n        return self.other\n", 2))) == block
+
+
+def test_a_block_does_not_end_with_the_line_that_is_being_typed() -> None:
+    repeated = "X = {\n" + 8 * '    "alpha beta gamma": 1,\n'
+
+    assert list(copies("foo(1)\n" * 30 + "fo", "\n", None)) == ["o(1)"]
+    assert list(copies(repeated + '    "alp', "\n}\n", 6)) == ['ha beta gamma": 1,']
+
+
+@pytest.mark.parametrize("text", [" " * 24_000, "\n" * 24_000, "\t\n" * 12_000])
+def test_blanks_are_not_copied(text: str) -> None:
+    assert copies(text, text) == {}

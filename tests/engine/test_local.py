@@ -96,7 +96,7 @@ def test_a_guess_is_ranked_with_what_was_denoised_and_offered_once() -> None:
     fond = last(LocalEngine(Fond(fills=["abcd"], guessed={"xy": 0.0, "z": 0.0})))
     same = last(LocalEngine(Oracle(fills=["abcd"], guessed={"abcd": 0.0, "xy": 0.0})))
 
-    worth = last(LocalEngine(Oracle(fills=["abcd"], guessed={"xy": 50.0})))
+    worth = last(LocalEngine(Oracle(fills=["abcd"], guessed={"xy": 0.0}, likelihood=-9.0)))
 
     assert (worth.text, [other.text for other in worth.others]) == ("xy", ["abcd"])
     assert (fond.text, [other.text for other in fond.others]) == ("xy", ["z", "abcd"])
@@ -111,7 +111,10 @@ def test_a_text_is_as_probable_as_the_model_or_a_guess_has_it() -> None:
 
     assert draft.text == "abcd"
     assert draft.log_probability == pytest.approx(-0.4)
-    assert draft.others[0].log_probability == pytest.approx(math.log(math.exp(-0.2) + 0.25))
+    either = math.exp(-0.2) + 0.25 - math.exp(-0.2) * 0.25
+    assert draft.others[0].log_probability == pytest.approx(math.log(either))
+    certain = last(LocalEngine(Oracle(fills=["abcd"], guessed={"abcd": 0.0}, likelihood=-0.01)))
+    assert certain.log_probability == 0.0
     # Block after block the logarithms add up.
     long = last(LocalEngine(Oracle(fills=["abcdefghijkl"], lengths=(8,), likelihood=-0.1)))
     assert long.text == "abcdefghijkl"

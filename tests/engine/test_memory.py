@@ -174,6 +174,22 @@ def test_what_is_copied_is_whole_and_keeps_its_worth(denoiser) -> None:
     assert short[tuple(whole)] == long[tuple(whole)] == max(long.values()) > -math.inf
 
 
+def test_a_text_is_as_probable_as_it_is_after_what_is_typed_of_its_first_word(denoiser) -> None:
+    """Of all that begin like that, the network is asked for one."""
+    request = InfillRequest(prefix=SOURCE + "\nimport js", suffix="\n")
+    sides = denoiser.sides(request)
+    memory = denoiser.encode(sides, None)
+    begins = denoiser._continuations(sides.healed).nonzero()[:, 0].tolist()
+
+    scored = denoiser.score(memory, sides, [[token] for token in begins])
+
+    assert sides.healed == b"js"
+    assert len(begins) > 1
+    assert sum(math.exp(each.likelihood) for each in scored) == pytest.approx(1)
+    plain = denoiser._network.score(memory.prefix, [[token] for token in begins])
+    assert float(plain.exp().sum()) < 0.9
+
+
 def test_reading_on_stops_within_a_pass_when_cancelled(denoiser, monkeypatch) -> None:
     request = InfillRequest(prefix=SOURCE + "def area(wid", suffix="\n")
     sides = denoiser.sides(request)

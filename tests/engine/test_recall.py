@@ -11,6 +11,7 @@ from infill_engine.models.recall import (
     MOST,
     NOTHING,
     Recall,
+    context,
     contexts,
     from_tensors,
     packed,
@@ -99,6 +100,7 @@ def test_contexts_of_different_lengths_and_neighbours_have_different_keys() -> N
     keys = np.concatenate([contexts(ids, order) for order in range(1, MOST + 1)])
 
     assert len(np.unique(keys)) == len(keys)
+    assert [context(ids[i : i + 3].tolist()) for i in range(1998)] == contexts(ids, 3).tolist()
     # Evenly spread: every sixteenth of the range holds about a sixteenth.
     counts = np.bincount(keys >> 28, minlength=16)
     assert counts.min() > 0.8 * len(keys) / 16

@@ -241,6 +241,27 @@ def test_a_routine_is_compiled_once(tmp_path: Path) -> None:
     assert [path.stat().st_mtime_ns for path in made.parent.iterdir()] == [written]
 
 
+def test_what_cannot_be_loaded_is_compiled_again(tmp_path: Path) -> None:
+    told(XDG_CACHE_HOME=str(tmp_path))
+    (made,) = (tmp_path / "infill-ls").iterdir()
+    made.write_bytes(b"no library")
+
+    assert "native" in told(XDG_CACHE_HOME=str(tmp_path)).partition("compiled by")[2]
+    assert made.stat().st_size > 1000
+
+
+def test_a_compiler_may_be_a_command_and_say_what_is_no_unicode(tmp_path: Path) -> None:
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_bytes(b'#!/bin/sh\nprintf "\\344\\n" >&2\nexec "$@"\n')
+    wrapper.chmod(0o755)
+
+    said = told(CC=f"{wrapper} cc", XDG_CACHE_HOME=str(tmp_path))
+    broken = told(CC=f"{wrapper} false", XDG_CACHE_HOME=str(tmp_path))
+
+    assert said.startswith(f"True compiled by {wrapper} cc")
+    assert broken.startswith("False ")
+
+
 @pytest.mark.skipif("amx_tile" not in blocks._cpu(), reason="this CPU has no tiles")
 def test_without_tiles_the_same_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What CPUs without AMX run; the cases above, compiled so."""

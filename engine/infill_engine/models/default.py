@@ -363,7 +363,9 @@ class ZipperDenoiser:
         self, memory: SidesMemory, sides: Sides, rows: Sequence[Sequence[int]]
     ) -> list[Scored]:
         head = list(sides.suffix_ids[:JOIN_TOKENS])
-        scores = self._network.score(memory.prefix, [[*row, *head] for row in rows])
+        # What was taken back of the prefix is typed: the first token is one that begins with it.
+        first = self._continuations(sides.healed) if sides.healed else None
+        scores = self._network.score(memory.prefix, [[*row, *head] for row in rows], first)
         return [
             Scored(
                 likelihood=float(row_scores[: len(row)].mean()) if row else 0.0,

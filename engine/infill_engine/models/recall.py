@@ -26,6 +26,7 @@ LEVELS = len(LEVEL_EDGES) + 1
 TENSORS = ("table.keys", "table.values")
 
 _TOKEN_BITS = 13
+_WORD = (1 << 64) - 1
 
 
 def contexts(ids: NDArray[np.int64], order: int) -> NDArray[np.uint32]:
@@ -39,10 +40,22 @@ def contexts(ids: NDArray[np.int64], order: int) -> NDArray[np.uint32]:
     return (key >> np.uint64(32)).astype(np.uint32)
 
 
+def context(ids: Sequence[int]) -> int:
+    """The key of one context, as `contexts` has it."""
+    key = 0
+    for token in ids:
+        key = key * 8192 + token + 1
+    key &= _WORD
+    key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
+    key = (key ^ (key >> 27)) * 0x94D049BB133111EB & _WORD
+    return key >> 32
+
+
 def packed(
     tokens: NDArray[np.int64], shares: NDArray[np.float64]
 ) -> NDArray[np.uint16]:  # [n], [n] -> [n]
     """Tokens and how often each was right, as a table keeps them."""
+    assert len(tokens) == 0 or tokens.max() < 1 << _TOKEN_BITS, f"token {tokens.max()} is too large"
     levels = np.digitize(shares, LEVEL_EDGES)
     return (tokens | (levels << _TOKEN_BITS)).astype(np.uint16)
 
@@ -59,6 +72,8 @@ class Recall:
 
     def after(self, ids: Sequence[int], start: int = 0) -> list[Pair]:
         """What is recalled behind each position from `start` on; longer contexts count first."""
+        if len(ids) - start == 1:
+            return [self.next(ids)]
         low = max(0, start - MOST + 1)
         window = np.array(ids[low:], np.int64)
         found = np.zeros((len(window), 2), np.int64)
@@ -74,11 +89,21 @@ class Recall:
         pairs: list[Pair] = [(token, level) for token, level in found[start - low :].tolist()]
         return pairs
 
+    def next(self, ids: Sequence[int]) -> Pair:
+        """What is recalled behind the last token."""
+        for order in range(min(MOST, len(ids)), 0, -1):
+            key = np.uint32(context(ids[-order:]))
+            at = int(self.keys.searchsorted(key))
+            if at < len(self.keys) and self.keys[at] == key:
+                value = int(self.values[at])
+                return value & ((1 << _TOKEN_BITS) - 1), (value >> _TOKEN_BITS) + 1
+        return NOTHING
+
     def onward(self, ids: Sequence[int], size: int) -> list[Pair]:
         """How it goes on from the end of `ids`, one recall after the other, for `size` places."""
         tail, pairs = [*ids[-MOST:]], list[Pair]()
         while len(pairs) < size:
-            pair = self.after(tail, len(tail) - 1)[0]
+            pair = self.next(tail)
             if pair == NOTHING:
                 break
             pairs.append(pair)

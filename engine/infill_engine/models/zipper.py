@@ -58,6 +58,8 @@ class ZipperConfig:
     def __post_init__(self) -> None:
         if self.d_model % self.num_heads or self.d_model // self.num_heads % 2:
             raise ValueError(f"{self.d_model=} / {self.num_heads=} must be an even head width")
+        if self.recall and self.vocab_size > 8192:
+            raise ValueError(f"{self.vocab_size=}: a recall holds tokens below 8192")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"{self.num_heads=} must be a multiple of {self.num_kv_heads=}")
 
@@ -701,10 +703,13 @@ class Zipper(nn.Module):
         cos, sin = ahead.cos[here], ahead.sin[here]
         return self._read(x, cos, sin, ahead.room, at, at + 1)[:, 0]
 
-    def score(self, prefix: SideCache, rows: Sequence[Sequence[int]]) -> Tensor:
+    def score(
+        self, prefix: SideCache, rows: Sequence[Sequence[int]], first: Tensor | None = None
+    ) -> Tensor:
         """Forward stream: log-probability of each token of each row, read after the prefix.
 
-        Leaves the cache as it is. [R, longest row], 0 where a row is shorter.
+        Of a row's first token among those of `first` [V] bool, where it is given and the token is
+        one. Leaves the cache as it is. [R, longest row], 0 where a row is shorter.
         """
         size = max(map(len, rows), default=0)
         ahead = self.ahead(prefix, len(rows), size)
@@ -729,7 +734,15 @@ class Zipper(nn.Module):
         x = self.start(read, torch.tensor(heard, device=self.device), PREFIX)  # [R, size, D]
         hidden = self._read(x, ahead.cos, ahead.sin, ahead.room, 0)[present]
         logits = self.logits(hidden).float()
-        picked = logits.gather(-1, targets[present][:, None])[:, 0] - logits.logsumexp(-1)
+        chosen = targets[present][:, None]
+        picked = logits.gather(-1, chosen)[:, 0] - logits.logsumexp(-1)
+        if first is not None:
+            begins = torch.zeros_like(present)
+            begins[:, 0] = first[targets[:, 0]]
+            begins &= present
+            where = begins[present]
+            among = logits[where].masked_fill(~first, -torch.inf).logsumexp(-1)
+            picked[where] = logits[where].gather(-1, chosen[where])[:, 0] - among
         return picked.new_zeros(targets.shape).masked_scatter(present, picked)[:, :size]
 
     def _read(
