@@ -119,7 +119,12 @@ class LocalEngine(Generic[MemoryT]):
                 rows += [list(g) for g in guesses if len(g) <= budget and list(g) not in rows]
             scored = self._score(memory, sides, rows)
             probable = [
-                log_probability(each, len(row), guesses.get(tuple(row), -math.inf))
+                log_probability(
+                    each,
+                    # What was taken back of the prefix and comes again is no text.
+                    0 if self._denoiser.decode(row) == sides.healed else len(row),
+                    guesses.get(tuple(row), -math.inf),
+                )
                 for each, row in zip(scored, rows, strict=True)
             ]
             order = sorted(range(len(rows)), key=lambda row: -rank(scored[row], probable[row]))
