@@ -19,6 +19,10 @@ from infill_engine.models.zipper import ZipperConfig
 WEIGHTS = Path(__file__).parent.parent / "infill_engine" / "weights"
 TABLE = Path("data/recall/table.safetensors")
 SHOWN_TITLE = "## What is shown"
+RECALLS = (
+    "\nBeside every token of the prefix it reads which token followed the last one to four in most "
+    "packages of the training data, out of a table of counts (`engine/train/recall.py`)."
+)
 CARD = """\
 # Model card: the embedded default
 
@@ -29,13 +33,13 @@ trained from scratch for infill-ls.
 ## Architecture
 One set of weights, three streams: the prefix is read forward, the suffix backward, and a short \
 canvas between them reads both caches and itself in both directions \
-(`engine/infill_engine/models/zipper.py`).
+(`engine/infill_engine/models/zipper.py`).{recalls}
 Width {d_model}, {num_layers} layers, {num_heads} query heads and {num_kv_heads} key/value heads, \
 SwiGLU of {d_ff}, RMSNorm, rotary positions relative to the hole, vocabulary {vocab_size} \
 (byte-level BPE, `tokenizer.json`), embedding and head tied.
 Noise is absorbing (a mask token) with some wrong visible tokens; END tokens say where a hole \
 ends, and a length head guesses it at the first step.
-Weights are stored in float16 ({megabytes:.1f} MB).
+Weights are stored in float16 ({megabytes:.1f} MB{with_table}).
 
 ## Data and licences
 Permissively licensed source code from released packages; see `DATA_NOTICE.md` and `MANIFEST.tsv` \
@@ -141,6 +145,8 @@ def card(
         decay=config["decay"],
         ema=config["ema"],
         shown_title=SHOWN_TITLE,
+        recalls=RECALLS if network.get("recall") else "",
+        with_table=", the table of recalls included" if network.get("recall") else "",
         **extra,
     )
 
