@@ -96,7 +96,7 @@ def drawn(data: Path, seed: int = 0) -> dict[str, Tensor]:
 def trained_pass(model: Zipper, data: dict[str, Tensor], pieces: Pieces) -> Tensor:
     canvas: Tensor = model.train_pass(
         *(data[name] for name in ("rows", "start", "end", "noisy", "lengths")),
-        echoes=(data["prefix_echoes"], data["suffix_echoes"], data["canvas_echoes"]),
+        heard=(data["prefix_heard"], data["suffix_heard"], data["canvas_heard"]),
         pieces=pieces,
     )[2]
     return canvas
