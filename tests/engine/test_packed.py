@@ -90,22 +90,22 @@ def everything(network: Zipper) -> list[Tensor]:
 
 
 @pytest.fixture(params=["compiled", "torch"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What computes bfloat16: what was compiled for this CPU, or its twin."""
     found, reason = library()
     if request.param == "torch":
         monkeypatch.setattr(zipper, "library", lambda: (None, "the twin"))
     elif found is None:
         pytest.skip(reason)
-    return str(request.param)
 
 
-@pytest.mark.parametrize("precision", ROUNDING)
-def test_the_network_says_the_same_in_every_precision(
-    precision: Precision, path: Path, way: str
-) -> None:
-    if way == "torch" and precision != "bfloat16":
-        pytest.skip("it is torch anyway")
+@pytest.mark.parametrize(
+    ("precision", "way"),
+    [("float32", "torch"), ("bfloat16", "torch"), ("bfloat16", "compiled"), ("int8", "torch")],
+    indirect=["way"],
+)
+@pytest.mark.usefixtures("way")
+def test_the_network_says_the_same_in_every_precision(precision: Precision, path: Path) -> None:
     plain, rounded = load_zipper(path), load_zipper(path, precision=here(precision))
 
     # Errors of a few layers add up: ten roundings.
