@@ -268,7 +268,8 @@ def _renoised(
         start = max(start, len(selected))
         end = max(start, end)
         kept = attempt.text[:start], attempt.text[end:]
-        hole = Hole(max_tokens=(end - start) // 2 + 8)
+        most = run.engine.describe().max_tokens
+        hole = Hole(max_tokens=min((end - start) // 2 + 8, most))
         middle = tuple(part for part in (kept[0], hole, kept[1]) if part)
         run.num_renoised += 1
         draft = run.last_draft(

@@ -52,6 +52,7 @@ class Engine:
             dtype="float32",
             threads=1,
             canvas_lengths=(32,),
+            max_tokens=64,
             prefix_tokens=640,
             suffix_tokens=256,
             noise="absorbing",

@@ -137,6 +137,14 @@ def test_only_what_is_wrong_is_thought_over() -> None:
     assert tail == " + c"
 
 
+def test_a_long_span_is_thought_over_in_as_many_tokens_as_the_engine_fills() -> None:
+    engine = Scripted("(" + "a, " * 400, "b")
+    infill(engine, "x = ‸\n")
+
+    (hole,) = (part for part in engine.requests[1].middle if isinstance(part, Hole))
+    assert hole.max_tokens == engine.describe().max_tokens
+
+
 def test_a_span_is_thought_over_twice_at_most() -> None:
     engine = Scripted(*["a b)"] * 9)
     infilled = infill(engine, "x = ‸\n")
