@@ -46,7 +46,7 @@ class Server:
         until = time.monotonic() + 10
         while True:
             found = sorted(entry["outcome"] for entry in self.seen() if entry["path"] == path)
-            if "running" not in found or time.monotonic() > until:
+            if (found and "running" not in found) or time.monotonic() > until:
                 return found
             time.sleep(0.01)
 
