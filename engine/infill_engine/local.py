@@ -114,8 +114,9 @@ class LocalEngine(Generic[MemoryT]):
             steps += last.num_steps
             rows = [fill_ids(last.token_ids, canvas, row)[0] for row in range(len(canvas.hole))]
             denoised = len(rows)
-            late = request.deadline is not None and time.monotonic() >= request.deadline
-            if not late:  # for they are read as well, and together take as long as some steps
+            if not _late(
+                request
+            ):  # for they are read as well, and together take as long as some steps
                 rows += [list(g) for g in guesses if len(g) <= budget and list(g) not in rows]
             scored = self._score(memory, sides, rows)
             probable = [
@@ -145,11 +146,10 @@ class LocalEngine(Generic[MemoryT]):
             committed += rows[best]
             so_far += probable[best]
             budget -= len(rows[best])
-            late = request.deadline is not None and time.monotonic() >= request.deadline
             lines = draft.text.count("\n")
             enough = request.max_lines is not None and lines >= request.max_lines
             doubtful = scored[best].likelihood < WORTH_CONTINUING
-            if not full or budget <= 0 or late or enough or doubtful:
+            if not full or budget <= 0 or _late(request) or enough or doubtful:
                 yield replace(draft, others=tuple(others))
                 return
             sides = replace(sides, prefix_ids=(*sides.prefix_ids, *rows[best]), healed=b"")
@@ -321,6 +321,10 @@ class LocalEngine(Generic[MemoryT]):
                 state = "settled" if decided else "noise"
             cells.append(Cell(text="" if ended else text, entropy=entropy, state=state))
         return tuple(cells)
+
+
+def _late(request: InfillRequest) -> bool:
+    return request.deadline is not None and time.monotonic() >= request.deadline
 
 
 def middle_ids(canvas: Canvas, denoised: Denoised, row: int) -> list[int]:

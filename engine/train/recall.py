@@ -178,7 +178,9 @@ def main() -> None:
     val.hardlink_to(args.data / "val.npz")
     recall = table(groups, args.vocab_size, args.size)
     save_file(to_tensors(recall), args.out / "table.safetensors")
-    print(json.dumps({"contexts": len(recall.keys), "bytes": 6 * len(recall.keys)}))
+    tokens = sum(len(ids) for group in groups for ids in group)
+    size = {"contexts": len(recall.keys), "bytes": 6 * len(recall.keys)}
+    print(json.dumps({"tokens": tokens, **size}))
 
 
 if __name__ == "__main__":

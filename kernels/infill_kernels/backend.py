@@ -4,6 +4,8 @@
     INFILL_KERNELS=torch   plain torch everywhere
     INFILL_KERNELS=triton  Triton, or an error that says what is missing
 
+What `blocks` compiles for the CPU is left alone but for INFILL_KERNELS=torch, which forbids it too.
+
 Triton is imported with the first op, and never where it is not chosen. Where it is, tensors that
 are on the CPU still go to plain torch: one process may run a small model there. Under
 TRITON_INTERPRET=1 they do not.

@@ -2,9 +2,9 @@
    for the CPU it runs on and checks what it is given.
 
    Everything that multiplies is one routine, `product`: bfloat16 times bfloat16, summed in float32.
-   Weights stand as [O / 16][I / 32][16][16][2], which is what a tile of AMX and the dot product of
-   AVX-512 read, and what vectors of any other CPU can be taken from by a shift and a mask. Keys,
-   queries, probabilities and values are brought into the same form, so attention is two products.
+   Weights stand as [O / 16][I / 32][16][16][2], which is what a tile of AMX reads, and what
+   vectors of any other CPU can be taken from by a shift and a mask. Keys, queries, probabilities
+   and values are brought into the same form, so attention is two products.
 
    All widths are multiples of 32. M rows of all, padded with zeros to a multiple of ROWS. */
 

@@ -1,9 +1,9 @@
 """A decoder's blocks as one routine, compiled for this CPU when it is first wanted.
 
-A small network's pass in torch is mostly the time between its products: 7 layers of a dozen ops,
-each a few microseconds. `blocks.c` is the whole pass, in one thread, for networks whose weights and
-caches are bfloat16; its twin in plain torch is the network that uses it. It is compiled by the C
-compiler that is found (CC, or cc, gcc, clang), once for a CPU, into the user's cache folder, as
+A small network's pass in torch is mostly the time between its products: in each layer dozens of
+ops of a few microseconds. `blocks.c` is the whole pass, in one thread, for networks whose weights
+and caches are bfloat16; its twin in plain torch is the network that uses it. It is compiled by the
+C compiler that is found (CC, or cc, gcc, clang), once for a CPU, into the user's cache folder, as
 Triton does with its kernels. Without a compiler, or under INFILL_KERNELS=torch, there is none.
 """
 
