@@ -232,7 +232,7 @@ def test_reading_on_takes_the_likeliest_tokens_and_leaves_the_memory_as_it_was(
                 if denoiser._end_or_line[token] and (ids or not sides.healed):
                     break
                 ids.append(token)
-            expected.append(denoiser._read(sides, ids).rstrip())
+            expected.append(denoiser._said(sides, ids).rstrip())
 
     assert denoiser._read_on(sides, "\n", memory, 16, never) == expected
     assert any(expected)

@@ -290,7 +290,7 @@ class ZipperDenoiser:
                     going.remove(row)
                     continue
                 rows[row].append(token)
-                if len(up_to(suffix, read := self._read(sides, rows[row]))) < len(read.rstrip()):
+                if len(up_to(suffix, read := self._said(sides, rows[row]))) < len(read.rstrip()):
                     going.remove(row)
                     continue
                 last[row] = token
@@ -301,10 +301,10 @@ class ZipperDenoiser:
                 break
         sure_rows = zip(rows, likelihood, strict=True)
         return [
-            up_to(suffix, self._read(sides, row)) for row, nats in sure_rows if nats >= UNLIKELY
+            up_to(suffix, self._said(sides, row)) for row, nats in sure_rows if nats >= UNLIKELY
         ]
 
-    def _read(self, sides: Sides, ids: list[int]) -> str:
+    def _said(self, sides: Sides, ids: list[int]) -> str:
         """What ids in the hole say, without what was taken back of the prefix."""
         return self._tokenizer.decode(ids).removeprefix(sides.healed).decode("utf-8", "ignore")
 

@@ -195,7 +195,7 @@ def _unseen(n: int, N: int, at: int, seen: int, like: Tensor) -> Tensor | None:
 
     They see the first `seen`, or, where that is 0, those up to their own.
     """
-    if (seen or (at + n if n == 1 else 0)) == N:
+    if seen == N or (seen == 0 and n == 1 and at + n == N):
         return None
     if seen == 0:
         return like.new_full((n, N), -torch.inf).triu(at + 1)
