@@ -35,9 +35,9 @@ from torch import Tensor
 from infill_engine.canvas import Canvas
 from infill_engine.denoise import DenoiseConfig, denoise
 from infill_engine.early_stop import Chained, Entropy, TokenStability
-from infill_engine.models import diffusion_gemma
-from infill_engine.models.captured import CapturedStepping
-from infill_engine.models.diffusion_gemma import FusedStepping, Memory, Network
+from infill_engine.models.diffusion_gemma import denoiser as diffusion_gemma
+from infill_engine.models.diffusion_gemma.captured import CapturedStepping
+from infill_engine.models.diffusion_gemma.denoiser import FusedStepping, Memory, Network
 from infill_engine.noise import Uniform
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Linear

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import tree_sitter
 
-from infill_ls.bench.cases import (
+from infill_ls.cli.bench.cases import (
     CLOSER,
     KINDS,
     Case,
@@ -28,7 +28,7 @@ from infill_ls.bench.cases import (
     line_spans,
     tail_spans,
 )
-from infill_ls.languages import grammar, language_id_of
+from infill_ls.syntax.language import grammar, language_id_of
 from train.corpus import (
     MAX_BYTES,
     archive_files,

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.holdout import Problem
 from infill_engine import RequestError
-from infill_ls.bench.cases import Case, hashed
+from infill_ls.cli.bench.cases import Case, hashed
 
 # The file of each kind, and which of the pipeline's kinds of hole it is like.
 SETS = {

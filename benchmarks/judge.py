@@ -1,7 +1,7 @@
 """What an answer is worth, and what many are: the figures of every table, and when one system is
 better than another.
 
-Judges by its own means and by those of `infill_ls.bench`, never by the server's.
+Judges by its own means and by those of `infill_ls.cli.bench`, never by the server's.
 """
 
 import math
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.holdout import Problem
-from infill_ls.bench import scores
-from infill_ls.bench.quality import Outcome
-from infill_ls.bench.scores import mean, percentile
+from infill_ls.cli.bench import scores
+from infill_ls.cli.bench.quality import Outcome
+from infill_ls.cli.bench.scores import mean, percentile
 
 DOUBLES = "`'\";,"  # closers are for `repeats_suffix`, which knows what was opened
 SHOWN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)

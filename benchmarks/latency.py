@@ -20,14 +20,14 @@ from benchmarks import report
 from benchmarks.progress import say
 from benchmarks.report import Goal
 from infill_engine import Engine, EngineConfig, InfillError, InfillRequest, load_engine
-from infill_engine.models.default import WEIGHTS
+from infill_engine.models.two_sided.denoiser import WEIGHTS
 from infill_engine.tokenizer import Tokenizer
-from infill_ls.bench.cases import Case, python_cases
-from infill_ls.bench.latency import arguments
-from infill_ls.bench.report import as_line
-from infill_ls.bench.scores import mean, percentile
-from infill_ls.bench.wire import ServerProcess
-from infill_ls.machine import busy_cpus, commit, resident_mb, this_machine
+from infill_ls.cli.bench.cases import Case, python_cases
+from infill_ls.cli.bench.latency import arguments
+from infill_ls.cli.bench.report import as_line
+from infill_ls.cli.bench.scores import mean, percentile
+from infill_ls.cli.bench.wire import ServerProcess
+from infill_ls.cli.machine import busy_cpus, commit, resident_mb, this_machine
 
 PREFIX_TOKENS, SUFFIX_TOKENS = 352, 160
 # More than any window of the embedded model holds.

@@ -9,12 +9,13 @@ Greedy. Single-line holes end at the first line end after text.
 import json
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from infill_engine import Draft, EngineInfo, InfillRequest, ModelError, never
-from infill_ls.machine import this_machine
+from infill_engine import Draft, EngineInfo, InfillRequest, ModelError
+from infill_engine.budget import UNLIMITED, Budget
+from infill_ls.cli.machine import this_machine
 
 PREFIX_TOKENS, SUFFIX_TOKENS = 640, 256
 LINE_TOKENS, BLOCK_TOKENS = 48, 128
@@ -79,24 +80,22 @@ class Peer:
             source=str(self._path),
         )
 
-    def warm(self, request: InfillRequest, *, cancelled: Callable[[], bool] = never) -> None:
+    def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         """Nothing: every request is read from its start."""
 
-    def infill(
-        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
-    ) -> Iterator[Draft]:
-        if len(request.middle) > 1 or cancelled():
+    def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
+        if len(request.middle) > 1 or budget.cancelled():
             return
         started = time.perf_counter()
         before = self._tokens(request.prefix)[-PREFIX_TOKENS:]
-        healed = ""
+        healed_prefix = ""
         if self._fim:
             prefix, suffix, middle = self._fim
             after = self._tokens(request.suffix)[:SUFFIX_TOKENS]
             prompt = [*self._start, *prefix, *ids(before), *suffix, *ids(after), *middle]
         else:
             if before and isinstance(before[-1]["piece"], str):
-                healed = before.pop()["piece"]
+                healed_prefix = before.pop()["piece"]
             prompt = [*self._start, *ids(before)]
         one_line = request.max_lines == 1
         answer = self._post(
@@ -106,10 +105,10 @@ class Peer:
                 "n_predict": LINE_TOKENS if one_line else BLOCK_TOKENS,
                 "temperature": 0,
                 "cache_prompt": False,
-                "grammar": grammar(healed, request),
+                "grammar": grammar(healed_prefix, request),
             },
         )
-        text = str(answer["content"]).removeprefix(healed).rstrip("\n")
+        text = str(answer["content"]).removeprefix(healed_prefix).rstrip("\n")
         ms = (time.perf_counter() - started) * 1e3
         prompt_ms = float(answer.get("timings", {}).get("prompt_ms", 0.0))
         tokens = int(answer["tokens_predicted"])
@@ -149,9 +148,9 @@ def ids(tokens: list[Any]) -> list[int]:
     return [token["id"] for token in tokens]
 
 
-def grammar(healed: str, request: InfillRequest) -> str:
+def grammar(healed_prefix: str, request: InfillRequest) -> str:
     """In GBNF: what was taken back, then one line or anything."""
-    said = json.dumps(healed)
+    said = json.dumps(healed_prefix)
     if request.max_lines != 1:
         return f"root ::= {said} [^\\x00]*"
     typed = request.prefix.rpartition("\n")[2].strip()

@@ -27,11 +27,11 @@ from benchmarks.progress import counted, say
 from benchmarks.report import Goal
 from benchmarks.systems import FLOORS, System, engine_system
 from infill_engine import EngineConfig, InfillError, ModelError, RequestError, load_engine
-from infill_engine.models.default import WEIGHTS
+from infill_engine.models.two_sided.denoiser import WEIGHTS
 from infill_engine.tokenizer import Tokenizer
-from infill_ls.bench.cases import KINDS
-from infill_ls.bench.report import as_line
-from infill_ls.machine import busy_cpus, commit, this_machine
+from infill_ls.cli.bench.cases import KINDS
+from infill_ls.cli.bench.report import as_line
+from infill_ls.cli.machine import busy_cpus, commit, this_machine
 
 TWIN = "ar-twin"
 # What an editor is asked most, and as many cases as take about ten minutes on two cores.

@@ -10,10 +10,10 @@ from functools import lru_cache
 from benchmarks.holdout import Problem
 from benchmarks.judge import Answer
 from infill_engine import Engine
-from infill_ls.bench import scores
-from infill_ls.bench.cases import Case
+from infill_ls.cli.bench import scores
+from infill_ls.cli.bench.cases import Case
+from infill_ls.completion.pipeline import InfillOptions, Trees, infill_at
 from infill_ls.documents import Document
-from infill_ls.infill import InfillOptions, Trees, infill_at
 
 System = Callable[[Problem], Answer]
 MULTI_LINE = 20  # lines at most, as of an explicit request in an editor

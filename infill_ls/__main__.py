@@ -2,7 +2,7 @@
 
 import sys
 
-from infill_ls.cli import main
+from infill_ls.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,7 +18,7 @@ FORBIDDEN = {
     "infill_ls": {"infill_kernels"} | TENSORS,
 }
 # Asking for a part of the face must not load what is behind it.
-LIGHT = ["infill_engine", "infill_ls", "infill_ls.cli", "infill_ls.server"]
+LIGHT = ["infill_engine", "infill_ls", "infill_ls.cli.main", "infill_ls.server.session"]
 # The modules behind the names of `infill_engine/__init__.py`.
 PUBLIC_FACE = {f"infill_engine.{name}" for name in ("config", "errors", "load", "request")}
 NOT_SHIPPED = {"train", "bench", "tests"}

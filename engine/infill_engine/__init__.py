@@ -4,6 +4,7 @@ Knows nothing of LSP, editors or syntax trees. Importing this package imports no
 `load_engine` does.
 """
 
+from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_engine.config import EngineConfig
 from infill_engine.errors import InfillError, ModelError, RequestError
 from infill_engine.load import load_engine
@@ -16,10 +17,12 @@ from infill_engine.request import (
     InfillRequest,
     Probe,
     Remote,
-    never,
 )
 
 __all__ = [
+    "UNLIMITED",
+    "Budget",
+    "BudgetSpent",
     "Cell",
     "Draft",
     "Engine",
@@ -33,5 +36,4 @@ __all__ = [
     "Remote",
     "RequestError",
     "load_engine",
-    "never",
 ]

@@ -1,6 +1,6 @@
-"""What stands elsewhere after the same text: guesses for the hole, for the model to judge.
+"""What stands elsewhere after the same text: proposals for the hole, for the model to judge.
 
-Source repeats itself, and a small model copies worse than it recognises. The guesses are ranked
+Source repeats itself, and a small model copies worse than it recognises. The proposals are ranked
 with what was denoised. (Prompt lookup does the same for autoregressive models.)
 """
 

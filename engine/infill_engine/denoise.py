@@ -8,19 +8,17 @@ token_ids ──► denoiser.step ──► statistics of each cell: entropy, be
                               early_stop.done       stable and sure over the hole: give it out
 """
 
-import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.canvas import Canvas, close_holes
 from infill_engine.early_stop import EarlyStop, Progress
 from infill_engine.noise import Noise
-from infill_engine.request import never
 from infill_engine.sampler import Sampler
 from infill_engine.schedule import Schedule
 from infill_kernels import RowStatistics
@@ -74,13 +72,12 @@ def denoise(
     config: DenoiseConfig,
     *,
     generator: torch.Generator,
-    deadline: float = math.inf,
-    cancelled: Callable[[], bool] = never,
+    budget: Budget = UNLIMITED,
 ) -> Iterator[Denoised]:
     """Yields the canvas after every step; the last one yielded is the answer.
 
-    `cancelled` and the deadline (seconds of `time.monotonic()`) are looked at before each step, so
-    a run ends within one step of either; the first step is always made when not cancelled.
+    The budget is looked at before each step, so a run ends within one step of its end; the first
+    step is always made when not cancelled.
     Rows that are done are frozen while the others go on.
     """
     noise, free = config.noise, canvas.free
@@ -89,7 +86,7 @@ def denoise(
     state: Any = None
     last: Denoised | None = None
     for step in range(1, config.max_denoising_steps + 1):
-        if cancelled() or (last is not None and time.monotonic() >= deadline):
+        if budget.cancelled() or (last is not None and budget.late):
             return
         stats, state = denoiser.step(
             replace(canvas, token_ids=token_ids, done=frozen[:, 0]),

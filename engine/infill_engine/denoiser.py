@@ -1,14 +1,15 @@
 """What the engine asks of a model. The engine and the loop do not know which one they run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
 
+from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.canvas import Canvas
 from infill_engine.denoise import DenoiseConfig
-from infill_engine.request import EngineInfo, InfillRequest, never
+from infill_engine.request import EngineInfo, InfillRequest
 from infill_kernels import RowStatistics
 
 MemoryT = TypeVar("MemoryT")
@@ -18,13 +19,13 @@ MemoryT = TypeVar("MemoryT")
 class Sides:
     """Both sides of the hole as the model reads them, in reading order.
 
-    `healed` is the text of the last prefix token when it was taken back, so that the hole's first
-    token may continue it; a hole's text then starts with it. It is whole characters of UTF-8.
+    `healed_prefix` is the text of the last prefix token when it was taken back, so that the hole's
+    first token may continue it; a hole's text then starts with it. It is whole characters of UTF-8.
     """
 
     prefix_ids: tuple[int, ...]
     suffix_ids: tuple[int, ...]
-    healed: bytes = b""
+    healed_prefix: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ class Denoiser(Protocol[MemoryT]):
         ...
 
     def encode(
-        self, sides: Sides, memory: MemoryT | None, *, cancelled: Callable[[], bool] = never
+        self, sides: Sides, memory: MemoryT | None, *, budget: Budget = UNLIMITED
     ) -> MemoryT:
         """Keys and values of both sides; reuses, and may overwrite, what is in `memory`.
 
@@ -83,14 +84,14 @@ class Denoiser(Protocol[MemoryT]):
         """One row per hole length; in `middle`, 0 is a hole that takes the row's length."""
         ...
 
-    def guesses(
+    def proposals(
         self,
         sides: Sides,
         request: InfillRequest,
         memory: MemoryT | None,
         most: int,
         *,
-        cancelled: Callable[[], bool] = never,
+        budget: Budget = UNLIMITED,
     ) -> dict[tuple[int, ...], float]:
         """Whole middles for a single hole, to be ranked with what is denoised, and for each the
         logarithm of how likely it is whatever its scores say; those that are read on from the

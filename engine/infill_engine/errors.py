@@ -3,7 +3,7 @@
     InfillError            what happened, with which value, and what to do
     ├── RequestError       the request cannot be served as it was put
     └── ModelError         a model cannot be found, read, or fitted to this machine
-        └── RemoteError    a server gave no usable answer (`infill_engine.remote_http`)
+        └── RemoteError    a server gave no usable answer (`infill_engine.remote.http`)
 
 Programming mistakes are assertions. Having nothing to offer is an empty text, never an error.
 """

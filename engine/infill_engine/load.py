@@ -19,7 +19,7 @@ def load_engine(config: EngineConfig, progress: Callable[[str, float], None] = s
     Raises ModelError when there is no usable model, with the remedy.
     """
     if config.is_remote:
-        from infill_engine.remote import RemoteEngine
+        from infill_engine.remote.engine import RemoteEngine
 
         return RemoteEngine(config)
     # Threads that spin while they wait make a busy machine ten to a hundred times slower; this is
@@ -28,14 +28,14 @@ def load_engine(config: EngineConfig, progress: Callable[[str, float], None] = s
     from infill_engine.local import LocalEngine
 
     if is_checkpoint(config.model):
-        from infill_engine.models.diffusion_gemma import load_diffusion_gemma
+        from infill_engine.models.diffusion_gemma.denoiser import load_diffusion_gemma
 
         return LocalEngine(load_diffusion_gemma(config, progress))
     from infill_engine.models.ar_twin import is_twin, load_twin
 
     if is_twin(config.model):
         return load_twin(config)
-    from infill_engine.models.default import load_default
+    from infill_engine.models.two_sided.denoiser import load_default
 
     return LocalEngine(load_default(config))
 

@@ -5,17 +5,18 @@ request ─► sides ─► memory ─► canvas ─► denoise ─► drafts �
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Generic
 
 import torch
 
+from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.canvas import PINNED, Canvas, fill_ids, is_open
 from infill_engine.denoise import Denoised, denoise
 from infill_engine.denoiser import Denoiser, MemoryT, Scored, Sides
 from infill_engine.errors import RequestError
-from infill_engine.request import Cell, Draft, EngineInfo, Hole, InfillRequest, never
+from infill_engine.request import Cell, Draft, EngineInfo, Hole, InfillRequest
 from infill_engine.template import Template, distinct, template
 
 NUM_MEMORIES = 4
@@ -40,24 +41,22 @@ class LocalEngine(Generic[MemoryT]):
     def describe(self) -> EngineInfo:
         return self._denoiser.describe()
 
-    def warm(self, request: InfillRequest, *, cancelled: Callable[[], bool] = never) -> None:
-        self._encode(self._denoiser.sides(template(request).request), cancelled)
+    def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
+        self._encode(self._denoiser.sides(template(request).request), budget)
 
-    def infill(
-        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
-    ) -> Iterator[Draft]:
+    def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         asked = template(request)
-        if cancelled():
+        if budget.cancelled():
             return
         started = time.perf_counter()
         sides = self._denoiser.sides(asked.request)
-        memory = self._encode(sides, cancelled)
+        memory = self._encode(sides, budget)
         encode_ms = (time.perf_counter() - started) * 1e3
-        if cancelled():
+        if budget.cancelled():
             return
         single = len(asked.middle) == 1
         blocks = self._one_hole if single else self._many_holes
-        for draft in blocks(asked, sides, memory, cancelled):
+        for draft in blocks(asked, sides, memory, budget):
             yield replace(
                 draft,
                 text=asked.head + draft.text + asked.tail,
@@ -69,62 +68,66 @@ class LocalEngine(Generic[MemoryT]):
                 ),
             )
 
-    def _encode(self, sides: Sides, cancelled: Callable[[], bool]) -> MemoryT:
+    def _encode(self, sides: Sides, budget: Budget) -> MemoryT:
         reusable = [self._denoiser.reusable(memory, sides) for memory in self._memories]
         best = max(reusable, default=0)
         enough = best >= min(WORTH_REUSING, len(sides.prefix_ids) + len(sides.suffix_ids))
         memory: MemoryT | None = None
         if reusable and (enough or len(self._memories) == NUM_MEMORIES):
             memory = self._memories.pop(reusable.index(best) if enough else 0)
-        memory = self._denoiser.encode(sides, memory, cancelled=cancelled)
+        memory = self._denoiser.encode(sides, memory, budget=budget)
         self._memories.append(memory)
         return memory
 
     def _one_hole(
-        self, asked: Template, sides: Sides, memory: MemoryT, cancelled: Callable[[], bool]
+        self, asked: Template, sides: Sides, memory: MemoryT, budget: Budget
     ) -> Iterator[Draft]:
         """Block after block until the hole is closed, its budget spent, or time is up."""
         request, hole = asked.request, asked.middle[0]
         assert isinstance(hole, Hole)
-        budget = hole.max_tokens or self._denoiser.describe().max_tokens
-        if sides.healed:
-            budget += 1
-        lengths = tuple(dict.fromkeys(min(n, budget) for n in self._denoiser.hole_lengths(request)))
+        tokens_left = hole.max_tokens or self._denoiser.describe().max_tokens
+        if sides.healed_prefix:
+            tokens_left += 1
+        lengths = tuple(
+            dict.fromkeys(min(n, tokens_left) for n in self._denoiser.hole_lengths(request))
+        )
         committed: list[int] = []
         so_far = 0.0  # the logarithm of how probable what is committed is
-        healed = sides.healed
+        healed_prefix = sides.healed_prefix
         steps, draft = 0, None
         while True:
             # Reading on is for a fresh hole: what goes on or mends a text should not take as long.
             fresh = not (committed or asked.head or asked.tail)
             canvas = self._denoiser.canvas([0], lengths, sides, request)
-            guesses = self._denoiser.guesses(
+            proposals = self._denoiser.proposals(
                 sides,
                 request,
                 memory if fresh else None,
                 max(lengths),
-                cancelled=cancelled,
+                budget=budget,
             )
             last: Denoised | None = None
-            for last in self._run(canvas, sides, memory, request, steps, cancelled):
-                draft = self._draft(canvas, last, 0, committed, healed, steps)
+            for last in self._run(canvas, sides, memory, request, steps, budget):
+                draft = self._draft(canvas, last, 0, committed, healed_prefix, steps)
                 yield draft
-            if last is None or draft is None or cancelled():
+            if last is None or draft is None or budget.cancelled():
                 return
             steps += last.num_steps
             rows = [fill_ids(last.token_ids, canvas, row)[0] for row in range(len(canvas.hole))]
             denoised = len(rows)
-            if not _late(
-                request
+            if (
+                not budget.late
             ):  # for they are read as well, and together take as long as some steps
-                rows += [list(g) for g in guesses if len(g) <= budget and list(g) not in rows]
+                rows += [
+                    list(g) for g in proposals if len(g) <= tokens_left and list(g) not in rows
+                ]
             scored = self._score(memory, sides, rows)
             probable = [
                 log_probability(
                     each,
                     # What was taken back of the prefix and comes again is no text.
-                    0 if self._denoiser.decode(row) == sides.healed else len(row),
-                    guesses.get(tuple(row), -math.inf),
+                    0 if self._denoiser.decode(row) == sides.healed_prefix else len(row),
+                    proposals.get(tuple(row), -math.inf),
                 )
                 for each, row in zip(scored, rows, strict=True)
             ]
@@ -132,9 +135,9 @@ class LocalEngine(Generic[MemoryT]):
             best = order[0]
             drafts = [
                 replace(
-                    self._final(canvas, last, row, committed, healed, steps, scored[row])
+                    self._final(canvas, last, row, committed, healed_prefix, steps, scored[row])
                     if row < denoised
-                    else self._guessed(rows[row], committed, healed, steps, scored[row]),
+                    else self._proposed(rows[row], committed, healed_prefix, steps, scored[row]),
                     log_probability=so_far + probable[row],
                 )
                 for row in order
@@ -145,25 +148,25 @@ class LocalEngine(Generic[MemoryT]):
             full = best < denoised and len(rows[best]) == max(lengths) and open_rows[best]
             committed += rows[best]
             so_far += probable[best]
-            budget -= len(rows[best])
+            tokens_left -= len(rows[best])
             lines = draft.text.count("\n")
             enough = request.max_lines is not None and lines >= request.max_lines
             doubtful = scored[best].likelihood < WORTH_CONTINUING
-            if not full or budget <= 0 or _late(request) or enough or doubtful:
+            if not full or tokens_left <= 0 or budget.late or enough or doubtful:
                 yield replace(draft, others=tuple(others))
                 return
-            sides = replace(sides, prefix_ids=(*sides.prefix_ids, *rows[best]), healed=b"")
+            sides = replace(sides, prefix_ids=(*sides.prefix_ids, *rows[best]), healed_prefix=b"")
             request = replace(asked.request, prefix=asked.request.prefix + draft.text)
-            memory = self._denoiser.encode(sides, memory, cancelled=cancelled)
+            memory = self._denoiser.encode(sides, memory, budget=budget)
             self._memories[-1] = memory
             longer = self._denoiser.hole_lengths(request)
             if all(open_rows):
                 # Text that ends by itself needs no shorter rows to choose from.
                 longer = (max(longer),)
-            lengths = tuple(dict.fromkeys(min(n, budget) for n in longer))
+            lengths = tuple(dict.fromkeys(min(n, tokens_left) for n in longer))
 
     def _many_holes(
-        self, asked: Template, sides: Sides, memory: MemoryT, cancelled: Callable[[], bool]
+        self, asked: Template, sides: Sides, memory: MemoryT, budget: Budget
     ) -> Iterator[Draft]:
         """All holes and the pins between them on one canvas, denoised jointly."""
         request = asked.request
@@ -186,9 +189,9 @@ class LocalEngine(Generic[MemoryT]):
         ]
         canvas = self._denoiser.canvas(middle, (share,), sides, request)
         last: Denoised | None = None
-        for last in self._run(canvas, sides, memory, request, 0, cancelled):
-            yield self._draft(canvas, last, 0, [], sides.healed, 0)
-        if last is None or cancelled():
+        for last in self._run(canvas, sides, memory, request, 0, budget):
+            yield self._draft(canvas, last, 0, [], sides.healed_prefix, 0)
+        if last is None or budget.cancelled():
             return
         rows = [middle_ids(canvas, last, row) for row in range(len(canvas.token_ids))]
         scored = self._score(memory, sides, rows)
@@ -197,7 +200,9 @@ class LocalEngine(Generic[MemoryT]):
         best, *others = distinct(
             [
                 replace(
-                    self._final(canvas, last, row, [], sides.healed, last.num_steps, scored[row]),
+                    self._final(
+                        canvas, last, row, [], sides.healed_prefix, last.num_steps, scored[row]
+                    ),
                     log_probability=probable[row],
                 )
                 for row in order
@@ -212,7 +217,7 @@ class LocalEngine(Generic[MemoryT]):
         memory: MemoryT,
         request: InfillRequest,
         block: int,
-        cancelled: Callable[[], bool],
+        budget: Budget,
     ) -> Iterator[Denoised]:
         generator = torch.Generator(device=canvas.token_ids.device)
         generator.manual_seed(request.seed + block)
@@ -222,8 +227,7 @@ class LocalEngine(Generic[MemoryT]):
             memory,
             self._denoiser.config(canvas, request, sides),
             generator=generator,
-            deadline=math.inf if request.deadline is None else request.deadline,
-            cancelled=cancelled,
+            budget=budget,
         )
 
     def _score(self, memory: MemoryT, sides: Sides, rows: Sequence[Sequence[int]]) -> list[Scored]:
@@ -236,11 +240,11 @@ class LocalEngine(Generic[MemoryT]):
         last: Denoised,
         row: int,
         committed: list[int],
-        healed: bytes,
+        healed_prefix: bytes,
         steps: int,
         scored: Scored,
     ) -> Draft:
-        draft = self._draft(canvas, last, row, committed, healed, steps - last.num_steps)
+        draft = self._draft(canvas, last, row, committed, healed_prefix, steps - last.num_steps)
         return replace(
             draft,
             likelihood=scored.likelihood,
@@ -248,10 +252,10 @@ class LocalEngine(Generic[MemoryT]):
             converged=bool(last.converged[row]),
         )
 
-    def _guessed(
-        self, ids: list[int], committed: list[int], healed: bytes, steps: int, scored: Scored
+    def _proposed(
+        self, ids: list[int], committed: list[int], healed_prefix: bytes, steps: int, scored: Scored
     ) -> Draft:
-        text = self._text(committed + ids).removeprefix(healed.decode("utf-8"))
+        text = self._text(committed + ids).removeprefix(healed_prefix.decode("utf-8"))
         return Draft(
             text=text,
             fills=(text,),
@@ -270,12 +274,12 @@ class LocalEngine(Generic[MemoryT]):
         denoised: Denoised,
         row: int,
         committed: list[int],
-        healed: bytes,
+        healed_prefix: bytes,
         steps_before: int,
     ) -> Draft:
         fills = fill_ids(denoised.token_ids, canvas, row)
         texts = [self._text(fill) for fill in fills]
-        texts[0] = self._text(committed + fills[0]).removeprefix(healed.decode("utf-8"))
+        texts[0] = self._text(committed + fills[0]).removeprefix(healed_prefix.decode("utf-8"))
         pieces: list[str] = []
         hole, pins = -1, list[int]()
         for token, number in zip(
@@ -321,10 +325,6 @@ class LocalEngine(Generic[MemoryT]):
                 state = "settled" if decided else "noise"
             cells.append(Cell(text="" if ended else text, entropy=entropy, state=state))
         return tuple(cells)
-
-
-def _late(request: InfillRequest) -> bool:
-    return request.deadline is not None and time.monotonic() >= request.deadline
 
 
 def middle_ids(canvas: Canvas, denoised: Denoised, row: int) -> list[int]:

@@ -3,9 +3,11 @@
 Offsets are code points, times are seconds of `time.monotonic()`, entropies are nats.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
+
+from infill_engine.budget import UNLIMITED, Budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class InfillRequest:
     (`(Hole(), "await", Hole())`), and "only this span is to be thought over again".
     `max_lines` cuts each hole after so many lines; 1 keeps it on the cursor's line.
     `neighbours` are snippets of other files, best first.
-    `deadline` ends the denoising with the best so far. `seed` fixes every random draw.
+    `seed` fixes every random draw.
     `temperature` scales the sampling schedule: 0 is greedy.
     """
 
@@ -37,7 +39,6 @@ class InfillRequest:
     max_lines: int | None = None
     num_candidates: int = 1
     neighbours: tuple[str, ...] = ()
-    deadline: float | None = None
     seed: int = 0
     temperature: float = 0.0
 
@@ -88,7 +89,7 @@ class Draft:
 class EngineInfo:
     """What runs, for `doctor`, logs and `--json`. `max_tokens` bounds a hole of unknown length.
 
-    `worth_showing` is the probability from which the model's makers would show what nobody asked
+    `show_threshold` is the probability from which the model's makers would show what nobody asked
     for; 0 where nothing was measured. `kernels` says what computes the network and why, "" where
     there is no choice.
     """
@@ -104,7 +105,7 @@ class EngineInfo:
     suffix_tokens: int
     noise: str
     source: str
-    worth_showing: float = 0.0
+    show_threshold: float = 0.0
     kernels: str = ""
 
 
@@ -140,29 +141,23 @@ class Probe:
                 return "OpenAI-compatible, cloze"
 
 
-def never() -> bool:
-    """The `cancelled` of a request that nobody takes back."""
-    return False
-
-
 class Engine(Protocol):
     """Text in, text out. Local, shared and remote engines look the same from here.
 
     An engine serves one call at a time; the server owns the one thread that calls it.
     """
 
-    def infill(
-        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
-    ) -> Iterator[Draft]:
+    def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         """Yields a draft after every denoising step, the last one final.
 
-        Yields nothing when there is nothing to offer or `cancelled()` turned true; `cancelled` is
-        asked before every step. The same request on the same device gives the same last draft,
+        Yields nothing when there is nothing to offer or the request was taken back. The budget is
+        looked at before every step; its deadline ends the denoising with the best so far. The same
+        request on the same device gives the same last draft,
         whatever was asked before. Raises RequestError for a request that makes no sense.
         """
         ...
 
-    def warm(self, request: InfillRequest, *, cancelled: Callable[[], bool] = never) -> None:
+    def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         """Encodes both sides now, so that the next infill there only denoises."""
         ...
 

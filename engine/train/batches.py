@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from infill_engine.models.recall import Recall
-from infill_engine.models.zipper import LENGTH_BUCKETS, row_heard
+from infill_engine.models.two_sided.network import LENGTH_BUCKETS, row_heard
+from infill_engine.models.two_sided.ngram_table import Recall
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, PAD
 from train.shards import Shard, load
 

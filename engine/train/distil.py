@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from infill_engine.canvas import PINNED, Canvas
 from infill_engine.denoise import DenoiseConfig, denoise
 from infill_engine.early_stop import Chained, Decided, TokenStability
-from infill_engine.models.zipper import (
+from infill_engine.models.two_sided.network import (
     CANVAS,
     PREFIX,
     SUFFIX,
@@ -63,7 +63,7 @@ CHUNK = 1024  # cells whose logits are kept at a time
 BOUND = 0.3  # the engine's, in nats
 PLAIN = 0.25  # of the canvases keep the noise they were drawn with
 FIRST = 0.35  # of the teacher's states, those where nothing is decided yet
-OWN = 0.5  # of the canvases seen before go on from the student's own guesses
+OWN = 0.5  # of the canvases seen before go on from the student's own proposals
 STUDENT_STEPS = 4  # what the student's own steps are cut to
 SURE = 0.5  # nats; of what the teacher decides with less entropy, the distribution is learned
 STEPS = (1, 2, 3, 4, 6, 12)  # in which exact match is measured
@@ -327,7 +327,7 @@ class Distillation:
 
     @torch.no_grad()
     def guessed(self, student: Zipper, hidden: Tensor, noisy: Tensor) -> Tensor:
-        """The canvases after the student's surest guesses, right or wrong: [B, M, T]."""
+        """The canvases after the student's surest proposals, right or wrong: [B, M, T]."""
         open_cells = noisy == MASK
         best, sure = torch.zeros_like(noisy), torch.zeros(noisy.shape, device=noisy.device)
         embed, never = student.embed.to(hidden.dtype), forbidden(student)

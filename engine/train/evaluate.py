@@ -23,15 +23,15 @@ from safetensors.torch import save_file
 
 from infill_engine import Draft, Engine, EngineConfig, InfillRequest, load_engine
 from infill_engine.copying import copies
-from infill_engine.models.default import WEIGHTS
-from infill_engine.models.zipper import read_weights
+from infill_engine.models.two_sided.denoiser import WEIGHTS
+from infill_engine.models.two_sided.network import read_weights
 from infill_engine.tokenizer import TAGS, Tokenizer
 from train.export import SHOWN_TITLE
 from train.shards import load
 from train.spans import KINDS
 
 SHOWN = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-# What the server goes by, as exp() of it: `infill_ls.candidate.confidence`.
+# What the server goes by, as exp() of it: `infill_ls.completion.candidate.confidence`.
 FIGURE = "probability"
 
 
@@ -102,7 +102,7 @@ def holes(path: Path, tokenizer: Tokenizer, kinds: Sequence[str], count: int) ->
             Hole(
                 kind=KINDS[shard.span_kind[at]],
                 language=TAGS[shard.doc_language[document]],
-                prefix=prefix[-24_000:],  # as `infill_ls.context` hands it over
+                prefix=prefix[-24_000:],  # as `infill_ls.completion.context` hands it over
                 suffix=suffix[:12_000],
                 middle=middle,
             )
@@ -162,7 +162,7 @@ def calibrate(weights: Path, answers: Sequence[Answer], part: float) -> float:
     least = min(1.0, math.exp(curve[f"{part:.0%}"][1]))
     _, tensors, metadata = read_weights(weights)
     partial = weights.with_suffix(".partial")
-    save_file(tensors, partial, metadata | {"worth_showing": f"{least:.4f}"})
+    save_file(tensors, partial, metadata | {"show_threshold": f"{least:.4f}"})
     partial.chmod(0o644)
     partial.replace(weights)
     card = weights.parent / "MODEL_CARD.md"
@@ -215,7 +215,7 @@ def main() -> None:
         print(f"{figure:24}", row_shown)
     if options.calibrate:
         weights = Path(engine.describe().source)
-        result["worth_showing"] = calibrate(weights, answers, options.calibrate)
+        result["show_threshold"] = calibrate(weights, answers, options.calibrate)
     print(json.dumps(result))
 
 

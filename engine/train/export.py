@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from infill_engine.models.zipper import ZipperConfig
+from infill_engine.models.two_sided.network import ZipperConfig
 
 WEIGHTS = Path(__file__).parent.parent / "infill_engine" / "weights"
 TABLE = Path("data/recall/table.safetensors")
@@ -38,7 +38,7 @@ Width {d_model}, {num_layers} layers, {num_heads} query heads and {num_kv_heads}
 SwiGLU of {d_ff}, RMSNorm, rotary positions relative to the hole, vocabulary {vocab_size} \
 (byte-level BPE, `tokenizer.json`), embedding and head tied.
 Noise is absorbing (a mask token) with some wrong visible tokens; END tokens say where a hole \
-ends, and a length head guesses it at the first step.
+ends, and a length head proposals it at the first step.
 Weights are stored in float16 ({megabytes:.1f} MB{with_table}).
 
 ## Data and licences

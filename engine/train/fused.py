@@ -1,7 +1,7 @@
 """Attention of the training pass for GPUs: `read` and `fill` of the zipper, by fused kernels.
 
-On a CPU the plain products of `infill_engine.models.zipper` are several times faster backward.
-Shapes as there.
+On a CPU the plain products of `infill_engine.models.two_sided.network` are several times faster
+backward. Shapes as there.
 """
 
 import torch

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from infill_engine.models.recall import MOST, Recall, contexts, packed, to_tensors
+from infill_engine.models.two_sided.ngram_table import MOST, Recall, contexts, packed, to_tensors
 from train.shards import Shard, load, save, shard_of
 
 KEPT = 0.2  # of the documents: to read, not to count

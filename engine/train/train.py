@@ -25,8 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from infill_engine.models.recall import Recall, from_tensors
-from infill_engine.models.zipper import (
+from infill_engine.models.two_sided.network import (
     PREFIX,
     SUFFIX,
     Pieces,
@@ -34,6 +33,7 @@ from infill_engine.models.zipper import (
     ZipperConfig,
     read_weights,
 )
+from infill_engine.models.two_sided.ngram_table import Recall, from_tensors
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, Tokenizer
 from train.batches import Batches, Corpus, Shape, batch, tensors
 from train.fused import fill_fused, read_fused

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from infill_engine.denoiser import Sides
 from infill_engine.models.ar_twin import FILE, NAME, Place, Rules, in_reading_order, states, write
-from infill_engine.models.echo import stream_echoes
-from infill_engine.models.zipper import PREFIX, Pieces, Zipper, ZipperConfig
+from infill_engine.models.two_sided.induction import stream_echoes
+from infill_engine.models.two_sided.network import PREFIX, Pieces, Zipper, ZipperConfig
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, PAD
 from train import batches
 from train import train as zipper

@@ -11,8 +11,8 @@ import pytest
 from benchmarks import holdout, humaneval
 from benchmarks.holdout import PYTHON, SCRIPTS, Script
 from infill_engine import RequestError
-from infill_ls.bench import scores
-from infill_ls.bench.cases import KINDS, ONE_LINE
+from infill_ls.cli.bench import scores
+from infill_ls.cli.bench.cases import KINDS, ONE_LINE
 from train.corpus import HELD_OUT_NAMES, held_out
 
 ROOT = Path(__file__).parent.parent.parent

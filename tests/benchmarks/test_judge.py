@@ -8,7 +8,7 @@ from benchmarks import judge
 from benchmarks.holdout import Problem
 from benchmarks.judge import Answer, Judged
 from benchmarks.systems import FLOORS, line_copy
-from infill_ls.bench.cases import Case
+from infill_ls.cli.bench.cases import Case
 
 
 def problem(

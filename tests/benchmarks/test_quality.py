@@ -109,7 +109,7 @@ def test_what_is_not_installed_is_named_with_its_remedy(
 
 
 @pytest.mark.parametrize(
-    ("prefix", "max_lines", "healed", "said"),
+    ("prefix", "max_lines", "healed_prefix", "said"),
     [
         ("x = ", 1, " =", 'root ::= " =" [^\\n]+ "\\n"?'),
         ("if x:\n    ", 1, "\n   ", 'root ::= "\\n   " [ \\t\\n]* [^\\n]+ "\\n"?'),
@@ -117,11 +117,11 @@ def test_what_is_not_installed_is_named_with_its_remedy(
     ],
 )
 def test_a_peer_says_the_token_again_that_was_taken_back(
-    prefix: str, max_lines: int | None, healed: str, said: str
+    prefix: str, max_lines: int | None, healed_prefix: str, said: str
 ) -> None:
     request = InfillRequest(prefix=prefix, suffix="", max_lines=max_lines)
 
-    assert peer.grammar(healed, request) == said
+    assert peer.grammar(healed_prefix, request) == said
 
 
 def test_what_was_promised_is_told_from_the_figures() -> None:

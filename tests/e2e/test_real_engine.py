@@ -16,8 +16,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from infill_engine.models import default
-from infill_engine.models.zipper import Zipper, ZipperConfig
+from infill_engine.models.two_sided import denoiser as default
+from infill_engine.models.two_sided.network import Zipper, ZipperConfig
 from infill_ls.documents import Document
 from tests.e2e.wire import INFILL, ROOT, Wire, ended, infill_at, shown, spawned, types
 

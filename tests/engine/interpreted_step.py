@@ -9,9 +9,9 @@ import json
 import torch
 
 from infill_engine.canvas import Canvas
-from infill_engine.models.captured import CapturedStepping, direct
-from infill_engine.models.diffusion_gemma import Network
-from infill_engine.models.quantised import quantise_model
+from infill_engine.models.diffusion_gemma.captured import CapturedStepping, direct
+from infill_engine.models.diffusion_gemma.denoiser import Network
+from infill_engine.models.diffusion_gemma.quantised import quantise_model
 from infill_kernels import backend
 from tests.engine import tiny_gemma
 

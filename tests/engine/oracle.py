@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.canvas import Canvas, lay_out
 from infill_engine.config import EngineConfig
 from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
 from infill_engine.noise import Absorbing
-from infill_engine.request import EngineInfo, InfillRequest, never
+from infill_engine.request import EngineInfo, InfillRequest
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant
 from infill_kernels import RowStatistics, row_statistics
@@ -78,9 +79,7 @@ class Oracle:
     def reusable(self, memory: Sides, sides: Sides) -> int:
         return 0
 
-    def encode(
-        self, sides: Sides, memory: Sides | None, *, cancelled: Callable[[], bool] = never
-    ) -> Sides:
+    def encode(self, sides: Sides, memory: Sides | None, *, budget: Budget = UNLIMITED) -> Sides:
         if not self.encoded:
             self.start = len(sides.prefix_ids)
         self.encoded.append(sides)
@@ -89,14 +88,14 @@ class Oracle:
     def hole_lengths(self, request: InfillRequest) -> tuple[int, ...]:
         return self.lengths
 
-    def guesses(
+    def proposals(
         self,
         sides: Sides,
         request: InfillRequest,
         memory: Sides | None,
         most: int,
         *,
-        cancelled: Callable[[], bool] = never,
+        budget: Budget = UNLIMITED,
     ) -> dict[tuple[int, ...], float]:
         return {tuple(ids(text)[:most]): worth for text, worth in self.guessed.items()}
 

@@ -1,4 +1,4 @@
-"""The guesses from elsewhere in the file."""
+"""The proposals from elsewhere in the file."""
 
 import math
 

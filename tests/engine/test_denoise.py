@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from infill_engine.budget import Budget
 from infill_engine.canvas import PINNED, Canvas, close_holes, fill_ids, lay_out
 from infill_engine.denoise import DenoiseConfig, denoise
 from infill_engine.early_stop import Chained, Decided, Entropy, Progress, TokenStability
@@ -259,7 +260,14 @@ def test_cancellation_ends_the_run_within_one_step() -> None:
 
     oracle.on_step = stop_now
     steps = list(
-        denoise(canvas, oracle, memory, config, generator=generator(), cancelled=lambda: stop)
+        denoise(
+            canvas,
+            oracle,
+            memory,
+            config,
+            generator=generator(),
+            budget=Budget(cancelled=lambda: stop),
+        )
     )
 
     assert len(steps) == 3 == oracle.steps
@@ -270,7 +278,14 @@ def test_a_deadline_gives_the_best_so_far_after_at_least_one_step() -> None:
     config = replace(CONFIGS["absorbing, entropy bound"], early_stop=Entropy(-1.0))
 
     steps = list(
-        denoise(canvas, oracle, memory, config, generator=generator(), deadline=time.monotonic())
+        denoise(
+            canvas,
+            oracle,
+            memory,
+            config,
+            generator=generator(),
+            budget=Budget(deadline=time.monotonic()),
+        )
     )
 
     assert len(steps) == 1

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import pytest
 
 from infill_engine import Hole, InfillRequest, RequestError
+from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.local import LocalEngine
 from infill_engine.template import template
 from tests.engine.oracle import Oracle, letters
 
 
-def last(engine: LocalEngine, **request: object):
+def last(engine: LocalEngine, budget: Budget = UNLIMITED, **request: object):
     request = {"prefix": "a = ", "suffix": "\nend", **request}
-    *_, draft = engine.infill(InfillRequest(**request))
+    *_, draft = engine.infill(InfillRequest(**request), budget=budget)
     return draft
 
 
@@ -152,7 +153,9 @@ def test_a_request_cancelled_before_it_began_asks_the_model_nothing() -> None:
     oracle = Oracle(fills=["abc"])
 
     drafts = list(
-        LocalEngine(oracle).infill(InfillRequest(prefix="", suffix=""), cancelled=lambda: True)
+        LocalEngine(oracle).infill(
+            InfillRequest(prefix="", suffix=""), budget=Budget(cancelled=lambda: True)
+        )
     )
 
     assert drafts == []
@@ -165,7 +168,7 @@ def test_a_cancelled_request_makes_no_further_step_and_gives_no_final_draft() ->
 
     drafts = list(
         LocalEngine(oracle).infill(
-            InfillRequest(prefix="", suffix=""), cancelled=lambda: oracle.steps >= 3
+            InfillRequest(prefix="", suffix=""), budget=Budget(cancelled=lambda: oracle.steps >= 3)
         )
     )
 
@@ -176,7 +179,7 @@ def test_a_cancelled_request_makes_no_further_step_and_gives_no_final_draft() ->
 def test_a_deadline_ends_with_a_complete_scored_draft() -> None:
     oracle = Oracle(fills=["abcdefgh" * 8], lengths=(8,))
 
-    draft = last(LocalEngine(oracle), deadline=time.monotonic())
+    draft = last(LocalEngine(oracle), Budget(deadline=time.monotonic()))
 
     assert draft.text == "abcdefgh"
     assert not math.isnan(draft.likelihood)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from infill_engine import Draft, Engine, EngineConfig, EngineInfo, InfillRequest, ModelError, never
+from infill_engine import Draft, Engine, EngineConfig, EngineInfo, InfillRequest, ModelError
+from infill_engine.budget import UNLIMITED, Budget
 
 Loader = Callable[[EngineConfig], Engine]
 INFO = EngineInfo(
@@ -102,16 +103,14 @@ class Knowing:
         self._seconds = seconds
         self.journal = journal or Journal()
 
-    def infill(
-        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
-    ) -> Iterator[Draft]:
+    def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         self.journal.note("infill")
         texts = list(self._knows(request))
         for step in range(1, self._steps + 1):
-            if cancelled():
+            if budget.cancelled():
                 self.journal.note("cancelled")
                 return
-            late = request.deadline is not None and time.monotonic() > request.deadline
+            late = budget.late
             self.journal.note("step")
             time.sleep(self._seconds)
             last = step == self._steps or late
@@ -122,7 +121,7 @@ class Knowing:
                 break
         self.journal.note("done")
 
-    def warm(self, request: InfillRequest, *, cancelled: Callable[[], bool] = never) -> None:
+    def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         self.journal.note("warm")
 
     def describe(self) -> EngineInfo:
@@ -147,16 +146,14 @@ class Stepping(Knowing):
     def allow(self, steps: int) -> None:
         self._allowed.release(steps)
 
-    def infill(
-        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
-    ) -> Iterator[Draft]:
-        for draft in super().infill(request, cancelled=cancelled):
+    def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
+        for draft in super().infill(request, budget=budget):
             assert self._allowed.acquire(timeout=60), "the test allows every step it waits for"
             yield draft
 
-    def warm(self, request: InfillRequest, *, cancelled: Callable[[], bool] = never) -> None:
+    def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         self.journal.note("warm")
-        while self._reads and not cancelled():
+        while self._reads and not budget.cancelled():
             time.sleep(0.001)
         self.journal.note("warmed")
 
@@ -164,13 +161,11 @@ class Stepping(Knowing):
 class Failing(Knowing):
     """Raises in its first infill, and knows in the following ones."""
 
-    def infill(
-        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
-    ) -> Iterator[Draft]:
+    def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         if not self.journal.count("failed"):
             self.journal.note("failed")
             raise RuntimeError("the model is broken")
-        yield from super().infill(request, cancelled=cancelled)
+        yield from super().infill(request, budget=budget)
 
 
 def always(*texts: str) -> Callable[[InfillRequest], Sequence[str]]:

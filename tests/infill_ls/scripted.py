@@ -1,8 +1,9 @@
 """Engines of a stated property, for tests of everything around an engine."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from infill_engine.request import Draft, EngineInfo, Hole, InfillRequest, never
+from infill_engine.budget import UNLIMITED, Budget
+from infill_engine.request import Draft, EngineInfo, Hole, InfillRequest
 
 
 def draft(text: str, fills: tuple[str, ...] = (), **numbers: float) -> Draft:
@@ -31,17 +32,15 @@ class Engine:
         self.requests: list[InfillRequest] = []
         self.warmed: list[InfillRequest] = []
 
-    def infill(
-        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
-    ) -> Iterator[Draft]:
+    def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         self.requests.append(request)
-        if not cancelled():
+        if not budget.cancelled():
             yield from self.drafts(request)
 
     def drafts(self, request: InfillRequest) -> Iterator[Draft]:
         raise NotImplementedError
 
-    def warm(self, request: InfillRequest, *, cancelled: Callable[[], bool] = never) -> None:
+    def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         self.warmed.append(request)
 
     def describe(self) -> EngineInfo:

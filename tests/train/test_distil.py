@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from infill_engine.models.zipper import Pieces, Zipper, ZipperConfig, load_zipper
+from infill_engine.models.two_sided.network import Pieces, Zipper, ZipperConfig, load_zipper
 from infill_engine.tokenizer import MASK
 from train.batches import Corpus, Shape, batch, tensors
 from train.distil import (
@@ -153,7 +153,10 @@ def test_the_student_meets_its_own_wrong_guesses(
     config = replace(CONFIG, stream_weight=(0.3, 0.3))
     teacher = load_zipper(weights)
     objective = Distillation(teacher, config, steps=6, weight=0.5, pieces=Pieces())
-    student, one = Zipper(TINY), drawn(data)  # it knows nothing yet, so that its guesses are wrong
+    student, one = (
+        Zipper(TINY),
+        drawn(data),
+    )  # it knows nothing yet, so that its guesses are wrong
 
     found = objective(student, one, 0.0)
     own = objective.own

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from infill_engine import Draft, EngineConfig, load_engine
-from infill_engine.models.default import WEIGHTS
-from infill_engine.models.zipper import read_weights
+from infill_engine.models.two_sided.denoiser import WEIGHTS
+from infill_engine.models.two_sided.network import read_weights
 from train.evaluate import FIGURE, Answer, Hole, calibrate, precision
 
 HOLE = Hole(kind="tail", language="python", prefix="a", suffix="b", middle="c")
@@ -55,9 +55,9 @@ def test_the_bound_reaches_the_engine_and_the_curve_the_card(tmp_path: Path) -> 
 
     _, after, changed = read_weights(weights)
     assert least == pytest.approx(0.8187, abs=1e-4)  # exp(-0.2)
-    assert changed == metadata | {"worth_showing": f"{least:.4f}"}
+    assert changed == metadata | {"show_threshold": f"{least:.4f}"}
     assert all((after[name] == before[name]).all() for name in before)
-    assert load_engine(EngineConfig(model=str(tmp_path))).describe().worth_showing == 0.8187
+    assert load_engine(EngineConfig(model=str(tmp_path))).describe().show_threshold == 0.8187
     text = card.read_text()
     assert [line for line in text.splitlines() if line.startswith("#")] == titles
     assert "| 30% | 0.8187 | 100.0 % |" in text

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from infill_engine.models.zipper import Zipper, ZipperConfig
+from infill_engine.models.two_sided.network import Zipper, ZipperConfig
 from train import pieces
 from train.shards import carried, shard_of
 

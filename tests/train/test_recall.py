@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from infill_engine.models.recall import LEVEL_EDGES, MOST, contexts, from_tensors
-from infill_engine.models.zipper import Zipper, ZipperConfig, load_zipper
+from infill_engine.models.two_sided.network import Zipper, ZipperConfig, load_zipper
+from infill_engine.models.two_sided.ngram_table import LEVEL_EDGES, MOST, contexts, from_tensors
 from infill_engine.tokenizer import FIRST_LEARNED
 from train import recall
 from train.batches import Shape

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from infill_engine.models.zipper import LENGTH_BUCKETS, Zipper, ZipperConfig, load_zipper
+from infill_engine.models.two_sided.network import LENGTH_BUCKETS, Zipper, ZipperConfig, load_zipper
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, MASK, PAD
 from train.batches import Batch, Corpus, Shape, batch
 from train.export import DEFAULT_EXTRA, export

@@ -10,9 +10,9 @@ import torch
 
 from infill_engine import EngineConfig, InfillRequest, load_engine
 from infill_engine.models.ar_twin import in_reading_order, states
-from infill_engine.models.default import WEIGHTS
-from infill_engine.models.echo import stream_echoes
-from infill_engine.models.zipper import Pieces, Zipper, ZipperConfig, load_zipper
+from infill_engine.models.two_sided.denoiser import WEIGHTS
+from infill_engine.models.two_sided.induction import stream_echoes
+from infill_engine.models.two_sided.network import Pieces, Zipper, ZipperConfig, load_zipper
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, PAD, Tokenizer
 from tests.train.test_train import CONFIG, LINE_BREAK, TINY, VOCABULARY, document
 from train import train as zipper

@@ -15,7 +15,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,11 +23,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.config import EngineConfig
 from infill_engine.denoiser import Sides
 from infill_engine.errors import ModelError
 from infill_engine.local import NUM_MEMORIES, WORTH_CONTINUING, WORTH_REUSING
-from infill_engine.models.default import (
+from infill_engine.models.two_sided.denoiser import (
     ENCODE_CHUNK,
     MAX_TOKENS,
     PREFIX_TOKENS,
@@ -37,9 +38,17 @@ from infill_engine.models.default import (
     common,
     load_network,
 )
-from infill_engine.models.echo import canvas_echoes
-from infill_engine.models.zipper import CANVAS, PREFIX, Block, Pieces, SideCache, Zipper, norm
-from infill_engine.request import Cell, Draft, EngineInfo, Hole, InfillRequest, never
+from infill_engine.models.two_sided.induction import canvas_echoes
+from infill_engine.models.two_sided.network import (
+    CANVAS,
+    PREFIX,
+    Block,
+    Pieces,
+    SideCache,
+    Zipper,
+    norm,
+)
+from infill_engine.request import Cell, Draft, EngineInfo, Hole, InfillRequest
 from infill_engine.template import Template, compose, distinct, template
 from infill_engine.tokenizer import END, FIRST_LEARNED, Tokenizer
 
@@ -118,7 +127,6 @@ class Rules:
     guessed: int = GUESSED
     temperature: float = 0.0
     seed: int = 0
-    deadline: float = math.inf
 
 
 @dataclass(slots=True)
@@ -144,19 +152,19 @@ def write(
     rules: Rules,
     *,
     forced: Sequence[int] = (),
-    cancelled: Callable[[], bool] = never,
+    budget: Budget = UNLIMITED,
 ) -> Iterator[Middle]:
     """The middle after every pass over the network, the last one final; the same object each time.
 
     `forced` are the middle's first tokens. Yields nothing more once cancelled.
     """
     ids = in_reading_order(sides)
-    context = read_context(network, place, ids, keep=ENCODE_CHUNK, cancelled=cancelled)
+    context = read_context(network, place, ids, keep=ENCODE_CHUNK, budget=budget)
     cache, middle = place.cache, Middle()
     generator = torch.Generator(device=network.device).manual_seed(rules.seed)
     lines = 0
     pending = ids[len(cache) :]
-    while not cancelled():
+    while not budget.cancelled():
         text = [*sides.prefix_ids, *middle.ids]
         room = min(rules.guessed, rules.most - len(middle.ids))
         guess = list(forced[len(middle.ids) :]) or _guess(text, sides.suffix_ids, room, rules)
@@ -188,7 +196,7 @@ def write(
         cache.truncate(context + len(middle.ids))
         pending = middle.ids[-1:]
         yield middle
-        if time.monotonic() >= rules.deadline:
+        if budget.late:
             return
 
 
@@ -198,7 +206,7 @@ def read_context(
     ids: Sequence[int],
     *,
     keep: int = 0,
-    cancelled: Callable[[], bool] = never,
+    budget: Budget = UNLIMITED,
 ) -> int:
     """Makes the cache one of leading `ids`, never of the last, which is read under the cursor.
 
@@ -209,7 +217,7 @@ def read_context(
     same = min(common(cache.ids[: place.context], ids), context)
     cache.truncate(same)
     place.context = same
-    while len(cache) < context - keep and not cancelled():
+    while len(cache) < context - keep and not budget.cancelled():
         with torch.inference_mode():
             network.push(cache, ids[len(cache) : min(context, len(cache) + ENCODE_CHUNK)])
         place.context = len(cache)
@@ -260,7 +268,7 @@ class TwinEngine:
         self._network = network
         self._tokenizer = tokenizer
         self._reader = ZipperDenoiser(network, tokenizer, config, source)
-        self._guessed = guessed
+        self._proposed = guessed
         self._places: list[Place] = []  # most recently used last
         self._rules = plain_rules(network, tokenizer)
 
@@ -275,13 +283,11 @@ class TwinEngine:
             noise="none",
         )
 
-    def warm(self, request: InfillRequest, *, cancelled: Callable[[], bool] = never) -> None:
+    def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         ids = in_reading_order(self._reader.sides(template(request).request))
-        read_context(self._network, self._place(ids), ids, cancelled=cancelled)
+        read_context(self._network, self._place(ids), ids, budget=budget)
 
-    def infill(
-        self, request: InfillRequest, *, cancelled: Callable[[], bool] = never
-    ) -> Iterator[Draft]:
+    def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         """One draft a pass; several holes are filled from left to right.
 
         The draft's `join` is the log-probability of ending there. `encode_ms` is what reading took
@@ -312,18 +318,18 @@ class TwinEngine:
             ids = in_reading_order(sides)
             place = self._place(ids)
             encoding = time.perf_counter()
-            read_context(self._network, place, ids, keep=ENCODE_CHUNK, cancelled=cancelled)
+            read_context(self._network, place, ids, keep=ENCODE_CHUNK, budget=budget)
             encode_ms += (time.perf_counter() - encoding) * 1e3
             middle: Middle | None = None
-            for middle in write(self._network, place, sides, rules, cancelled=cancelled):
+            for middle in write(self._network, place, sides, rules, budget=budget):
                 draft = self._draft(asked, [*fills, self._fill(middle, sides)], [*written, middle])
                 yield timed(replace(draft, likelihood=math.nan, join=math.nan, converged=False))
-            if middle is None or cancelled():
+            if middle is None or budget.cancelled():
                 return
             middles = [middle]
             if request.num_candidates > 1:
                 count = request.num_candidates
-                middles += self._others(place, sides, rules, middle, count, cancelled)
+                middles += self._others(place, sides, rules, middle, count, budget)
             drafts = [
                 self._draft(asked, [*fills, self._fill(each, sides)], [*written, each])
                 for each in middles
@@ -336,7 +342,7 @@ class TwinEngine:
         yield timed(replace(best, others=others))
 
     def _fill(self, middle: Middle, sides: Sides) -> str:
-        return self._text(middle.ids).removeprefix(sides.healed.decode())
+        return self._text(middle.ids).removeprefix(sides.healed_prefix.decode())
 
     def _draft(self, asked: Template, fills: Sequence[str], written: Sequence[Middle]) -> Draft:
         """A final draft of the holes written so far; the others are still empty."""
@@ -368,7 +374,7 @@ class TwinEngine:
         rules: Rules,
         best: Middle,
         count: int,
-        cancelled: Callable[[], bool],
+        budget: Budget,
     ) -> Iterator[Middle]:
         """Middles that begin with other tokens than the best, the likeliest ones."""
         with torch.inference_mode():
@@ -384,18 +390,16 @@ class TwinEngine:
             if token in best.ids[:1] or logit == -math.inf:
                 continue
             forced = (token,)
-            passes = list(
-                write(self._network, place, sides, rules, forced=forced, cancelled=cancelled)
-            )
-            if cancelled():
+            passes = list(write(self._network, place, sides, rules, forced=forced, budget=budget))
+            if budget.cancelled():
                 return
             yield passes[-1]
 
     def _rules_for(self, request: InfillRequest, hole: Hole, sides: Sides) -> Rules:
         first = None
-        if sides.healed:
+        if sides.healed_prefix:
             first = torch.zeros_like(self._rules.ends)
-            first[self._tokenizer.continuations(sides.healed)] = True
+            first[self._tokenizer.continuations(sides.healed_prefix)] = True
         ends = self._rules.ends
         if request.max_lines == 1:
             ends = ends | torch.tensor(self._rules.breaks, device=ends.device).bool()
@@ -403,13 +407,12 @@ class TwinEngine:
             self._rules,
             ends=ends,
             first=first,
-            most=(hole.max_tokens or MAX_TOKENS) + bool(sides.healed),
+            most=(hole.max_tokens or MAX_TOKENS) + bool(sides.healed_prefix),
             max_lines=request.max_lines,
             block=max(self._reader.hole_lengths(request)),
-            guessed=self._guessed,
+            guessed=self._proposed,
             temperature=request.temperature,
             seed=request.seed,
-            deadline=math.inf if request.deadline is None else request.deadline,
         )
 
     def _place(self, ids: Sequence[int]) -> Place:

@@ -1,0 +1,1 @@
+"""The models behind `Denoiser`, a folder each."""

@@ -1,0 +1,1 @@
+"""DiffusionGemma: transformers' weights, driven by our loop."""

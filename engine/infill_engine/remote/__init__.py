@@ -1,0 +1,1 @@
+"""A model that a server runs, behind the same face as a local one."""

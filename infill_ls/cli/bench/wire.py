@@ -1,0 +1,162 @@
+"""A language server as an editor sees it: a process, and messages through its pipes.
+
+Knows nothing of what is on the other side; whoever measures a server must not share its code.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+SECONDS = 120.0  # after which a server that does not answer is broken
+
+
+class ServerProcess:
+    """Starts `infill-ls` with these arguments; `started` is when, by `time.perf_counter()`."""
+
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        path = os.pathsep.join(filter(None, [str(ROOT), *sys.path]))
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (__exit__ closes it)
+        self.started = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "infill_ls", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        assert self._process.stdin, "stdin is a pipe"
+        assert self._process.stdout, "stdout is a pipe"
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._answers: dict[int, Future[Any]] = {}
+        self._next = 0
+        self._writing = threading.Lock()
+        threading.Thread(target=self._read, name="bench-client", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def __enter__(self) -> "ServerProcess":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self.request("shutdown", None)
+            self.notify("exit", None)
+        else:
+            self._process.kill()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+        self._errors.close()
+
+    def initialize(self, options: dict[str, Any] | None = None) -> Any:
+        window = {"workDoneProgress": False}
+        document = {"inlineCompletion": {"dynamicRegistration": False}}
+        answer = self.request(
+            "initialize",
+            {
+                "processId": os.getpid(),
+                "rootUri": None,
+                "capabilities": {"window": window, "textDocument": document},
+                "initializationOptions": options or {},
+            },
+        )
+        self.notify("initialized", {})
+        return answer
+
+    def open(self, uri: str, language_id: str, text: str) -> None:
+        item = {"uri": uri, "languageId": language_id, "version": 1, "text": text}
+        self.notify("textDocument/didOpen", {"textDocument": item})
+
+    def insert(self, uri: str, version: int, line: int, character: int, text: str) -> None:
+        here = {"line": line, "character": character}
+        self.notify(
+            "textDocument/didChange",
+            {
+                "textDocument": {"uri": uri, "version": version},
+                "contentChanges": [{"range": {"start": here, "end": here}, "text": text}],
+            },
+        )
+
+    def complete(self, uri: str, line: int, character: int, *, invoked: bool) -> list[Any]:
+        answer = self.request(
+            "textDocument/inlineCompletion",
+            {
+                "textDocument": {"uri": uri},
+                "position": {"line": line, "character": character},
+                "context": {"triggerKind": 1 if invoked else 2},
+            },
+        )
+        return list(answer["items"])
+
+    def request(self, method: str, params: Any) -> Any:
+        self._next += 1
+        future = self._answers[self._next] = Future()
+        self._send({"id": self._next, "method": method, "params": params})
+        return future.result(SECONDS)
+
+    def notify(self, method: str, params: Any) -> None:
+        self._send({"method": method, "params": params})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        try:
+            with self._writing:
+                self._stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+                self._stdin.flush()
+        except OSError:
+            raise self._gone() from None
+
+    def _read(self) -> None:
+        try:
+            while (message := self._message()) is not None:
+                self._take(message)
+        finally:
+            if waiting := [each for each in self._answers.values() if not each.done()]:
+                gone = self._gone()
+                for future in waiting:
+                    future.set_exception(gone)
+
+    def _gone(self) -> RuntimeError:
+        """What the server said on standard error before it ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        self._errors.seek(0)
+        said = self._errors.read()[-2000:].decode(errors="replace")
+        return RuntimeError(f"the server has ended. It said: {said}")
+
+    def _message(self) -> dict[str, Any] | None:
+        length = 0
+        while (line := self._stdout.readline()).strip():
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+        body = self._stdout.read(length) if length else b""
+        return json.loads(body) if body else None
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "method" in message:
+            if "id" in message:  # the server asks for something: this client has nothing
+                nothing = [None] if message["method"] == "workspace/configuration" else None
+                self._send({"id": message["id"], "result": nothing})
+            return
+        future = self._answers[message["id"]]
+        if "error" in message:
+            future.set_exception(RuntimeError(message["error"]["message"]))
+        else:
+            future.set_result(message["result"])

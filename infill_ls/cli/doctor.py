@@ -1,0 +1,270 @@
+"""`infill-ls doctor`: what runs here, how fast, and what would make it faster.
+
+Looks and measures, changes nothing. What it says about speed it has measured in this run.
+"""
+
+import textwrap
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from infill_engine import (
+    Draft,
+    Engine,
+    EngineConfig,
+    EngineInfo,
+    InfillError,
+    InfillRequest,
+    Probe,
+    Remote,
+)
+from infill_ls import __version__
+from infill_ls.cli import view as terminal
+from infill_ls.cli.machine import Machine, busy_cpus, counted, resident_mb, this_machine, version_of
+from infill_ls.cli.view import Terminal
+
+NUM_RUNS = 7
+# What the README promises for two cores; above it, advice is due.
+GOOD_MS = 150.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """Milliseconds, but for the memory. `first` counts from the start of loading.
+
+    A server does not tell what its reading and its steps take, so of one these are None.
+    """
+
+    load: float
+    first: float
+    encode: float | None
+    step: float | None
+    infill: float
+    steps: float | None
+    resident_mb: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    machine: Machine
+    engine: EngineInfo | None
+    server: Probe | None
+    speed: Speed | None
+    busy: float
+    model_error: str
+    advice: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "infill_ls": __version__,
+            "machine": asdict(self.machine),
+            "libraries": {name: version_of(name) for name in ("torch", "transformers", "triton")},
+            "engine": asdict(self.engine) if self.engine else None,
+            "server": {"label": self.server.label} | rounded(asdict(self.server))
+            if self.server
+            else None,
+            "ms": rounded(asdict(self.speed)) if self.speed else None,
+            "busy_cores": round(self.busy, 2),
+            "model_error": self.model_error,
+            "advice": list(self.advice),
+        }
+
+
+def rounded(numbers: dict[str, Any]) -> dict[str, Any]:
+    return {k: round(v, 2) if isinstance(v, float) else v for k, v in numbers.items()}
+
+
+def examine(config: EngineConfig, load: Callable[[EngineConfig], Engine]) -> Findings:
+    machine = this_machine()
+    findings = Findings(
+        machine=machine,
+        engine=None,
+        server=None,
+        speed=None,
+        busy=busy_cpus(),
+        model_error="",
+        advice=(),
+    )
+    started = time.perf_counter()
+    try:
+        engine = load(config)
+        server = engine.probe() if isinstance(engine, Remote) else None
+        findings = replace(findings, engine=engine.describe(), server=server)
+        findings = replace(findings, speed=_measure(engine, started))
+    except InfillError as error:
+        findings = replace(findings, model_error=str(error))
+    return replace(findings, advice=tuple(_advice(findings)))
+
+
+def _measure(engine: Engine, started: float) -> Speed:
+    loaded = time.perf_counter()
+    request = _request("self.fix_sentence_endings = ")
+    _last(engine.infill(request))
+    first = time.perf_counter()
+    runs: list[Draft] = []
+    walls: list[float] = []
+    for _ in range(NUM_RUNS):
+        engine.warm(request)
+        begun = time.perf_counter()
+        runs.append(_last(engine.infill(request)))
+        walls.append((time.perf_counter() - begun) * 1e3)
+    here = not isinstance(engine, Remote)
+    unread = _last(engine.infill(_request("return self._wrap_chunks("))) if here else None
+    return Speed(
+        load=(loaded - started) * 1e3,
+        first=(first - started) * 1e3,
+        encode=unread.encode_ms if unread else None,
+        step=median(draft.denoise_ms / max(draft.steps, 1) for draft in runs) if here else None,
+        infill=median(walls),
+        steps=median(draft.steps for draft in runs) if here else None,
+        resident_mb=resident_mb(),
+    )
+
+
+def _request(before: str) -> InfillRequest:
+    """The rest of a line of a module that everybody has, with the module around it."""
+    text = Path(textwrap.__file__).read_text(encoding="utf-8")
+    at = text.index(before) + len(before)
+    end = text.index("\n", at)
+    return InfillRequest(prefix=text[:at], suffix=text[end:], language_id="python", max_lines=1)
+
+
+def _last(drafts: Iterator[Draft]) -> Draft:
+    last = deque(drafts, maxlen=1)
+    return last[0] if last else Draft(text="", fills=("",), steps=0, tokens=0, mean_entropy=0.0)
+
+
+def _advice(findings: Findings) -> Iterator[str]:
+    machine, engine, speed = findings.machine, findings.engine, findings.speed
+    if findings.model_error:
+        yield findings.model_error
+    if findings.server:
+        yield from findings.server.notes
+    on_cpu = engine is not None and engine.device.startswith("cpu")
+    if machine.gpu and on_cpu:
+        if machine.torch and "+cpu" in machine.torch:
+            yield (
+                f"There is a GPU ({machine.gpu}), but torch {machine.torch} is a build without "
+                "CUDA. Install the CUDA build: pip install --upgrade --force-reinstall "
+                "'infill-ls[gpu]'."
+            )
+        else:
+            yield f"There is a GPU ({machine.gpu}) that the model does not use: try --device cuda."
+    if not machine.gpu and not findings.server:
+        yield (
+            "No NVIDIA GPU was found, and the embedded model needs none. DiffusionGemma (26 B "
+            "parameters) would need one with about 52 GB for its weights in bf16, here or on a "
+            "server (--model URL)."
+        )
+    if findings.busy > 0.5 * machine.cpus:
+        yield (
+            f"Other programs keep about {findings.busy:.1f} of {machine.cpus} CPUs busy; on a "
+            "quiet machine these times are shorter."
+        )
+    x86 = machine.system.endswith(("x86_64", "AMD64"))
+    if on_cpu and x86 and machine.features and "avx512f" not in machine.features:
+        yield "This CPU has no AVX-512; one that has it, or AMX, multiplies matrices faster."
+    if speed and speed.infill > GOOD_MS:
+        yield (
+            f"A line takes {speed.infill:.0f} ms here. If that comes too late while you type, the "
+            'setting trigger "onDemand" has the editor ask only when you do.'
+        )
+    elif speed:
+        yield f"A line takes {speed.infill:.0f} ms here, which is as fast as it should be."
+
+
+def report(findings: Findings, page: Terminal) -> list[str]:
+    machine, engine, speed = findings.machine, findings.engine, findings.speed
+    memory = f", {machine.memory_mb / 1024:.0f} GB" if machine.memory_mb else ""
+    rows: list[tuple[str, str]] = [
+        ("infill-ls", f"{__version__}, Python {machine.python}"),
+        ("torch", f"{machine.torch or 'not installed'}{_extras()}"),
+        ("machine", f"{machine.cpu}, {machine.system}"),
+        ("", f"{counted(machine.cores, 'core')}{memory}, {' '.join(machine.features) or '?'}"),
+        ("GPU", machine.gpu or "none"),
+    ]
+    if findings.server:
+        rows += _server_rows(findings.server)
+    elif engine:
+        rows += [
+            (
+                "model",
+                f"{engine.model}: {engine.parameters / 1e6:.1f} M parameters, {engine.dtype}",
+            ),
+            ("", engine.source),
+            ("runs on", f"{engine.device}, {counted(engine.threads, 'thread')}"),
+        ]
+        if engine.kernels:
+            rows.append(("kernels", engine.kernels))
+    if engine:
+        canvases = f"canvases of {', '.join(map(str, engine.canvas_lengths))} tokens, "
+        rows += [
+            (
+                "reads",
+                f"{engine.prefix_tokens} tokens before the cursor, {engine.suffix_tokens} after it",
+            ),
+            (
+                "fills",
+                f"{canvases if engine.canvas_lengths else ''}at most {engine.max_tokens} in all",
+            ),
+        ]
+    if speed:
+        held = f"{speed.resident_mb:.0f} MB" if speed.resident_mb else "unknown"
+        ahead = "" if findings.server else ", both sides read ahead"
+        rows += [
+            ("", ""),
+            (
+                "loading",
+                f"{speed.load:.0f} ms; the first infill was there after {speed.first:.0f} ms",
+            ),
+            (
+                "one line",
+                f"{speed.infill:.0f} ms{ahead}",
+            ),
+        ]
+        if speed.step is not None and speed.encode is not None:
+            rows += [
+                ("one step", f"{speed.step:.1f} ms, {speed.steps:.0f} steps for a line"),
+                ("reading", f"{speed.encode:.0f} ms when nothing was read ahead"),
+            ]
+        rows.append(("memory", held))
+    lines = [""]
+    for name, value in rows:
+        lines += _row(name, value, page)
+    lines.append("")
+    for sentence in findings.advice:
+        first, *rest = textwrap.wrap(sentence, page.width - 4)
+        mark = page.paint("✗" if findings.model_error == sentence else "›", terminal.WARN)
+        lines += [f"  {mark} {first}", *(f"    {line}" for line in rest)]
+    return lines
+
+
+def _server_rows(server: Probe) -> list[tuple[str, str]]:
+    version = f", version {server.version}" if server.version else ""
+    rows = [("server", f"{server.label}{version}"), ("", server.url), ("model", server.model)]
+    if server.max_model_len is not None:
+        rows.append(("context", f"{server.max_model_len} tokens"))
+    if server.canvas_length is not None:
+        rows.append(
+            ("canvas", f"{server.canvas_length} tokens of a vocabulary of {server.vocab_size}")
+        )
+    if server.tokenizer:
+        where = "on this machine" if server.tokenizer == "local" else "on the server"
+        rows.append(("tokenizer", where))
+    what = "listing the models" if server.canvas_length is None else "one step of a small canvas"
+    return [*rows, ("answers", f"{what} takes {server.milliseconds:.0f} ms")]
+
+
+def _extras() -> str:
+    extras = [(name, version_of(name)) for name in ("transformers", "triton")]
+    return "".join(f", {name} {version}" for name, version in extras if version)
+
+
+def _row(name: str, value: str, page: Terminal) -> list[str]:
+    first, *rest = textwrap.wrap(value, page.width - 14) or [""]
+    label = page.paint(f"{name:>9}", terminal.DIM)
+    return [f"  {label}  {first}".rstrip(), *(f"{'':13}{line}" for line in rest)]

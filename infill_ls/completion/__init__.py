@@ -1,0 +1,1 @@
+"""From a snapshot and a cursor to what may be shown there."""

@@ -1,0 +1,146 @@
+"""What stands on both sides of the cursor, cut to a window. Knows the document, not the syntax.
+
+Offsets are code points. Both sides have LF line ends, whatever the file has.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from infill_engine.request import Hole, InfillRequest
+from infill_ls.documents import Document
+from infill_ls.syntax import language as languages
+
+# The engine cuts to its own token windows, but copies from all of it.
+_PREFIX, _SUFFIX = 24_000, 12_000
+# A window's far end moves in such steps, so that it stays while the user types and what an engine
+# knows of it holds.
+_PREFIX_STEP, _SUFFIX_STEP = 1_500, 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfillOptions:
+    """What is asked for.
+
+    `selected` is what the editor's completion menu would put in beyond the cursor: every
+    candidate starts with it. `neighbours` are snippets of other files, best first.
+    """
+
+    max_lines: int | None = None
+    max_tokens: int | None = None
+    num_candidates: int = 1
+    seed: int = 0
+    min_confidence: float = 0.0
+    selected: str = ""
+    neighbours: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The text round the cursor of one version of a document.
+
+    `indentation` is one level of it as the file does it: a tab or some spaces. `newline` is the
+    file's own line end, `offset` the cursor in the document.
+    """
+
+    prefix: str
+    suffix: str
+    language_id: str
+    indentation: str
+    newline: str
+    offset: int
+    uri: str
+    version: int
+
+    @property
+    def line_before(self) -> str:
+        """The cursor's line up to the cursor."""
+        return self.prefix[self.prefix.rfind("\n") + 1 :]
+
+    @property
+    def line_after(self) -> str:
+        """The cursor's line from the cursor on, without its line end."""
+        return self.suffix.partition("\n")[0]
+
+
+def context_at(document: Document, offset: int) -> Context:
+    text = document.text
+    offset = min(max(offset, 0), len(text))
+    prefix = _lf(text[_prefix_start(text, offset) : offset])
+    suffix = _lf(text[offset : _suffix_end(text, offset)])
+    return Context(
+        prefix=prefix,
+        suffix=suffix,
+        language_id=document.language_id,
+        indentation=indentation_of(prefix, suffix, document.language_id),
+        newline=document.newline,
+        offset=offset,
+        uri=document.uri,
+        version=document.version,
+    )
+
+
+def request_for(context: Context, options: InfillOptions) -> InfillRequest:
+    hole = Hole(max_tokens=options.max_tokens)
+    return InfillRequest(
+        prefix=context.prefix,
+        suffix=context.suffix,
+        language_id=context.language_id,
+        middle=(options.selected, hole) if options.selected else (hole,),
+        max_lines=options.max_lines,
+        num_candidates=options.num_candidates,
+        neighbours=options.neighbours,
+        seed=options.seed,
+    )
+
+
+def warm_request(document: Document, offset: int, options: InfillOptions) -> InfillRequest:
+    """What to have encoded before anything is asked for at `offset`."""
+    return request_for(context_at(document, offset), options)
+
+
+def _prefix_start(text: str, offset: int) -> int:
+    if offset <= _PREFIX:
+        return 0
+    start = (offset - _PREFIX) // _PREFIX_STEP * _PREFIX_STEP + _PREFIX_STEP
+    return text.find("\n", start, offset) + 1 or start
+
+
+def _suffix_end(text: str, offset: int) -> int:
+    # Counted from the end of the file: typing at the cursor leaves that distance as it is.
+    left_out = len(text) - offset - _SUFFIX
+    if left_out <= 0:
+        return len(text)
+    end = len(text) - -(-left_out // _SUFFIX_STEP) * _SUFFIX_STEP
+    return text.rfind("\n", offset, end) + 1 or end
+
+
+def _lf(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def indentation_of(prefix: str, suffix: str, language_id: str) -> str:
+    """One level of indentation as the text does it, or as is usual in the language.
+
+    Where a file has both, tabs or spaces go by the nearest indented line before the cursor.
+    """
+    tabs = 0
+    steps: Counter[int] = Counter()
+    previous = 0
+    for line in (prefix + suffix).split("\n"):
+        content = line.lstrip(" \t")
+        if not content or content[0] in "*#":  # the middle of a block comment, C's directives
+            continue
+        width = len(line) - len(content)
+        if line[0] == "\t":
+            tabs += 1
+        elif 2 <= width - previous <= 8:
+            steps[width - previous] += 1
+        previous = width
+    usual = languages.language(language_id).indentation
+    indented = (line for line in reversed(prefix.split("\n")) if line.startswith(("\t", " ")))
+    nearest = next((line[0] for line in indented if not line.startswith(" *")), "")
+    if nearest == "\t" or (not nearest and tabs > steps.total()):
+        return "\t"
+    if steps:
+        return " " * max(steps, key=lambda step: (steps[step], -step))
+    return usual if nearest != " " or usual != "\t" else "    "

@@ -1,0 +1,1 @@
+"""Languages, their trees, and whether a text fits into a file."""

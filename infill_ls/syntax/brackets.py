@@ -1,0 +1,156 @@
+"""Brackets and quotes of a piece of text, told apart from those in strings and comments by eye.
+
+A parser knows better, but needs a whole file; this works on fragments, in every language, and is
+exact enough to say which closers a text lacks or has too many of.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+from infill_ls.syntax.language import language
+
+PAIRS = {"(": ")", "[": "]", "{": "}"}
+OPENERS, CLOSERS = frozenset(PAIRS), frozenset(PAIRS.values())
+_OPENER_OF = {closer: opener for opener, closer in PAIRS.items()}
+
+# Which quotes make strings, longest first. In the others `'` is a character or an apostrophe.
+_QUOTES: dict[str, tuple[str, ...]] = {
+    "python": ('"""', "'''", '"', "'"),
+    "toml": ('"""', "'''", '"', "'"),
+    "javascript": ('"', "'", "`"),
+    "typescript": ('"', "'", "`"),
+    "typescriptreact": ('"', "'", "`"),
+    "go": ('"', "`"),
+    "java": ('"""', '"'),
+    "csharp": ('"""', '"'),
+    "ruby": ('"', "'", "`"),
+    "php": ('"', "'"),
+    "shellscript": ('"', "'", "`"),
+    "css": ('"', "'"),
+    "html": ('"',),
+    "json": ('"',),
+    "yaml": (),
+    "markdown": (),
+}
+_MULTI_LINE = frozenset({'"""', "'''", "`"})
+# Languages whose plain strings go on over line ends.
+_LONG_STRINGS = frozenset({"shellscript", "php", "ruby", "rust", "html"})
+_CHARACTER = r"'(?:\\[^\n]{1,8}?|[^\\'\n])'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """What a text leaves open to both sides.
+
+    `closers` close what was opened before it and stand at the offsets `closers_at`, `openers` wait
+    for what comes after it, both in the order of the text; `mismatched` counts openers that
+    another kind's closer cut off. `quote` is the string that is still open at the end.
+    """
+
+    closers: str
+    closers_at: tuple[int, ...]
+    openers: str
+    mismatched: int
+    quote: str
+
+    @property
+    def faults(self) -> int:
+        """How many brackets lack their partner."""
+        return len(self.closers) + len(self.openers) + self.mismatched
+
+
+@lru_cache(maxsize=64)  # both sides of a place are asked about again with every text
+def balance(text: str, language_id: str, quote: str = "") -> Balance:
+    """`quote` is the string that is open where the text starts, "" for none."""
+    start = 0
+    if quote:
+        end = _string_end(quote, language_id).match(text)
+        if end is None:
+            return Balance(closers="", closers_at=(), openers="", mismatched=0, quote=quote)
+        start = end.end()
+    closers: list[int] = []
+    stack: list[str] = []
+    mismatched = 0
+    open_quote = ""
+    for match in _pattern(language(language_id).id).finditer(text, start):
+        token = match.group()
+        if token in OPENERS:
+            stack.append(token)
+        elif token in CLOSERS:
+            opener = _OPENER_OF[token]
+            if opener not in stack:
+                closers.append(match.start())
+                continue
+            while stack.pop() != opener:
+                mismatched += 1
+        elif match.lastgroup is not None:
+            open_quote = _quote_of(token, language_id)
+    return Balance(
+        closers="".join(text[at] for at in closers),
+        closers_at=tuple(closers),
+        openers="".join(stack),
+        mismatched=mismatched,
+        quote=open_quote,
+    )
+
+
+def followed(first: Balance, then: Balance) -> str:
+    """The openers that are left open by two texts, one behind the other."""
+    stack = list(first.openers)
+    for closer in then.closers:
+        while stack and stack.pop() != _OPENER_OF[closer]:
+            pass
+    return "".join(stack) + then.openers
+
+
+def string_end(text: str, language_id: str, quote: str) -> int:
+    """Where the string that is open at the text's start is closed; the text's length if nowhere."""
+    end = _string_end(quote, language_id).match(text)
+    if end is None:
+        return len(text)
+    return end.end() - (len(quote) if end.group().endswith(quote) else 0)
+
+
+def _quotes(language_id: str) -> tuple[str, ...]:
+    return _QUOTES.get(language(language_id).id, ('"',))
+
+
+def _quote_of(text: str, language_id: str) -> str:
+    return next(quote for quote in _quotes(language_id) if text.startswith(quote))
+
+
+def _inside(quote: str, language_id: str) -> str:
+    """A pattern for what may stand between two quotes."""
+    if quote in _MULTI_LINE or language_id in _LONG_STRINGS:
+        return rf"(?:\\[\s\S]|(?!{quote})[^\\])*"
+    return rf"(?:\\[\s\S]|[^\\\n{quote}])*"
+
+
+@cache
+def _string_end(quote: str, language_id: str) -> re.Pattern[str]:
+    line_end = "" if quote in _MULTI_LINE or language_id in _LONG_STRINGS else r"|(?=\n)"
+    return re.compile(f"{_inside(quote, language(language_id).id)}(?:{quote}{line_end})")
+
+
+@cache
+def _pattern(language_id: str) -> re.Pattern[str]:
+    """Matches comments and strings whole, strings open at the end in a group, and brackets."""
+    tokens: list[str] = []
+    comment = language(language_id).line_comment
+    if comment:
+        # A shell's `$#` is none.
+        before = r"(?<![^\s;])" if language_id in ("shellscript", "yaml") else ""
+        tokens.append(rf"{before}{re.escape(comment)}[^\n]*")
+    if comment == "//" or language_id == "css":
+        tokens.append(r"/\*[\s\S]*?(?:\*/|\Z)")
+    if language_id == "html":
+        tokens.append(r"<!--[\s\S]*?(?:-->|\Z)")
+    for index, quote in enumerate(_quotes(language_id)):
+        inside = _inside(quote, language_id)
+        tokens += [f"{quote}{inside}{quote}", rf"(?P<open{index}>{quote}{inside}\\?\Z)"]
+        if not (quote in _MULTI_LINE or language_id in _LONG_STRINGS):
+            tokens.append(f"{quote}{inside}(?=\n)")
+    if "'" not in _quotes(language_id) and language_id not in ("yaml", "markdown", "html", ""):
+        tokens.append(_CHARACTER)
+    return re.compile("|".join([*tokens, r"[()\[\]{}]"]))

@@ -1,0 +1,320 @@
+"""The zipper's promise: cached inference computes exactly what the training pass computes."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from infill_engine.models.two_sided import network as zipper
+from infill_engine.models.two_sided.network import (
+    CANVAS,
+    PREFIX,
+    SUFFIX,
+    Pieces,
+    SideCache,
+    Zipper,
+    ZipperConfig,
+    load_zipper,
+)
+from infill_engine.models.two_sided.ngram_table import Recall, contexts, packed
+
+CONFIG = ZipperConfig(
+    vocab_size=100, d_model=32, num_layers=3, num_heads=4, num_kv_heads=2, d_ff=48
+)
+EXACT = 1e-12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_gradients() -> object:
+    with torch.no_grad():
+        yield
+
+
+def model(config: ZipperConfig = CONFIG) -> Zipper:
+    """Random weights, larger than those training starts from, so that no mistake hides."""
+    torch.manual_seed(0)
+    made = Zipper(config).double()
+    for param in made.parameters():
+        torch.nn.init.normal_(param, std=0.3)
+    if config.recall:
+        made.table = table()
+    return made
+
+
+def table() -> Recall:
+    """Two of three contexts of one or two of the few tokens that are read."""
+    ids = [*((a,) for a in range(9)), *((a, b) for a in range(9) for b in range(9))]
+    kept = [each for at, each in enumerate(ids) if at % 3]
+    keys = np.array([contexts(np.array(each), len(each))[0] for each in kept])
+    values = packed(np.array([sum(each) % 9 for each in kept]), np.linspace(0, 1, len(kept)))
+    order = np.argsort(keys)
+    return Recall(keys[order], values[order])
+
+
+def encoded(made: Zipper, prefix: Tensor, suffix: Tensor) -> tuple[SideCache, SideCache]:
+    before, after = made.cache(PREFIX, capacity=8), made.cache(SUFFIX, capacity=8)
+    made.push(before, prefix.tolist())
+    made.push(after, suffix.flip(0).tolist())
+    return before, after
+
+
+def trained_canvas(made: Zipper, text: Tensor, a: int, b: int, canvas: Tensor) -> Tensor:
+    start, end = torch.tensor([[a]]), torch.tensor([[b]])
+    return made.train_pass(text[None], start, end, canvas[None, None])[2][0, 0]
+
+
+def worst_difference(made: Zipper, pieces: Pieces | None = None) -> float:
+    """Training pass against caches: spans per row, empty ones, padding, edits, other lengths."""
+    torch.manual_seed(1)
+    rows = torch.randint(9, (2, 40))  # few, so that there are echoes
+    lengths = torch.tensor([40, 33])
+    # Row 0 has an empty span; row 1 has one at its very end, where only a sentinel follows.
+    start = torch.tensor([[6, 17, 30], [1, 12, 32]])
+    end = torch.tensor([[9, 22, 30], [6, 29, 32]])
+    noisy = torch.randint(100, (2, 3, 8))
+    typed = torch.tensor([42])
+    prefix_states, suffix_states, canvases = made.train_pass(
+        rows, start, end, noisy, lengths, pieces=pieces or Pieces()
+    )
+    worst = 0.0
+
+    def compare(found: Tensor, expected: Tensor) -> None:
+        nonlocal worst
+        worst = max(worst, float((found - expected).abs().max()))
+
+    for row in range(2):
+        text = rows[row, : lengths[row]]
+        for span in range(3):
+            a, b = int(start[row, span]), int(end[row, span])
+            canvas = noisy[row, span]
+            before, after = made.cache(PREFIX, capacity=8), made.cache(SUFFIX, capacity=8)
+            compare(made.push(before, text[:a].tolist()), prefix_states[row, :a])
+            compare(
+                made.push(after, text[b:].flip(0).tolist()), suffix_states[row, : len(text) - b]
+            )
+            batch = torch.stack((canvas, canvas.flip(0)))
+            hidden = made.denoise(before, after, batch)
+            compare(hidden[0], canvases[row, span])
+            compare(hidden[1], trained_canvas(made, text, a, b, canvas.flip(0)))
+
+            made.push(before, typed.tolist())  # typing: the suffix is not touched
+            changed = torch.cat((text[:a], typed, text[a:]))
+            expected = trained_canvas(made, changed, a + 1, b + 1, canvas)
+            compare(made.denoise(before, after, canvas[None])[0], expected)
+
+            before.truncate(a)  # deleting
+            compare(made.denoise(before, after, canvas[None])[0], canvases[row, span])
+
+            n = min(2, len(text) - b - 1)  # the cursor moves over the next tokens
+            made.push(before, text[b : b + n].tolist())
+            after.truncate(len(after) - n)
+            moved = torch.cat((text[:a], text[b : b + n], text[a:b], text[b + n :]))
+            expected = trained_canvas(made, moved, a + n, b + n, canvas[:5])
+            compare(made.denoise(before, after, canvas[None, :5])[0], expected)
+    return worst
+
+
+@pytest.mark.parametrize("recall", [False, True])
+def test_cached_inference_equals_the_training_pass(recall: bool) -> None:
+    assert worst_difference(model(replace(CONFIG, recall=recall))) < EXACT
+
+
+def test_what_is_recalled_is_heard() -> None:
+    made = model(replace(CONFIG, recall=True))
+    ids = torch.randint(9, (20,)).tolist()
+    knowing = made.push(made.cache(PREFIX), ids)
+    made.table = None
+
+    assert not torch.allclose(knowing, made.push(made.cache(PREFIX), ids))
+
+
+def _sees_the_span(
+    q: Tensor, k: Tensor, v: Tensor, start: Tensor, end: Tensor, n: Tensor
+) -> Tensor:
+    return zipper.fill(q, k, v, start, start, n)
+
+
+def _sees_padding(q: Tensor, k: Tensor, v: Tensor, start: Tensor, end: Tensor, n: Tensor) -> Tensor:
+    return zipper.fill(q, k, v, start, end, torch.full_like(n, 40))
+
+
+def _one_prefix_state_short(
+    near: Tensor, far: Tensor, own: Tensor, start: Tensor, cos: Tensor, sin: Tensor
+) -> Tensor:
+    return zipper.gather(near, far, own, start - 1, cos, sin)
+
+
+def _suffix_counted_from_the_start(
+    near: Tensor, far: Tensor, own: Tensor, start: Tensor, cos: Tensor, sin: Tensor
+) -> Tensor:
+    return zipper.gather(near, far, own, start, torch.ones_like(cos), torch.zeros_like(sin))
+
+
+def _suffix_turned_the_other_way(
+    near: Tensor, far: Tensor, own: Tensor, start: Tensor, cos: Tensor, sin: Tensor
+) -> Tensor:
+    return zipper.gather(near, far, own, start, cos, -sin)
+
+
+def _values_of_the_wrong_stream(near: Tensor, far: Tensor, own: Tensor, start: Tensor) -> Tensor:
+    return zipper.gather_values(far, near, own, start)
+
+
+def _not_causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return zipper.read(q.flip(1), k.flip(1), v.flip(1)).flip(1)
+
+
+MISTAKES: dict[str, Pieces] = {
+    "the canvas sees its own span": Pieces(fill=_sees_the_span),
+    "the canvas sees padding": Pieces(fill=_sees_padding),
+    "the prefix ends one state early": Pieces(gather=_one_prefix_state_short),
+    "suffix keys keep their own positions": Pieces(gather=_suffix_counted_from_the_start),
+    "suffix keys turn the other way": Pieces(gather=_suffix_turned_the_other_way),
+    "values come from the other stream": Pieces(gather_values=_values_of_the_wrong_stream),
+    "the streams read in the other direction": Pieces(read=_not_causal),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_mask_a_position_or_a_direction_is_noticed(mistake: str) -> None:
+    difference = worst_difference(model(), MISTAKES[mistake])
+
+    assert not difference < 1e-6  # a softmax over nothing gives NaN, which is noticed as well
+
+
+def test_nothing_of_the_span_reaches_its_canvas() -> None:
+    made = model()
+    row = torch.randint(100, (1, 40))
+    other = row.clone()
+    other[0, 10:15] = (other[0, 10:15] + 1) % 100
+    start, end, noisy = torch.tensor([[10]]), torch.tensor([[15]]), torch.randint(100, (1, 1, 8))
+
+    one = made.train_pass(row, start, end, noisy)[2]
+    two = made.train_pass(other, start, end, noisy)[2]
+
+    assert torch.equal(one, two)
+
+
+def test_canvases_of_a_row_do_not_see_one_another() -> None:
+    made = model()
+    row, noisy = torch.randint(100, (1, 40)), torch.randint(100, (1, 2, 8))
+    changed = noisy.clone()
+    changed[0, 1] = (changed[0, 1] + 1) % 100
+    start, end = torch.tensor([[10, 10]]), torch.tensor([[15, 15]])
+
+    one = made.train_pass(row, start, end, noisy)[2][:, 0]
+    two = made.train_pass(row, start, end, changed)[2][:, 0]
+
+    assert torch.equal(one, two)
+
+
+def test_long_rows_are_read_in_chunks_that_change_nothing() -> None:
+    q, k, v = torch.randn(2, 37, 2, 2, 8), torch.randn(2, 37, 2, 8), torch.randn(2, 37, 2, 8)
+
+    torch.testing.assert_close(
+        zipper.read(q, k, v, chunk=16), zipper.read(q, k, v, chunk=64), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cache_after_random_edits_equals_one_encoded_from_scratch(seed: int) -> None:
+    made, rng = model(), random.Random(seed)
+    edited = made.cache(PREFIX if seed % 2 else SUFFIX, capacity=4)
+    ids: list[int] = []
+    for _ in range(20):
+        if ids and rng.random() < 0.4:
+            ids = ids[: rng.randrange(len(ids))]
+            edited.truncate(len(ids))
+        new = [rng.randrange(100) for _ in range(rng.randrange(1, 6))]
+        made.push(edited, new)
+        ids += new
+    fresh = made.cache(edited.stream)
+    made.push(fresh, ids)
+
+    assert edited.ids == ids
+    for one, two in ((edited.keys, fresh.keys), (edited.values, fresh.values)):
+        torch.testing.assert_close(one[:, :, : len(ids)], two[:, :, : len(ids)], rtol=0, atol=EXACT)
+
+
+def test_within_its_capacity_a_cache_is_never_allocated_again() -> None:
+    made = model()
+    cache = made.cache(PREFIX, capacity=32)
+    place = cache.keys.data_ptr()
+    for size in (1, 5, 20):
+        made.push(cache, list(range(size)))
+    cache.truncate(3)
+    made.push(cache, list(range(29)))
+
+    assert cache.keys.data_ptr() == place
+    assert len(cache) == 32
+
+
+def test_scores_are_the_forward_streams_and_leave_the_cache_as_it_is() -> None:
+    made = model()
+    prefix = torch.randint(100, (12,)).tolist()
+    rows = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
+    cache = made.cache(PREFIX, capacity=12)
+    made.push(cache, prefix)
+    keys = cache.keys.clone()
+
+    scores = made.score(cache, rows)
+
+    assert torch.equal(cache.keys, keys)
+    assert cache.ids == prefix
+    for row, found in zip(rows, scores, strict=True):
+        alone = made.cache(PREFIX)
+        hidden = made.push(alone, prefix + row)[len(prefix) - 1 : -1]
+        logs = made.logits(hidden).log_softmax(-1)
+        expected = logs.gather(1, torch.tensor(row)[:, None])[:, 0]
+        torch.testing.assert_close(found[: len(row)].double(), expected, rtol=0, atol=1e-5)
+        assert not found[len(row) :].any()
+
+
+def test_positions_do_not_depend_on_how_much_stands_on_the_far_sides() -> None:
+    """Only distances count: shifting every position of a stream moves no logit."""
+    made = model()
+    cos, sin = made.angles(torch.float64)
+    q, k = torch.randn(8, dtype=torch.float64), torch.randn(8, dtype=torch.float64)
+    zero = CONFIG.max_positions
+
+    def product(at: int, to: int) -> float:
+        one = zipper.rotate(q, cos[zero + at], sin[zero + at])
+        return float(one @ zipper.rotate(k, cos[zero + to], sin[zero + to]))
+
+    assert product(5, 3) == pytest.approx(product(-7, -9), abs=1e-12)
+
+
+def test_weights_come_back_from_a_file(tmp_path: Path) -> None:
+    made = model().float()
+    path = tmp_path / "weights.safetensors"
+    tensors = {name: tensor.half() for name, tensor in made.state_dict().items()}
+    save_file(tensors, path, {"config": CONFIG.to_json()})
+
+    read = load_zipper(path)
+
+    assert read.config == CONFIG
+    for name, tensor in read.state_dict().items():
+        assert torch.equal(tensor, tensors[name].float())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: ZipperConfig(d_model=100, num_heads=3),
+        lambda: ZipperConfig(num_heads=4, num_kv_heads=3),
+    ],
+)
+def test_an_impossible_shape_is_refused_with_its_values(build: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match="num_heads="):
+        build()
+
+
+def test_the_canvas_has_no_cache() -> None:
+    with pytest.raises(AssertionError, match="no cache"):
+        model().cache(CANVAS)

@@ -1,0 +1,141 @@
+"""What the doctor finds out: here, and of a server process that keeps vLLM's contract."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infill_engine import load_engine
+from infill_ls.cli import main as cli
+from tests.engine.served import Server, serving
+
+pytest.importorskip("transformers")
+KEY = "sk-not-to-be-seen-0815"
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("contract")) as running:
+        yield running
+
+
+@pytest.fixture
+def server(process: Server) -> Server:
+    process.now()
+    return process
+
+
+@pytest.fixture
+def doctor(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs the command; gives its exit code and what it printed, on one line or as JSON."""
+
+    def run(*arguments: object) -> tuple[int, Any]:
+        code = cli.main(["doctor", *map(str, arguments)], load=load_engine)
+        out = capsys.readouterr().out
+        return code, json.loads(out) if "--json" in arguments else " ".join(out.split())
+
+    return run
+
+
+def test_a_pinned_canvas_is_told_of(server: Server, doctor: Any) -> None:
+    code, said = doctor("--model", server.url, "--remote-tokenizer", server.tokenizer)
+
+    assert code == 0
+    assert "server vLLM with pinned canvas, version 0.33.0" in said
+    assert server.url in said
+    assert "model tiny/diffusion-gemma" in said
+    assert "context 1600 tokens" in said
+    assert "canvas 48 tokens of a vocabulary of 640" in said
+    assert "tokenizer on this machine" in said
+    assert "canvases of 48 tokens" in said
+    assert "0.0 M parameters" not in said
+    assert "steps for a line" not in said
+    assert "No NVIDIA GPU" not in said
+
+
+def test_json_holds_what_the_server_is(server: Server, doctor: Any) -> None:
+    code, said = doctor("--json", "--model", server.url, "--remote-tokenizer", server.tokenizer)
+
+    assert code == 0
+    assert said["server"]["label"] == "vLLM with pinned canvas"
+    assert said["server"]["canvas_length"] == 48
+    assert said["server"]["milliseconds"] > 0
+    assert said["server"]["notes"] == []
+    assert said["ms"]["infill"] > 0
+    assert said["ms"]["step"] is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "note"),
+    [
+        ("vllm", "vLLM without pinned canvas, cloze, version 0.24.0", "vLLM takes them from 0.32"),
+        ("openai", "server OpenAI-compatible, cloze http", ""),
+    ],
+)
+def test_a_server_without_is_told_of_with_the_reason(
+    server: Server, doctor: Any, kind: str, label: str, note: str
+) -> None:
+    server.now(kind=kind, chat="```\nTrue\n```")
+
+    code, said = doctor("--model", server.url)
+
+    assert code == 0
+    assert label in said
+    assert note in said
+    assert "canvases" not in said
+    assert "listing the models takes" in said
+
+
+def test_what_is_wrong_with_a_server_is_a_sentence(
+    server: Server, doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.now(key="another")
+    monkeypatch.setenv("MY_KEY", KEY)
+
+    code, said = doctor("--model", server.url, "--remote-key-env", "MY_KEY")
+
+    assert code == cli.MODEL
+    assert "401: Unauthorized; set remote_key_env or remote_key_file" in said
+    assert KEY not in said
+
+
+def test_a_server_that_fails_while_it_is_measured_is_told_of_too(
+    server: Server, doctor: Any
+) -> None:
+    server.now(faults={"/v1/completions": [{}] * 3 + [{"status": 500, "message": "no memory"}] * 9})
+
+    code, said = doctor("--json", "--model", server.url, "--remote-tokenizer", server.tokenizer)
+
+    assert code == cli.MODEL
+    assert said["server"]["label"] == "vLLM with pinned canvas"
+    assert "500: no memory" in said["model_error"]
+    assert said["ms"] is None
+
+
+def test_where_nothing_listens_the_remedy_is_named(doctor: Any) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+
+    code, said = doctor("--model", url)
+
+    assert code == cli.MODEL
+    assert f"nothing listens at {url}; start the server or correct the URL" in said
+
+
+def test_a_key_file_and_a_certificate_may_be_named(
+    server: Server, doctor: Any, tmp_path: Path
+) -> None:
+    server.now(key=KEY)
+    (tmp_path / "key").write_text(KEY)
+
+    code, said = doctor(
+        *("--model", server.tls, "--remote-tokenizer", server.tokenizer),
+        *("--remote-key-file", tmp_path / "key", "--remote-ca-file", server.ca),
+    )
+
+    assert code == 0
+    assert "vLLM with pinned canvas" in said
