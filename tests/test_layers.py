@@ -20,7 +20,9 @@ FORBIDDEN = {
 # Asking for a part of the face must not load what is behind it.
 LIGHT = ["infill_engine", "infill_ls", "infill_ls.cli.main", "infill_ls.server.session"]
 # The modules behind the names of `infill_engine/__init__.py`.
-PUBLIC_FACE = {f"infill_engine.{name}" for name in ("config", "errors", "load", "request")}
+PUBLIC_FACE = {
+    f"infill_engine.{name}" for name in ("budget", "config", "errors", "load", "request")
+}
 NOT_SHIPPED = {"train", "bench", "tests"}
 
 

@@ -47,8 +47,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three packages as folders: two in Python, one in TypeScript and compiled from that."""
     folder = tmp_path_factory.mktemp("packages")
     for name, files in {
-        "one": ("infill_ls/candidate.py", "infill_ls/context.py"),
-        "two": ("infill_ls/syntax.py",),
+        "one": ("infill_ls/completion/candidate.py", "infill_ls/completion/context.py"),
+        "two": ("infill_ls/syntax/check.py",),
     }.items():
         (folder / name / "tests").mkdir(parents=True)
         for file in files:

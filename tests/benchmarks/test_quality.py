@@ -33,7 +33,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     packages, data = tmp_path / "packages", tmp_path / "data"
     (packages / "one").mkdir(parents=True)
     data.mkdir()
-    shutil.copy(ROOT / "infill_ls" / "items.py", packages / "one")
+    shutil.copy(ROOT / "infill_ls" / "server" / "items.py", packages / "one")
     with gzip.open(data / humaneval.SETS["single-line"][0], "wt") as lines:
         lines.write(json.dumps(TASK) + "\n")
     return packages, data

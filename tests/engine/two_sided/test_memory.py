@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from infill_engine.budget import Budget, never
+from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.config import EngineConfig
 from infill_engine.local import LocalEngine
 from infill_engine.models.two_sided.denoiser import (
@@ -204,7 +204,7 @@ def test_reading_on_stops_within_a_pass_when_cancelled(denoiser, monkeypatch) ->
 
     monkeypatch.setattr("infill_engine.models.two_sided.denoiser.UNLIKELY", -1e9)
     monkeypatch.setattr(denoiser._network, "read_on", read_on)
-    stopped = denoiser._read_on(sides, "\n", memory, 16, lambda: len(passes) == 2)
+    stopped = denoiser._read_on(sides, "\n", memory, 16, Budget(cancelled=lambda: len(passes) == 2))
 
     assert (stopped, passes) == ([], [0, 1])
     assert memory.prefix.ids == list(sides.prefix_ids)
@@ -235,7 +235,7 @@ def test_reading_on_takes_the_likeliest_tokens_and_leaves_the_memory_as_it_was(
                 ids.append(token)
             expected.append(denoiser._said(sides, ids).rstrip())
 
-    assert denoiser._read_on(sides, "\n", memory, 16, never) == expected
+    assert denoiser._read_on(sides, "\n", memory, 16, UNLIMITED) == expected
     assert any(expected)
     assert memory.prefix.ids == list(sides.prefix_ids)
     assert torch.allclose(logits(denoiser, memory), before, atol=1e-9)
