@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import Literal
-from urllib.parse import unquote
+
+from infill_ls.uris import document_key
 
 Encoding = Literal["utf-8", "utf-16", "utf-32"]
 
@@ -213,7 +214,7 @@ class DocumentStore:
         self._documents: dict[str, Document] = {}
 
     def get(self, uri: str) -> Document | None:
-        return self._documents.get(unquote(uri))
+        return self._documents.get(document_key(uri))
 
     def open(self, uri: str, language_id: str, version: int, text: str) -> Document:
         document = Document(
@@ -236,10 +237,10 @@ class DocumentStore:
 
     def close(self, uri: str) -> Document | None:
         """What it was at last; None when it was not open."""
-        return self._documents.pop(unquote(uri), None)
+        return self._documents.pop(document_key(uri), None)
 
     def _keep(self, document: Document) -> None:
-        self._documents[unquote(document.uri)] = document
+        self._documents[document_key(document.uri)] = document
 
 
 def _changed(document: Document, version: int, change: Change, encoding: Encoding) -> Document:
