@@ -1,7 +1,8 @@
 """Holes cut from packages that training never saw: the same ones on every machine.
 
-The packages are those that `train.corpus.held_out` names, at fixed versions, fetched by name with
-pip and npm; or whatever lies under a folder, one package an entry: archives, or loose files.
+The packages are those that `train.corpus.packages.held_out` names, at fixed versions, fetched by
+name with pip and npm; or whatever lies under a folder, one package an entry: archives, or loose
+files.
 A hole is chosen by a hash of where it is. Knows no engine.
 """
 
@@ -29,14 +30,11 @@ from infill_ls.cli.bench.cases import (
     tail_spans,
 )
 from infill_ls.syntax.language import grammar, language_id_of
-from train.corpus import (
-    MAX_BYTES,
-    archive_files,
-    fetch_one,
-    folder_of,
-    path_reason,
-    syntax_reason,
-)
+from train.corpus.archives import archive_files
+from train.corpus.fetch import fetch_one
+from train.corpus.packages import Package
+from train.corpus.reject import MAX_BYTES, path_reason, syntax_reason
+from train.corpus.state import archive_folder
 
 PYTHON = {
     "boltons": "26.2.0", "cytoolz": "1.2.0", "funcy": "2.1", "glom": "25.12.0",
@@ -93,13 +91,14 @@ def fetched(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, Path
     ):
         found[group] = {}
         for name, version in versions.items():
-            wanted = name + separator + version
-            if not folder_of(cache, index, wanted).exists():
-                say(f"fetching {wanted}")
-                if reason := fetch_one(cache, index, wanted):
-                    say(f"{wanted} is left out: {reason}")
+            wanted = Package(index, name + separator + version)
+            folder = archive_folder(cache, wanted)
+            if not folder.exists():
+                say(f"fetching {wanted.name}")
+                if reason := fetch_one(cache, wanted):
+                    say(f"{wanted.name} is left out: {reason}")
                     continue
-            found[group][wanted] = folder_of(cache, index, wanted)
+            found[group][wanted.name] = folder
     return found
 
 

@@ -13,7 +13,7 @@ from benchmarks.holdout import PYTHON, SCRIPTS, Script
 from infill_engine import RequestError
 from infill_ls.cli.bench import scores
 from infill_ls.cli.bench.cases import KINDS, ONE_LINE
-from train.corpus import HELD_OUT_NAMES, held_out
+from train.corpus.packages import HELD_OUT_NAMES, held_out
 
 ROOT = Path(__file__).parent.parent.parent
 TYPED = """\

@@ -89,7 +89,7 @@ def test_what_a_shorter_context_says_as_well_is_not_kept() -> None:
 def shard(count: int) -> Shard:
     rng = np.random.default_rng(count)
     documents = [text(rng) for _ in range(count)]
-    order = np.random.default_rng(0).permutation(count)  # as `train.corpus` packs shard 0
+    order = np.random.default_rng(0).permutation(count)  # as `train.corpus.pack` packs shard 0
     spans = [(10, 14, 0), (40, 50, 1)]
     return shard_of([([FIRST_LEARNED + i, *documents[i]], 0, spans) for i in order])
 

@@ -1,0 +1,1 @@
+"""The training corpus; `__main__` says what its stages are."""
