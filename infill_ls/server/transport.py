@@ -11,8 +11,6 @@ import sys
 import threading
 from typing import BinaryIO, Protocol
 
-from infill_ls.server.protocol import InfillProtocol
-
 logger = logging.getLogger(__name__)
 
 
@@ -39,13 +37,26 @@ class StdoutWriter:
         pass
 
 
-async def serve(protocol: InfillProtocol, reader: asyncio.StreamReader) -> None:
+class Receiver(Protocol):
+    """Who takes messages; `exited` once the client has said exit."""
+
+    exited: bool
+
+    def receive(self, body: bytes) -> None: ...
+
+
+async def serve(receiver: Receiver, reader: asyncio.StreamReader) -> None:
     """Hands over message after message until the client says exit or the stream ends."""
-    while not protocol.exited and (body := await _message(reader)) is not None:
-        protocol.receive(body)
+    while not receiver.exited and (body := await read_message(reader)) is not None:
+        receiver.receive(body)
 
 
-async def _message(reader: asyncio.StreamReader) -> bytes | None:
+def framed(body: bytes) -> bytes:
+    """A message as it goes over the wire."""
+    return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+async def read_message(reader: asyncio.StreamReader) -> bytes | None:
     """The next message's body; None at the end of the stream."""
     length = 0
     try:
