@@ -7,12 +7,15 @@ import torch
 
 pytest.importorskip("transformers")
 
-from benchmarks import denoise
+from benchmarks.denoise import __main__ as command
+from benchmarks.denoise import accuracy
+from benchmarks.denoise.floor import least
+from benchmarks.denoise.models import REAL, SMALL, build
 
 
 @pytest.mark.slow
 def test_ends_in_a_line_of_json_that_holds_every_figure(capsys):
-    denoise.main(["--device", "cpu", "--canvas", "16", "--formats", "bf16", "int4", "--steps", "2"])
+    command.main(["--device", "cpu", "--canvas", "16", "--formats", "bf16", "int4", "--steps", "2"])
     printed = capsys.readouterr().out.splitlines()
     report = json.loads(printed[-1])
 
@@ -31,25 +34,25 @@ def test_ends_in_a_line_of_json_that_holds_every_figure(capsys):
 
 @pytest.mark.slow
 def test_nothing_is_timed_when_ours_is_wrong(capsys, monkeypatch):
-    right = denoise.our_logits
-    monkeypatch.setattr(denoise, "our_logits", lambda *given: 1.2 * right(*given))
+    right = accuracy.our_logits
+    monkeypatch.setattr(accuracy, "our_logits", lambda *given: 1.2 * right(*given))
 
     with pytest.raises(SystemExit, match="bf16: further from the truth"):
-        denoise.main(["--device", "cpu", "--canvas", "16", "--formats", "bf16", "--steps", "2"])
+        command.main(["--device", "cpu", "--canvas", "16", "--formats", "bf16", "--steps", "2"])
 
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["results"] == []
 
 
 def test_the_floor_is_that_of_the_published_shape():
     """Reading every weight once: 53.6 GB for 256 cells, 12.5 ms at 4.3 TB/s (bf16)."""
-    moved, operations = denoise.least(denoise.REAL, 256, 2000, 128.0, "bf16")
+    moved, operations = least(REAL, 256, 2000, 128.0, "bf16")
 
     assert moved == pytest.approx(53.6e9, rel=0.03)
     assert operations == pytest.approx(2.58e12, rel=0.1)
 
 
 def test_weights_are_tied_and_none_is_left_without_memory():
-    model = denoise.build(denoise.SMALL, torch.device("cpu"), torch.float32, seed=0)
+    model = build(SMALL, torch.device("cpu"), torch.float32, seed=0)
     layers = model.model.encoder.language_model.layers, model.model.decoder.layers
 
     assert model.lm_head.weight is model.model.decoder.embed_tokens.weight

@@ -1,0 +1,100 @@
+"""The least that a step can take: what it has to read and multiply, over this machine's rates."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from benchmarks.denoise.loops import timed
+from benchmarks.denoise.models import FORMATS, Spec
+from infill_engine.models.diffusion_gemma import denoiser as diffusion_gemma
+from infill_engine.models.diffusion_gemma.denoiser import Memory, Network
+from infill_kernels import top_experts
+
+BYTES = {"bf16": 2.0, "fp8": 1.0, "int4": 0.5625}
+
+
+@contextmanager
+def recorded() -> Iterator[list[Tensor]]:
+    """The experts that every layer chooses, as long as it lasts."""
+    chosen: list[Tensor] = []
+
+    def watch(*args: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        experts, weights = top_experts(*args, **named)
+        chosen.append(experts)
+        return experts, weights
+
+    with mock.patch.object(diffusion_gemma, "top_experts", watch):
+        yield chosen
+
+
+@torch.inference_mode()
+def experts_touched(network: Network, memory: Memory, num_cells: int) -> float:
+    """Experts that a canvas of noise reads in a layer, on the mean."""
+    with recorded() as chosen:
+        canvas = torch.randint(network.vocab_size, (1, num_cells), device=network.device)
+        network.decode(canvas, None, network.context(memory, num_cells))
+    return sum(len(set(each.flatten().tolist())) for each in chosen) / len(chosen)
+
+
+def least(spec: Spec, cells: int, context: int, touched: float, name: str) -> tuple[float, float]:
+    """Bytes that a step must move, and operations that it must do.
+
+    The table is read by the head and by the soft embedding; logits are written and read twice,
+    their probabilities written and read once.
+    """
+    experts, rest = FORMATS[name]
+    full, sliding = spec.full_layers, spec.layers - spec.full_layers
+    seen = min(context, spec.window - 1)
+    heads = spec.heads
+    attention = spec.hidden * (
+        sliding * spec.head_dim * (2 * heads + 2 * spec.groups)
+        + full * spec.full_head_dim * (2 * heads + spec.full_groups)
+    )
+    dense = 3 * spec.hidden * spec.mlp
+    router = spec.layers * spec.hidden * spec.experts
+    expert = 3 * spec.hidden * spec.expert_hidden
+    table = spec.vocab * spec.hidden
+    cached = 2 * (
+        sliding * seen * spec.groups * spec.head_dim
+        + full * context * spec.full_groups * spec.full_head_dim
+    )
+    moved = (
+        BYTES[rest] * (attention + spec.layers * dense)
+        + 2 * (router + dense + 2 * table + cached)
+        + BYTES[experts] * spec.layers * touched * expert
+        + 10 * cells * spec.vocab
+    )
+    scores = (
+        sliding * (seen + cells) * spec.head_dim + full * (context + cells) * spec.full_head_dim
+    )
+    multiplied = attention + (spec.layers + 1) * dense + router + 2 * table
+    multiplied += spec.layers * spec.top_k * expert
+    return moved, cells * (2 * multiplied + 4 * heads * scores)
+
+
+def bandwidth(device: torch.device) -> float:
+    """Bytes a second of a copy, those read and those written."""
+    size = 2**32 if device.type == "cuda" else 2**26
+    source = torch.randint(0, 100, (size // 4,), dtype=torch.int32, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / _seconds(lambda: target.copy_(source), device)
+
+
+def matrix_rate(device: torch.device) -> float:
+    """Operations a second of a large product in bfloat16."""
+    size = 8192 if device.type == "cuda" else 256
+    a, b = (torch.randn(size, size, device=device).bfloat16() for _ in range(2))
+    return 2 * size**3 / _seconds(lambda: a @ b, device)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    def loop(steps: int, mark: Callable[[], None]) -> None:
+        for _ in range(steps):
+            work()
+            mark()
+
+    return timed(loop, 10, device) / 1e3
