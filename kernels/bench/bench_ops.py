@@ -1,8 +1,8 @@
-"""Times every op beside its twin on the GPU at hand, and beside a copy of as many bytes.
+"""Times every op beside its plain-torch reference and a copy of as many bytes, on the GPU at hand.
 
     python -m bench.bench_ops [--cells 32 64 128 256]       (in the folder kernels/)
 
-An op earns its keep by being faster than its twin. The last line is JSON.
+An op earns its keep by being faster than its reference. The last line is JSON.
 """
 
 import argparse
@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from bench.shapes import Case, cases, random
+from bench.shapes import OpCase, cases, random
 from infill_kernels import naive
 
-# The twins of these are loops over experts in Python.
-SLOW_TWINS = ("moe_parts",)
+# The references of these are loops over experts in Python.
+SLOW_REFERENCES = ("moe_parts",)
 
 
 def timed(run: object, repeats: int = 20) -> float:
@@ -46,8 +46,8 @@ def bandwidth() -> float:
     return 2 * 4 * 2**30 / timed(lambda: target.copy_(source)) * 1e3
 
 
-def relative_error(case: Case) -> float:
-    """Of the first tensor that comes back, against the twin."""
+def relative_error(case: OpCase) -> float:
+    """Of the first tensor that comes back, against the reference's."""
 
     def first(value: object) -> torch.Tensor:
         while not isinstance(value, torch.Tensor):
@@ -55,8 +55,8 @@ def relative_error(case: Case) -> float:
             value = value[0]
         return value.float()
 
-    ours, twin = first(case.run()), first(case.twin())
-    return float((ours - twin).norm() / twin.norm().clamp(min=1e-30))
+    ours, reference = first(case.run()), first(case.reference())
+    return float((ours - reference).norm() / reference.norm().clamp(min=1e-30))
 
 
 def main() -> None:
@@ -66,25 +66,28 @@ def main() -> None:
     torch.manual_seed(0)
     copied = bandwidth()
     print(f"{torch.cuda.get_device_name()}, copies {copied / 1e12:.2f} TB/s, group {naive.GROUP}")
-    print(f"{'cells':>5} {'op':26}{'us':>9}{'twin us':>10}{'floor us':>10}{'over':>7}{'error':>10}")
+    print(
+        f"{'cells':>5} {'op':26}{'us':>9}{'torch us':>10}{'floor us':>10}{'over':>7}{'error':>10}"
+    )
     rows = []
     for cells in options.cells:
         for case in cases(cells, random):
             error = relative_error(case)
             ours = 1e3 * timed(case.run)
-            twin = None if case.name.startswith(SLOW_TWINS) else 1e3 * _try(case)
+            slow = case.name.startswith(SLOW_REFERENCES)
+            reference = None if slow else 1e3 * _try(case)
             floor = 1e6 * case.bytes / copied
             rows.append(
                 {
                     "cells": cells,
                     "op": case.name,
                     "us": ours,
-                    "twin_us": twin,
+                    "reference_us": reference,
                     "floor_us": floor,
                     "error": error,
                 }
             )
-            shown = "-" if twin is None else f"{twin:.1f}"
+            shown = "-" if reference is None else f"{reference:.1f}"
             print(
                 f"{cells:5} {case.name:26}{ours:9.1f}{shown:>10}{floor:10.1f}{ours / floor:7.1f}"
                 f"{error:10.1e}",
@@ -94,10 +97,10 @@ def main() -> None:
     print(json.dumps({"device": torch.cuda.get_device_name(), "bandwidth": copied, "rows": rows}))
 
 
-def _try(case: Case) -> float:
-    """A twin that waits for the host cannot be captured, and is not timed."""
+def _try(case: OpCase) -> float:
+    """A reference that waits for the host cannot be captured, and is not timed."""
     try:
-        return timed(case.twin)
+        return timed(case.reference)
     except RuntimeError:
         torch.cuda.synchronize()
         return float("nan")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,152 +36,138 @@ def random(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """An op, its twin, and the bytes that it has to move at least."""
+class OpCase:
+    """An op, its reference in plain torch, and the bytes that it has to move at least."""
 
     name: str
     run: Callable[[], object]
-    twin: Callable[[], object]
+    reference: Callable[[], object]
     bytes: float
 
 
-def cases(cells: int, make: Make) -> list[Case]:
-    bf16, fp32 = torch.bfloat16, torch.float32
+class _Cases:
+    """The cases so far, of a canvas of so many cells."""
 
-    def of(*shape: int, dtype: torch.dtype = bf16) -> Tensor:
-        return make(shape, dtype)
+    def __init__(self, cells: int, make: Make) -> None:
+        self.cells, self.make = cells, make
+        self.found: list[OpCase] = []
 
-    found: list[Case] = []
+    def of(self, *shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+        return self.make(shape, dtype)
+
+    def rows(self, count: int = 1) -> list[Tensor]:
+        return [self.of(self.cells, WIDE) for _ in range(count)]
 
     def add(
-        name: str, op: Any, twin: Any, *given: Any, read: float | None = None, **named: Any
+        self,
+        name: str,
+        op: Any,
+        reference: Any,
+        *given: Any,
+        read: float | None = None,
+        **named: Any,
     ) -> None:
-        out = cells * WIDE * 2
-        size = _size(given) if read is None else read
-        found.append(
-            Case(
-                name=name,
-                run=lambda: op(*given, **named),
-                twin=lambda: twin(*given, **named),
-                bytes=size + out,
-            )
-        )
+        """`read` is how many bytes of what is given the op reads, where that is not all of it."""
+        moved = (_size(given) if read is None else read) + self.cells * WIDE * 2
+        run, plain = partial(op, *given, **named), partial(reference, *given, **named)
+        self.found.append(OpCase(name=name, run=run, reference=plain, bytes=moved))
 
-    def rows(count: int = 1) -> list[Tensor]:
-        return [of(cells, WIDE) for _ in range(count)]
 
+def cases(cells: int, make: Make) -> list[OpCase]:
+    """Every op once, some in several formats."""
+    found = _Cases(cells, make)
+    for family in (_norms, _attention, _experts, _statistics):
+        family(found)
+    return found.found
+
+
+def _norms(cases: _Cases) -> None:
+    add, of, rows = cases.add, cases.of, cases.rows
     weight = of(WIDE)
     add("rms_norm", norms.rms_norm, naive.rms_norm, *rows(), weight, eps=EPS)
     add("sum_norms", norms.sum_norms, naive.sum_norms, *rows(2), weight, eps=EPS)
-    following = (weight, weight, of(WIDE, dtype=fp32))
+    following = (weight, weight, of(WIDE, dtype=torch.float32))
     add("add_norms", norms.add_norms, naive.add_norms, *rows(2), weight, following, eps=EPS)
+    parts = of(cases.cells, CHOSEN, WIDE)
     add(
-        "join_norms",
-        norms.join_norms,
-        naive.join_norms,
-        *rows(2),
-        of(cells, CHOSEN, WIDE),
-        *[weight] * 4,
+        *("join_norms", norms.join_norms, naive.join_norms),
+        *(*rows(2), parts, *[weight] * 4),
         eps=EPS,
         scale=of(1),
     )
-    add("gated", norms.gated, naive.gated, of(cells, 2 * MLP))
+    add("gated", norms.gated, naive.gated, of(cases.cells, 2 * MLP))
+
+
+def _attention(cases: _Cases) -> None:
+    add, of, cells = cases.add, cases.of, cases.cells
     for kind, size, groups, made, seen in (
         ("sliding", 256, 8, 32, 1023),
         ("full", 512, 2, 18, 2048),
     ):
+        angles = of(1, cells, size), of(1, cells, size)
         add(
-            f"split_norm_rope, {kind}",
-            norms.split_norm_rope,
-            naive.split_norm_rope,
-            of(1, cells, made * size),
-            of(size),
-            of(size),
-            of(1, cells, size),
-            of(1, cells, size),
+            *(f"split_norm_rope, {kind}", norms.split_norm_rope, naive.split_norm_rope),
+            *(of(1, cells, made * size), of(size), of(size), *angles),
             heads=HEADS,
             groups=groups,
             eps=EPS,
         )
         # Unscaled scores of random heads would all be of one key.
         query = of(1, cells, HEADS, size) * size**-0.5
-        length = torch.full((1,), seen, dtype=torch.int32, device=query.device)
         add(
-            f"canvas_attention, {kind}",
-            attention.canvas_attention,
-            naive.canvas_attention,
+            *(f"canvas_attention, {kind}", attention.canvas_attention, naive.canvas_attention),
             query,
             *(of(1, cells, groups, size) for _ in range(2)),
             *(of(1, groups, seen, size) for _ in range(2)),
-            length=length,
+            length=torch.full((1,), seen, dtype=torch.int32, device=query.device),
         )
-    add(
-        "top_experts",
-        routing.top_experts,
-        naive.top_experts,
-        *rows(),
-        of(EXPERTS, WIDE),
-        of(EXPERTS),
-        k=CHOSEN,
-    )
+
+
+def _experts(cases: _Cases) -> None:
+    add, of, cells = cases.add, cases.of, cases.cells
+    router = of(EXPERTS, WIDE), of(EXPERTS)
+    add("top_experts", routing.top_experts, naive.top_experts, *cases.rows(), *router, k=CHOSEN)
     touched = 1 - (1 - CHOSEN / EXPERTS) ** cells
-    ids, shares = of(cells, CHOSEN, dtype=torch.int64), of(cells, CHOSEN, dtype=fp32)
+    ids, shares = of(cells, CHOSEN, dtype=torch.int64), of(cells, CHOSEN, dtype=torch.float32)
     for form, matrix in FORMATS.items():
         matrices = matrix(of, EXPERTS, 2 * HIDDEN, WIDE), matrix(of, EXPERTS, WIDE, HIDDEN)
         add(
-            f"moe_parts, {form}",
-            experts.moe_parts,
-            naive.moe_parts,
-            *rows(),
-            ids,
-            shares,
-            *matrices,
+            *(f"moe_parts, {form}", experts.moe_parts, naive.moe_parts),
+            *(*cases.rows(), ids, shares, *matrices),
             read=touched * _size(matrices),
         )
         if form != "fp8 in blocks":
             single = matrix(of, 1, 8192, WIDE)
             single = single[0] if isinstance(single, Tensor) else single
-            add(f"linear, {form}", matmul.linear, naive.linear, *rows(), single)
+            add(f"linear, {form}", matmul.linear, naive.linear, *cases.rows(), single)
+
+
+def _statistics(cases: _Cases) -> None:
+    add, of, cells = cases.add, cases.of, cases.cells
     raw, allowed = of(cells, VOCAB), of(VOCAB, dtype=torch.bool)
-    heat = torch.full((1,), 0.6, device=raw.device)
+    temperature = torch.full((1,), 0.6, device=raw.device)
     seed = torch.zeros(1, dtype=torch.int64, device=raw.device)
     known = torch.full((cells,), 20.0, device=raw.device)
     head: dict[str, Any] = {"cap": 30.0, "allowed": allowed}
     add(
-        "head_statistics",
-        statistics.head_statistics,
-        naive.head_statistics,
-        raw,
-        heat,
-        seed,
+        *("head_statistics", statistics.head_statistics, naive.head_statistics),
+        *(raw, temperature, seed),
         **head,
     )
     add(
-        "probabilities",
-        statistics.probabilities,
-        naive.probabilities,
-        raw,
-        heat,
-        known,
-        dtype=bf16,
+        *("probabilities", statistics.probabilities, naive.probabilities),
+        *(raw, temperature, known),
+        dtype=torch.bfloat16,
         read=2 * _size(raw),
         **head,
     )
-    table = of(VOCAB, WIDE)
     add(
-        "top_embedding",
-        statistics.top_embedding,
-        naive.top_embedding,
-        raw,
-        heat,
-        known,
-        table,
-        of(1),
+        *("top_embedding", statistics.top_embedding, naive.top_embedding),
+        *(raw, temperature, known, of(VOCAB, WIDE), of(1)),
         k=64,
         read=2 * _size(raw) + 64 * cells * WIDE * 2,
         **head,
     )
-    return found
 
 
 def _fp8(of: Any, number: int, width: int, inputs: int) -> naive.Fp8:

@@ -13,7 +13,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("kernels are interpreted, not compiled", allow_module_level=True)
 
 from bench.compile_for import MAX_SHARED, compiling
-from bench.shapes import Case, cases, empty
+from bench.shapes import OpCase, cases, empty
 
 # A sixteenth of a row of registers or so; anything like this much is outside the loop.
 MAX_SPILT = 256
@@ -27,13 +27,13 @@ CELLS = (32, 256, 1024)
 SMALLER = (80, 89, 120)
 
 
-def named(case: Case) -> str:
+def named(case: OpCase) -> str:
     return case.name
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", cases(64, empty), ids=named)
-def test_compiles_for_hopper(case: Case) -> None:
+def test_compiles_for_hopper(case: OpCase) -> None:
     fits_hopper(case)
 
 
@@ -46,7 +46,7 @@ def test_tiles_of_other_canvases_compile_for_hopper(name: str, cells: int) -> No
     fits_hopper(next(case for case in cases(cells, empty) if case.name == name))
 
 
-def fits_hopper(case: Case) -> None:
+def fits_hopper(case: OpCase) -> None:
     with compiling(90) as made:
         case.run()
 
