@@ -19,7 +19,8 @@ from typing import Any
 from benchmarks import report
 from benchmarks.progress import say
 from benchmarks.report import Goal
-from infill_engine import Engine, EngineConfig, InfillError, InfillRequest, load_engine
+from benchmarks.systems import load
+from infill_engine import Engine, EngineConfig, InfillError, InfillRequest
 from infill_engine.models.two_sided.denoiser import WEIGHTS
 from infill_engine.tokenizer import Tokenizer
 from infill_ls.cli.bench.cases import Case, python_cases
@@ -164,7 +165,7 @@ def measure(config: EngineConfig, places: int) -> dict[str, Any]:
     say("starting a server")
     # Before this process holds a model itself.
     memory = server_mb(config, files[:SERVER_PLACES])
-    engine = load_engine(config)
+    engine = load(config)
     info = engine.describe()
     strokes = keystrokes(cases, Tokenizer(WEIGHTS / "tokenizer.json"), places)
     for each in strokes[:: max(1, len(strokes) // 3)]:
@@ -259,7 +260,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="benchmarks.latency", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--model", default="default", help='"default", "ar-twin", or a file')
+    parser.add_argument("--model", default="default", help='"default", "ar-baseline", or a file')
     parser.add_argument("--dtype", default="auto", help='"float32", "bfloat16" or "int8"')
     parser.add_argument("--threads", type=int, help="of the model")
     parser.add_argument("--places", type=int, default=PLACES, help=f"for each canvas ({PLACES})")

@@ -19,21 +19,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import holdout, humaneval, judge, report, sandbox
+from benchmarks import ar_baseline, holdout, humaneval, judge, report, sandbox
 from benchmarks.holdout import Problem
 from benchmarks.judge import Answer, Judged
 from benchmarks.peer import Peer
 from benchmarks.progress import counted, say
 from benchmarks.report import Goal
-from benchmarks.systems import FLOORS, System, engine_system
-from infill_engine import EngineConfig, InfillError, ModelError, RequestError, load_engine
+from benchmarks.systems import FLOORS, System, engine_system, load
+from infill_engine import EngineConfig, InfillError, ModelError, RequestError
 from infill_engine.models.two_sided.denoiser import WEIGHTS
 from infill_engine.tokenizer import Tokenizer
 from infill_ls.cli.bench.cases import KINDS
 from infill_ls.cli.bench.report import as_line
 from infill_ls.cli.machine import busy_cpus, commit, this_machine
 
-TWIN = "ar-twin"
 # What an editor is asked most, and as many cases as take about ten minutes on two cores.
 USUAL_KINDS = ("tail", "line", "arguments", "block", *humaneval.SETS)
 LIMIT = 120
@@ -53,7 +52,7 @@ def model_answers(
     name: str, model: str, steps: int | None, problems: Sequence[Problem]
 ) -> tuple[dict[str, Any], list[Answer]]:
     """What the engine says of itself, and its answers. Raises ModelError."""
-    engine = load_engine(EngineConfig(model=model, max_denoising_steps=steps))
+    engine = load(EngineConfig(model=model, max_denoising_steps=steps))
     system = engine_system(engine)
     system(problems[0])  # what is done once is no part of the first answer
     return asdict(engine.describe()), asked(name, system, problems)
@@ -138,10 +137,10 @@ def compared(
     }
 
 
-def twin_of(result: dict[str, Any]) -> str:
-    """The name of the system that is an autoregressive twin; "" where none is."""
+def ar_baseline_of(result: dict[str, Any]) -> str:
+    """The name of the system that is the autoregressive baseline; "" where none is."""
     engines = result["engines"].items()
-    return next((name for name, info in engines if info["model"] == TWIN), "")
+    return next((name for name, info in engines if info["model"] == ar_baseline.NAME), "")
 
 
 def reached(result: dict[str, Any], name: str) -> list[Goal]:
@@ -186,13 +185,13 @@ def reached(result: dict[str, Any], name: str) -> list[Goal]:
             unit="%",
         )
     )
-    other = twin_of(result)
+    other = ar_baseline_of(result)
     if other and name != other:
-        ours, twin = (result["by_length"][each] for each in (name, other))
+        ours, theirs = (result["by_length"][each] for each in (name, other))
         found += [
             Goal(
-                name=f"times as fast as the AR twin, {span} tokens",
-                value=twin[span]["warm_ms_p50"] / ours[span]["warm_ms_p50"],
+                name=f"times as fast as the AR baseline, {span} tokens",
+                value=theirs[span]["warm_ms_p50"] / ours[span]["warm_ms_p50"],
                 bound=least,
             )
             for span, least in (("10-29", 1.0), ("30+", 1.5))
@@ -208,7 +207,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     say(f"{len(problems)} cases; {guarded or 'nothing is run'}")
     answers = {name: asked(name, floor, problems) for name, floor in FLOORS.items()}
     engines: dict[str, Any] = {}
-    for model in options.model or ("default", TWIN):
+    for model in options.model or ("default", ar_baseline.NAME):
         base = model if Path(model).name in engines else Path(model).name
         for steps in (None, *options.steps):
             if steps and not engines[base]["canvas_lengths"]:
@@ -217,9 +216,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             try:
                 engines[name], answers[name] = model_answers(name, model, steps, problems)
             except ModelError as error:
-                if options.model or model != TWIN:
+                if options.model or model != ar_baseline.NAME:
                     raise
-                say(f"the autoregressive twin is left out: {error}")
+                say(f"the autoregressive baseline is left out: {error}")
                 break
             gc.collect()
     for path in options.peer:
@@ -250,8 +249,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "faults": {name: judge.faults(results[name]) for name in engines},
         "by_length": {name: judge.by_length(results[name]) for name in engines},
     }
-    if twin := twin_of(result):
-        result["better_than_twin"] = compared(results, list(engines), twin)
+    if other := ar_baseline_of(result):
+        result["better_than_ar_baseline"] = compared(results, list(engines), other)
     print(machine)
     report.tables(result, sys.stdout)
     goals = reached(result, next(iter(engines)))
@@ -272,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--packages", type=Path, help="archives or source folders to cut holes from, not to fetch"
     )
-    parser.add_argument("--model", nargs="+", help='"default", "ar-twin", or files of weights')
+    parser.add_argument("--model", nargs="+", help='"default", "ar-baseline", or files of weights')
     parser.add_argument("--peer", nargs="+", type=Path, default=[], help="GGUF models")
     parser.add_argument("--steps", nargs="+", type=int, default=[], help="step caps to try as well")
     parser.add_argument("--limit", type=int, default=LIMIT, help=f"cases of each kind ({LIMIT})")

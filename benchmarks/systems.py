@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 
+from benchmarks.ar_baseline import is_ar_baseline, load_ar_baseline
 from benchmarks.holdout import Problem
 from benchmarks.judge import Answer
-from infill_engine import Engine
+from infill_engine import Engine, EngineConfig, load_engine
 from infill_ls.cli.bench import scores
 from infill_ls.cli.bench.cases import Case
 from infill_ls.completion.pipeline import InfillOptions, Trees, infill_at
@@ -23,6 +24,11 @@ LEXEME = re.compile(r"\w+|[^\w\s]")
 @lru_cache(maxsize=1 << 16)
 def _tokens(line: str) -> Counter[str]:
     return Counter(LEXEME.findall(line))
+
+
+def load(config: EngineConfig) -> Engine:
+    """As `load_engine`, and the autoregressive baseline, which does not ship. Raises ModelError."""
+    return load_ar_baseline(config) if is_ar_baseline(config.model) else load_engine(config)
 
 
 def engine_system(engine: Engine) -> System:

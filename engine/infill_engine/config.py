@@ -11,8 +11,6 @@ Dtype = Literal["auto", "float32", "bfloat16", "int8", "fp8", "int4"]
 class EngineConfig:
     """`model` is "default" (the embedded one), a folder/file of weights, or the URL of a server.
 
-    "ar-twin" is the embedded one's autoregressive twin, for comparison, where it was trained.
-
     A folder may also hold a DiffusionGemma as transformers saves it, and a name with one "/" in it
     that is no folder is such a model's hub id. `dtype` is what its weights are kept in: "fp8" and
     "int4" are of its experts, the rest stays as stored; "auto" takes everything as stored. Of the

@@ -31,10 +31,6 @@ def load_engine(config: EngineConfig, progress: Callable[[str, float], None] = s
         from infill_engine.models.diffusion_gemma.denoiser import load_diffusion_gemma
 
         return LocalEngine(load_diffusion_gemma(config, progress))
-    from infill_engine.models.ar_twin import is_twin, load_twin
-
-    if is_twin(config.model):
-        return load_twin(config)
     from infill_engine.models.two_sided.denoiser import load_default
 
     return LocalEngine(load_default(config))

@@ -97,7 +97,7 @@ class Tokenizer:
         """The UTF-8 of ids, perhaps cut within a character at either end; specials have none."""
         return b"".join([self.token_bytes[i] for i in ids])
 
-    def continuations(self, piece: bytes) -> list[int]:
+    def healing_tokens(self, piece: bytes) -> list[int]:
         """The tokens that start with `piece`, without a line break after it (token healing)."""
         size = len(piece)
         return [

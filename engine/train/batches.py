@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from infill_engine.models.two_sided.network import LENGTH_BUCKETS, row_heard
-from infill_engine.models.two_sided.ngram_table import Recall
+from infill_engine.models.two_sided.network import LENGTH_BUCKETS, row_hints
+from infill_engine.models.two_sided.ngram_table import NgramTable
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, PAD
 from train.shards import Shard, load
 
@@ -55,18 +55,18 @@ class Batch:
     length: Ints  # [B, M], the bucket of the span's length
     length_weight: Floats  # [B, M]
     all_mask: Bools  # [B, M], canvases where nothing is visible
-    prefix_heard: Ints  # [B, N, 4]
-    suffix_heard: Ints  # [B, N, 4], from the far end
-    canvas_heard: Ints  # [B, M, T, 4]
+    prefix_hints: Ints  # [B, N, 4]
+    suffix_hints: Ints  # [B, N, 4], from the far end
+    canvas_hints: Ints  # [B, M, T, 4]
 
 
 class Corpus:
     """The shards of a folder; more may arrive while training."""
 
     def __init__(
-        self, paths: Sequence[Path], line_breaks: Bools, table: Recall | None = None
+        self, paths: Sequence[Path], line_breaks: Bools, table: NgramTable | None = None
     ) -> None:
-        """line_breaks [V] marks the tokens that hold a line break; `table` is what is recalled."""
+        """line_breaks [V] marks the tokens that hold a line break; `table` gives hints."""
         self.line_breaks, self.table = line_breaks, table
         self.shards: list[Shard] = []
         self._known: set[Path] = set()
@@ -133,8 +133,8 @@ def batch(
     clean, fixed = np.zeros((B, M, T), np.int64), np.zeros((B, M, T), np.bool_)
     weight = np.zeros((B, M, T), np.float32)
     length_weight = np.zeros((B, M), np.float32)
-    prefix_heard, suffix_heard = np.zeros((B, N, 4), np.int64), np.zeros((B, N, 4), np.int64)
-    canvas_heard = np.zeros((B, M, T, 4), np.int64)
+    prefix_hints, suffix_hints = np.zeros((B, N, 4), np.int64), np.zeros((B, N, 4), np.int64)
+    canvas_hints = np.zeros((B, M, T, 4), np.int64)
     for b in range(B):
         shard, language, low, high, early = corpus.window(rng, N)
         ids = shard.tokens[low:high].astype(np.int64)
@@ -148,7 +148,7 @@ def batch(
             weight[b, m] = holes
             length[b, m] = np.searchsorted(LENGTH_BUCKETS, z - a)
             length_weight[b, m] = 0.0 if pinned.any() else 1.0
-        prefix_heard[b], suffix_heard[b], canvas_heard[b] = row_heard(
+        prefix_hints[b], suffix_hints[b], canvas_hints[b] = row_hints(
             rows[b].tolist(), int(lengths[b]), start[b].tolist(), end[b].tolist(), T, corpus.table
         )
 
@@ -180,9 +180,9 @@ def batch(
         length=length,
         length_weight=length_weight * np.where(all_mask, 1.0, 0.3).astype(np.float32),
         all_mask=all_mask,
-        prefix_heard=prefix_heard,
-        suffix_heard=suffix_heard,
-        canvas_heard=canvas_heard,
+        prefix_hints=prefix_hints,
+        suffix_hints=suffix_hints,
+        canvas_hints=canvas_hints,
     )
 
 
@@ -266,7 +266,7 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         vocab_size: int,
         seed: tuple[int, ...],
         draw: "Callable[..., DataclassInstance]" = batch,
-        table: Recall | None = None,
+        table: NgramTable | None = None,
     ) -> None:
         self.folder, self.line_breaks, self.shapes = folder, line_breaks, shapes
         self.tokens, self.vocab_size, self.seed = tokens, vocab_size, seed

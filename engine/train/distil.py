@@ -30,13 +30,13 @@ from infill_engine.models.two_sided.network import (
     PREFIX,
     SUFFIX,
     Block,
-    Pieces,
-    Zipper,
+    TrainingOps,
+    TwoSidedNetwork,
     backwards,
-    close,
-    gather,
+    gather_keys,
     gather_values,
-    load_zipper,
+    load_network,
+    mlp,
     norm,
     project,
     read_weights,
@@ -47,7 +47,7 @@ from infill_engine.schedule import Constant
 from infill_engine.tokenizer import END, FIRST_LEARNED, MASK
 from infill_kernels import RowStatistics, row_statistics
 from train.batches import VISIBLE_WEIGHT, Corpus, Shape, batch, tensors
-from train.fused import fill_fused, read_fused
+from train.fused import canvas_attention_fused, causal_attention_fused
 from train.train import (
     Losses,
     Task,
@@ -84,16 +84,16 @@ class Read:
     start: Tensor
     end: Tensor
     lengths: Tensor
-    heard: Tensor
+    hints: Tensor
 
 
-def layers(model: Zipper) -> list[Block]:
+def layers(model: TwoSidedNetwork) -> list[Block]:
     return [block for block in model.blocks if isinstance(block, Block)]
 
 
 @torch.no_grad()
-def read_rows(model: Zipper, data: Mapping[str, Tensor]) -> Read:
-    """The streams of `Zipper.train_pass`, kept; in the model's own dtype."""
+def read_rows(model: TwoSidedNetwork, data: Mapping[str, Tensor]) -> Read:
+    """The streams of `TwoSidedNetwork.train_pass`, kept; in the model's own dtype."""
     rows, lengths, start, end = (data[name] for name in ("rows", "lengths", "start", "end"))
     (B, N), (M, T) = rows.shape, data["clean"].shape[1:]
     zero, device = model.config.max_positions, rows.device
@@ -106,8 +106,8 @@ def read_rows(model: Zipper, data: Mapping[str, Tensor]) -> Read:
     order = (backward + N * torch.arange(B, device=device)[:, None]).flatten()
     x = torch.cat(
         (
-            model.start(rows, data["prefix_heard"], PREFIX),
-            model.start(rows.gather(1, backward), data["suffix_heard"], SUFFIX),
+            model.input_states(rows, data["prefix_hints"], PREFIX),
+            model.input_states(rows.gather(1, backward), data["suffix_hints"], SUFFIX),
         )
     )
     keys, values = [], []
@@ -116,24 +116,24 @@ def read_rows(model: Zipper, data: Mapping[str, Tensor]) -> Read:
         (near_k, far_k), (near_v, far_v) = k.chunk(2), v.chunk(2)
         far_k, far_v = backwards(far_k, order), backwards(far_v, order)
         own = k.new_empty(B, M, T, *k.shape[2:])
-        keys.append(gather(near_k, far_k, own, start, cos_table[turn], sin_table[turn]))
+        keys.append(gather_keys(near_k, far_k, own, start, cos_table[turn], sin_table[turn]))
         values.append(gather_values(near_v, far_v, own, start))
-        x = close(x, read_fused(q, k, v), block.out, block.up, block.down)
+        x = mlp(x, causal_attention_fused(q, k, v), block.out, block.up, block.down)
     slot = start[..., None] + torch.arange(T, device=device)
-    return Read(keys, values, slot + zero, start, end, lengths, data["canvas_heard"])
+    return Read(keys, values, slot + zero, start, end, lengths, data["canvas_hints"])
 
 
 @torch.no_grad()
-def fill_rows(model: Zipper, sides: Read, noisy: Tensor) -> Tensor:
-    """The canvases of `Zipper.train_pass`: noisy [B, M, T] -> final hidden states [B, M, T, D]."""
+def fill_rows(model: TwoSidedNetwork, sides: Read, noisy: Tensor) -> Tensor:
+    """The canvases of `train_pass`: noisy [B, M, T] -> final hidden states [B, M, T, D]."""
     T = noisy.shape[2]
     cos_table, sin_table = model.angles(torch.promote_types(model.dtype, torch.float32))
     cos, sin = cos_table[sides.pos], sin_table[sides.pos]
-    x = model.start(noisy, sides.heard, CANVAS)
+    x = model.input_states(noisy, sides.hints, CANVAS)
     for block, keys, values in zip(layers(model), sides.keys, sides.values, strict=True):
         q, keys[:, :, -T:], values[:, :, -T:] = project(x, block.qkv, cos, sin, model.split)
-        attended = fill_fused(q, keys, values, sides.start, sides.end, sides.lengths)
-        x = close(x, attended, block.out, block.up, block.down)
+        attended = canvas_attention_fused(q, keys, values, sides.start, sides.end, sides.lengths)
+        x = mlp(x, attended, block.out, block.up, block.down)
     return norm(x)
 
 
@@ -155,7 +155,7 @@ class Decoded:
     hidden: Tensor
 
 
-def forbidden(model: Zipper) -> Tensor:
+def forbidden(model: TwoSidedNetwork) -> Tensor:
     """[V], -inf for what is never an answer: special tokens, but for END."""
     marks = torch.zeros(model.config.vocab_size, device=model.device)
     marks[:FIRST_LEARNED] = -torch.inf
@@ -166,7 +166,7 @@ def forbidden(model: Zipper) -> Tensor:
 class Decoder:
     """Steps over all canvases of a batch for the engine's loop, and keeps what it saw."""
 
-    def __init__(self, model: Zipper, shape: torch.Size) -> None:
+    def __init__(self, model: TwoSidedNetwork, shape: torch.Size) -> None:
         self.model, self.shape = model, shape
         self.states: list[Tensor] = []
         self.best = torch.full(shape, MASK, device=model.device)
@@ -207,7 +207,7 @@ class Decoder:
 
 
 @torch.no_grad()
-def decode(model: Zipper, data: Mapping[str, Tensor], steps: int) -> Decoded:
+def decode(model: TwoSidedNetwork, data: Mapping[str, Tensor], steps: int) -> Decoded:
     """Decodes the canvases of a batch as the engine does, around their pins."""
     clean, pinned = data["clean"], data["pinned"]
     edge = pinned & ~F.pad(pinned, (1, 0))[..., :-1]
@@ -255,16 +255,24 @@ class Distillation:
     """The objective of `train`: a batch comes several times, and is decoded at the first."""
 
     def __init__(
-        self, teacher: Zipper, config: TrainConfig, *, steps: int, weight: float, pieces: Pieces
+        self,
+        teacher: TwoSidedNetwork,
+        config: TrainConfig,
+        *,
+        steps: int,
+        weight: float,
+        ops: TrainingOps,
     ) -> None:
         self.teacher, self.config, self.steps, self.weight = teacher, config, steps, weight
-        self.pieces = pieces
+        self.ops = ops
         self.draw = torch.Generator(teacher.device).manual_seed(config.seed)
         self.data: Mapping[str, Tensor] = {}
         self.decoded: Decoded
         self.own: Tensor | None = None  # [B, M, T], where the student's last step has led
 
-    def __call__(self, student: Zipper, data: Mapping[str, Tensor], progress: float) -> Losses:
+    def __call__(
+        self, student: TwoSidedNetwork, data: Mapping[str, Tensor], progress: float
+    ) -> Losses:
         """progress is 0 to 1 of the clock."""
         if data is not self.data:
             self.data, self.own = data, None
@@ -288,7 +296,7 @@ class Distillation:
             stream_weight=max(self.config.stream_weight),
             length_weight=self.config.length_weight,
             dtype=getattr(torch, self.config.dtype),
-            pieces=self.pieces,
+            ops=self.ops,
         )
         decoded = self.decoded
         sure = hidden & (decoded.best == clean) & (decoded.entropy < SURE)
@@ -326,7 +334,7 @@ class Distillation:
         return torch.where((uniform() < PLAIN)[..., None], data["noisy"], noisy)
 
     @torch.no_grad()
-    def guessed(self, student: Zipper, hidden: Tensor, noisy: Tensor) -> Tensor:
+    def guessed(self, student: TwoSidedNetwork, hidden: Tensor, noisy: Tensor) -> Tensor:
         """The canvases after the student's surest proposals, right or wrong: [B, M, T]."""
         open_cells = noisy == MASK
         best, sure = torch.zeros_like(noisy), torch.zeros(noisy.shape, device=noisy.device)
@@ -344,7 +352,7 @@ class Distillation:
 
 
 def exact_by_steps(
-    model: Zipper, corpus: Corpus, *, tokens: int, batches: int, shape: Shape
+    model: TwoSidedNetwork, corpus: Corpus, *, tokens: int, batches: int, shape: Shape
 ) -> dict[str, float]:
     """Share of canvases without pins that are exactly right when decoded in so many steps."""
     rng = np.random.default_rng(4321)
@@ -379,12 +387,12 @@ def distil(
     """
     network, _, _ = read_weights(weights)
     dtype = getattr(torch, config.dtype)
-    teacher = load_zipper(weights, dtype=dtype, device=config.device)
+    teacher = load_network(weights, dtype=dtype, device=config.device)
 
-    def objective(config: TrainConfig, pieces: Pieces) -> Distillation:
-        return Distillation(teacher, config, steps=steps, weight=weight, pieces=pieces)
+    def objective(config: TrainConfig, ops: TrainingOps) -> Distillation:
+        return Distillation(teacher, config, steps=steps, weight=weight, ops=ops)
 
-    student = Zipper(network)
+    student = TwoSidedNetwork(network)
     train(student, data, out, config, weights=weights, task=Task(objective=objective))
     state = torch.load(out / "checkpoint.pt", map_location=config.device, weights_only=True)
     student.load_state_dict(state["average"])

@@ -14,31 +14,31 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from infill_engine.models.two_sided.network import ZipperConfig
+from infill_engine.models.two_sided.network import TwoSidedConfig
 
 WEIGHTS = Path(__file__).parent.parent / "infill_engine" / "weights"
-TABLE = Path("data/recall/table.safetensors")
+TABLE = Path("data/ngram_table/table.safetensors")
 SHOWN_TITLE = "## What is shown"
-RECALLS = (
-    "\nBeside every token of the prefix it reads which token followed the last one to four in most "
-    "packages of the training data, out of a table of counts (`engine/train/recall.py`)."
+NGRAM_TABLE = (
+    "\nBeside every token of the prefix it is given which token followed the last one to four in "
+    "most packages of the training data, out of a table of counts (`engine/train/ngram_table.py`)."
 )
 CARD = """\
 # Model card: the embedded default
 
-A two-sided text-diffusion model for infilling code: "zipper", {millions:.1f} million parameters, \
+A two-sided text-diffusion model for infilling code: {millions:.1f} million parameters, \
 trained from scratch for infill-ls.
 {state}
 
 ## Architecture
 One set of weights, three streams: the prefix is read forward, the suffix backward, and a short \
 canvas between them reads both caches and itself in both directions \
-(`engine/infill_engine/models/zipper.py`).{recalls}
+(`engine/infill_engine/models/two_sided`).{ngrams}
 Width {d_model}, {num_layers} layers, {num_heads} query heads and {num_kv_heads} key/value heads, \
 SwiGLU of {d_ff}, RMSNorm, rotary positions relative to the hole, vocabulary {vocab_size} \
 (byte-level BPE, `tokenizer.json`), embedding and head tied.
 Noise is absorbing (a mask token) with some wrong visible tokens; END tokens say where a hole \
-ends, and a length head proposals it at the first step.
+ends, and a length head guesses it at the first step.
 Weights are stored in float16 ({megabytes:.1f} MB{with_table}).
 
 ## Data and licences
@@ -145,8 +145,8 @@ def card(
         decay=config["decay"],
         ema=config["ema"],
         shown_title=SHOWN_TITLE,
-        recalls=RECALLS if network.get("recall") else "",
-        with_table=", the table of recalls included" if network.get("recall") else "",
+        ngrams=NGRAM_TABLE if network.get("ngram_table") else "",
+        with_table=", the n-gram table included" if network.get("ngram_table") else "",
         **extra,
     )
 
@@ -154,11 +154,11 @@ def card(
 def export(run: Path, target: Path, extra: dict[str, str], table: Path = TABLE) -> None:
     """Writes default.safetensors and MODEL_CARD.md into `target`, by rename.
 
-    `table` is what `train.recall` made, for a network that recalls.
+    `table` is what `train.ngram_table` made, for a network that reads one.
     """
     state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     tensors = {name: tensor.half().contiguous() for name, tensor in state["average"].items()}
-    config = ZipperConfig(**state["config"])
+    config = TwoSidedConfig(**state["config"])
     target.mkdir(parents=True, exist_ok=True)
     path = target / "default.safetensors"
     partial = path.with_suffix(".partial")
@@ -170,7 +170,7 @@ def export(run: Path, target: Path, extra: dict[str, str], table: Path = TABLE) 
         "licence": "Apache-2.0",
     }
     parameters = sum(tensor.numel() for tensor in tensors.values())
-    if config.recall:
+    if config.ngram_table:
         tensors |= load_file(table)
     save_file(tensors, partial, metadata)
     partial.chmod(0o644)
@@ -197,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("artifacts/run"))
     parser.add_argument("--target", type=Path, default=WEIGHTS)
-    parser.add_argument("--table", type=Path, default=TABLE, help="what the network recalls")
+    parser.add_argument("--table", type=Path, default=TABLE, help="the n-gram table of the network")
     for name, default in DEFAULT_EXTRA.items():
         parser.add_argument(f"--{name}", default=default)
     options = parser.parse_args()

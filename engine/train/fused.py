@@ -1,4 +1,4 @@
-"""Attention of the training pass for GPUs: `read` and `fill` of the zipper, by fused kernels.
+"""Attention of the training pass for GPUs: causal and of canvases, by fused kernels.
 
 On a CPU the plain products of `infill_engine.models.two_sided.network` are several times faster
 backward. Shapes as there.
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def read_fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def causal_attention_fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Causal attention: q [R, N, K, G, E], k, v [R, N, K, E] -> [R, N, D]."""
     queries = q.flatten(2, 3).transpose(1, 2)  # [R, H, N, E]; head h reads key head h // G
     keys, values = k.transpose(1, 2), v.transpose(1, 2)
@@ -17,7 +17,7 @@ def read_fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return seen.transpose(1, 2).flatten(2)
 
 
-def fill_fused(
+def canvas_attention_fused(
     q: Tensor, keys: Tensor, values: Tensor, start: Tensor, end: Tensor, lengths: Tensor
 ) -> Tensor:
     """Canvas attention: q [B, M, T, K, G, E]; keys, values [B, M, N + T, K, E] -> [B, M, T, D].

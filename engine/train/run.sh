@@ -1,7 +1,7 @@
 #!/bin/sh
-# From package names to weights that ship: corpus, tokenizer, what is recalled, training, export.
-# Every stage takes up where it was stopped. Training reads the fifth that the table of recalls was
-# not counted on; a run that reads more than that wants `--no-recall --data data/shards`.
+# From package names to weights that ship: corpus, tokenizer, n-gram table, training, export.
+# Every stage takes up where it was stopped. Training reads the fifth that the n-gram table was
+# not counted on; a run that reads more than that wants `--no-ngram-table --data data/shards`.
 #
 #     engine/train/run.sh [MINUTES] [options of train.train, such as --device cuda]
 #
@@ -20,6 +20,6 @@ export GLIBC_TUNABLES="glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_
 export OMP_WAIT_POLICY=passive
 
 "$python" -m train.corpus all --root data
-[ -f data/recall/table.safetensors ] || "$python" -m train.recall --data data/shards
-"$python" -m train.train --data data/recall/shards --recall --out "$run" --minutes "$minutes" "$@"
+[ -f data/ngram_table/table.safetensors ] || "$python" -m train.ngram_table --data data/shards
+"$python" -m train.train --data data/ngram_table/shards --ngram-table --out "$run" --minutes "$minutes" "$@"
 "$python" -m train.export --run "$run"

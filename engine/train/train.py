@@ -1,4 +1,4 @@
-"""Trains the zipper on shards by wall clock: streams, canvases and length head in one loss.
+"""Trains the two-sided model by wall clock: streams, canvases and length head in one loss.
 
     PYTHONPATH=engine:kernels python -m train.train --out artifacts/run --minutes 85
 
@@ -28,15 +28,15 @@ from torch.utils.data import DataLoader
 from infill_engine.models.two_sided.network import (
     PREFIX,
     SUFFIX,
-    Pieces,
-    Zipper,
-    ZipperConfig,
+    TrainingOps,
+    TwoSidedConfig,
+    TwoSidedNetwork,
     read_weights,
 )
-from infill_engine.models.two_sided.ngram_table import Recall, from_tensors
+from infill_engine.models.two_sided.ngram_table import NgramTable, from_tensors
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, Tokenizer
 from train.batches import Batches, Corpus, Shape, batch, tensors
-from train.fused import fill_fused, read_fused
+from train.fused import canvas_attention_fused, causal_attention_fused
 from train.shards import num_tokens
 
 PAUSE = 30.0  # seconds on a CPU; a step that took longer was stopped or compiled: it counts as this
@@ -100,7 +100,7 @@ def _cross_entropy_and_gradient(
 class FusedHead(torch.autograd.Function):
     """Head and cross-entropy in chunks: full logits are never kept, and are computed once."""
 
-    chunk = 2048  # rows at a time; `compiled_pieces` gives a GPU more
+    chunk = 2048  # rows at a time; `compiled_ops` gives a GPU more
     kernel: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = staticmethod(
         _cross_entropy_and_gradient
     )
@@ -146,17 +146,17 @@ class Losses:
     positions: int
 
 
-Objective = Callable[[Zipper, Mapping[str, Tensor], float], Losses]
+Objective = Callable[[TwoSidedNetwork, Mapping[str, Tensor], float], Losses]
 
 
 def losses(
-    model: Zipper,
+    model: TwoSidedNetwork,
     data: Mapping[str, Tensor],
     *,
     stream_weight: float,
     length_weight: float,
     dtype: torch.dtype,
-    pieces: Pieces,
+    ops: TrainingOps,
 ) -> Losses:
     """`data` are a Batch's tensors on the model's device."""
     rows, lengths, noisy, weight = (data[name] for name in ("rows", "lengths", "noisy", "weight"))
@@ -166,9 +166,9 @@ def losses(
         data["end"],
         noisy,
         lengths,
-        heard=(data["prefix_heard"], data["suffix_heard"], data["canvas_heard"]),
+        hints=(data["prefix_hints"], data["suffix_hints"], data["canvas_hints"]),
         dtype=dtype,
-        pieces=pieces,
+        ops=ops,
     )
     i = torch.arange(rows.shape[1], device=rows.device)
     backward = rows.gather(1, (lengths[:, None] - 1 - i) % rows.shape[1])
@@ -255,10 +255,10 @@ class Muon(torch.optim.Optimizer):
                     param.add_(update, alpha=-group["lr"] * scale)
 
 
-def optimisers(model: Zipper, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    matrices = [model.echo, *(param for block in model.blocks for param in block.parameters())]
-    if model.config.recall:
-        matrices.append(model.recall)
+def optimisers(model: TwoSidedNetwork, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    matrices = [model.induction, *(param for block in model.blocks for param in block.parameters())]
+    if model.config.ngram_table:
+        matrices.append(model.ngram)
     within = {id(param) for param in matrices}
     others = [param for param in model.parameters() if id(param) not in within]
     return [
@@ -278,7 +278,7 @@ def rate(step: int, progress: float, config: TrainConfig) -> float:
 
 @torch.no_grad()
 def validate(
-    model: Zipper, corpus: Corpus, config: TrainConfig, batches: int = 2
+    model: TwoSidedNetwork, corpus: Corpus, config: TrainConfig, batches: int = 2
 ) -> dict[str, float]:
     """Losses on windows that are the same at every call, in nats per token."""
     tokens = min(config.tokens, 16_384)
@@ -310,7 +310,7 @@ def validate(
                 stream_weight=0.0,
                 length_weight=0.0,
                 dtype=dtype,
-                pieces=Pieces(),
+                ops=TrainingOps(),
             ).parts
             sums[name].append(float(found["canvas"]))
             for other in ("prefix", "suffix", "length"):
@@ -321,7 +321,7 @@ def validate(
 
 @torch.inference_mode()
 def infill_greedily(
-    model: Zipper, prefix: list[int], suffix: list[int], *, canvas: int = 16, most: int = 6
+    model: TwoSidedNetwork, prefix: list[int], suffix: list[int], *, canvas: int = 16, most: int = 6
 ) -> list[int]:
     """The engine's policy in its simplest form: canvas of masks, the surest cells first.
 
@@ -377,7 +377,9 @@ def tail_holes(corpus: Corpus, count: int) -> Iterator[tuple[list[int], list[int
         yield prefix, tokens[first:last].tolist(), suffix
 
 
-def exact_match(model: Zipper, corpus: Corpus, count: int, *, most: int = 6) -> dict[str, float]:
+def exact_match(
+    model: TwoSidedNetwork, corpus: Corpus, count: int, *, most: int = 6
+) -> dict[str, float]:
     """Greedy infill of `tail_holes`."""
     right = tried = 0
     for prefix, middle, suffix in tail_holes(corpus, count):
@@ -426,19 +428,22 @@ def batches(source: Batches, config: TrainConfig) -> Iterator[tuple[Mapping[str,
             yield moved, tokens
 
 
-def compiled_pieces(config: TrainConfig) -> Pieces:
+def compiled_ops(config: TrainConfig) -> TrainingOps:
     """The parts of a pass for the device: fused attention on a GPU, plain products on a CPU."""
-    pieces = Pieces()
+    ops = TrainingOps()
     fused: dict[str, Any] = {}
     if config.device != "cpu":
         FusedHead.chunk = 16_384
-        fused = {"read": read_fused, "fill": fill_fused}
+        fused = {
+            "causal_attention": causal_attention_fused,
+            "canvas_attention": canvas_attention_fused,
+        }
     if config.compile:
         torch._dynamo.config.cache_size_limit = 64
         FusedHead.kernel = staticmethod(torch.compile(_cross_entropy_and_gradient, dynamic=False))
-        compiled: Any = [torch.compile(piece, dynamic=False) for piece in pieces]
-        pieces = Pieces(*compiled)
-    return pieces._replace(**fused)
+        compiled: Any = [torch.compile(piece, dynamic=False) for piece in ops]
+        ops = TrainingOps(*compiled)
+    return ops._replace(**fused)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -447,18 +452,18 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def by_losses(config: TrainConfig, pieces: Pieces) -> Objective:
+def by_losses(config: TrainConfig, ops: TrainingOps) -> Objective:
     """`losses`, of which the streams' share falls over the first 40 % of the clock."""
     high, low = config.stream_weight
 
-    def descended(model: Zipper, data: Mapping[str, Tensor], progress: float) -> Losses:
+    def descended(model: TwoSidedNetwork, data: Mapping[str, Tensor], progress: float) -> Losses:
         return losses(
             model,
             data,
             stream_weight=max(low, high - (high - low) * progress / 0.4),
             length_weight=config.length_weight,
             dtype=getattr(torch, config.dtype),
-            pieces=pieces,
+            ops=ops,
         )
 
     return descended
@@ -466,25 +471,25 @@ def by_losses(config: TrainConfig, pieces: Pieces) -> Objective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a run learns and how it is measured; everything here is the zipper's."""
+    """What a run learns and how it is measured; everything here is the two-sided model's."""
 
     draw: Callable[..., Any] = batch
-    objective: Callable[[TrainConfig, Pieces], Objective] = by_losses
-    validate: Callable[[Zipper, Corpus, TrainConfig], dict[str, float]] = validate
-    exact_match: Callable[[Zipper, Corpus, int], dict[str, float]] = exact_match
+    objective: Callable[[TrainConfig, TrainingOps], Objective] = by_losses
+    validate: Callable[[TwoSidedNetwork, Corpus, TrainConfig], dict[str, float]] = validate
+    exact_match: Callable[[TwoSidedNetwork, Corpus, int], dict[str, float]] = exact_match
 
 
-ZIPPER = Task()
+TWO_SIDED = Task()
 
 
 def train(
-    model: Zipper,
+    model: TwoSidedNetwork,
     data: Path,
     out: Path,
     config: TrainConfig,
     *,
     weights: Path | None = None,
-    task: Task = ZIPPER,
+    task: Task = TWO_SIDED,
 ) -> dict[str, float]:
     """Runs until the clock or `max_steps` ends it; returns the last logged losses.
 
@@ -497,7 +502,7 @@ def train(
     model.to(config.device)
     breaks = line_breaks(data, model.config.vocab_size)
     paths = sorted(data.glob("train-*.npz"))
-    table = beside(data) if model.config.recall else None
+    table = beside(data) if model.config.ngram_table else None
     held_out = Corpus([data / "val.npz"], breaks, table)
     optimizers = optimisers(model, config)
     step, seconds, positions, seen = 0, 0.0, 0, 0
@@ -510,7 +515,7 @@ def train(
         state = torch.load(checkpoint, map_location=config.device, weights_only=True)
         model.load_state_dict(state["model"])
         average = state["average"]
-        # Pieces that were copied from another machine hold none.
+        # TrainingOps that were copied from another machine hold none.
         for optimizer, saved in zip(optimizers, state.get("optimizers", ()), strict=False):
             optimizer.load_state_dict(saved)
         step, seconds, positions, seen = (
@@ -539,7 +544,7 @@ def train(
             },
         )
 
-    descend = task.objective(config, compiled_pieces(config))
+    descend = task.objective(config, compiled_ops(config))
     source = Batches(
         data,
         breaks,
@@ -569,7 +574,7 @@ def train(
     last_save = last_val = seconds
     window_start, window_positions = seconds, positions
     mark = time.monotonic()
-    shadow = Zipper(model.config).to(config.device)
+    shadow = TwoSidedNetwork(model.config).to(config.device)
 
     def measure(infills: int) -> dict[str, float]:
         shadow.load_state_dict(average)
@@ -643,17 +648,17 @@ def train(
     return last_line | {f"val_{name}": value for name, value in final.items()}
 
 
-def start_from(model: Zipper, weights: Path) -> None:
-    """The weights of a file; what it does not say of recalls stays as it is, fresh."""
+def start_from(model: TwoSidedNetwork, weights: Path) -> None:
+    """The weights of a file; what it does not say of an n-gram table stays as it is, fresh."""
     state = model.state_dict()
     given = {name: tensor.float() for name, tensor in read_weights(weights)[1].items()}
-    missing = [name for name in state if name not in given and not name.startswith("recall")]
+    missing = [name for name in state if name not in given and not name.startswith("ngram")]
     assert not missing, f"{weights} has no {', '.join(missing)}"
     model.load_state_dict({name: given.get(name, each) for name, each in state.items()})
 
 
-def beside(data: Path) -> Recall:
-    """The table in the folder of the shards' folder, as `train.recall` leaves it."""
+def beside(data: Path) -> NgramTable:
+    """The table in the folder of the shards' folder, as `train.ngram_table` leaves it."""
     return from_tensors(load_file(data.parent / "table.safetensors"))
 
 
@@ -704,7 +709,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("artifacts/run"))
     parser.add_argument("--weights", type=Path, help="start from these weights (safetensors)")
     parser.add_argument("--threads", type=int, default=0)
-    for spec in fields(ZipperConfig):
+    for spec in fields(TwoSidedConfig):
         name = f"--{spec.name.replace('_', '-')}"
         if isinstance(spec.default, bool):
             parser.add_argument(name, action=argparse.BooleanOptionalAction, default=spec.default)
@@ -715,10 +720,16 @@ def main() -> None:
     if options["threads"]:
         torch.set_num_threads(options["threads"])
 
-    network = ZipperConfig(**{spec.name: options[spec.name] for spec in fields(ZipperConfig)})
+    network = TwoSidedConfig(**{spec.name: options[spec.name] for spec in fields(TwoSidedConfig)})
     config = chosen(options, TrainConfig())
     torch.manual_seed(config.seed)
-    train(Zipper(network), options["data"], options["out"], config, weights=options["weights"])
+    train(
+        TwoSidedNetwork(network),
+        options["data"],
+        options["out"],
+        config,
+        weights=options["weights"],
+    )
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def test_what_was_promised_is_told_from_the_figures() -> None:
     figures |= {"of_shown": {"valid": 1.0}}
     point = {"share": 0.2, "exact": 0.9, "threshold": 0.5}
     result = {
-        "engines": {"default": {"model": "zipper"}, "a file": {"model": "ar-twin"}},
+        "engines": {"default": {"model": "two-sided"}, "a file": {"model": "ar-baseline"}},
         "sets": {
             "python tail": {"default": figures},
             "humaneval single-line": {"default": figures},
@@ -152,8 +152,8 @@ def test_what_was_promised_is_told_from_the_figures() -> None:
         "new syntax errors shown": True,
         "suffix repetitions shown": False,
         "exact of what is shown, at a show rate of 30 %": False,  # it never shows so much
-        "times as fast as the AR twin, 10-29 tokens": True,
-        "times as fast as the AR twin, 30+ tokens": False,
+        "times as fast as the AR baseline, 10-29 tokens": True,
+        "times as fast as the AR baseline, 30+ tokens": False,
     }
 
 

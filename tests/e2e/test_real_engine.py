@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from infill_engine.models.two_sided import denoiser as default
-from infill_engine.models.two_sided.network import Zipper, ZipperConfig
+from infill_engine.models.two_sided.network import TwoSidedConfig, TwoSidedNetwork
 from infill_ls.documents import Document
 from tests.e2e.wire import INFILL, ROOT, Wire, ended, infill_at, shown, spawned, types
 
@@ -43,7 +43,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     if (default.WEIGHTS / "default.safetensors").is_file():
         return "default"
     torch.manual_seed(0)
-    network = Zipper(ZipperConfig())
+    network = TwoSidedNetwork(TwoSidedConfig())
     path = tmp_path_factory.mktemp("weights") / "default.safetensors"
     tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
     save_file(tensors, path, {"config": network.config.to_json()})

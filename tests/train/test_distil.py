@@ -9,7 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from infill_engine.models.two_sided.network import Pieces, Zipper, ZipperConfig, load_zipper
+from infill_engine.models.two_sided.network import (
+    TrainingOps,
+    TwoSidedConfig,
+    TwoSidedNetwork,
+    load_network,
+)
 from infill_engine.tokenizer import MASK
 from train.batches import Corpus, Shape, batch, tensors
 from train.distil import (
@@ -22,12 +27,12 @@ from train.distil import (
     read_rows,
 )
 from train.export import DEFAULT_EXTRA, export
-from train.fused import fill_fused, read_fused
+from train.fused import canvas_attention_fused, causal_attention_fused
 from train.shards import save, shard_of
 from train.train import TrainConfig, train
 
 LINE_BREAK = 60
-TINY = ZipperConfig(
+TINY = TwoSidedConfig(
     vocab_size=90,
     d_model=32,
     num_layers=2,
@@ -74,7 +79,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run")
     torch.manual_seed(0)
-    train(Zipper(TINY), data, run, CONFIG)
+    train(TwoSidedNetwork(TINY), data, run, CONFIG)
     export(run, run / "weights", DEFAULT_EXTRA)
     return run / "weights" / "default.safetensors"
 
@@ -93,30 +98,36 @@ def drawn(data: Path, seed: int = 0) -> dict[str, Tensor]:
     )
 
 
-def trained_pass(model: Zipper, data: dict[str, Tensor], pieces: Pieces) -> Tensor:
+def trained_pass(model: TwoSidedNetwork, data: dict[str, Tensor], ops: TrainingOps) -> Tensor:
     canvas: Tensor = model.train_pass(
         *(data[name] for name in ("rows", "start", "end", "noisy", "lengths")),
-        heard=(data["prefix_heard"], data["suffix_heard"], data["canvas_heard"]),
-        pieces=pieces,
+        hints=(data["prefix_hints"], data["suffix_hints"], data["canvas_hints"]),
+        ops=ops,
     )[2]
     return canvas
 
 
 @torch.no_grad()
 def test_passes_over_rows_read_once_are_the_training_pass(data: Path, weights: Path) -> None:
-    model, one = load_zipper(weights, dtype=torch.float64), drawn(data)
+    model, one = load_network(weights, dtype=torch.float64), drawn(data)
     sides = read_rows(model, one)
 
-    expected = trained_pass(model, one, Pieces())
+    expected = trained_pass(model, one, TrainingOps())
 
     torch.testing.assert_close(fill_rows(model, sides, one["noisy"]), expected)
-    fused = trained_pass(model, one, Pieces(read=read_fused, fill=fill_fused))
+    fused = trained_pass(
+        model,
+        one,
+        TrainingOps(
+            causal_attention=causal_attention_fused, canvas_attention=canvas_attention_fused
+        ),
+    )
     torch.testing.assert_close(fused, expected)
 
 
 def test_decoding_keeps_pins_and_leaves_nothing_open(data: Path, weights: Path) -> None:
     one = drawn(data)
-    decoded = decode(load_zipper(weights), one, 6)
+    decoded = decode(load_network(weights), one, 6)
     pinned = one["pinned"]
 
     assert pinned.any()
@@ -151,10 +162,10 @@ def test_the_student_meets_its_own_wrong_guesses(
 ) -> None:
     monkeypatch.setattr("train.distil.SURE", 9.0)  # nats; so small a teacher is never surer
     config = replace(CONFIG, stream_weight=(0.3, 0.3))
-    teacher = load_zipper(weights)
-    objective = Distillation(teacher, config, steps=6, weight=0.5, pieces=Pieces())
+    teacher = load_network(weights)
+    objective = Distillation(teacher, config, steps=6, weight=0.5, ops=TrainingOps())
     student, one = (
-        Zipper(TINY),
+        TwoSidedNetwork(TINY),
         drawn(data),
     )  # it knows nothing yet, so that its guesses are wrong
 
@@ -192,4 +203,4 @@ def test_a_run_learns_resumes_measures_and_exports(
     assert lines[-1] == {"event": "steps", **found}
     assert found["after"]["canvases"] == found["before"]["canvases"] > 100
     assert 0.1 < found["after"]["2"] <= 1
-    assert load_zipper(tmp_path / "weights" / "default.safetensors").config == TINY
+    assert load_network(tmp_path / "weights" / "default.safetensors").config == TINY

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from infill_engine.models.two_sided.network import Zipper, ZipperConfig
+from infill_engine.models.two_sided.network import TwoSidedConfig, TwoSidedNetwork
 from train import pieces
 from train.shards import carried, shard_of
 
 ROOT = Path(__file__).parents[2]
 LINE_BREAK = 60
-TINY = ZipperConfig(
+TINY = TwoSidedConfig(
     vocab_size=90, d_model=16, num_layers=2, num_heads=2, num_kv_heads=1, d_ff=24, max_positions=256
 )
 
@@ -25,7 +25,7 @@ TINY = ZipperConfig(
 def run(tmp_path: Path) -> Path:
     """A folder with a checkpoint, as `train.train` leaves it."""
     torch.manual_seed(0)
-    model = Zipper(TINY)
+    model = TwoSidedNetwork(TINY)
     state = dict.fromkeys(pieces.COUNTS, 7) | {
         "config": {"d_model": 16},
         "model": model.state_dict(),

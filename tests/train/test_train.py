@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from infill_engine.models.two_sided.network import LENGTH_BUCKETS, Zipper, ZipperConfig, load_zipper
+from infill_engine.models.two_sided.network import (
+    LENGTH_BUCKETS,
+    TwoSidedConfig,
+    TwoSidedNetwork,
+    load_network,
+)
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, MASK, PAD
 from train.batches import Batch, Corpus, Shape, batch
 from train.export import DEFAULT_EXTRA, export
@@ -17,7 +22,7 @@ from train.train import FusedHead, TrainConfig, orthogonalised, rate, train
 
 VOCABULARY = 120
 LINE_BREAK = 60
-TINY = ZipperConfig(
+TINY = TwoSidedConfig(
     vocab_size=VOCABULARY,
     d_model=32,
     num_layers=2,
@@ -171,8 +176,8 @@ def logged(out: Path) -> list[dict[str, object]]:
 
 def test_a_tiny_run_learns_resumes_and_exports(data: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    first = train(Zipper(TINY), data, tmp_path, CONFIG)
-    second = train(Zipper(TINY), data, tmp_path, replace(CONFIG, max_steps=60))
+    first = train(TwoSidedNetwork(TINY), data, tmp_path, CONFIG)
+    second = train(TwoSidedNetwork(TINY), data, tmp_path, replace(CONFIG, max_steps=60))
     export(tmp_path, tmp_path / "weights", DEFAULT_EXTRA)
 
     steps = [line["step"] for line in logged(tmp_path) if "positions_per_s" in line]
@@ -181,7 +186,7 @@ def test_a_tiny_run_learns_resumes_and_exports(data: Path, tmp_path: Path) -> No
     for name in ("prefix", "suffix", "canvas"):
         assert second[name] < first[name] - 0.2
 
-    model = load_zipper(tmp_path / "weights" / "default.safetensors")
+    model = load_network(tmp_path / "weights" / "default.safetensors")
     assert model.config == TINY
     card = (tmp_path / "weights" / "MODEL_CARD.md").read_text()
     assert "| steps | 60 |" in card
@@ -189,12 +194,12 @@ def test_a_tiny_run_learns_resumes_and_exports(data: Path, tmp_path: Path) -> No
 
 
 def test_a_run_can_start_from_weights_alone(data: Path, tmp_path: Path) -> None:
-    train(Zipper(TINY), data, tmp_path / "one", CONFIG)
+    train(TwoSidedNetwork(TINY), data, tmp_path / "one", CONFIG)
     export(tmp_path / "one", tmp_path / "weights", DEFAULT_EXTRA)
     weights = tmp_path / "weights" / "default.safetensors"
     config = replace(CONFIG, max_steps=1, muon_lr=0.0, adam_lr=0.0)
 
-    fresh = train(Zipper(TINY), data, tmp_path / "two", config)
-    continued = train(Zipper(TINY), data, tmp_path / "three", config, weights=weights)
+    fresh = train(TwoSidedNetwork(TINY), data, tmp_path / "two", config)
+    continued = train(TwoSidedNetwork(TINY), data, tmp_path / "three", config, weights=weights)
 
     assert continued["prefix"] < fresh["prefix"] - 0.1

@@ -1,48 +1,48 @@
-"""Echoes against their definition, written out slowly."""
+"""InductionIndex against their definition, written out slowly."""
 
 import random
 
 import pytest
 
 from infill_engine.models.two_sided.induction import (
-    MOST,
-    NOTHING,
-    Echo,
-    Echoes,
-    canvas_echoes,
-    stream_echoes,
+    MAX_MATCH,
+    NO_INDUCTION_HINT,
+    InductionHint,
+    InductionIndex,
+    canvas_induction_hints,
+    stream_induction_hints,
 )
 
 
 def common_end(a: list[int], b: list[int]) -> int:
     n = 0
-    while n < min(len(a), len(b), MOST) and a[-1 - n] == b[-1 - n]:
+    while n < min(len(a), len(b), MAX_MATCH) and a[-1 - n] == b[-1 - n]:
         n += 1
     return n
 
 
-def expected(text: list[int]) -> Echo:
+def expected(text: list[int]) -> InductionHint:
     """The last earlier place of the longest of the last three, two tokens or one."""
     for n in (3, 2, 1):
         for at in range(len(text) - 1, n - 1, -1):
             if len(text) >= n and text[at - n : at] == text[-n:]:
                 return text[at], common_end(text[:at], text)
-    return NOTHING
+    return NO_INDUCTION_HINT
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_pushing_and_popping_leaves_the_echoes_of_what_is_there(seed: int) -> None:
+def test_pushing_and_popping_leaves_the_hints_of_what_is_there(seed: int) -> None:
     rng = random.Random(seed)
-    echoes = Echoes()
+    index = InductionIndex()
     for _ in range(40):
-        echoes.extend(rng.choices(range(4), k=rng.randint(0, 9)))
-        echoes.truncate(rng.randint(len(echoes.ids) // 2, len(echoes.ids)))
-        assert echoes.found == [expected(echoes.ids[: i + 1]) for i in range(len(echoes.ids))]
-        assert stream_echoes(echoes.ids) == echoes.found
+        index.extend(rng.choices(range(4), k=rng.randint(0, 9)))
+        index.truncate(rng.randint(len(index.ids) // 2, len(index.ids)))
+        assert index.found == [expected(index.ids[: i + 1]) for i in range(len(index.ids))]
+        assert stream_induction_hints(index.ids) == index.found
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_canvas_hears_what_followed_the_longest_match(seed: int) -> None:
+def test_a_canvas_is_told_what_followed_the_longest_match(seed: int) -> None:
     rng = random.Random(seed)
     prefix = rng.choices(range(5), k=rng.randint(1, 40))
     suffix = rng.choices(range(5), k=rng.randint(1, 40))
@@ -53,5 +53,7 @@ def test_a_canvas_hears_what_followed_the_longest_match(seed: int) -> None:
         (common_end(suffix[:at], prefix), suffix[at : at + size]) for at in range(1, len(suffix))
     ]
     n, found = max(places, key=lambda place: place[0], default=(0, []))
-    heard = canvas_echoes(prefix, suffix, size)
-    assert heard == [(token, n) for token in found if n] + [NOTHING] * (size - len(found) * bool(n))
+    hints = canvas_induction_hints(prefix, suffix, size)
+    assert hints == [(token, n) for token in found if n] + [NO_INDUCTION_HINT] * (
+        size - len(found) * bool(n)
+    )

@@ -10,12 +10,12 @@ from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.config import EngineConfig
 from infill_engine.local import LocalEngine
 from infill_engine.models.two_sided.denoiser import (
-    READ_ON_ROWS,
+    CONTINUATION_ROWS,
     WEIGHTS,
     SidesMemory,
-    ZipperDenoiser,
+    TwoSidedDenoiser,
 )
-from infill_engine.models.two_sided.network import Zipper, ZipperConfig
+from infill_engine.models.two_sided.network import TwoSidedConfig, TwoSidedNetwork
 from infill_engine.request import InfillRequest
 from infill_engine.tokenizer import Tokenizer
 
@@ -27,19 +27,19 @@ SNIPPETS = ["x", " ", "(", ")", "\n    ", "self.", "é", "𝛼", "return ", "\n\
 
 
 @pytest.fixture(scope="module")
-def denoiser() -> ZipperDenoiser:
+def denoiser() -> TwoSidedDenoiser:
     torch.manual_seed(0)
     tokenizer = Tokenizer(WEIGHTS / "tokenizer.json")
-    config = ZipperConfig(
+    config = TwoSidedConfig(
         vocab_size=tokenizer.vocab_size, d_model=32, num_layers=2, num_heads=4, d_ff=48
     )
-    network = Zipper(config).to(torch.float64).eval().requires_grad_(False)
+    network = TwoSidedNetwork(config).to(torch.float64).eval().requires_grad_(False)
     for parameter in network.parameters():  # fresh blocks are the identity
         torch.nn.init.normal_(parameter, std=0.2)
-    return ZipperDenoiser(network, tokenizer, EngineConfig(), "random")
+    return TwoSidedDenoiser(network, tokenizer, EngineConfig(), "random")
 
 
-def logits(denoiser: ZipperDenoiser, memory: SidesMemory) -> torch.Tensor:
+def logits(denoiser: TwoSidedDenoiser, memory: SidesMemory) -> torch.Tensor:
     canvas = torch.full((1, 5), 1)
     with torch.inference_mode():
         return denoiser._network.logits(
@@ -180,7 +180,7 @@ def test_a_text_is_as_probable_as_it_is_after_what_is_typed_of_its_first_word(de
     request = InfillRequest(prefix=SOURCE + "\nimport js", suffix="\n")
     sides = denoiser.sides(request)
     memory = denoiser.encode(sides, None)
-    begins = denoiser._continuations(sides.healed_prefix).nonzero()[:, 0].tolist()
+    begins = denoiser._healing_mask(sides.healed_prefix).nonzero()[:, 0].tolist()
 
     scored = denoiser.score(memory, sides, [[token] for token in begins])
 
@@ -191,27 +191,29 @@ def test_a_text_is_as_probable_as_it_is_after_what_is_typed_of_its_first_word(de
     assert float(plain.exp().sum()) < 0.9
 
 
-def test_reading_on_stops_within_a_pass_when_cancelled(denoiser, monkeypatch) -> None:
+def test_a_continuation_stops_within_a_pass_when_cancelled(denoiser, monkeypatch) -> None:
     request = InfillRequest(prefix=SOURCE + "def area(wid", suffix="\n")
     sides = denoiser.sides(request)
     memory = denoiser.encode(sides, None)
     passes: list[int] = []
-    real = denoiser._network.read_on
+    real = denoiser._network.continuation_step
 
-    def read_on(ahead, at, ids, heard):
+    def continuation_step(context, at, ids, hints):
         passes.append(at)
-        return real(ahead, at, ids, heard)
+        return real(context, at, ids, hints)
 
     monkeypatch.setattr("infill_engine.models.two_sided.denoiser.UNLIKELY", -1e9)
-    monkeypatch.setattr(denoiser._network, "read_on", read_on)
-    stopped = denoiser._read_on(sides, "\n", memory, 16, Budget(cancelled=lambda: len(passes) == 2))
+    monkeypatch.setattr(denoiser._network, "continuation_step", continuation_step)
+    stopped = denoiser._continuations(
+        sides, "\n", memory, 16, Budget(cancelled=lambda: len(passes) == 2)
+    )
 
     assert (stopped, passes) == ([], [0, 1])
     assert memory.prefix.ids == list(sides.prefix_ids)
 
 
 @pytest.mark.parametrize("prefix", [SOURCE + "def area(wid", SOURCE + "    if ", "x", "é = "])
-def test_reading_on_takes_the_likeliest_tokens_and_leaves_the_memory_as_it_was(
+def test_a_continuation_takes_the_likeliest_tokens_and_leaves_the_memory_as_it_was(
     denoiser, prefix, monkeypatch
 ) -> None:
     monkeypatch.setattr("infill_engine.models.two_sided.denoiser.UNLIKELY", -1e9)
@@ -220,7 +222,7 @@ def test_reading_on_takes_the_likeliest_tokens_and_leaves_the_memory_as_it_was(
     network, before = denoiser._network, logits(denoiser, memory)
     expected: list[str] = []
     with torch.inference_mode():
-        for row in range(READ_ON_ROWS):
+        for row in range(CONTINUATION_ROWS):
             ids: list[int] = []
             for _ in range(16):
                 cache = network.cache(memory.prefix.stream)
@@ -228,14 +230,14 @@ def test_reading_on_takes_the_likeliest_tokens_and_leaves_the_memory_as_it_was(
                 scores = network.logits(hidden) + denoiser._forbidden
                 scores[denoiser._end] = -torch.inf
                 if not ids and sides.healed_prefix:
-                    scores.masked_fill_(~denoiser._continuations(sides.healed_prefix), -torch.inf)
-                token = int(scores.topk(READ_ON_ROWS).indices[0 if ids else row])
+                    scores.masked_fill_(~denoiser._healing_mask(sides.healed_prefix), -torch.inf)
+                token = int(scores.topk(CONTINUATION_ROWS).indices[0 if ids else row])
                 if denoiser._end_or_line[token] and (ids or not sides.healed_prefix):
                     break
                 ids.append(token)
             expected.append(denoiser._said(sides, ids).rstrip())
 
-    assert denoiser._read_on(sides, "\n", memory, 16, UNLIMITED) == expected
+    assert denoiser._continuations(sides, "\n", memory, 16, UNLIMITED) == expected
     assert any(expected)
     assert memory.prefix.ids == list(sides.prefix_ids)
     assert torch.allclose(logits(denoiser, memory), before, atol=1e-9)

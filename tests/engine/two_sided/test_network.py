@@ -1,4 +1,4 @@
-"""The zipper's promise: cached inference computes exactly what the training pass computes."""
+"""The network's promise: cached inference computes exactly what the training pass computes."""
 
 import random
 from collections.abc import Callable
@@ -11,20 +11,21 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from infill_engine.models.two_sided import network as zipper
+from infill_engine.models.two_sided import network
 from infill_engine.models.two_sided.network import (
     CANVAS,
     PREFIX,
     SUFFIX,
-    Pieces,
     SideCache,
-    Zipper,
-    ZipperConfig,
-    load_zipper,
+    TrainingOps,
+    TwoSidedConfig,
+    TwoSidedNetwork,
+    load_network,
+    read_metadata,
 )
-from infill_engine.models.two_sided.ngram_table import Recall, contexts, packed
+from infill_engine.models.two_sided.ngram_table import NgramTable, contexts, packed, to_tensors
 
-CONFIG = ZipperConfig(
+CONFIG = TwoSidedConfig(
     vocab_size=100, d_model=32, num_layers=3, num_heads=4, num_kv_heads=2, d_ff=48
 )
 EXACT = 1e-12
@@ -36,43 +37,43 @@ def _no_gradients() -> object:
         yield
 
 
-def model(config: ZipperConfig = CONFIG) -> Zipper:
+def model(config: TwoSidedConfig = CONFIG) -> TwoSidedNetwork:
     """Random weights, larger than those training starts from, so that no mistake hides."""
     torch.manual_seed(0)
-    made = Zipper(config).double()
+    made = TwoSidedNetwork(config).double()
     for param in made.parameters():
         torch.nn.init.normal_(param, std=0.3)
-    if config.recall:
+    if config.ngram_table:
         made.table = table()
     return made
 
 
-def table() -> Recall:
+def table() -> NgramTable:
     """Two of three contexts of one or two of the few tokens that are read."""
     ids = [*((a,) for a in range(9)), *((a, b) for a in range(9) for b in range(9))]
     kept = [each for at, each in enumerate(ids) if at % 3]
     keys = np.array([contexts(np.array(each), len(each))[0] for each in kept])
     values = packed(np.array([sum(each) % 9 for each in kept]), np.linspace(0, 1, len(kept)))
     order = np.argsort(keys)
-    return Recall(keys[order], values[order])
+    return NgramTable(keys[order], values[order])
 
 
-def encoded(made: Zipper, prefix: Tensor, suffix: Tensor) -> tuple[SideCache, SideCache]:
+def encoded(made: TwoSidedNetwork, prefix: Tensor, suffix: Tensor) -> tuple[SideCache, SideCache]:
     before, after = made.cache(PREFIX, capacity=8), made.cache(SUFFIX, capacity=8)
     made.push(before, prefix.tolist())
     made.push(after, suffix.flip(0).tolist())
     return before, after
 
 
-def trained_canvas(made: Zipper, text: Tensor, a: int, b: int, canvas: Tensor) -> Tensor:
+def trained_canvas(made: TwoSidedNetwork, text: Tensor, a: int, b: int, canvas: Tensor) -> Tensor:
     start, end = torch.tensor([[a]]), torch.tensor([[b]])
     return made.train_pass(text[None], start, end, canvas[None, None])[2][0, 0]
 
 
-def worst_difference(made: Zipper, pieces: Pieces | None = None) -> float:
+def worst_difference(made: TwoSidedNetwork, ops: TrainingOps | None = None) -> float:
     """Training pass against caches: spans per row, empty ones, padding, edits, other lengths."""
     torch.manual_seed(1)
-    rows = torch.randint(9, (2, 40))  # few, so that there are echoes
+    rows = torch.randint(9, (2, 40))  # few, so that there are induction hints
     lengths = torch.tensor([40, 33])
     # Row 0 has an empty span; row 1 has one at its very end, where only a sentinel follows.
     start = torch.tensor([[6, 17, 30], [1, 12, 32]])
@@ -80,7 +81,7 @@ def worst_difference(made: Zipper, pieces: Pieces | None = None) -> float:
     noisy = torch.randint(100, (2, 3, 8))
     typed = torch.tensor([42])
     prefix_states, suffix_states, canvases = made.train_pass(
-        rows, start, end, noisy, lengths, pieces=pieces or Pieces()
+        rows, start, end, noisy, lengths, ops=ops or TrainingOps()
     )
     worst = 0.0
 
@@ -120,13 +121,13 @@ def worst_difference(made: Zipper, pieces: Pieces | None = None) -> float:
     return worst
 
 
-@pytest.mark.parametrize("recall", [False, True])
-def test_cached_inference_equals_the_training_pass(recall: bool) -> None:
-    assert worst_difference(model(replace(CONFIG, recall=recall))) < EXACT
+@pytest.mark.parametrize("table", [False, True])
+def test_cached_inference_equals_the_training_pass(table: bool) -> None:
+    assert worst_difference(model(replace(CONFIG, ngram_table=table))) < EXACT
 
 
-def test_what_is_recalled_is_heard() -> None:
-    made = model(replace(CONFIG, recall=True))
+def test_the_ngram_table_is_an_input() -> None:
+    made = model(replace(CONFIG, ngram_table=True))
     ids = torch.randint(9, (20,)).tolist()
     knowing = made.push(made.cache(PREFIX), ids)
     made.table = None
@@ -137,47 +138,47 @@ def test_what_is_recalled_is_heard() -> None:
 def _sees_the_span(
     q: Tensor, k: Tensor, v: Tensor, start: Tensor, end: Tensor, n: Tensor
 ) -> Tensor:
-    return zipper.fill(q, k, v, start, start, n)
+    return network.canvas_attention(q, k, v, start, start, n)
 
 
 def _sees_padding(q: Tensor, k: Tensor, v: Tensor, start: Tensor, end: Tensor, n: Tensor) -> Tensor:
-    return zipper.fill(q, k, v, start, end, torch.full_like(n, 40))
+    return network.canvas_attention(q, k, v, start, end, torch.full_like(n, 40))
 
 
 def _one_prefix_state_short(
     near: Tensor, far: Tensor, own: Tensor, start: Tensor, cos: Tensor, sin: Tensor
 ) -> Tensor:
-    return zipper.gather(near, far, own, start - 1, cos, sin)
+    return network.gather_keys(near, far, own, start - 1, cos, sin)
 
 
 def _suffix_counted_from_the_start(
     near: Tensor, far: Tensor, own: Tensor, start: Tensor, cos: Tensor, sin: Tensor
 ) -> Tensor:
-    return zipper.gather(near, far, own, start, torch.ones_like(cos), torch.zeros_like(sin))
+    return network.gather_keys(near, far, own, start, torch.ones_like(cos), torch.zeros_like(sin))
 
 
 def _suffix_turned_the_other_way(
     near: Tensor, far: Tensor, own: Tensor, start: Tensor, cos: Tensor, sin: Tensor
 ) -> Tensor:
-    return zipper.gather(near, far, own, start, cos, -sin)
+    return network.gather_keys(near, far, own, start, cos, -sin)
 
 
 def _values_of_the_wrong_stream(near: Tensor, far: Tensor, own: Tensor, start: Tensor) -> Tensor:
-    return zipper.gather_values(far, near, own, start)
+    return network.gather_values(far, near, own, start)
 
 
 def _not_causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return zipper.read(q.flip(1), k.flip(1), v.flip(1)).flip(1)
+    return network.causal_attention(q.flip(1), k.flip(1), v.flip(1)).flip(1)
 
 
-MISTAKES: dict[str, Pieces] = {
-    "the canvas sees its own span": Pieces(fill=_sees_the_span),
-    "the canvas sees padding": Pieces(fill=_sees_padding),
-    "the prefix ends one state early": Pieces(gather=_one_prefix_state_short),
-    "suffix keys keep their own positions": Pieces(gather=_suffix_counted_from_the_start),
-    "suffix keys turn the other way": Pieces(gather=_suffix_turned_the_other_way),
-    "values come from the other stream": Pieces(gather_values=_values_of_the_wrong_stream),
-    "the streams read in the other direction": Pieces(read=_not_causal),
+MISTAKES: dict[str, TrainingOps] = {
+    "the canvas sees its own span": TrainingOps(canvas_attention=_sees_the_span),
+    "the canvas sees padding": TrainingOps(canvas_attention=_sees_padding),
+    "the prefix ends one state early": TrainingOps(gather_keys=_one_prefix_state_short),
+    "suffix keys keep their own positions": TrainingOps(gather_keys=_suffix_counted_from_the_start),
+    "suffix keys turn the other way": TrainingOps(gather_keys=_suffix_turned_the_other_way),
+    "values come from the other stream": TrainingOps(gather_values=_values_of_the_wrong_stream),
+    "the streams read in the other direction": TrainingOps(causal_attention=_not_causal),
 }
 
 
@@ -218,7 +219,10 @@ def test_long_rows_are_read_in_chunks_that_change_nothing() -> None:
     q, k, v = torch.randn(2, 37, 2, 2, 8), torch.randn(2, 37, 2, 8), torch.randn(2, 37, 2, 8)
 
     torch.testing.assert_close(
-        zipper.read(q, k, v, chunk=16), zipper.read(q, k, v, chunk=64), rtol=0, atol=1e-6
+        network.causal_attention(q, k, v, chunk=16),
+        network.causal_attention(q, k, v, chunk=64),
+        rtol=0,
+        atol=1e-6,
     )
 
 
@@ -284,8 +288,8 @@ def test_positions_do_not_depend_on_how_much_stands_on_the_far_sides() -> None:
     zero = CONFIG.max_positions
 
     def product(at: int, to: int) -> float:
-        one = zipper.rotate(q, cos[zero + at], sin[zero + at])
-        return float(one @ zipper.rotate(k, cos[zero + to], sin[zero + to]))
+        one = network.rotate(q, cos[zero + at], sin[zero + at])
+        return float(one @ network.rotate(k, cos[zero + to], sin[zero + to]))
 
     assert product(5, 3) == pytest.approx(product(-7, -9), abs=1e-12)
 
@@ -296,18 +300,53 @@ def test_weights_come_back_from_a_file(tmp_path: Path) -> None:
     tensors = {name: tensor.half() for name, tensor in made.state_dict().items()}
     save_file(tensors, path, {"config": CONFIG.to_json()})
 
-    read = load_zipper(path)
+    read = load_network(path)
 
     assert read.config == CONFIG
     for name, tensor in read.state_dict().items():
         assert torch.equal(tensor, tensors[name].float())
 
 
+def test_a_file_of_before_0_2_loads_as_one_of_today(tmp_path: Path) -> None:
+    former = {
+        "induction": "echo",
+        "induction_length": "echo_length",
+        "ngram": "recall",
+        "ngram_level": "recall_level",
+    }
+    config = replace(CONFIG, ngram_table=True)
+    tensors = model(config).float().state_dict() | to_tensors(table())
+    named = {
+        "new": tensors,
+        "old": {former.get(name, name): each for name, each in tensors.items()},
+    }
+    options = {"new": "ngram_table", "old": "recall"}
+    thresholds = {"new": "show_threshold", "old": "worth_showing"}
+    for age, of_age in named.items():
+        metadata = {
+            "config": config.to_json().replace("ngram_table", options[age]),
+            thresholds[age]: "0.25",
+        }
+        save_file(of_age, tmp_path / age, metadata)
+    assert set(named["old"]) ^ set(named["new"]) == set(former) | set(former.values())
+
+    old, new = (load_network(tmp_path / age) for age in ("old", "new"))
+
+    assert old.config == new.config == config
+    assert old.state_dict().keys() == new.state_dict().keys()
+    for name, tensor in old.state_dict().items():
+        assert torch.equal(tensor, new.state_dict()[name])
+    assert old.table is not None
+    assert (old.table.keys == table().keys).all()
+    for age in named:
+        assert read_metadata(tmp_path / age)["show_threshold"] == "0.25"
+
+
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: ZipperConfig(d_model=100, num_heads=3),
-        lambda: ZipperConfig(num_heads=4, num_kv_heads=3),
+        lambda: TwoSidedConfig(d_model=100, num_heads=3),
+        lambda: TwoSidedConfig(num_heads=4, num_kv_heads=3),
     ],
 )
 def test_an_impossible_shape_is_refused_with_its_values(build: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""What is recalled: longer contexts first, the same whenever it is asked, and chained onward."""
+"""What the table says: longer contexts first, the same whenever it is asked, and chained onward."""
 
 import random
 
@@ -8,9 +8,9 @@ import pytest
 from infill_engine.models.two_sided.ngram_table import (
     LEVEL_EDGES,
     LEVELS,
-    MOST,
-    NOTHING,
-    Recall,
+    MAX_ORDER,
+    NO_NGRAM_HINT,
+    NgramTable,
     context,
     contexts,
     from_tensors,
@@ -21,26 +21,26 @@ from infill_engine.models.two_sided.ngram_table import (
 Table = dict[tuple[int, ...], tuple[int, float]]
 
 
-def recall_of(table: Table) -> Recall:
+def table_of(table: Table) -> NgramTable:
     keys = np.array([contexts(np.array(ids), len(ids))[0] for ids in table], np.uint32)
     tokens, shares = zip(*table.values(), strict=True)
     values = packed(np.array(tokens), np.array(shares))
     order = np.argsort(keys)
-    return Recall(keys[order], values[order])
+    return NgramTable(keys[order], values[order])
 
 
 def expected(table: Table, ids: list[int]) -> tuple[int, int]:
-    for order in range(min(MOST, len(ids)), 0, -1):
+    for order in range(min(MAX_ORDER, len(ids)), 0, -1):
         if found := table.get(tuple(ids[-order:])):
             token, share = found
             return token, 1 + sum(share >= edge for edge in LEVEL_EDGES)
-    return NOTHING
+    return NO_NGRAM_HINT
 
 
 def random_table(rng: random.Random) -> Table:
     made: Table = {}
     for _ in range(300):
-        ids = tuple(rng.choices(range(8), k=rng.randint(1, MOST)))
+        ids = tuple(rng.choices(range(8), k=rng.randint(1, MAX_ORDER)))
         made[ids] = rng.randrange(8), rng.random()
     return made
 
@@ -49,55 +49,60 @@ def random_table(rng: random.Random) -> Table:
 def test_the_longest_context_that_was_kept_speaks(seed: int) -> None:
     rng = random.Random(seed)
     table = random_table(rng)
-    recall, ids = recall_of(table), rng.choices(range(9), k=60)
+    ngrams, ids = table_of(table), rng.choices(range(9), k=60)
 
-    found = recall.after(ids)
+    found = ngrams.after(ids)
 
     assert found == [expected(table, ids[: i + 1]) for i in range(len(ids))]
-    assert set(map(len, table)) == set(range(1, MOST + 1))
+    assert set(map(len, table)) == set(range(1, MAX_ORDER + 1))
     # Asked later, for the end alone, it says the same.
     for start in (1, 2, 5, 59):
-        assert recall.after(ids, start) == found[start:]
-    assert recall.after(ids, 60) == []
+        assert ngrams.after(ids, start) == found[start:]
+    assert ngrams.after(ids, 60) == []
 
 
 def test_it_goes_on_from_what_it_said_itself() -> None:
     table: Table = {(1, 2): (3, 0.5), (2, 3): (4, 0.95), (9, 3): (8, 0.5)}
 
-    assert recall_of(table).onward([9, 1, 2], 4) == [(3, 4), (4, LEVELS), NOTHING, NOTHING]
-    assert recall_of(table).onward([7], 2) == [NOTHING, NOTHING]
-    assert recall_of(table).onward([1, 2], 1) == [(3, 4)]
+    assert table_of(table).onward([9, 1, 2], 4) == [
+        (3, 4),
+        (4, LEVELS),
+        NO_NGRAM_HINT,
+        NO_NGRAM_HINT,
+    ]
+    assert table_of(table).onward([7], 2) == [NO_NGRAM_HINT, NO_NGRAM_HINT]
+    assert table_of(table).onward([1, 2], 1) == [(3, 4)]
 
 
 def test_levels_are_the_shares_they_stand_for() -> None:
     shares = np.array([0.0, 0.2, 0.54, 0.55, 0.92, 1.0])
     table = {(i,): (6143, share) for i, share in enumerate(shares.tolist())}
 
-    found = [recall_of(table).after([i])[0] for i in range(6)]
+    found = [table_of(table).after([i])[0] for i in range(6)]
 
     assert found == [(6143, 1), (6143, 2), (6143, 4), (6143, 5), (6143, 8), (6143, 8)]
 
 
-def test_an_empty_table_recalls_nothing() -> None:
-    nothing = Recall(np.zeros(0, np.uint32), np.zeros(0, np.uint16))
+def test_an_empty_table_knows_nothing() -> None:
+    nothing = NgramTable(np.zeros(0, np.uint32), np.zeros(0, np.uint16))
 
-    assert nothing.after([1, 2]) == [NOTHING] * 2
-    assert nothing.onward([1, 2], 3) == [NOTHING] * 3
+    assert nothing.after([1, 2]) == [NO_NGRAM_HINT] * 2
+    assert nothing.onward([1, 2], 3) == [NO_NGRAM_HINT] * 3
 
 
 def test_tensors_keep_it() -> None:
-    recall = recall_of(random_table(random.Random(0)))
-    again = from_tensors(to_tensors(recall))
+    ngrams = table_of(random_table(random.Random(0)))
+    again = from_tensors(to_tensors(ngrams))
 
     assert again.keys.dtype == np.uint32
     assert again.values.dtype == np.uint16
-    assert (again.keys == recall.keys).all()
-    assert (again.values == recall.values).all()
+    assert (again.keys == ngrams.keys).all()
+    assert (again.values == ngrams.values).all()
 
 
 def test_contexts_of_different_lengths_and_neighbours_have_different_keys() -> None:
     ids = np.arange(2000)
-    keys = np.concatenate([contexts(ids, order) for order in range(1, MOST + 1)])
+    keys = np.concatenate([contexts(ids, order) for order in range(1, MAX_ORDER + 1)])
 
     assert len(np.unique(keys)) == len(keys)
     assert [context(ids[i : i + 3].tolist()) for i in range(1998)] == contexts(ids, 3).tolist()

@@ -13,10 +13,15 @@ from torch import Tensor
 
 from infill_engine import EngineConfig, InfillRequest, ModelError
 from infill_engine.local import LocalEngine
-from infill_engine.models.two_sided import network as zipper
-from infill_engine.models.two_sided import packed
+from infill_engine.models.two_sided import network, packed
 from infill_engine.models.two_sided.denoiser import load_default
-from infill_engine.models.two_sided.network import PREFIX, SUFFIX, Zipper, ZipperConfig, load_zipper
+from infill_engine.models.two_sided.network import (
+    PREFIX,
+    SUFFIX,
+    TwoSidedConfig,
+    TwoSidedNetwork,
+    load_network,
+)
 from infill_engine.models.two_sided.packed import Precision, pack, quantise
 from infill_kernels.blocks import library
 
@@ -68,8 +73,8 @@ def test_codes_use_the_whole_range_and_a_row_of_zeros_stays_zero() -> None:
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights of a real size, for rounding averages over the width."""
     torch.manual_seed(0)
-    config = ZipperConfig(vocab_size=300, d_model=256, num_layers=3, d_ff=512)
-    made = Zipper(config)
+    config = TwoSidedConfig(vocab_size=300, d_model=256, num_layers=3, d_ff=512)
+    made = TwoSidedNetwork(config)
     for name, weight in made.named_parameters():
         torch.nn.init.normal_(weight, std=0.02 if name == "embed" else 256**-0.5)
     path = tmp_path_factory.mktemp("weights") / "default.safetensors"
@@ -79,7 +84,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @torch.inference_mode()
-def everything(network: Zipper) -> list[Tensor]:
+def everything(network: TwoSidedNetwork) -> list[Tensor]:
     """Logits of a canvas of two rows, of both streams, and scores."""
     torch.manual_seed(1)
     prefix, suffix = torch.randint(9, (40,)).tolist(), torch.randint(9, (30,)).tolist()
@@ -92,10 +97,10 @@ def everything(network: Zipper) -> list[Tensor]:
 
 @pytest.fixture(params=["compiled", "torch"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What computes bfloat16: what was compiled for this CPU, or its twin."""
+    """What computes bfloat16: what was compiled for this CPU, or its reference in torch."""
     found, reason = library()
     if request.param == "torch":
-        monkeypatch.setattr(zipper, "library", lambda: (None, "the twin"))
+        monkeypatch.setattr(network, "library", lambda: (None, "the reference"))
     elif found is None:
         pytest.skip(reason)
 
@@ -107,7 +112,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 )
 @pytest.mark.usefixtures("way")
 def test_the_network_says_the_same_in_every_precision(precision: Precision, path: Path) -> None:
-    plain, rounded = load_zipper(path), load_zipper(path, precision=here(precision))
+    plain, rounded = load_network(path), load_network(path, precision=here(precision))
 
     # Errors of a few layers add up: ten roundings.
     for found, expected in zip(everything(rounded), everything(plain), strict=True):
@@ -116,11 +121,11 @@ def test_the_network_says_the_same_in_every_precision(precision: Precision, path
 
 
 def test_the_embedding_of_packed_weights_stays_in_the_file(path: Path) -> None:
-    network = load_zipper(path, precision="float32")
+    network = load_network(path, precision="float32")
 
     assert network.embed.dtype == torch.float16
     assert network.dtype == torch.float32
-    assert network.num_parameters == load_zipper(path).num_parameters
+    assert network.num_parameters == load_network(path).num_parameters
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
@@ -160,7 +165,7 @@ def test_products_of_bfloat16_are_done_in_few_sizes(rows: int, size: int) -> Non
 @pytest.mark.usefixtures("way")
 def test_a_cache_of_bfloat16_is_extended_and_read_rightly(path: Path) -> None:
     """Padding of tokens and keys changes nothing, whatever was in the cache before."""
-    network = load_zipper(path, precision="bfloat16")
+    network = load_network(path, precision="bfloat16")
     ids = torch.randint(9, (150,), generator=torch.Generator().manual_seed(0)).tolist()
     typed, whole = network.cache(PREFIX, capacity=8), network.cache(PREFIX)
     with torch.inference_mode():

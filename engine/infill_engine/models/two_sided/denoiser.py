@@ -1,4 +1,4 @@
-"""The embedded default as a denoiser: the zipper network, its tokenizer, and its decoding policy.
+"""The embedded default as a denoiser: the two-sided network, its tokenizer, its decoding policy.
 
 Both sides are stacks that end at the hole: typing pushes to the prefix, deleting pops, an edit far
 away costs what lies between it and the hole, on that side alone.
@@ -25,10 +25,10 @@ from infill_engine.errors import ModelError
 from infill_engine.models.two_sided.network import (
     PREFIX,
     SUFFIX,
-    Between,
+    CanvasContext,
     SideCache,
-    Zipper,
-    load_zipper,
+    TwoSidedNetwork,
+    load_network,
     read_metadata,
 )
 from infill_engine.models.two_sided.packed import Precision, fastest
@@ -56,13 +56,15 @@ MAX_TOKENS = 192
 ENCODE_CHUNK = 256
 JOIN_TOKENS = 6
 ENTROPY_BOUND = 0.3
+# What the weights of the autoregressive baseline (benchmarks/ar_baseline.py) say they are.
+AR_BASELINE = ("ar-baseline", "ar-twin")
 OPENERS = ("(", "[", "{", ":")
 CLOSERS = " \t)]}>,;:'\"`"  # what may follow a hole that reaches over its line's end
 # What is copied is judged as a whole, up to so many tokens.
 COPY_TOKENS = 64
 # How the prefix alone goes on is guessed up to so many cells, for so many rows; one is given up
 # once it is less likely than this (nats).
-READ_ON_CELLS, READ_ON_ROWS, UNLIKELY = 32, 2, -4.0
+CONTINUATION_TOKENS, CONTINUATION_ROWS, UNLIKELY = 32, 2, -4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,12 @@ def _goes_on(suffix: str) -> bool:
     return bool(suffix.split("\n", 1)[0].strip(CLOSERS))
 
 
-class ZipperDenoiser:
+class TwoSidedDenoiser:
     """Implements `Denoiser`. `dtype` and device are those of the loaded network."""
 
     def __init__(
         self,
-        network: Zipper,
+        network: TwoSidedNetwork,
         tokenizer: Tokenizer,
         config: EngineConfig,
         source: str,
@@ -118,7 +120,7 @@ class ZipperDenoiser:
 
     def describe(self) -> EngineInfo:
         return EngineInfo(
-            model="zipper",
+            model="two-sided",
             parameters=self._network.num_parameters,
             device=str(self._device),
             dtype=self._network.precision or str(self._network.dtype).removeprefix("torch."),
@@ -224,7 +226,7 @@ class ZipperDenoiser:
         return Canvas(
             token_ids=torch.tensor([ids for ids, _ in rows], device=self._device),
             hole=torch.tensor([hole for _, hole in rows], device=self._device),
-            first=self._continuations(sides.healed_prefix) if sides.healed_prefix else None,
+            first=self._healing_mask(sides.healed_prefix) if sides.healed_prefix else None,
             ends=self._end_or_line if one_line else self._end,
             end_id=END,
         )
@@ -244,8 +246,8 @@ class ZipperDenoiser:
         (Within a line it was no help on the validation packages, and takes time.)
         """
         texts = copies(request.prefix, request.suffix, request.max_lines)
-        if memory is not None and most <= READ_ON_CELLS and not _goes_on(request.suffix):
-            for text in self._read_on(sides, request.suffix, memory, most, budget):
+        if memory is not None and most <= CONTINUATION_TOKENS and not _goes_on(request.suffix):
+            for text in self._continuations(sides, request.suffix, memory, most, budget):
                 texts.setdefault(text, -math.inf)
         found: dict[tuple[int, ...], float] = {}
         for text, worth in texts.items():
@@ -255,7 +257,7 @@ class ZipperDenoiser:
         return found
 
     @torch.inference_mode()
-    def _read_on(
+    def _continuations(
         self,
         sides: Sides,
         suffix: str,
@@ -268,20 +270,23 @@ class ZipperDenoiser:
         it; none that is less likely than `UNLIKELY` as a whole.
         """
         text, length = memory.prefix.text, len(memory.prefix)
-        ahead = self._network.ahead(memory.prefix, READ_ON_ROWS, most)
-        rows: list[list[int]] = [[] for _ in range(READ_ON_ROWS)]
-        likelihood = [0.0] * READ_ON_ROWS
-        going = list(range(READ_ON_ROWS))
-        last, heard = [text.ids[-1]] * READ_ON_ROWS, memory.prefix.heard(length - 1) * READ_ON_ROWS
+        context = self._network.continuation_context(memory.prefix, CONTINUATION_ROWS, most)
+        rows: list[list[int]] = [[] for _ in range(CONTINUATION_ROWS)]
+        likelihood = [0.0] * CONTINUATION_ROWS
+        going = list(range(CONTINUATION_ROWS))
+        last, hints = (
+            [text.ids[-1]] * CONTINUATION_ROWS,
+            memory.prefix.hints(length - 1) * CONTINUATION_ROWS,
+        )
         for at in range(most):
             if budget.cancelled():
                 return []
-            hidden = self._network.read_on(ahead, at, last, heard)
+            hidden = self._network.continuation_step(context, at, last, hints)
             logits = self._network.logits(hidden).float() + self._forbidden
             logits[:, END] = -torch.inf
             if at == 0 and sides.healed_prefix:
-                logits.masked_fill_(~self._continuations(sides.healed_prefix), -torch.inf)
-            sure, best = logits.log_softmax(-1).topk(READ_ON_ROWS)
+                logits.masked_fill_(~self._healing_mask(sides.healed_prefix), -torch.inf)
+            sure, best = logits.log_softmax(-1).topk(CONTINUATION_ROWS)
             for row in list(going):
                 choice = row if at == 0 else 0
                 token = int(best[row, choice])
@@ -296,7 +301,7 @@ class ZipperDenoiser:
                     continue
                 last[row] = token
                 text.extend(rows[row])
-                (heard[row],) = memory.prefix.heard(len(memory.prefix) - 1)
+                (hints[row],) = memory.prefix.hints(len(memory.prefix) - 1)
                 text.truncate(length)
             if not going:
                 break
@@ -340,12 +345,12 @@ class ZipperDenoiser:
         generator: torch.Generator,
     ) -> tuple[RowStatistics, object]:
         ids, free = canvas.token_ids, canvas.free
-        between = state
-        if not isinstance(between, Between):
-            between = self._network.between(memory.prefix, memory.suffix, *ids.shape)
+        context = state
+        if not isinstance(context, CanvasContext):
+            context = self._network.canvas_context(memory.prefix, memory.suffix, *ids.shape)
         # Rows that are done leave the batch, and the head is for the free cells of the others.
         going = ids.new_ones(len(ids), dtype=torch.bool) if canvas.done is None else ~canvas.done
-        hidden = self._network.step(between, ids[going])[free[going]]
+        hidden = self._network.step(context, ids[going])[free[going]]
         logits = self._network.logits(hidden).float().add_(self._forbidden)  # [n, V]
         cells = (free & going[:, None]).flatten().nonzero()[:, 0]
         if canvas.first is not None:
@@ -360,14 +365,14 @@ class ZipperDenoiser:
         )
         for whole, part in zip(every, found, strict=True):
             whole.view(-1)[cells] = part
-        return every, between
+        return every, context
 
     def score(
         self, memory: SidesMemory, sides: Sides, rows: Sequence[Sequence[int]]
     ) -> list[Scored]:
         head = list(sides.suffix_ids[:JOIN_TOKENS])
         # What was taken back of the prefix is typed: the first token is one that begins with it.
-        first = self._continuations(sides.healed_prefix) if sides.healed_prefix else None
+        first = self._healing_mask(sides.healed_prefix) if sides.healed_prefix else None
         scores = self._network.score(memory.prefix, [[*row, *head] for row in rows], first)
         return [
             Scored(
@@ -377,10 +382,10 @@ class ZipperDenoiser:
             for row, row_scores in zip(rows, scores, strict=True)
         ]
 
-    def _continuations(self, piece: bytes) -> Tensor:
+    def _healing_mask(self, piece: bytes) -> Tensor:
         if piece not in self._healing:
             allowed = torch.zeros_like(self._end)
-            allowed[self._tokenizer.continuations(piece)] = True
+            allowed[self._tokenizer.healing_tokens(piece)] = True
             self._healing[piece] = allowed
         return self._healing[piece]
 
@@ -398,11 +403,13 @@ def _precision(config: EngineConfig, device: str) -> Precision:
     )
 
 
-def load_default(config: EngineConfig) -> ZipperDenoiser:
-    """The embedded model, or another zipper in a folder or file that `config.model` names.
+def load_default(config: EngineConfig) -> TwoSidedDenoiser:
+    """The embedded model, or another two-sided one in a folder or file that `config.model` names.
 
     Raises ModelError when the files are missing or damaged or the device is not there.
     """
+    if config.model in AR_BASELINE:
+        raise _no_ar_baseline(config.model)
     path = WEIGHTS / "default.safetensors"
     if config.model != "default":
         path = Path(config.model).expanduser()
@@ -412,13 +419,22 @@ def load_default(config: EngineConfig) -> ZipperDenoiser:
             f'no weights at {path}; set infill.model to "default", or to a folder or '
             "*.safetensors file of the embedded architecture"
         )
-    network, tokenizer = load_network(config, path)
-    metadata = read_metadata(path)  # weights of before 0.2 say "worth_showing"
-    show_threshold = float(metadata.get("show_threshold", metadata.get("worth_showing", 0.0)))
-    return ZipperDenoiser(network, tokenizer, config, str(path), show_threshold)
+    network, tokenizer = load_model(config, path)
+    metadata = read_metadata(path)
+    if metadata.get("architecture") in AR_BASELINE:
+        raise _no_ar_baseline(str(path))
+    show_threshold = float(metadata.get("show_threshold", 0.0))
+    return TwoSidedDenoiser(network, tokenizer, config, str(path), show_threshold)
 
 
-def load_network(config: EngineConfig, path: Path) -> tuple[Zipper, Tokenizer]:
+def _no_ar_baseline(model: str) -> ModelError:
+    return ModelError(
+        f"{model} is the autoregressive baseline, which is no part of infill-ls; a checkout of the "
+        f"project measures it: python -m benchmarks.quality --model {model}"
+    )
+
+
+def load_model(config: EngineConfig, path: Path) -> tuple[TwoSidedNetwork, Tokenizer]:
     """The network in a file, and the tokenizer beside it or else the embedded one.
 
     Sets the threads. Raises ModelError when a file is damaged or the device is not there.
@@ -431,7 +447,7 @@ def load_network(config: EngineConfig, path: Path) -> tuple[Zipper, Tokenizer]:
     beside = path.parent / "tokenizer.json"
     tokenizer = Tokenizer(beside if beside.is_file() else WEIGHTS / "tokenizer.json")
     try:
-        network = load_zipper(path, device=device, precision=precision)
+        network = load_network(path, device=device, precision=precision)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"{path} is not a readable model of the embedded architecture ({error}); "

@@ -1,27 +1,27 @@
-"""Echoes: the token that came next when the same tokens were read before, and how many they were.
+"""Induction hints: the token that came next when the same tokens were read before.
 
 Source repeats itself, and a network has to read billions of tokens before it finds that out by
 itself (the induction heads of Olsson et al., 2209.11895). Here it is told: every position reads,
 beside its own token, what followed the last place that looked like this one. Knows token ids only.
 
-An echo is a pair (token id, match length 1 to MOST), NOTHING where nothing matches.
+A hint is a pair (token id, match length 1 to MAX_MATCH), NO_INDUCTION_HINT where nothing matches.
 """
 
 from collections.abc import Iterable, Sequence
 
-Echo = tuple[int, int]
+InductionHint = tuple[int, int]
 
-MOST = 8  # tokens of a match that count
-NOTHING: Echo = (0, 0)
+MAX_MATCH = 8  # tokens of a match that count
+NO_INDUCTION_HINT: InductionHint = (0, 0)
 _KEYS = (3, 2, 1)  # tokens that are looked up; a longer match is found by looking further back
 
 
-class Echoes:
-    """A growing sequence, a stack, that knows the echo at each of its positions."""
+class InductionIndex:
+    """A growing sequence, a stack, that knows the hint at each of its positions."""
 
     def __init__(self) -> None:
         self.ids: list[int] = []
-        self.found: list[Echo] = []  # at each position
+        self.found: list[InductionHint] = []  # at each position
         self._ends: dict[tuple[int, ...], list[int]] = {}  # a run's last positions, in order
 
     def extend(self, ids: Iterable[int]) -> None:
@@ -29,15 +29,15 @@ class Echoes:
         for token in ids:
             text.append(token)
             at = len(text) - 1
-            echo = NOTHING
+            hint = NO_INDUCTION_HINT
             for n in _KEYS:
                 if n > at + 1:
                     continue
                 places = ends.setdefault(tuple(text[at - n + 1 :]), [])
-                if places and echo is NOTHING:
-                    echo = (text[places[-1] + 1], matched(text, places[-1], text, at, n))
+                if places and hint is NO_INDUCTION_HINT:
+                    hint = (text[places[-1] + 1], matched(text, places[-1], text, at, n))
                 places.append(at)
-            self.found.append(echo)
+            self.found.append(hint)
 
     def truncate(self, length: int) -> None:
         """Forgets all but the first `length` tokens."""
@@ -53,12 +53,14 @@ class Echoes:
 def matched(text: Sequence[int], at: int, other: Sequence[int], end: int, known: int = 1) -> int:
     """How many tokens up to text[at] are those up to other[end], `known` of them at least."""
     n = known
-    while n < MOST and n <= at and n <= end and text[at - n] == other[end - n]:
+    while n < MAX_MATCH and n <= at and n <= end and text[at - n] == other[end - n]:
         n += 1
     return n
 
 
-def canvas_echoes(prefix: Sequence[int], suffix: Sequence[int], size: int) -> list[Echo]:
+def canvas_induction_hints(
+    prefix: Sequence[int], suffix: Sequence[int], size: int
+) -> list[InductionHint]:
     """What followed the longest match of the prefix's end, one token for each of `size` cells.
 
     Both sides in reading order. The nearest place counts where several are as long: first those
@@ -71,14 +73,14 @@ def canvas_echoes(prefix: Sequence[int], suffix: Sequence[int], size: int) -> li
         for at in places:
             if text[at] == last and (n := matched(text, at, prefix, end)) > best:
                 best, found = n, text[at + 1 : at + 1 + size]
-                if n == MOST:
+                if n == MAX_MATCH:
                     break
-    echoes = [(token, best) for token in found]
-    return echoes + [NOTHING] * (size - len(echoes))
+    hints = [(token, best) for token in found]
+    return hints + [NO_INDUCTION_HINT] * (size - len(hints))
 
 
-def stream_echoes(ids: Iterable[int]) -> list[Echo]:
-    """The echo at each position of a whole sequence."""
-    echoes = Echoes()
-    echoes.extend(ids)
-    return echoes.found
+def stream_induction_hints(ids: Iterable[int]) -> list[InductionHint]:
+    """The hint at each position of a whole sequence."""
+    index = InductionIndex()
+    index.extend(ids)
+    return index.found

@@ -1,4 +1,4 @@
-"""The zipper: one set of weights, three streams, and a canvas that reads two caches.
+"""The two-sided network: one set of weights, three streams, and a canvas that reads two caches.
 
 The prefix is read forward and the suffix backward, each causally from its own far end, so that both
 are stacks at the cursor: typing pushes, deleting pops, moving does one on each side. A canvas slot
@@ -21,10 +21,21 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
-from infill_engine.models.two_sided import induction as echo
-from infill_engine.models.two_sided import ngram_table as recall
-from infill_engine.models.two_sided.induction import Echoes, canvas_echoes, stream_echoes
-from infill_engine.models.two_sided.ngram_table import Recall
+from infill_engine.models.two_sided.induction import (
+    MAX_MATCH,
+    NO_INDUCTION_HINT,
+    InductionIndex,
+    canvas_induction_hints,
+    stream_induction_hints,
+)
+from infill_engine.models.two_sided.ngram_table import (
+    LEVELS,
+    NO_NGRAM_HINT,
+    TENSORS,
+    NgramHint,
+    NgramTable,
+    from_tensors,
+)
 from infill_engine.models.two_sided.packed import GRAIN, Packed, Precision, multiple, pack
 from infill_kernels.blocks import Blocks, Product, fits, library
 
@@ -37,13 +48,13 @@ LENGTH_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _EPSILON = 1e-6
 
 Weight = Tensor | Packed | Product
-# What a position hears beside its token: an echo and a recall.
-Heard = tuple[int, int, int, int]
-NOTHING: Heard = (*echo.NOTHING, *recall.NOTHING)
+# What a position is given beside its token: an induction hint and one of the n-gram table.
+Hints = tuple[int, int, int, int]
+NO_HINTS: Hints = (*NO_INDUCTION_HINT, *NO_NGRAM_HINT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ZipperConfig:
+class TwoSidedConfig:
     """What is needed to build the network; stored as JSON in the weights' metadata."""
 
     vocab_size: int = 6144
@@ -54,13 +65,13 @@ class ZipperConfig:
     d_ff: int = 1024
     max_positions: int = 2304
     rope_base: float = 10_000.0
-    recall: bool = False
+    ngram_table: bool = False
 
     def __post_init__(self) -> None:
         if self.d_model % self.num_heads or self.d_model // self.num_heads % 2:
             raise ValueError(f"{self.d_model=} / {self.num_heads=} must be an even head width")
-        if self.recall and self.vocab_size > 8192:
-            raise ValueError(f"{self.vocab_size=}: a recall holds tokens below 8192")
+        if self.ngram_table and self.vocab_size > 8192:
+            raise ValueError(f"{self.vocab_size=}: the n-gram table holds tokens below 8192")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"{self.num_heads=} must be a multiple of {self.num_kv_heads=}")
 
@@ -72,8 +83,11 @@ class ZipperConfig:
         return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(text: str) -> "ZipperConfig":
-        return ZipperConfig(**json.loads(text))
+    def from_json(text: str) -> "TwoSidedConfig":
+        options = json.loads(text)
+        return TwoSidedConfig(
+            **{FORMER_OPTIONS.get(name, name): value for name, value in options.items()}
+        )
 
 
 def norm(x: Tensor) -> Tensor:  # [..., D] -> [..., D]
@@ -102,14 +116,14 @@ def project(
     return turned[..., :-1, :], turned[..., -1, :], mixed[..., -1, :]
 
 
-def close(x: Tensor, attended: Tensor, out: Weight, up: Weight, down: Weight) -> Tensor:
+def mlp(x: Tensor, attended: Tensor, out: Weight, up: Weight, down: Weight) -> Tensor:
     """The rest of a block after attention: x, attended [..., D] -> [..., D]."""
     x = x + product(attended, out)
     gate, value = product(norm(x), up).chunk(2, -1)
     return x + product(F.silu(gate) * value, down)
 
 
-def read(q: Tensor, k: Tensor, v: Tensor, chunk: int = 256) -> Tensor:
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, chunk: int = 256) -> Tensor:
     """Causal attention: q [R, N, K, G, E], k, v [R, N, K, E] -> [R, N, D].
 
     Plain products, a chunk of queries at a time: on CPUs with bfloat16 tiles, several times faster
@@ -130,7 +144,7 @@ def read(q: Tensor, k: Tensor, v: Tensor, chunk: int = 256) -> Tensor:
     return torch.cat(parts, 2).permute(0, 2, 1, 3, 4).flatten(2)
 
 
-def gather(
+def gather_keys(
     near: Tensor, far: Tensor, own: Tensor, start: Tensor, cos: Tensor, sin: Tensor
 ) -> Tensor:
     """The keys that each canvas of a row sees: prefix states before its span, then suffix states.
@@ -146,13 +160,13 @@ def gather(
 
 
 def gather_values(near: Tensor, far: Tensor, own: Tensor, start: Tensor) -> Tensor:
-    """As `gather`, for values, which are not rotated."""
+    """As `gather_keys`, for values, which are not rotated."""
     before = torch.arange(near.shape[1], device=near.device) < start[..., None]  # [B, M, N]
     seen = torch.where(before[..., None, None], near[:, None], far[:, None])
     return torch.cat((seen, own), 2)
 
 
-def fill(
+def canvas_attention(
     q: Tensor, keys: Tensor, values: Tensor, start: Tensor, end: Tensor, lengths: Tensor
 ) -> Tensor:
     """Canvas attention: q [B, M, T, K, G, E]; keys, values [B, M, N + T, K, E] -> [B, M, T, D].
@@ -205,7 +219,7 @@ def _unseen(n: int, N: int, at: int, seen: int, like: Tensor) -> Tensor | None:
     return mask
 
 
-class Room(NamedTuple):
+class KVBuffers(NamedTuple):
     """Keys and values of some rows that read behind what they have in common.
 
     keys, values [L, R, K, N, E], the rows' own from `old` on; before that, or apart in `shared`
@@ -218,37 +232,37 @@ class Room(NamedTuple):
     shared: tuple[Tensor, Tensor] | None = None
 
 
-class Between(NamedTuple):
+class CanvasContext(NamedTuple):
     """What the steps of a canvas have in common; holds for as long as neither cache changes.
 
-    room: behind the prefix and the suffix, which is turned to where the canvas's end puts it;
-    cos, sin [T, E/2] of the canvas's positions; heard [T, D], what stands beside a cell's token.
+    buffers: behind the prefix and the suffix, which is turned to where the canvas's end puts it;
+    cos, sin [T, E/2] of the canvas's positions; hints [T, D], what stands beside a cell's token.
     """
 
-    room: Room
+    buffers: KVBuffers
     cos: Tensor
     sin: Tensor
-    heard: Tensor
+    hints: Tensor
 
 
-class Ahead(NamedTuple):
+class ContinuationContext(NamedTuple):
     """Rows that read on behind a prefix without its last token, all equally far; holds while its
     cache does not change. cos, sin [n, E/2] of the positions from there on."""
 
-    room: Room
+    buffers: KVBuffers
     cos: Tensor
     sin: Tensor
 
 
-class Pieces(NamedTuple):
+class TrainingOps(NamedTuple):
     """The parts of `train_pass` that are worth compiling; all shapes of a run are few."""
 
     project: Callable[..., tuple[Tensor, Tensor, Tensor]] = project
-    close: Callable[..., Tensor] = close
-    gather: Callable[..., Tensor] = gather
+    mlp: Callable[..., Tensor] = mlp
+    gather_keys: Callable[..., Tensor] = gather_keys
     gather_values: Callable[..., Tensor] = gather_values
-    read: Callable[..., Tensor] = read
-    fill: Callable[..., Tensor] = fill
+    causal_attention: Callable[..., Tensor] = causal_attention
+    canvas_attention: Callable[..., Tensor] = canvas_attention
 
 
 class SideCache:
@@ -256,17 +270,17 @@ class SideCache:
 
     def __init__(
         self,
-        config: ZipperConfig,
+        config: TwoSidedConfig,
         stream: int,
         *,
         capacity: int = 1024,
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
-        table: Recall | None = None,
+        table: NgramTable | None = None,
     ) -> None:
         assert stream in (PREFIX, SUFFIX), f"{stream=} has no cache"
         self.stream = stream
-        self.text = Echoes()
+        self.text = InductionIndex()
         self.table = table
         shape = (config.num_layers, config.num_kv_heads, capacity, config.head_dim)
         # Keys that are masked may be anything finite, so there is nothing uninitialised.
@@ -281,11 +295,11 @@ class SideCache:
     def __len__(self) -> int:
         return len(self.text.ids)
 
-    def heard(self, start: int) -> list[Heard]:
-        """What each token from `start` on hears."""
+    def hints(self, start: int) -> list[Hints]:
+        """The hints of each token from `start` on."""
         found = self.text.found[start:]
-        recalled = _recalled(self.table, self.text.ids, start)
-        return [(*near, *far) for near, far in zip(found, recalled, strict=True)]
+        of_table = _ngram_hints(self.table, self.text.ids, start)
+        return [(*near, *far) for near, far in zip(found, of_table, strict=True)]
 
     def truncate(self, length: int) -> None:
         """Pops the tokens nearest to the cursor until `length` are left."""
@@ -293,7 +307,7 @@ class SideCache:
         self.text.truncate(length)
 
     def reserve(self, length: int) -> None:
-        """Makes room for `length` tokens in all."""
+        """Makes buffers for `length` tokens in all."""
         capacity = self.keys.shape[2]
         if length <= capacity:
             return
@@ -307,39 +321,39 @@ class SideCache:
             setattr(self, name, new)
 
 
-def _recalled(table: Recall | None, ids: Sequence[int], start: int) -> list[recall.Pair]:
-    return table.after(ids, start) if table else [recall.NOTHING] * (len(ids) - start)
+def _ngram_hints(table: NgramTable | None, ids: Sequence[int], start: int) -> list[NgramHint]:
+    return table.after(ids, start) if table else [NO_NGRAM_HINT] * (len(ids) - start)
 
 
-def canvas_heard(
-    prefix: Sequence[int], suffix: Sequence[int], size: int, table: Recall | None
-) -> list[Heard]:
-    """What each of `size` cells between two sides hears, both in reading order."""
-    onward = table.onward(prefix, size) if table else [recall.NOTHING] * size
-    near = canvas_echoes(prefix, suffix, size)
-    return [(*echoed, *recalled) for echoed, recalled in zip(near, onward, strict=True)]
+def canvas_hints(
+    prefix: Sequence[int], suffix: Sequence[int], size: int, table: NgramTable | None
+) -> list[Hints]:
+    """The hints of each of `size` cells between two sides, both in reading order."""
+    onward = table.onward(prefix, size) if table else [NO_NGRAM_HINT] * size
+    near = canvas_induction_hints(prefix, suffix, size)
+    return [(*here, *further) for here, further in zip(near, onward, strict=True)]
 
 
-def row_heard(
+def row_hints(
     row: Sequence[int],
     length: int,
     starts: Sequence[int],
     ends: Sequence[int],
     canvas: int,
-    table: Recall | None,
-) -> tuple[list[Heard], list[Heard], list[list[Heard]]]:
-    """What a row padded from `length` on hears: forward, from its far end, in each canvas.
+    table: NgramTable | None,
+) -> tuple[list[Hints], list[Hints], list[list[Hints]]]:
+    """The hints of a row padded from `length` on: forward, from its far end, in each canvas.
 
-    A canvas stands for row[start:end], and hears only what is before and behind it. What is read
-    backwards has no table.
+    A canvas stands for row[start:end]; its hints come from what is before and behind it alone. For
+    what is read backwards there is no n-gram table.
     """
-    text, padding = row[:length], [NOTHING] * (len(row) - length)
-    forward = zip(stream_echoes(text), _recalled(table, text, 0), strict=True)
+    text, padding = row[:length], [NO_HINTS] * (len(row) - length)
+    forward = zip(stream_induction_hints(text), _ngram_hints(table, text, 0), strict=True)
     return (
         [(*near, *far) for near, far in forward] + padding,
-        [(*near, *recall.NOTHING) for near in stream_echoes(text[::-1])] + padding,
+        [(*near, *NO_NGRAM_HINT) for near in stream_induction_hints(text[::-1])] + padding,
         [
-            canvas_heard(text[:a], text[b:], canvas, table)
+            canvas_hints(text[:a], text[b:], canvas, table)
             for a, b in zip(starts, ends, strict=True)
         ],
     )
@@ -351,7 +365,7 @@ class Block(nn.Module):
     up: Weight
     down: Weight
 
-    def __init__(self, config: ZipperConfig) -> None:
+    def __init__(self, config: TwoSidedConfig) -> None:
         super().__init__()
         d, kv = config.d_model, config.num_kv_heads
         # For each key/value head: its group of queries, its key, its value.
@@ -362,13 +376,13 @@ class Block(nn.Module):
         self.down = nn.Parameter(torch.empty(d, config.d_ff))
 
 
-class Zipper(nn.Module):
+class TwoSidedNetwork(nn.Module):
     """See the module. All methods but `train_pass` expect to run under `torch.inference_mode`."""
 
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, config: ZipperConfig, *, fresh: bool = True) -> None:
+    def __init__(self, config: TwoSidedConfig, *, fresh: bool = True) -> None:
         """Fresh weights, or, to be loaded, memory that nobody has touched yet.
 
         The meta device would do for the latter, but torch imports its compiler and sympy for it:
@@ -380,12 +394,12 @@ class Zipper(nn.Module):
         self.split = (kv, config.num_heads // kv + 2, config.head_dim)
         self.embed = nn.Parameter(torch.empty(config.vocab_size, d))
         self.stream = nn.Parameter(torch.empty(3, d))
-        self.echo = nn.Parameter(torch.empty(d, d))
-        self.echo_length = nn.Parameter(torch.empty(echo.MOST + 1, d))
-        self.table: Recall | None = None
-        if config.recall:
-            self.recall = nn.Parameter(torch.empty(d, d))
-            self.recall_level = nn.Parameter(torch.empty(recall.LEVELS + 1, d))
+        self.induction = nn.Parameter(torch.empty(d, d))
+        self.induction_length = nn.Parameter(torch.empty(MAX_MATCH + 1, d))
+        self.table: NgramTable | None = None
+        if config.ngram_table:
+            self.ngram = nn.Parameter(torch.empty(d, d))
+            self.ngram_level = nn.Parameter(torch.empty(LEVELS + 1, d))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.length_up = nn.Parameter(torch.empty(d, d))
         self.length_down = nn.Parameter(torch.empty(len(LENGTH_BUCKETS) + 1, d))
@@ -404,11 +418,11 @@ class Zipper(nn.Module):
         d = self.config.d_model
         nn.init.normal_(self.embed, std=0.02)
         nn.init.normal_(self.stream, std=0.02)
-        nn.init.zeros_(self.echo)
-        nn.init.zeros_(self.echo_length)
-        if self.config.recall:
-            nn.init.zeros_(self.recall)
-            nn.init.zeros_(self.recall_level)
+        nn.init.zeros_(self.induction)
+        nn.init.zeros_(self.induction_length)
+        if self.config.ngram_table:
+            nn.init.zeros_(self.ngram)
+            nn.init.zeros_(self.ngram_level)
         for block in self._layers():
             for name, weight in block.named_parameters():
                 if name in ("qkv", "up"):
@@ -424,7 +438,7 @@ class Zipper(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """What activations are kept in."""
-        return self.echo.dtype
+        return self.induction.dtype
 
     @property
     def device(self) -> torch.device:
@@ -442,11 +456,11 @@ class Zipper(nn.Module):
     def head(self) -> Weight:
         return self.embed if self._head is None else self._head
 
-    def pack(self, precision: Precision) -> "Zipper":
+    def pack(self, precision: Precision) -> "TwoSidedNetwork":
         """Packs the matrices for inference in place; the network cannot be trained any more.
 
         `embed` may stay in any dtype, for single rows are read of it. bfloat16 is computed by what
-        was compiled for this CPU, where that could be done; `_read` in torch is its twin.
+        was compiled for this CPU, where that could be done; `_forward` in torch is its reference.
         """
         sizes = self.config.d_model, self.config.head_dim, self.config.d_ff
         if precision == "bfloat16" and library()[0] is not None and fits(*sizes):
@@ -476,19 +490,21 @@ class Zipper(nn.Module):
             )
         return self._tables[key]
 
-    def start(self, ids: Tensor, heard: Tensor, stream: int | Tensor) -> Tensor:
-        """ids [...] and what they hear [..., 4] -> [..., D].
+    def input_states(self, ids: Tensor, hints: Tensor, stream: int | Tensor) -> Tensor:
+        """ids [...] and their hints [..., 4] -> [..., D].
 
         `stream` is that of all ids, or [...] of each.
         """
-        return norm(self.lookup(ids) + self.stream[stream] + self.hear(heard))
+        return norm(self.lookup(ids) + self.stream[stream] + self.hint_states(hints))
 
-    def hear(self, heard: Tensor) -> Tensor:  # [..., 4] -> [..., D]
-        token, length, recalled, level = heard.unbind(-1)
-        x = F.linear(self.lookup(token), self.echo) + F.embedding(length, self.echo_length)
-        if self.config.recall:
-            x = x + F.linear(self.lookup(recalled), self.recall)
-            x = x + F.embedding(level, self.recall_level)
+    def hint_states(self, hints: Tensor) -> Tensor:  # [..., 4] -> [..., D]
+        token, length, likely, level = hints.unbind(-1)
+        x = F.linear(self.lookup(token), self.induction) + F.embedding(
+            length, self.induction_length
+        )
+        if self.config.ngram_table:
+            x = x + F.linear(self.lookup(likely), self.ngram)
+            x = x + F.embedding(level, self.ngram_level)
         return x
 
     def lookup(self, ids: Tensor) -> Tensor:  # [...] -> [..., D]
@@ -523,9 +539,9 @@ class Zipper(nn.Module):
         noisy: Tensor,
         lengths: Tensor | None = None,
         *,
-        heard: tuple[Tensor, Tensor, Tensor] | None = None,
+        hints: tuple[Tensor, Tensor, Tensor] | None = None,
         dtype: torch.dtype | None = None,
-        pieces: Pieces = Pieces(),  # noqa: B008 (immutable)
+        ops: TrainingOps = TrainingOps(),  # noqa: B008 (immutable)
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Both streams over whole rows, and any number of canvases hung on them.
 
@@ -533,7 +549,7 @@ class Zipper(nn.Module):
         noisy[b, m] [T] stands for rows[b, start[b, m]:end[b, m]], of any length. Returns final
         hidden states: prefix [B, N, D], suffix [B, N, D] *from the far end* (its state 0 has read
         the last sentinel, the padding comes after the first), canvas [B, M, T, D].
-        `heard` is what `row_heard` gives, which is asked where it is not given.
+        `hints` are those of `row_hints`, which is asked where they are not given.
         `dtype` is what activations are kept in; weights are cast to it where they are used.
         """
         (B, N), (M, T) = rows.shape, noisy.shape[1:]
@@ -541,12 +557,12 @@ class Zipper(nn.Module):
         device = rows.device
         if lengths is None:
             lengths = torch.full((B,), N, device=device)
-        if heard is None:
+        if hints is None:
             asked = zip(rows.tolist(), lengths.tolist(), start.tolist(), end.tolist(), strict=True)
             forward, far, hung = zip(
-                *(row_heard(*row, canvas=T, table=self.table) for row in asked), strict=True
+                *(row_hints(*row, canvas=T, table=self.table) for row in asked), strict=True
             )
-            heard = (
+            hints = (
                 torch.tensor(forward, device=device),
                 torch.tensor(far, device=device),
                 torch.tensor(hung, device=device),
@@ -568,13 +584,13 @@ class Zipper(nn.Module):
         streams = 2 * B * N
         x = torch.cat(
             (
-                self.start(rows, heard[0], PREFIX).flatten(0, 1),
-                self.start(rows.gather(1, backward), heard[1], SUFFIX).flatten(0, 1),
-                self.start(noisy, heard[2], CANVAS).flatten(0, 2),
+                self.input_states(rows, hints[0], PREFIX).flatten(0, 1),
+                self.input_states(rows.gather(1, backward), hints[1], SUFFIX).flatten(0, 1),
+                self.input_states(noisy, hints[2], CANVAS).flatten(0, 2),
             )
         ).to(dtype)
         for block in self._layers():
-            q, k, v = pieces.project(x, block.qkv, cos, sin, self.split)
+            q, k, v = ops.project(x, block.qkv, cos, sin, self.split)
             (stream_q, own_q), (stream_k, own_k), (stream_v, own_v) = (
                 torch.split(part, [streams, B * M * T]) for part in (q, k, v)
             )
@@ -586,12 +602,12 @@ class Zipper(nn.Module):
             )
             (near_k, far_k), (near_v, far_v) = stream_k.chunk(2), stream_v.chunk(2)
             far_k, far_v = backwards(far_k, order), backwards(far_v, order)
-            keys = pieces.gather(near_k, far_k, own_k, start, turn_cos, turn_sin)
-            values = pieces.gather_values(near_v, far_v, own_v, start)
-            streams_read = pieces.read(stream_q, stream_k, stream_v)  # [2B, N, D]
-            filled = pieces.fill(own_q, keys, values, start, end, lengths)  # [B, M, T, D]
+            keys = ops.gather_keys(near_k, far_k, own_k, start, turn_cos, turn_sin)
+            values = ops.gather_values(near_v, far_v, own_v, start)
+            streams_read = ops.causal_attention(stream_q, stream_k, stream_v)  # [2B, N, D]
+            filled = ops.canvas_attention(own_q, keys, values, start, end, lengths)  # [B, M, T, D]
             attended = torch.cat((streams_read.flatten(0, 1), filled.flatten(0, 2)))
-            x = pieces.close(x, attended, block.out, block.up, block.down)
+            x = ops.mlp(x, attended, block.out, block.up, block.down)
         x = norm(x)
         prefix, suffix = torch.unflatten(x[:streams], 0, (2, B, N)).unbind(0)
         return prefix, suffix, torch.unflatten(x[streams:], 0, (B, M, T))
@@ -606,7 +622,7 @@ class Zipper(nn.Module):
         """
         old, n = len(cache), len(ids)
         if n == 0:
-            return self.echo.new_empty(0, self.config.d_model)
+            return self.induction.new_empty(0, self.config.d_model)
         size, N = self._padded(n, old)
         cache.reserve(N)
         cos_table, sin_table = self.angles(self.dtype)
@@ -616,24 +632,24 @@ class Zipper(nn.Module):
         if cache.stream == SUFFIX:
             sin = -sin  # the distance e from the far end is at position -e
         cache.text.extend(ids)
-        heard = torch.tensor(cache.heard(old), device=self.device)
+        hints = torch.tensor(cache.hints(old), device=self.device)
         voice = cache.stream if streams is None else streams
-        x = self.start(torch.tensor(ids, device=self.device), heard, voice)
+        x = self.input_states(torch.tensor(ids, device=self.device), hints, voice)
         x = F.pad(x, (0, 0, 0, size - n))[None]
-        room = Room(cache.keys[:, None, :, :N], cache.values[:, None, :, :N])
-        return self._read(x, cos, sin, room, old)[0, :n]
+        buffers = KVBuffers(cache.keys[:, None, :, :N], cache.values[:, None, :, :N])
+        return self._forward(x, cos, sin, buffers, old)[0, :n]
 
-    def _room(self, shared: tuple[Tensor, Tensor], rows: int, size: int) -> Room:
-        """Room for `size` tokens of each row behind what all see, keys and values [L, K, S, E]."""
+    def _kv_buffers(self, shared: tuple[Tensor, Tensor], rows: int, size: int) -> KVBuffers:
+        """Buffers for `size` tokens of each row behind what all see: keys, values [L, K, S, E]."""
         L, K, S, E = shared[0].shape
         if self._compiled is not None:
             own = shared[0].new_zeros(2, L, rows, K, size, E)
-            return Room(own[0], own[1], 0, shared)
+            return KVBuffers(own[0], own[1], 0, shared)
         _, N = self._padded(size, S)
         own = shared[0].new_zeros(2, L, rows, K, N, E)
         for part, common in zip(own, shared, strict=True):
             part[..., :S, :] = common[:, None]
-        return Room(own[0], own[1], S)
+        return KVBuffers(own[0], own[1], S)
 
     def _padded(self, n: int, old: int) -> tuple[int, int]:
         """How many tokens are computed for n new ones after `old`, and how many keys are looked at.
@@ -645,7 +661,9 @@ class Zipper(nn.Module):
         size = multiple(n, GRAIN)
         return size, multiple(old + size, 4 * GRAIN)
 
-    def between(self, prefix: SideCache, suffix: SideCache, rows: int, length: int) -> Between:
+    def canvas_context(
+        self, prefix: SideCache, suffix: SideCache, rows: int, length: int
+    ) -> CanvasContext:
         """What `step` needs for up to `rows` canvases of `length` cells between two caches."""
         zero, p, s = self.config.max_positions, len(prefix), len(suffix)
         assert (prefix.stream, suffix.stream) == (PREFIX, SUFFIX), "the two sides are swapped"
@@ -658,51 +676,53 @@ class Zipper(nn.Module):
             torch.cat((prefix.keys[:, :, :p], far.to(prefix.keys.dtype)), 2),
             torch.cat((prefix.values[:, :, :p], suffix.values[:, :, :s]), 2),
         )
-        room = self._room(sides, rows, length)
-        heard = torch.tensor(
-            canvas_heard(prefix.ids, suffix.ids[::-1], length, self.table), device=self.device
+        buffers = self._kv_buffers(sides, rows, length)
+        hints = torch.tensor(
+            canvas_hints(prefix.ids, suffix.ids[::-1], length, self.table), device=self.device
         )
         at = slice(zero + p, zero + p + length)
-        heard_too = self.hear(heard) + self.stream[CANVAS]
-        return Between(room, cos[at], sin[at], heard_too)
+        heard_too = self.hint_states(hints) + self.stream[CANVAS]
+        return CanvasContext(buffers, cos[at], sin[at], heard_too)
 
-    def step(self, between: Between, canvas_ids: Tensor) -> Tensor:
-        """One step: canvas_ids [B, T], no more rows than `between` has room for -> [B, T, D].
+    def step(self, context: CanvasContext, canvas_ids: Tensor) -> Tensor:
+        """One step: canvas_ids [B, T], no more rows than `context` has buffers for -> [B, T, D].
 
         Follow with `logits` (and at the first step `length_logits` of slot 0).
         """
         rows, length = canvas_ids.shape
-        x = norm(self.lookup(canvas_ids) + between.heard)
-        room = between.room
-        room = room._replace(keys=room.keys[:, :rows], values=room.values[:, :rows])
-        return self._read(x, between.cos, between.sin, room, 0, length)
+        x = norm(self.lookup(canvas_ids) + context.hints)
+        buffers = context.buffers
+        buffers = buffers._replace(keys=buffers.keys[:, :rows], values=buffers.values[:, :rows])
+        return self._forward(x, context.cos, context.sin, buffers, 0, length)
 
     def denoise(self, prefix: SideCache, suffix: SideCache, canvas_ids: Tensor) -> Tensor:
         """A single step between two caches: canvas_ids [B, T] -> hidden [B, T, D]."""
-        return self.step(self.between(prefix, suffix, *canvas_ids.shape), canvas_ids)
+        return self.step(self.canvas_context(prefix, suffix, *canvas_ids.shape), canvas_ids)
 
-    def ahead(self, prefix: SideCache, rows: int, size: int) -> Ahead:
-        """Room for `rows` to read up to `size` tokens after a prefix, its last one again."""
-        assert prefix.stream == PREFIX, "the forward stream reads ahead"
-        assert len(prefix), "what is read ahead needs a prefix that is not empty"
+    def continuation_context(self, prefix: SideCache, rows: int, size: int) -> ContinuationContext:
+        """KVBuffers for `rows` to read up to `size` tokens after a prefix, its last one again."""
+        assert prefix.stream == PREFIX, "the forward stream is continued"
+        assert len(prefix), "a continuation needs a prefix that is not empty"
         old = len(prefix) - 1
         padded, _ = self._padded(size, old)
-        room = self._room((prefix.keys[:, :, :old], prefix.values[:, :, :old]), rows, size)
+        buffers = self._kv_buffers((prefix.keys[:, :, :old], prefix.values[:, :, :old]), rows, size)
         cos_table, sin_table = self.angles(self.dtype)
         at = slice(self.config.max_positions + old, self.config.max_positions + old + padded)
-        return Ahead(room, cos_table[at], sin_table[at])
+        return ContinuationContext(buffers, cos_table[at], sin_table[at])
 
-    def read_on(self, ahead: Ahead, at: int, ids: Sequence[int], heard: Sequence[Heard]) -> Tensor:
-        """Each row reads one token, its `at`-th, ids [R] and what they hear [R]; what came before
+    def continuation_step(
+        self, context: ContinuationContext, at: int, ids: Sequence[int], hints: Sequence[Hints]
+    ) -> Tensor:
+        """Each row reads one token, its `at`-th, ids [R] and their hints [R]; what came before
         `at` was read already -> hidden [R, D]."""
-        x = self.start(
+        x = self.input_states(
             torch.tensor(ids, device=self.device)[:, None],
-            torch.tensor(heard, device=self.device)[:, None],
+            torch.tensor(hints, device=self.device)[:, None],
             PREFIX,
         )
         here = slice(at, at + 1)
-        cos, sin = ahead.cos[here], ahead.sin[here]
-        return self._read(x, cos, sin, ahead.room, at, at + 1)[:, 0]
+        cos, sin = context.cos[here], context.sin[here]
+        return self._forward(x, cos, sin, context.buffers, at, at + 1)[:, 0]
 
     def score(
         self, prefix: SideCache, rows: Sequence[Sequence[int]], first: Tensor | None = None
@@ -713,8 +733,8 @@ class Zipper(nn.Module):
         one. Leaves the cache as it is. [R, longest row], 0 where a row is shorter.
         """
         size = max(map(len, rows), default=0)
-        ahead = self.ahead(prefix, len(rows), size)
-        old, padded = len(prefix) - 1, len(ahead.cos)
+        context = self.continuation_context(prefix, len(rows), size)
+        old, padded = len(prefix) - 1, len(context.cos)
         targets = torch.zeros(len(rows), padded, dtype=torch.long)
         for row, ids in zip(targets, rows, strict=True):
             row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
@@ -722,18 +742,18 @@ class Zipper(nn.Module):
         present = (torch.arange(padded) < lengths[:, None]).to(self.device)
         targets = targets.to(self.device)
         if targets.numel() == 0:
-            return self.echo.new_zeros(len(rows), size)
+            return self.induction.new_zeros(len(rows), size)
         # The last prefix token is read again, for it predicts the rows' first token.
         last = targets.new_full((len(rows), 1), prefix.ids[-1])
-        heard = []
+        hints = []
         for ids in rows:
             prefix.text.extend(ids[:-1])
-            found = prefix.heard(old)
-            heard.append(found + [NOTHING] * (padded - len(found)))
+            found = prefix.hints(old)
+            hints.append(found + [NO_HINTS] * (padded - len(found)))
             prefix.text.truncate(old + 1)
         read = torch.cat((last, targets[:, :-1]), 1)
-        x = self.start(read, torch.tensor(heard, device=self.device), PREFIX)  # [R, size, D]
-        hidden = self._read(x, ahead.cos, ahead.sin, ahead.room, 0)[present]
+        x = self.input_states(read, torch.tensor(hints, device=self.device), PREFIX)  # [R, size, D]
+        hidden = self._forward(x, context.cos, context.sin, context.buffers, 0)[present]
         logits = self.logits(hidden).float()
         chosen = targets[present][:, None]
         picked = logits.gather(-1, chosen)[:, 0] - logits.logsumexp(-1)
@@ -746,19 +766,19 @@ class Zipper(nn.Module):
             picked[where] = logits[where].gather(-1, chosen[where])[:, 0] - among
         return picked.new_zeros(targets.shape).masked_scatter(present, picked)[:, :size]
 
-    def _read(
+    def _forward(
         self,
         x: Tensor,
         cos: Tensor,
         sin: Tensor,
-        room: Room,
+        buffers: KVBuffers,
         at: int,
         seen: int = 0,
     ) -> Tensor:
-        """All blocks: x [B, n, D], whose own keys and values are put into the room from `at` on;
+        """All blocks: x [B, n, D], whose own keys and values are put into the buffers from `at` on;
         each sees what is shared and the first `seen` of its row, or where that is 0 those up to
         its own -> hidden [B, n, D]."""
-        keys, values, old, shared = room
+        keys, values, old, shared = buffers
         if self._compiled is not None:
             return self._compiled(x, cos, sin, keys, values, at, seen, shared)
         at, seen = old + at, old + seen if seen else 0
@@ -773,46 +793,62 @@ class Zipper(nn.Module):
             keys[layer, :, :, own], values[layer, :, :, own] = k.transpose(1, 2), v.transpose(1, 2)
             # The query group is folded into the query axis, so that keys are never repeated.
             folded = q.permute(0, 2, 3, 1, 4).reshape(B, K, G * n, E).to(keys.dtype)
-            read = F.scaled_dot_product_attention(folded, keys[layer], values[layer], mask)
-            read = read.view(B, K, G, n, E).permute(0, 3, 1, 2, 4).reshape(B, n, -1)
-            x = close(x, read.to(x.dtype), block.out, block.up, block.down)
+            attended = F.scaled_dot_product_attention(folded, keys[layer], values[layer], mask)
+            attended = attended.view(B, K, G, n, E).permute(0, 3, 1, 2, 4).reshape(B, n, -1)
+            x = mlp(x, attended.to(x.dtype), block.out, block.up, block.down)
         return norm(x)
 
 
+# What files of before version 0.2 call what is called otherwise now.
+FORMER_NAMES = {
+    "echo": "induction",
+    "echo_length": "induction_length",
+    "recall": "ngram",
+    "recall_level": "ngram_level",
+}
+FORMER_OPTIONS = {"recall": "ngram_table"}
+FORMER_METADATA = {"worth_showing": "show_threshold"}
+
+
 def read_metadata(path: Path) -> dict[str, str]:
+    """A file's metadata under the names of today."""
     with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
+        metadata = file.metadata() or {}
+    return {FORMER_METADATA.get(name, name): value for name, value in metadata.items()}
 
 
-def read_weights(path: Path) -> tuple[ZipperConfig, dict[str, Tensor], dict[str, str]]:
+def read_weights(path: Path) -> tuple[TwoSidedConfig, dict[str, Tensor], dict[str, str]]:
     """Config, tensors and metadata of a weights file; tensors in the dtype they are stored in."""
     metadata = read_metadata(path)
     with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return ZipperConfig.from_json(metadata["config"]), tensors, metadata
+        tensors = {
+            FORMER_NAMES.get(name, name): file.get_tensor(name)
+            for name in file.keys()  # noqa: SIM118
+        }
+    return TwoSidedConfig.from_json(metadata["config"]), tensors, metadata
 
 
-def load_zipper(
+def load_network(
     path: Path,
     *,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
     precision: Precision | None = None,
-) -> Zipper:
+) -> TwoSidedNetwork:
     """The network with the weights of a file, ready for inference.
 
     `precision` packs them for the CPU, with activations in float32.
     """
     config, tensors, _ = read_weights(path)
-    model = Zipper(config, fresh=False)
-    if config.recall:
-        model.table = recall.from_tensors(tensors)
+    model = TwoSidedNetwork(config, fresh=False)
+    if config.ngram_table:
+        model.table = from_tensors(tensors)
     # What is packed is packed from the file, which is mapped; the embedding's rows stay there.
     mapped = (*PACKED, "embed") if precision else ()
     state = {
         name: tensor.to(device, None if name.rpartition(".")[2] in mapped else dtype)
         for name, tensor in tensors.items()
-        if name not in recall.TENSORS
+        if name not in TENSORS
     }
     model.load_state_dict(state, assign=True)
     model = model.eval().requires_grad_(False)

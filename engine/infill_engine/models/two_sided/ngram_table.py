@@ -1,12 +1,12 @@
-"""Recall: the token that most often comes next in the training data, of all that was counted there.
+"""The n-gram table: which token most often follows one to four others in the training data.
 
 A network of a few million weights that has read tens of millions of tokens has not seen what ten
 times as many hold. Counting is cheaper than learning: which token follows one to four others, in
-how many packages, fits into a few megabytes for what recurs, and every position reads, beside its
-own token and its echo, what is recalled there. Knows token ids only.
+how many packages, fits into a few megabytes for what recurs, and every position of the prefix is
+given, beside its own token and its induction hint, what the table says. Knows token ids only.
 
-A recall is a pair (token id, level 1 to LEVELS), NOTHING where no context was kept. The level says
-how often the token was the right one where it was counted.
+A hint is a pair (token id, level 1 to LEVELS), NO_NGRAM_HINT where no context was kept. The level
+says how often the token was the right one where it was counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-Pair = tuple[int, int]
+NgramHint = tuple[int, int]
 
-NOTHING: Pair = (0, 0)
-MOST = 4  # tokens of a context
+NO_NGRAM_HINT: NgramHint = (0, 0)
+MAX_ORDER = 4  # tokens of a context
 # Upper ends of all levels but the last: the share of packages in which the token was the next one.
 LEVEL_EDGES = (0.2, 0.3, 0.42, 0.55, 0.68, 0.8, 0.92)
 LEVELS = len(LEVEL_EDGES) + 1
@@ -60,7 +60,7 @@ def packed(
     return (tokens | (levels << _TOKEN_BITS)).astype(np.uint16)
 
 
-class Recall:
+class NgramTable:
     """A table of contexts: keys [n] ascending, values [n], as `contexts` and `packed` give them.
 
     Two contexts may share a key; with a million of them one lookup in four thousand is wrong.
@@ -70,15 +70,15 @@ class Recall:
         assert len(keys) == len(values), f"{len(keys)} keys, but {len(values)} values"
         self.keys, self.values = keys, values
 
-    def after(self, ids: Sequence[int], start: int = 0) -> list[Pair]:
-        """What is recalled behind each position from `start` on; longer contexts count first."""
+    def after(self, ids: Sequence[int], start: int = 0) -> list[NgramHint]:
+        """What follows each position from `start` on; longer contexts count first."""
         if len(ids) - start == 1:
             return [self.next(ids)]
-        low = max(0, start - MOST + 1)
+        low = max(0, start - MAX_ORDER + 1)
         window = np.array(ids[low:], np.int64)
         found = np.zeros((len(window), 2), np.int64)
         if len(self.keys):
-            for order in range(1, min(MOST, len(window)) + 1):
+            for order in range(1, min(MAX_ORDER, len(window)) + 1):
                 asked = contexts(window, order)
                 at = np.minimum(self.keys.searchsorted(asked), len(self.keys) - 1)
                 hit = self.keys[at] == asked
@@ -86,37 +86,37 @@ class Recall:
                 rows = np.flatnonzero(hit) + order - 1
                 found[rows, 0] = value & ((1 << _TOKEN_BITS) - 1)
                 found[rows, 1] = (value >> _TOKEN_BITS) + 1
-        pairs: list[Pair] = [(token, level) for token, level in found[start - low :].tolist()]
-        return pairs
+        hints: list[NgramHint] = [(token, level) for token, level in found[start - low :].tolist()]
+        return hints
 
-    def next(self, ids: Sequence[int]) -> Pair:
-        """What is recalled behind the last token."""
-        for order in range(min(MOST, len(ids)), 0, -1):
+    def next(self, ids: Sequence[int]) -> NgramHint:
+        """What follows the last token."""
+        for order in range(min(MAX_ORDER, len(ids)), 0, -1):
             key = np.uint32(context(ids[-order:]))
             at = int(self.keys.searchsorted(key))
             if at < len(self.keys) and self.keys[at] == key:
                 value = int(self.values[at])
                 return value & ((1 << _TOKEN_BITS) - 1), (value >> _TOKEN_BITS) + 1
-        return NOTHING
+        return NO_NGRAM_HINT
 
-    def onward(self, ids: Sequence[int], size: int) -> list[Pair]:
-        """How it goes on from the end of `ids`, one recall after the other, for `size` places."""
-        tail, pairs = [*ids[-MOST:]], list[Pair]()
-        while len(pairs) < size:
-            pair = self.next(tail)
-            if pair == NOTHING:
+    def onward(self, ids: Sequence[int], size: int) -> list[NgramHint]:
+        """How it goes on from the end of `ids`, one hint after the other, for `size` places."""
+        tail, hints = [*ids[-MAX_ORDER:]], list[NgramHint]()
+        while len(hints) < size:
+            hint = self.next(tail)
+            if hint == NO_NGRAM_HINT:
                 break
-            pairs.append(pair)
-            tail = [*tail, pair[0]][-MOST:]
-        return pairs + [NOTHING] * (size - len(pairs))
+            hints.append(hint)
+            tail = [*tail, hint[0]][-MAX_ORDER:]
+        return hints + [NO_NGRAM_HINT] * (size - len(hints))
 
 
-def to_tensors(table: Recall) -> dict[str, torch.Tensor]:
+def to_tensors(table: NgramTable) -> dict[str, torch.Tensor]:
     arrays = (table.keys.view(np.int32), table.values.view(np.int16))
     return {name: torch.tensor(array) for name, array in zip(TENSORS, arrays, strict=True)}
 
 
-def from_tensors(tensors: Mapping[str, torch.Tensor]) -> Recall:
+def from_tensors(tensors: Mapping[str, torch.Tensor]) -> NgramTable:
     """The table in a file's tensors, which stay where they are: mapped. Raises KeyError."""
     keys, values = (tensors[name].numpy() for name in TENSORS)
-    return Recall(keys.view(np.uint32), values.view(np.uint16))
+    return NgramTable(keys.view(np.uint32), values.view(np.uint16))

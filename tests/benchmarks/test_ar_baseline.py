@@ -1,4 +1,4 @@
-"""The twin's promises: its cache computes what training does, and guessing changes no answer."""
+"""The baseline's cache computes what training does, and guessing changes no answer."""
 
 import math
 import random
@@ -10,27 +10,28 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from infill_engine import EngineConfig, Hole, InfillRequest, ModelError, load_engine
-from infill_engine.budget import UNLIMITED, Budget
-from infill_engine.denoiser import Sides
-from infill_engine.models import ar_twin
-from infill_engine.models.ar_twin import (
+from benchmarks import ar_baseline
+from benchmarks.ar_baseline import (
+    ArBaselineEngine,
+    ContextCache,
     Middle,
-    Place,
     Rules,
-    TwinEngine,
     in_reading_order,
     plain_rules,
     read_context,
     states,
     write,
 )
+from benchmarks.systems import load
+from infill_engine import EngineConfig, Hole, InfillRequest, ModelError, load_engine
+from infill_engine.budget import UNLIMITED, Budget
+from infill_engine.denoiser import Sides
 from infill_engine.models.two_sided.denoiser import WEIGHTS
-from infill_engine.models.two_sided.induction import stream_echoes
-from infill_engine.models.two_sided.network import CANVAS, PREFIX, Zipper, ZipperConfig
+from infill_engine.models.two_sided.induction import stream_induction_hints
+from infill_engine.models.two_sided.network import CANVAS, PREFIX, TwoSidedConfig, TwoSidedNetwork
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, Tokenizer
 
-CONFIG = ZipperConfig(
+CONFIG = TwoSidedConfig(
     vocab_size=100, d_model=32, num_layers=3, num_heads=4, num_kv_heads=2, d_ff=48
 )
 EXACT = 1e-12
@@ -47,13 +48,15 @@ def _no_gradients() -> object:
         yield
 
 
-def network(config: ZipperConfig = CONFIG, *, copies: float = 0.0, seed: int = 0) -> Zipper:
-    """Random weights in float64; `copies` is how strongly it writes what echoes."""
+def network(
+    config: TwoSidedConfig = CONFIG, *, copies: float = 0.0, seed: int = 0
+) -> TwoSidedNetwork:
+    """Random weights in float64; `copies` is how strongly it writes what induction hints say."""
     torch.manual_seed(seed)
-    made = Zipper(config).double()
+    made = TwoSidedNetwork(config).double()
     for param in made.parameters():
         torch.nn.init.normal_(param, std=0.3)
-    made.echo.copy_(copies * torch.eye(config.d_model) + made.echo * (copies == 0))
+    made.induction.copy_(copies * torch.eye(config.d_model) + made.induction * (copies == 0))
     return made
 
 
@@ -62,10 +65,12 @@ def sides_of(text: Sequence[int], a: int, b: int) -> Sides:
     return Sides(prefix_ids=(BOS, FIRST_TAG, *text[:a]), suffix_ids=(*text[b:], EOS))
 
 
-def worst_difference(made: Zipper, forget: Callable[[Place], None] = lambda place: None) -> float:
+def worst_difference(
+    made: TwoSidedNetwork, forget: Callable[[ContextCache], None] = lambda place: None
+) -> float:
     """Training pass against one cache that lives through edits. `forget` follows every reading."""
-    rng, place, worst = random.Random(0), Place(made.cache(PREFIX, capacity=8)), 0.0
-    text = [rng.randrange(50, 59) for _ in range(40)]  # few, so that there are echoes
+    rng, place, worst = random.Random(0), ContextCache(made.cache(PREFIX, capacity=8)), 0.0
+    text = [rng.randrange(50, 59) for _ in range(40)]  # few, so that there are induction hints
     a, b = 20, 23
 
     def check(keep: int = 0) -> None:
@@ -80,9 +85,9 @@ def worst_difference(made: Zipper, forget: Callable[[Place], None] = lambda plac
         place.context = context
         forget(place)
         row = torch.tensor([[*ids, *middle, END, 0, 0]])
-        heard = torch.zeros(*row.shape, 4, dtype=torch.long)
-        heard[0, :-2, :2] = torch.tensor(stream_echoes(row[0, :-2].tolist()))
-        trained = states(made, row, torch.tensor([context]), heard)[0, : len(ids) + len(middle)]
+        hints = torch.zeros(*row.shape, 4, dtype=torch.long)
+        hints[0, :-2, :2] = torch.tensor(stream_induction_hints(row[0, :-2].tolist()))
+        trained = states(made, row, torch.tensor([context]), hints)[0, : len(ids) + len(middle)]
         worst = max(worst, float((found - trained[-len(pending) :]).abs().max()))
 
     check()
@@ -113,7 +118,7 @@ def test_cached_inference_equals_the_training_pass() -> None:
 
 
 def test_a_cache_that_keeps_tokens_read_as_a_middle_is_noticed() -> None:
-    def keep(place: Place) -> None:
+    def keep(place: ContextCache) -> None:
         place.context = len(place.cache)
 
     assert worst_difference(network(), keep) > 1e-6
@@ -122,15 +127,15 @@ def test_a_cache_that_keeps_tokens_read_as_a_middle_is_noticed() -> None:
 def test_the_middle_is_read_in_another_voice_than_its_context() -> None:
     made = network()
     row, at = torch.randint(50, 60, (1, 12)), torch.tensor([6])
-    heard = torch.zeros(1, 12, 4, dtype=torch.long)
+    hints = torch.zeros(1, 12, 4, dtype=torch.long)
 
-    marked, plain = states(made, row, at, heard), states(made, row, at + 99, heard)
+    marked, plain = states(made, row, at, hints), states(made, row, at + 99, hints)
 
     assert torch.equal(marked[:, :6], plain[:, :6])
     assert not torch.isclose(marked[:, 6:], plain[:, 6:]).all(-1).any()
 
 
-def rules_of(made: Zipper, **changes: object) -> Rules:
+def rules_of(made: TwoSidedNetwork, **changes: object) -> Rules:
     forbidden = torch.zeros(made.config.vocab_size, dtype=torch.float64)
     forbidden[[BOS, EOS]] = -math.inf
     ends = torch.arange(made.config.vocab_size) == END
@@ -139,12 +144,12 @@ def rules_of(made: Zipper, **changes: object) -> Rules:
     return replace(rules, **changes)
 
 
-def written(made: Zipper, sides: Sides, rules: Rules) -> Middle:
-    *_, middle = write(made, Place(made.cache(PREFIX)), sides, rules)
+def written(made: TwoSidedNetwork, sides: Sides, rules: Rules) -> Middle:
+    *_, middle = write(made, ContextCache(made.cache(PREFIX)), sides, rules)
     return middle
 
 
-def greedy(made: Zipper, sides: Sides, rules: Rules) -> list[int]:
+def greedy(made: TwoSidedNetwork, sides: Sides, rules: Rules) -> list[int]:
     """From scratch for every token, over the training pass: the slowest way there is."""
     ids, found, lines = in_reading_order(sides), list[int](), 0
     while len(found) < rules.most:
@@ -153,7 +158,7 @@ def greedy(made: Zipper, sides: Sides, rules: Rules) -> list[int]:
             made,
             torch.tensor([row]),
             torch.tensor([len(ids) - 1]),
-            torch.tensor([[(*echo, 0, 0) for echo in stream_echoes(row)]]),
+            torch.tensor([[(*hint, 0, 0) for hint in stream_induction_hints(row)]]),
         )
         token = int((made.logits(hidden[0, -1]) + rules.forbidden).argmax())
         lines += rules.breaks[token]
@@ -212,13 +217,13 @@ def test_the_budget_bounds_a_middle_and_doubt_gives_it_up() -> None:
 
     assert len(full.ids) == 5
     assert not full.closed
-    assert sum(given_up.logs[-3:]) / 3 < ar_twin.WORTH_CONTINUING
+    assert sum(given_up.logs[-3:]) / 3 < ar_baseline.WORTH_CONTINUING
     assert len(given_up.ids) == 3
 
 
 # The engine
 
-SMALL = ZipperConfig(
+SMALL = TwoSidedConfig(
     vocab_size=TOKENIZER.vocab_size,
     d_model=32,
     num_layers=2,
@@ -228,7 +233,7 @@ SMALL = ZipperConfig(
 )
 
 
-class Counting(Zipper):
+class Counting(TwoSidedNetwork):
     """Counts the tokens it reads."""
 
     read = 0
@@ -238,17 +243,17 @@ class Counting(Zipper):
         return super().push(cache, ids, streams)
 
 
-def engine(**options: int) -> TwinEngine:
+def engine(**options: int) -> ArBaselineEngine:
     torch.manual_seed(3)
     made = Counting(SMALL)
     for param in made.parameters():
         torch.nn.init.normal_(param, std=0.2)
-    # Strong echoes, so that a random network writes text, copied and ended after a while.
-    made.echo.copy_(torch.eye(SMALL.d_model))
-    return TwinEngine(made, TOKENIZER, EngineConfig(), "here", **options)
+    # Strong induction, so that a random network writes text, copied and ended after a while.
+    made.induction.copy_(torch.eye(SMALL.d_model))
+    return ArBaselineEngine(made, TOKENIZER, EngineConfig(), "here", **options)
 
 
-def last(made: TwinEngine, budget: Budget = UNLIMITED, **request: object):
+def last(made: ArBaselineEngine, budget: Budget = UNLIMITED, **request: object):
     request = {"prefix": BEFORE + "    return ", "suffix": AFTER, "language_id": "python"} | request
     *_, draft = made.infill(InfillRequest(**request), budget=budget)
     return draft
@@ -367,9 +372,9 @@ def test_several_candidates_are_distinct_and_begin_with_different_tokens() -> No
 
 def test_the_engine_says_what_it_is() -> None:
     info = engine().describe()
-    count = sum(param.numel() for param in Zipper(SMALL).parameters())
+    count = sum(param.numel() for param in TwoSidedNetwork(SMALL).parameters())
 
-    assert info.model == "ar-twin"
+    assert info.model == "ar-baseline"
     assert info.source == "here"
     assert 0 < count - info.parameters < 2 * SMALL.d_model**2
 
@@ -381,32 +386,41 @@ def saved(path: Path, **metadata: str) -> Path:
     return path
 
 
-def test_a_file_that_says_it_is_a_twin_is_loaded_as_one(tmp_path: Path) -> None:
-    path = saved(tmp_path / "some.safetensors", architecture="ar-twin")
-    zipper = saved(tmp_path / "other.safetensors")
+@pytest.mark.parametrize("name", ["ar-baseline", "ar-twin"])
+def test_a_file_that_says_it_is_a_baseline_is_loaded_as_one(name: str, tmp_path: Path) -> None:
+    path = saved(tmp_path / "some.safetensors", architecture=name)
+    two_sided = saved(tmp_path / "other.safetensors")
 
-    loaded = load_engine(EngineConfig(model=str(path)))
+    loaded = load(EngineConfig(model=str(path)))
     *_, draft = loaded.infill(InfillRequest(prefix=BEFORE, suffix=AFTER))
 
-    assert loaded.describe().model == "ar-twin"
+    assert loaded.describe().model == "ar-baseline"
     assert loaded.describe().source == str(path)
     assert draft.steps >= 1
-    assert load_engine(EngineConfig(model=str(zipper))).describe().model == "zipper"
+    assert load(EngineConfig(model=str(two_sided))).describe().model == "two-sided"
 
 
+def test_the_program_that_ships_says_where_the_baseline_went(tmp_path: Path) -> None:
+    path = saved(tmp_path / "some.safetensors", architecture="ar-twin")
+
+    for model in ("ar-baseline", "ar-twin", str(path)):
+        with pytest.raises(ModelError, match=rf"no part of infill-ls.*--model {model}$"):
+            load_engine(EngineConfig(model=model))
+
+
+@pytest.mark.parametrize("name", ["ar-baseline", "ar-twin"])
 def test_the_name_finds_the_file_of_a_persons_data_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ar_twin, "data_folder", lambda: tmp_path / "own")
-    monkeypatch.setattr(ar_twin, "WEIGHTS", tmp_path / "shipped")
+    monkeypatch.setattr(ar_baseline, "data_folder", lambda: tmp_path)
 
-    with pytest.raises(ModelError, match=r"train\.twin.*--minutes") as error:
-        load_engine(EngineConfig(model="ar-twin"))
-    for folder in ("own", "shipped"):
-        assert str(tmp_path / folder / "ar-twin.safetensors") in str(error.value)
+    with pytest.raises(ModelError, match=r"train\.ar_baseline.*--minutes") as error:
+        load(EngineConfig(model=name))
+    assert str(tmp_path / f"{name}.safetensors") in str(error.value)
 
-    path = saved(tmp_path / "own" / "ar-twin.safetensors", architecture="ar-twin")
-    assert load_engine(EngineConfig(model="ar-twin")).describe().source == str(path)
+    path = saved(tmp_path / f"{name}.safetensors", architecture=name)
+    for either in ("ar-baseline", "ar-twin"):
+        assert load(EngineConfig(model=either)).describe().source == str(path)
 
 
 @pytest.mark.parametrize(
@@ -424,12 +438,12 @@ def test_the_data_folder_is_the_platforms(
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     monkeypatch.delenv("LOCALAPPDATA", raising=False)
-    assert ar_twin.data_folder() == tmp_path / folder
+    assert ar_baseline.data_folder() == tmp_path / folder
 
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "x"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "x"))
     moved = tmp_path / "x" / "infill-ls"
-    assert ar_twin.data_folder() == (tmp_path / folder if platform == "darwin" else moved)
+    assert ar_baseline.data_folder() == (tmp_path / folder if platform == "darwin" else moved)
 
 
 def test_a_damaged_file_is_reported_with_its_path(tmp_path: Path) -> None:
@@ -437,11 +451,11 @@ def test_a_damaged_file_is_reported_with_its_path(tmp_path: Path) -> None:
     path.write_bytes(b"not a model")
 
     with pytest.raises(ModelError, match="broken"):
-        load_engine(EngineConfig(model=str(path)))
+        load(EngineConfig(model=str(path)))
 
 
 def test_specials_are_never_written() -> None:
-    rules = plain_rules(Zipper(SMALL), TOKENIZER)
+    rules = plain_rules(TwoSidedNetwork(SMALL), TOKENIZER)
 
     assert rules.forbidden[END] == 0
     assert (rules.forbidden[[BOS, EOS, FIRST_TAG]] == -math.inf).all()

@@ -1,6 +1,6 @@
 """Counts what follows what in the training shards, and keeps what is worth its bytes.
 
-    PYTHONPATH=engine:kernels python -m train.recall --data data/shards --out data/recall
+    PYTHONPATH=engine:kernels python -m train.ngram_table --data data/shards --out data/ngram_table
 
 A network that is taught on the documents its table was counted on learns to trust it too much: it
 has seen them all. So a fifth of the documents (of other packages, but for one at each border) is
@@ -17,7 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from infill_engine.models.two_sided.ngram_table import MOST, Recall, contexts, packed, to_tensors
+from infill_engine.models.two_sided.ngram_table import (
+    MAX_ORDER,
+    NgramTable,
+    contexts,
+    packed,
+    to_tensors,
+)
 from train.shards import Shard, load, save, shard_of
 
 KEPT = 0.2  # of the documents: to read, not to count
@@ -59,7 +65,9 @@ def part(shard: Shard, documents: Sequence[int]) -> Shard:
 
 def runs(groups: Sequence[Sequence[NDArray[np.uint16]]], order: int, vocab: int) -> Keys:
     """Every (context, next token) of each group once, sorted: ids as digits, the next one last."""
-    assert vocab ** (MOST + 1) < 2**63, f"{vocab} tokens are too many for contexts of {MOST}"
+    assert vocab ** (MAX_ORDER + 1) < 2**63, (
+        f"{vocab} tokens are too many for contexts of {MAX_ORDER}"
+    )
     found = []
     for group in groups:
         keys = []
@@ -107,7 +115,7 @@ def kept(
     Worth is the number of groups it speaks for, times what it says better than a shorter context.
     """
     shorter: tuple[Keys, Counts, Keys, Counts] | None = None
-    for order in range(1, MOST + 1):
+    for order in range(1, MAX_ORDER + 1):
         keys, counts = counted(groups, order, vocab)
         winners, most, sums = best(keys, counts, vocab)
         share = (most - DISCOUNT) / sums
@@ -141,7 +149,7 @@ def kept(
         )
 
 
-def table(groups: Sequence[Sequence[NDArray[np.uint16]]], vocab: int, size: int) -> Recall:
+def table(groups: Sequence[Sequence[NDArray[np.uint16]]], vocab: int, size: int) -> NgramTable:
     """The `size` contexts that are worth most."""
     worth, keys, values = (
         np.concatenate(each) for each in zip(*kept(groups, vocab, size), strict=True)
@@ -151,13 +159,13 @@ def table(groups: Sequence[Sequence[NDArray[np.uint16]]], vocab: int, size: int)
     order = np.argsort(keys[top], kind="stable")
     keys, values = keys[top][order], values[top][order]
     alone = np.concatenate(([True], keys[1:] != keys[:-1]))
-    return Recall(keys[alone], values[alone])
+    return NgramTable(keys[alone], values[alone])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", type=Path, default=Path("data/shards"))
-    parser.add_argument("--out", type=Path, default=Path("data/recall"))
+    parser.add_argument("--out", type=Path, default=Path("data/ngram_table"))
     parser.add_argument("--vocab-size", type=int, default=6144)
     parser.add_argument("--size", type=int, default=1_500_000, help="contexts, 6 bytes each")
     args = parser.parse_args()
@@ -176,10 +184,10 @@ def main() -> None:
     val = args.out / "shards" / "val.npz"
     val.unlink(missing_ok=True)
     val.hardlink_to(args.data / "val.npz")
-    recall = table(groups, args.vocab_size, args.size)
-    save_file(to_tensors(recall), args.out / "table.safetensors")
+    found = table(groups, args.vocab_size, args.size)
+    save_file(to_tensors(found), args.out / "table.safetensors")
     tokens = sum(len(ids) for group in groups for ids in group)
-    size = {"contexts": len(recall.keys), "bytes": 6 * len(recall.keys)}
+    size = {"contexts": len(found.keys), "bytes": 6 * len(found.keys)}
     print(json.dumps({"tokens": tokens, **size}))
 
 

@@ -1,12 +1,13 @@
-"""Trains the autoregressive twin on the zipper's shards, with its optimisers and accounting.
+"""Trains the autoregressive baseline as the two-sided model is: shards, optimisers, accounting.
 
-    PYTHONPATH=engine:kernels python -m train.twin --out artifacts/twin --minutes 30
+    PYTHONPATH=engine:kernels python -m train.ar_baseline --out artifacts/ar-baseline --minutes 30
 
-A row is one window in the twin's reading order (suffix, prefix, middle, end), or, for a part of the
-rows, the window as it stands. Every token is predicted; those of the middle and its end weigh more.
-Logs JSON lines to OUT/log.jsonl and resumes from OUT/checkpoint.pt, as `train.train` does; when the
-clock has run out, the averaged weights are written to TARGET/ar-twin.safetensors (TARGET is OUT
-unless given), which the engine loads by its path, and from a person's data folder as "ar-twin".
+A row is one window in the baseline's reading order (suffix, prefix, middle, end), or, for a part of
+the rows, the window as it stands. Every token is predicted; those of the middle and its end weigh
+more. Logs JSON lines to OUT/log.jsonl and resumes from OUT/checkpoint.pt, as `train.train` does;
+when the clock has run out, the averaged weights are written to TARGET/ar-baseline.safetensors
+(TARGET is OUT unless given), which the benchmarks load by its path, and from a person's data folder
+as "ar-baseline".
 """
 
 import argparse
@@ -21,13 +22,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.ar_baseline import FILE, NAME, ContextCache, Rules, in_reading_order, states, write
 from infill_engine.denoiser import Sides
-from infill_engine.models.ar_twin import FILE, NAME, Place, Rules, in_reading_order, states, write
-from infill_engine.models.two_sided.induction import stream_echoes
-from infill_engine.models.two_sided.network import PREFIX, Pieces, Zipper, ZipperConfig
+from infill_engine.models.two_sided.induction import stream_induction_hints
+from infill_engine.models.two_sided.network import (
+    PREFIX,
+    TrainingOps,
+    TwoSidedConfig,
+    TwoSidedNetwork,
+)
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, PAD
 from train import batches
-from train import train as zipper
+from train import train as two_sided
 from train.batches import Corpus, Floats, Ints, Shape, _spans
 from train.train import (
     FusedHead,
@@ -45,7 +51,7 @@ MIDDLE_WEIGHT = 4.0
 PLAIN = 0.1  # of the rows stay as they are
 
 
-# `tokens` are positions a step. `canvas` bounds the spans as it does for the zipper; short rows are
+# `tokens` are positions a step. `canvas` bounds the spans as it does for canvases; short rows are
 # there for their ends, of which a row has one.
 DEFAULTS = TrainConfig(
     tokens=10_240,
@@ -65,7 +71,7 @@ class Batch:
     """B rows of N tokens. Weights are 0 where nothing is predicted."""
 
     rows: Ints  # [B, N]
-    heard: Ints  # [B, N, 4]
+    hints: Ints  # [B, N, 4]
     cursor: Ints  # [B], the last token before the middle; N where there is none
     weight: Floats  # [B, N], of the token after each
     middle: Floats  # [B, N], 1 where that token is of a middle or ends it
@@ -75,12 +81,12 @@ class Batch:
 def laid_out(rows: list[tuple[list[int], int]], size: int) -> Batch:
     """A batch of (ids, cursor) pairs, padded to `size` tokens; a cursor past the ids is none."""
     B = len(rows)
-    ids, heard = np.full((B, size), PAD, np.int64), np.zeros((B, size, 4), np.int64)
+    ids, hints = np.full((B, size), PAD, np.int64), np.zeros((B, size, 4), np.int64)
     cursor = np.full(B, size, np.int64)
     weight, middle = np.zeros((B, size), np.float32), np.zeros((B, size), np.float32)
     for b, (row, at) in enumerate(rows):
         n = len(row)
-        ids[b, :n], heard[b, :n, :2] = row, stream_echoes(row)
+        ids[b, :n], hints[b, :n, :2] = row, stream_induction_hints(row)
         weight[b, : n - 1] = 1.0
         if at < n:
             cursor[b] = at
@@ -88,7 +94,7 @@ def laid_out(rows: list[tuple[list[int], int]], size: int) -> Batch:
             weight[b, at : n - 1] = MIDDLE_WEIGHT
     lengths = np.array([len(row) for row, _ in rows], np.int64)
     return Batch(
-        rows=ids, heard=heard, cursor=cursor, weight=weight, middle=middle, lengths=lengths
+        rows=ids, hints=hints, cursor=cursor, weight=weight, middle=middle, lengths=lengths
     )
 
 
@@ -118,13 +124,11 @@ def batch(
 
 
 def losses(
-    model: Zipper, data: Mapping[str, Tensor], *, dtype: torch.dtype, pieces: Pieces
+    model: TwoSidedNetwork, data: Mapping[str, Tensor], *, dtype: torch.dtype, ops: TrainingOps
 ) -> Losses:
     """`data` are a Batch's tensors on the model's device; the end counts as one of the middle."""
     rows, weight, middle = data["rows"], data["weight"].flatten(), data["middle"].flatten()
-    hidden = states(
-        model, rows, data["cursor"], data["heard"], dtype=dtype, pieces=pieces
-    )  # [B, N, D]
+    hidden = states(model, rows, data["cursor"], data["hints"], dtype=dtype, ops=ops)  # [B, N, D]
     total, each = FusedHead.apply(  # type: ignore[no-untyped-call]
         hidden.flatten(0, 1), model.embed, rows.roll(-1, 1).flatten(), weight / weight.sum()
     )
@@ -142,9 +146,9 @@ def losses(
 
 @torch.no_grad()
 def validate(
-    model: Zipper, corpus: Corpus, config: TrainConfig, steps: int = 2, holes: int = 4
+    model: TwoSidedNetwork, corpus: Corpus, config: TrainConfig, steps: int = 2, holes: int = 4
 ) -> dict[str, float]:
-    """Nats per token on the windows, and on the first spans, of the zipper's own validation."""
+    """Nats per token on the windows and the first spans of the two-sided model's validation."""
     rng = np.random.default_rng(1234)
     size, canvas = (512, 32) if config.tokens >= 512 else (128, 16)
     sums: dict[str, list[float]] = defaultdict(list)
@@ -168,13 +172,13 @@ def validate(
                 name: each.to(model.device)
                 for name, each in batches.tensors(laid_out(rows, size + 1)).items()
             }
-            parts = losses(model, found, dtype=dtype, pieces=Pieces()).parts
+            parts = losses(model, found, dtype=dtype, ops=TrainingOps()).parts
             for name, value in parts.items():
                 sums[name].append(float(value))
     return {name: round(sum(values) / len(values), 4) for name, values in sums.items()}
 
 
-def exact_match(model: Zipper, corpus: Corpus, count: int) -> dict[str, float]:
+def exact_match(model: TwoSidedNetwork, corpus: Corpus, count: int) -> dict[str, float]:
     """Greedy rest-of-line infill of the spans of `train.exact_match`, 16 tokens at most."""
     right = tried = 0
     forbidden = torch.zeros(model.config.vocab_size)
@@ -189,7 +193,7 @@ def exact_match(model: Zipper, corpus: Corpus, count: int) -> dict[str, float]:
     )
     for prefix, middle, suffix in tail_holes(corpus, count):
         sides = Sides(prefix_ids=tuple(prefix), suffix_ids=tuple(suffix))
-        *_, found = write(model, Place(model.cache(PREFIX)), sides, rules)
+        *_, found = write(model, ContextCache(model.cache(PREFIX)), sides, rules)
         tried += 1
         right += found.ids == middle
     return {"tail_exact": round(right / max(1, tried), 4), "tail_count": tried}
@@ -198,33 +202,38 @@ def exact_match(model: Zipper, corpus: Corpus, count: int) -> dict[str, float]:
 # The run
 
 
-def descended(config: TrainConfig, pieces: Pieces) -> Objective:
+def descended(config: TrainConfig, ops: TrainingOps) -> Objective:
     dtype = getattr(torch, config.dtype)
-    return lambda model, data, progress: losses(model, data, dtype=dtype, pieces=pieces)
+    return lambda model, data, progress: losses(model, data, dtype=dtype, ops=ops)
 
 
-TWIN = Task(draw=batch, objective=descended, validate=validate, exact_match=exact_match)
+AR_BASELINE = Task(draw=batch, objective=descended, validate=validate, exact_match=exact_match)
 
 
 def train(
-    model: Zipper, data: Path, out: Path, config: TrainConfig, *, weights: Path | None = None
+    model: TwoSidedNetwork,
+    data: Path,
+    out: Path,
+    config: TrainConfig,
+    *,
+    weights: Path | None = None,
 ) -> dict[str, float]:
-    """`train.train` of a twin; `weights` may be a zipper's, whose forward stream it starts as."""
-    # What the twin has no use for.
+    """`train.train` of a baseline, which may start as the forward stream of two-sided `weights`."""
+    # What the baseline has no use for.
     for name in ("length_up", "length_down"):
         getattr(model, name).requires_grad_(False)
-    return zipper.train(model, data, out, config, weights=weights, task=TWIN)
+    return two_sided.train(model, data, out, config, weights=weights, task=AR_BASELINE)
 
 
 def export(run: Path, target: Path) -> Path:
-    """Writes the run's averaged weights, in half precision, to TARGET/ar-twin.safetensors."""
+    """Writes the run's averaged weights, in half precision, to TARGET/ar-baseline.safetensors."""
     state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     target.mkdir(parents=True, exist_ok=True)
     path = target / FILE
     partial = path.with_suffix(".partial")
     metadata = {
         "architecture": NAME,
-        "config": ZipperConfig(**state["config"]).to_json(),
+        "config": TwoSidedConfig(**state["config"]).to_json(),
         "licence": "Apache-2.0",
         "date": state["date"],
         **{name: str(state[name]) for name in ("step", "seen", "positions", "seconds")},
@@ -236,13 +245,13 @@ def export(run: Path, target: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="train.twin", description=__doc__)
+    parser = argparse.ArgumentParser(prog="train.ar_baseline", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/shards"))
-    parser.add_argument("--out", type=Path, default=Path("artifacts/twin"))
+    parser.add_argument("--out", type=Path, default=Path("artifacts/ar-baseline"))
     parser.add_argument("--target", type=Path, help="folder of the weights; OUT unless given")
-    parser.add_argument("--weights", type=Path, help="start from a zipper's weights")
+    parser.add_argument("--weights", type=Path, help="start from two-sided weights")
     parser.add_argument("--threads", type=int, default=0)
-    for spec in fields(ZipperConfig):
+    for spec in fields(TwoSidedConfig):
         parser.add_argument(
             f"--{spec.name.replace('_', '-')}", type=type(spec.default), default=spec.default
         )
@@ -250,11 +259,15 @@ def main() -> None:
     options = vars(parser.parse_args())
     if options["threads"]:
         torch.set_num_threads(options["threads"])
-    network = ZipperConfig(**{spec.name: options[spec.name] for spec in fields(ZipperConfig)})
+    network = TwoSidedConfig(**{spec.name: options[spec.name] for spec in fields(TwoSidedConfig)})
     config = chosen(options, DEFAULTS)
     torch.manual_seed(config.seed)
     final = train(
-        Zipper(network), options["data"], options["out"], config, weights=options["weights"]
+        TwoSidedNetwork(network),
+        options["data"],
+        options["out"],
+        config,
+        weights=options["weights"],
     )
     print(json.dumps(final))
     print(export(options["out"], options["target"] or options["out"]))

@@ -1,11 +1,11 @@
-"""The autoregressive twin: the zipper's forward stream alone, writing from left to right.
+"""The autoregressive baseline: the two-sided network's forward stream alone, from left to right.
 
 It is the yardstick of the embedded default: the same network, weights of the same shapes, the same
 tokenizer and the same windows, but one stream, one token after another. A text is read as
 [bos, language, suffix…, eos, prefix…, middle…, end] (SPM order), so that typing pushes to its cache
 and only an edit behind the cursor costs a new reading. From the last token before the cursor on,
 tokens are read with the canvas's stream embedding: that is how the network knows where it writes.
-What stands elsewhere after the same tokens is guessed ahead and verified in one pass (prompt
+What stands elsewhere after the same tokens is guessed and verified in one pass (prompt
 lookup), which changes the speed of an answer and never the answer.
 
 Shapes: B rows, N row length, D width, V vocabulary.
@@ -33,28 +33,28 @@ from infill_engine.models.two_sided.denoiser import (
     MAX_TOKENS,
     PREFIX_TOKENS,
     SUFFIX_TOKENS,
-    WEIGHTS,
-    ZipperDenoiser,
+    TwoSidedDenoiser,
     common,
-    load_network,
+    load_model,
 )
-from infill_engine.models.two_sided.induction import canvas_echoes
+from infill_engine.models.two_sided.induction import canvas_induction_hints
 from infill_engine.models.two_sided.network import (
     CANVAS,
     PREFIX,
     Block,
-    Pieces,
     SideCache,
-    Zipper,
+    TrainingOps,
+    TwoSidedNetwork,
     norm,
 )
 from infill_engine.request import Cell, Draft, EngineInfo, Hole, InfillRequest
 from infill_engine.template import Template, compose, distinct, template
 from infill_engine.tokenizer import END, FIRST_LEARNED, Tokenizer
 
-NAME = "ar-twin"
+NAME = "ar-baseline"
+NAMES = (NAME, "ar-twin")  # today's and the former: of `--model`, of files, in their metadata
 FILE = f"{NAME}.safetensors"
-# Tokens guessed ahead at most, and how many tokens before them have to be found elsewhere.
+# Tokens guessed at most, and how many tokens before them have to be found elsewhere.
 GUESSED, LEAST_MATCH = 8, 2
 
 
@@ -64,18 +64,18 @@ def in_reading_order(sides: Sides) -> list[int]:
 
 
 def states(
-    network: Zipper,
+    network: TwoSidedNetwork,
     rows: Tensor,
     cursor: Tensor,
-    heard: Tensor,
+    hints: Tensor,
     *,
     dtype: torch.dtype | None = None,
-    pieces: Pieces = Pieces(),  # noqa: B008 (immutable)
+    ops: TrainingOps = TrainingOps(),  # noqa: B008 (immutable)
 ) -> Tensor:
     """The training pass: rows [B, N] in reading order -> final hidden states [B, N, D].
 
     cursor [B] is the index of the last token before the middle, N or more where there is none;
-    heard [B, N, 4] is what the tokens of the whole row hear. Padding belongs at the right. `dtype`
+    hints [B, N, 4] are those of the tokens of the whole row. Padding belongs at the right. `dtype`
     is what activations are kept in.
     """
     B, N = rows.shape
@@ -85,20 +85,20 @@ def states(
     pos = i.repeat(B) + network.config.max_positions
     cos, sin = cos_table[pos], sin_table[pos]
     streams = torch.where(i < cursor[:, None], PREFIX, CANVAS)
-    x = network.start(rows, heard, streams).flatten(0, 1).to(dtype)
+    x = network.input_states(rows, hints, streams).flatten(0, 1).to(dtype)
     for block in network.blocks:
         assert isinstance(block, Block)
         q, k, v = (
             torch.unflatten(part, 0, (B, N))
-            for part in pieces.project(x, block.qkv, cos, sin, network.split)
+            for part in ops.project(x, block.qkv, cos, sin, network.split)
         )
-        attended = pieces.read(q, k, v).flatten(0, 1)
-        x = pieces.close(x, attended, block.out, block.up, block.down)
+        attended = ops.causal_attention(q, k, v).flatten(0, 1)
+        x = ops.mlp(x, attended, block.out, block.up, block.down)
     return norm(x).view(B, N, -1)
 
 
 @dataclass(slots=True)
-class Place:
+class ContextCache:
     """A cache of one place in one text; its first `context` tokens were read as what they are.
 
     Tokens behind those were read as a middle, and are of no use to another request.
@@ -146,8 +146,8 @@ class Middle:
 
 @torch.inference_mode()
 def write(
-    network: Zipper,
-    place: Place,
+    network: TwoSidedNetwork,
+    place: ContextCache,
     sides: Sides,
     rules: Rules,
     *,
@@ -201,8 +201,8 @@ def write(
 
 
 def read_context(
-    network: Zipper,
-    place: Place,
+    network: TwoSidedNetwork,
+    place: ContextCache,
     ids: Sequence[int],
     *,
     keep: int = 0,
@@ -229,7 +229,7 @@ def _guess(text: Sequence[int], suffix: Sequence[int], size: int, rules: Rules) 
     if size <= 0:
         return []
     guess: list[int] = []
-    for token, match in canvas_echoes(text, suffix, size):
+    for token, match in canvas_induction_hints(text, suffix, size):
         if match < LEAST_MATCH or bool(rules.ends[token]):
             break
         guess.append(token)
@@ -249,16 +249,16 @@ def _doubtful(logs: Sequence[float], block: int) -> bool:
     return sum(logs[-block:]) / block < WORTH_CONTINUING
 
 
-class TwinEngine:
-    """Implements `Engine`. Reads the windows that the zipper reads, healed as they are there.
+class ArBaselineEngine:
+    """Implements `Engine`. Reads the windows of the embedded model, healed as they are there.
 
-    `guessed` is how many tokens are guessed ahead at most; 0 writes one token a pass.
+    `guessed` is how many tokens are guessed at most; 0 writes one token a pass.
     Not thread-safe: one caller at a time.
     """
 
     def __init__(
         self,
-        network: Zipper,
+        network: TwoSidedNetwork,
         tokenizer: Tokenizer,
         config: EngineConfig,
         source: str,
@@ -267,9 +267,9 @@ class TwinEngine:
     ) -> None:
         self._network = network
         self._tokenizer = tokenizer
-        self._reader = ZipperDenoiser(network, tokenizer, config, source)
+        self._reader = TwoSidedDenoiser(network, tokenizer, config, source)
         self._proposed = guessed
-        self._places: list[Place] = []  # most recently used last
+        self._places: list[ContextCache] = []  # most recently used last
         self._rules = plain_rules(network, tokenizer)
 
     def describe(self) -> EngineInfo:
@@ -369,7 +369,7 @@ class TwinEngine:
 
     def _others(
         self,
-        place: Place,
+        place: ContextCache,
         sides: Sides,
         rules: Rules,
         best: Middle,
@@ -399,7 +399,7 @@ class TwinEngine:
         first = None
         if sides.healed_prefix:
             first = torch.zeros_like(self._rules.ends)
-            first[self._tokenizer.continuations(sides.healed_prefix)] = True
+            first[self._tokenizer.healing_tokens(sides.healed_prefix)] = True
         ends = self._rules.ends
         if request.max_lines == 1:
             ends = ends | torch.tensor(self._rules.breaks, device=ends.device).bool()
@@ -415,7 +415,7 @@ class TwinEngine:
             seed=request.seed,
         )
 
-    def _place(self, ids: Sequence[int]) -> Place:
+    def _place(self, ids: Sequence[int]) -> ContextCache:
         """The place that shares most with these ids, or a new one, as `LocalEngine` does it."""
         reusable = [common(place.cache.ids[: place.context], ids) for place in self._places]
         best = max(reusable, default=0)
@@ -424,7 +424,7 @@ class TwinEngine:
             place = self._places.pop(reusable.index(best) if enough else 0)
         else:
             capacity = PREFIX_TOKENS + SUFFIX_TOKENS + MAX_TOKENS + GUESSED
-            place = Place(self._network.cache(PREFIX, capacity=capacity))
+            place = ContextCache(self._network.cache(PREFIX, capacity=capacity))
         self._places.append(place)
         return place
 
@@ -432,7 +432,7 @@ class TwinEngine:
         return self._tokenizer.decode(ids).decode("utf-8", errors="replace")
 
 
-def plain_rules(network: Zipper, tokenizer: Tokenizer) -> Rules:
+def plain_rules(network: TwoSidedNetwork, tokenizer: Tokenizer) -> Rules:
     """Greedy up to the end token; specials are never written."""
     vocab = network.config.vocab_size
     forbidden = torch.zeros(vocab, device=network.device)
@@ -461,36 +461,36 @@ def data_folder() -> Path:
     return Path(base) / "infill-ls"
 
 
-def is_twin(model: str) -> bool:
-    """Whether `model` is "ar-twin", or a file that says of itself that it is one."""
-    if model == NAME:
+def is_ar_baseline(model: str) -> bool:
+    """Whether `model` is "ar-baseline", or a file that says of itself that it is one."""
+    if model in NAMES:
         return True
     path = Path(model).expanduser()
     if not path.is_file():
         return False
     try:
         with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("architecture") == NAME
+            return (file.metadata() or {}).get("architecture") in NAMES
     except (OSError, SafetensorError):
         return False  # whoever loads it says what is wrong with it
 
 
-def load_twin(config: EngineConfig) -> TwinEngine:
-    """The twin in the file that `config.model` names, or in the first place where "ar-twin" is.
+def load_ar_baseline(config: EngineConfig) -> ArBaselineEngine:
+    """The baseline in the file that `config.model` names, or in the first place where one is.
 
     Raises ModelError when there is none, saying where it was looked for, or it cannot be read.
     """
     path = Path(config.model).expanduser()
-    if config.model == NAME:
-        places = (data_folder() / FILE, WEIGHTS / FILE)
+    if config.model in NAMES:
+        places = [data_folder() / f"{name}.safetensors" for name in NAMES]
         found = [place for place in places if place.is_file()]
         if not found:
             looked = " or ".join(map(str, places))
             raise ModelError(
-                f"no weights of the autoregressive twin at {looked}; "
+                f"no weights of the autoregressive baseline at {looked}; "
                 "a checkout of the project trains them: PYTHONPATH=engine:kernels python -m "
-                f"train.twin --data data/shards --minutes 30 --target {data_folder()}"
+                f"train.ar_baseline --data data/shards --minutes 30 --target {data_folder()}"
             )
         path = found[0]
-    network, tokenizer = load_network(config, path)
-    return TwinEngine(network, tokenizer, config, str(path))
+    network, tokenizer = load_model(config, path)
+    return ArBaselineEngine(network, tokenizer, config, str(path))

@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from infill_engine.models.two_sided.network import Zipper, ZipperConfig, load_zipper
-from infill_engine.models.two_sided.ngram_table import LEVEL_EDGES, MOST, contexts, from_tensors
+from infill_engine.models.two_sided.network import TwoSidedConfig, TwoSidedNetwork, load_network
+from infill_engine.models.two_sided.ngram_table import (
+    LEVEL_EDGES,
+    MAX_ORDER,
+    contexts,
+    from_tensors,
+)
 from infill_engine.tokenizer import FIRST_LEARNED
-from train import recall
+from train import ngram_table
 from train.batches import Shape
 from train.export import DEFAULT_EXTRA, export
-from train.recall import DISCOUNT, LEAST_GROUPS, LEAST_SHARE, in_order, part, table
+from train.ngram_table import DISCOUNT, LEAST_GROUPS, LEAST_SHARE, in_order, part, table
 from train.shards import Shard, load, save, shard_of
 from train.train import TrainConfig, train
 
@@ -52,7 +57,7 @@ def test_every_context_keeps_the_token_that_most_groups_have() -> None:
     corpus = groups()
     kept = dict(zip(*_pairs(table(corpus, VOCAB, 10**6)), strict=True))
     checked = 0
-    for order in range(1, MOST + 1):
+    for order in range(1, MAX_ORDER + 1):
         for context, counter in by_hand(corpus, order).items():
             most = max(counter.values())
             share = (most - DISCOUNT) / sum(counter.values())
@@ -69,7 +74,7 @@ def test_every_context_keeps_the_token_that_most_groups_have() -> None:
     assert checked == len(kept) > 50
 
 
-def _pairs(found: recall.Recall) -> tuple[list[int], list[tuple[int, int]]]:
+def _pairs(found: ngram_table.NgramTable) -> tuple[list[int], list[tuple[int, int]]]:
     values = [(int(value) & 8191, int(value) >> 13) for value in found.values]
     return found.keys.tolist(), values
 
@@ -96,7 +101,7 @@ def shard(count: int) -> Shard:
 
 def test_documents_are_found_in_the_order_they_were_packed_in() -> None:
     packed = shard(12)
-    first = [int(recall.document(packed, i)[0]) - FIRST_LEARNED for i in in_order(packed, 0)]
+    first = [int(ngram_table.document(packed, i)[0]) - FIRST_LEARNED for i in in_order(packed, 0)]
 
     assert first == list(range(12))
 
@@ -105,7 +110,10 @@ def test_a_part_of_a_shard_keeps_its_spans() -> None:
     whole = shard(6)
     some = part(whole, [4, 1])
 
-    assert some.tokens.tolist() == [*recall.document(whole, 4), *recall.document(whole, 1)]
+    assert some.tokens.tolist() == [
+        *ngram_table.document(whole, 4),
+        *ngram_table.document(whole, 1),
+    ]
     start = int(some.doc_starts[1])
     assert some.span_start.tolist() == [10, 40, start + 10, start + 40]
     assert some.span_end.tolist() == [14, 50, start + 14, start + 50]
@@ -120,18 +128,20 @@ def test_a_network_learns_to_use_what_is_recalled_and_ships_with_it(
     data.mkdir()
     save(shard(40), data / "train-000.npz")
     save(shard(9), data / "val.npz")
-    monkeypatch.setattr(recall, "GROUP", 4)
-    out = tmp_path / "recall"
-    command = ["recall", "--data", str(data), "--out", str(out), "--vocab-size", str(VOCAB)]
+    monkeypatch.setattr(ngram_table, "GROUP", 4)
+    out = tmp_path / "ngram_table"
+    command = ["ngram_table", "--data", str(data), "--out", str(out), "--vocab-size", str(VOCAB)]
     monkeypatch.setattr("sys.argv", command)
-    recall.main()
+    ngram_table.main()
 
-    read = {int(recall.document(load(out / "shards" / "train-000.npz"), i)[0]) for i in range(8)}
+    read = {
+        int(ngram_table.document(load(out / "shards" / "train-000.npz"), i)[0]) for i in range(8)
+    }
     assert read == {FIRST_LEARNED + i for i in range(8)}
-    config = ZipperConfig(
-        vocab_size=VOCAB, d_model=32, num_layers=1, num_heads=2, d_ff=64, recall=True
+    config = TwoSidedConfig(
+        vocab_size=VOCAB, d_model=32, num_layers=1, num_heads=2, d_ff=64, ngram_table=True
     )
-    model = Zipper(config)
+    model = TwoSidedNetwork(config)
     settings = TrainConfig(
         max_steps=12,
         tokens=256,
@@ -141,18 +151,18 @@ def test_a_network_learns_to_use_what_is_recalled_and_ships_with_it(
         val_infills=0,
     )
     train(model, out / "shards", tmp_path / "run", settings)
-    assert float(model.recall.detach().norm()) > 0.01
+    assert float(model.ngram.detach().norm()) > 0.01
 
     export(tmp_path / "run", tmp_path / "shipped", DEFAULT_EXTRA, out / "table.safetensors")
     path = tmp_path / "shipped" / "default.safetensors"
-    loaded = load_zipper(path)
+    loaded = load_network(path)
     assert loaded.table is not None
     expected = from_tensors(load_file(out / "table.safetensors"))
     assert loaded.table.after([20, 21]) == expected.after([20, 21]) != [(0, 0)] * 2
-    # A run goes on from what shipped, and one that recalls from weights that do not.
-    train(Zipper(config), out / "shards", tmp_path / "on", settings, weights=path)
-    plain = ZipperConfig(vocab_size=VOCAB, d_model=32, num_layers=1, num_heads=2, d_ff=64)
-    train(Zipper(plain), data, tmp_path / "plain", settings)
+    # A run goes on from what shipped, and one with a table from weights that do not.
+    train(TwoSidedNetwork(config), out / "shards", tmp_path / "on", settings, weights=path)
+    plain = TwoSidedConfig(vocab_size=VOCAB, d_model=32, num_layers=1, num_heads=2, d_ff=64)
+    train(TwoSidedNetwork(plain), data, tmp_path / "plain", settings)
     export(tmp_path / "plain", tmp_path / "older", DEFAULT_EXTRA)
     older = tmp_path / "older" / "default.safetensors"
-    train(Zipper(config), out / "shards", tmp_path / "new", settings, weights=older)
+    train(TwoSidedNetwork(config), out / "shards", tmp_path / "new", settings, weights=older)

@@ -1,4 +1,4 @@
-"""The twin on a thimble of data: its rows are what it reads, it learns, resumes, and is loaded."""
+"""The baseline on very little data: its rows are what it reads, it learns, resumes, loads."""
 
 import json
 from dataclasses import replace
@@ -8,18 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from infill_engine import EngineConfig, InfillRequest, load_engine
-from infill_engine.models.ar_twin import in_reading_order, states
+from benchmarks.ar_baseline import in_reading_order, states
+from benchmarks.systems import load
+from infill_engine import EngineConfig, InfillRequest
 from infill_engine.models.two_sided.denoiser import WEIGHTS
-from infill_engine.models.two_sided.induction import stream_echoes
-from infill_engine.models.two_sided.network import Pieces, Zipper, ZipperConfig, load_zipper
+from infill_engine.models.two_sided.induction import stream_induction_hints
+from infill_engine.models.two_sided.network import (
+    TrainingOps,
+    TwoSidedConfig,
+    TwoSidedNetwork,
+    load_network,
+)
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, PAD, Tokenizer
 from tests.train.test_train import CONFIG, LINE_BREAK, TINY, VOCABULARY, document
-from train import train as zipper
-from train import twin
+from train import ar_baseline
+from train import train as two_sided
+from train.ar_baseline import Batch, batch, exact_match, export, losses, opened, train, validate
 from train.batches import Corpus, Shape, tensors
 from train.shards import save, shard_of
-from train.twin import Batch, batch, exact_match, export, losses, opened, train, validate
 
 
 @pytest.fixture(scope="module")
@@ -85,24 +91,24 @@ def test_every_token_is_predicted_and_those_of_the_middle_weigh_more(data: Path)
         weight, middle = found.weight[row], found.middle[row] > 0
         assert (weight[n - 1 :] == 0).all()
         assert (weight[: n - 1][~middle[: n - 1]] == 1).all()
-        assert (weight[middle] == twin.MIDDLE_WEIGHT).all()
-        assert found.heard[row, :n].tolist() == [
-            [*echo, 0, 0] for echo in stream_echoes(found.rows[row, :n].tolist())
+        assert (weight[middle] == ar_baseline.MIDDLE_WEIGHT).all()
+        assert found.hints[row, :n].tolist() == [
+            [*hint, 0, 0] for hint in stream_induction_hints(found.rows[row, :n].tolist())
         ]
     assert found.lengths.tolist() == lengths.tolist()
 
 
 def test_the_loss_is_cross_entropy_and_its_parts_are_nats_per_token(data: Path) -> None:
     torch.manual_seed(0)
-    model, found = Zipper(TINY), drawn(data)
+    model, found = TwoSidedNetwork(TINY), drawn(data)
     torch.nn.init.normal_(model.embed, std=0.5)
-    result = losses(model, tensors(found), dtype=torch.float32, pieces=Pieces())
+    result = losses(model, tensors(found), dtype=torch.float32, ops=TrainingOps())
     result.total.backward()  # type: ignore[no-untyped-call]
 
-    rows, cursor, heard, weight = (
-        torch.from_numpy(each) for each in (found.rows, found.cursor, found.heard, found.weight)
+    rows, cursor, hints, weight = (
+        torch.from_numpy(each) for each in (found.rows, found.cursor, found.hints, found.weight)
     )
-    logits = states(model, rows, cursor, heard) @ model.embed.T
+    logits = states(model, rows, cursor, hints) @ model.embed.T
     each = torch.nn.functional.cross_entropy(
         logits[:, :-1].flatten(0, 1), rows[:, 1:].flatten(), reduction="none"
     ).view(len(rows), -1)
@@ -117,34 +123,36 @@ def test_the_loss_is_cross_entropy_and_its_parts_are_nats_per_token(data: Path) 
     assert model.stream.grad[2].abs().sum() > 0  # the middle's own voice
 
 
-def test_exact_match_asks_for_the_holes_that_the_zipper_is_asked_for(
+def test_exact_match_asks_for_the_holes_that_the_two_sided_model_is_asked_for(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, list[object]] = {"zipper": [], "twin": []}
+    asked: dict[str, list[object]] = {"two-sided": [], "baseline": []}
 
-    def infill_greedily(model: Zipper, prefix: list[int], suffix: list[int], **_: int) -> list[int]:
-        asked["zipper"].append((prefix, suffix))
+    def infill_greedily(
+        model: TwoSidedNetwork, prefix: list[int], suffix: list[int], **_: int
+    ) -> list[int]:
+        asked["two-sided"].append((prefix, suffix))
         return []
 
-    real = twin.write
+    real = ar_baseline.write
 
     def write(model, place, sides, rules):  # type: ignore[no-untyped-def]
-        asked["twin"].append((list(sides.prefix_ids), list(sides.suffix_ids)))
+        asked["baseline"].append((list(sides.prefix_ids), list(sides.suffix_ids)))
         assert in_reading_order(sides)[:2] == [BOS, FIRST_TAG]
         return real(model, place, sides, rules)
 
-    monkeypatch.setattr(zipper, "infill_greedily", infill_greedily)
-    monkeypatch.setattr(twin, "write", write)
-    zipper.exact_match(Zipper(TINY), held_out(data), 5)
-    found = exact_match(Zipper(TINY), held_out(data), 5)
+    monkeypatch.setattr(two_sided, "infill_greedily", infill_greedily)
+    monkeypatch.setattr(ar_baseline, "write", write)
+    two_sided.exact_match(TwoSidedNetwork(TINY), held_out(data), 5)
+    found = exact_match(TwoSidedNetwork(TINY), held_out(data), 5)
 
-    assert asked["twin"] == asked["zipper"]
+    assert asked["baseline"] == asked["two-sided"]
     assert found["tail_count"] == 5
 
 
 def test_validation_is_the_same_at_every_call(data: Path) -> None:
     torch.manual_seed(0)
-    model = Zipper(TINY)
+    model = TwoSidedNetwork(TINY)
 
     assert validate(model, held_out(data), CONFIG) == validate(model, held_out(data), CONFIG)
 
@@ -156,9 +164,9 @@ def logged(out: Path) -> list[dict[str, object]]:
 def test_a_tiny_run_learns_resumes_and_exports(data: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = replace(CONFIG, val_infills=20)
-    first = train(Zipper(TINY), data, tmp_path, config)
-    second = train(Zipper(TINY), data, tmp_path, replace(config, max_steps=90))
-    again = train(Zipper(TINY), data, tmp_path, replace(config, max_steps=90))
+    first = train(TwoSidedNetwork(TINY), data, tmp_path, config)
+    second = train(TwoSidedNetwork(TINY), data, tmp_path, replace(config, max_steps=90))
+    again = train(TwoSidedNetwork(TINY), data, tmp_path, replace(config, max_steps=90))
     path = export(tmp_path, tmp_path / "weights")
 
     steps = [line["step"] for line in logged(tmp_path) if "positions_per_s" in line]
@@ -168,21 +176,21 @@ def test_a_tiny_run_learns_resumes_and_exports(data: Path, tmp_path: Path) -> No
     for name in ("val_middle", "val_context"):
         assert second[name] < first[name] - 0.2
     assert again == {name: each for name, each in second.items() if name.startswith("val_")}
-    assert load_zipper(path).config == TINY
+    assert load_network(path).config == TINY
 
 
-def test_a_run_can_start_from_a_zippers_weights(data: Path, tmp_path: Path) -> None:
-    zipper.train(Zipper(TINY), data, tmp_path / "one", CONFIG)
+def test_a_run_can_start_from_two_sided_weights(data: Path, tmp_path: Path) -> None:
+    two_sided.train(TwoSidedNetwork(TINY), data, tmp_path / "one", CONFIG)
     weights = export(tmp_path / "one", tmp_path)
     still = replace(CONFIG, max_steps=1, muon_lr=0.0, adam_lr=0.0)
 
-    fresh = train(Zipper(TINY), data, tmp_path / "two", still)
-    continued = train(Zipper(TINY), data, tmp_path / "three", still, weights=weights)
+    fresh = train(TwoSidedNetwork(TINY), data, tmp_path / "two", still)
+    continued = train(TwoSidedNetwork(TINY), data, tmp_path / "three", still, weights=weights)
 
     assert continued["val_context"] < fresh["val_context"] - 0.1
 
 
-def test_what_is_exported_is_loaded_as_a_twin_and_writes(tmp_path: Path) -> None:
+def test_what_is_exported_is_loaded_as_a_baseline_and_writes(tmp_path: Path) -> None:
     tokenizer = Tokenizer(WEIGHTS / "tokenizer.json")
     text = "def area(width, height):\n    return width * height\n\n\n"
     ids = tokenizer.encode(text)
@@ -192,21 +200,21 @@ def test_what_is_exported_is_loaded_as_a_twin_and_writes(tmp_path: Path) -> None
     spans = [(at, len(line), 0) for at in range(1, len(line))]
     for name in ("train-000", "val"):
         save(shard_of([(ids, 0, spans)] * 4), folder / f"{name}.npz")
-    network = ZipperConfig(
+    network = TwoSidedConfig(
         vocab_size=tokenizer.vocab_size, d_model=32, num_layers=1, num_heads=2, d_ff=48
     )
     shapes = (Shape(row=48, canvas=16, share=1.0),)
     train(
-        Zipper(network),
+        TwoSidedNetwork(network),
         folder,
         tmp_path / "run",
         replace(CONFIG, shapes=shapes, tokens=192, max_steps=100, adam_lr=0.05),
     )
     path = export(tmp_path / "run", tmp_path / "run")
 
-    engine = load_engine(EngineConfig(model=str(path)))
+    engine = load(EngineConfig(model=str(path)))
     request = InfillRequest(prefix="def area(", suffix=text[24:], language_id="python")
     *_, draft = engine.infill(replace(request, max_lines=1))
 
-    assert engine.describe().model == "ar-twin"
+    assert engine.describe().model == "ar-baseline"
     assert draft.text == "width, height):"
