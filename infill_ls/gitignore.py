@@ -16,6 +16,18 @@ _CLASSES = {
     "digit": "0-9", "graph": "!-~", "lower": "a-z", "print": " -~", "punct": "!-/:-@\\[-`{-~",
     "space": "\\s", "upper": "A-Z", "xdigit": "0-9a-fA-F",
 }  # fmt: skip
+_BRACES = re.compile(r"(?<!\\)\{([^{}]*,[^{}]*)\}")
+_MAX_EXPANDED = 100
+# What git takes, and what no file can meet all the same or was meant otherwise.
+_MISTAKES = (
+    (re.compile("#"), "it begins a comment; write \\# for the character"),
+    (
+        re.compile(r".*\\[\w.~-]"),
+        "a backslash only quotes what follows it; write / between folders",
+    ),
+    (re.compile(r".*//"), "it has two slashes in a row"),
+    (re.compile(r"!?(.*/)?\.\.?(/|$)"), "no path has . or .. in it; write the names of folders"),
+)
 
 
 class PatternError(ValueError):
@@ -81,6 +93,35 @@ def rules_of(lines: Iterable[str], *, base: str, source: str, fold: bool) -> Ite
             continue
         if rule:
             yield rule
+
+
+def expanded(pattern: str) -> list[str]:
+    """The patterns that `{one,other}` stands for, which git has not and editors have."""
+    patterns = [pattern]
+    for _ in range(_MAX_EXPANDED):
+        at, found = next(
+            ((i, m) for i, each in enumerate(patterns) if (m := _BRACES.search(each))), (0, None)
+        )
+        if found is None or len(patterns) > _MAX_EXPANDED:
+            break
+        head, tail = patterns[at][: found.start()], patterns[at][found.end() :]
+        patterns[at : at + 1] = [head + part + tail for part in found[1].split(",")]
+    return patterns
+
+
+def mistake_in(pattern: str) -> str:
+    """Why no file that was meant can meet a pattern that a person wrote; empty if one can."""
+    for glob in expanded(pattern):
+        for mistake, why in _MISTAKES:
+            if mistake.match(glob):
+                return why
+        try:
+            if rule_of(glob) is None:
+                return "it names nothing"
+        except PatternError as error:
+            return str(error)
+    many = any(map(_BRACES.search, expanded(pattern)))
+    return f"it stands for more than {_MAX_EXPANDED} patterns" if many else ""
 
 
 def deciding(rules: Sequence[Rule], path: str) -> Rule | None:

@@ -1,117 +1,167 @@
-"""Which files to leave alone: where secrets usually are, what the user excludes, what is too big.
+"""Which files to leave alone: those with secrets, ignored ones, too large ones.
 
-Such a file is neither completed nor shown to the model as context of another one.
+Such a file is neither completed nor shown to the model as context of another one, whoever asks.
+
+What is ignored is said in .gitignore files, in .infillignore files, which have the last word over
+those, and in the setting `disabledFiles`, which has the last word over all. A file that is
+committed although a pattern names it counts as ignored here: git's index is not read.
 """
 
+import os
+import posixpath
 import re
-from collections.abc import Iterable
-from fnmatch import translate
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from urllib.parse import unquote, urlsplit
 
-# Names and places, not contents. A pattern without a slash is about the file's name, one with a
-# slash about the end of its path.
-SECRET_FILES: tuple[str, ...] = (
-    # environments and their like
-    *(".env", ".env.*", "*.env", ".envrc", ".flaskenv", ".renviron", ".dev.vars"),
-    # private keys, key stores, certificates
-    *("*.pem", "*.key", "*.p8", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.truststore", "*.bks"),
-    *("*.der", "*.crt", "*.cer", "*.csr", "*.p7b", "*.p7c", "*.ppk", "*.agekey", "*.asc"),
-    *("*.gpg", "*.pgp", "*.kdb", "*.kdbx", "*.keychain", "*.keychain-db", "*.mobileprovision"),
-    *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*_rsa", "*_dsa", "*_ecdsa", "*_ed25519"),
-    *("authorized_keys", "*.ovpn", "wg*.conf", "secring.*", "*.jwk", "*.jwks"),
-    # passwords and tokens of tools
-    *(".netrc", "_netrc", ".pgpass", ".my.cnf", ".mylogin.cnf", ".htpasswd", "htpasswd"),
-    *(".git-credentials", ".npmrc", ".yarnrc", ".yarnrc.yml", ".pypirc", ".gemrc", ".s3cfg"),
-    *(".dockercfg", ".docker/config.json", "docker-config.json", ".boto", ".passwd-s3fs"),
-    *("kubeconfig", "*.kubeconfig", ".vault-token"),
-    *(
-        "gcloud/*.json",
-        "gh/hosts.yml",
-        "rclone.conf",
-        ".databrickscfg",
-        ".snowsql",
-        ".bundle/config",
-    ),
-    *(".cargo/credentials*", ".gem/credentials", ".composer/auth.json", ".nuget/nuget.config"),
-    *(".terraformrc", "terraform.rc", "*.tfstate", "*.tfstate.*", "*.tfvars"),
-    *("*.tfvars.json", "local.settings.json", "*.publishsettings", "*.rdp", "filezilla.xml"),
-    *("sitemanager.xml", ".ftpconfig", ".remote-sync.json", "proftpdpasswd", "shadow", "gshadow"),
-    # files that say it themselves
-    *("credentials", "credentials.*", "*.credentials", "*credentials*.json", "*.secret"),
-    *("*.secrets", "secret.y*ml", "secrets.y*ml", "*.secrets.y*ml"),
-    *("*secret.json", "*secrets.json", "secrets.toml", "secrets.env", "secrets.ini", "*.vault"),
-    *(
-        "secrets.properties",
-        "client_secret*.json",
-        "service-account*.json",
-        "service_account*.json",
-    ),
-    *("serviceaccount*.json", "google-services.json", "googleservice-info.plist", "vault.y*ml"),
-    *(
-        "*password*.txt",
-        "*passwords*",
-        "*passwd*",
-        "*.token",
-        "token.json",
-        "*apikey*",
-        "*api_key*",
-    ),
-    *("*.bash_history", "*.zsh_history", ".*_history", "*.pcap"),
-)
-SECRET_FOLDERS: tuple[str, ...] = (
-    *(".ssh", ".gnupg", ".aws", ".azure", ".kube", ".gcloud", ".oci", ".terraform.d"),
-    *("secrets", ".secrets", ".password-store"),
-)
-_CODE = re.compile(r"\.(c|cc|cpp|cs|css|go|h|html|java|jsx?|kt|md|php|py|rb|rs|scala|swift|tsx?)$")
+from infill_ls.gitignore import PatternError, Rule, deciding, expanded, rule_of, rules_of
+from infill_ls.secret_files import names_secrets, secret_in
+from infill_ls.uris import path_of
+
+OWN_FILE = ".infillignore"
+# Of one ignore file no more is read, and no more patterns are kept; real ones have a hundredth.
+_MAX_BYTES, _MAX_RULES = 256 * 1024, 2000
+# Windows and macOS do not tell upper from lower case, and neither does git there.
+_FOLD = sys.platform in ("win32", "darwin")
+_LOCAL = re.compile(r"(file|vscode-notebook-cell):|[A-Za-z]:[/\\]|[^:]*$", re.IGNORECASE)
+_DRIVE = re.compile(r"[A-Za-z]:/")
 
 
-def ignored(uri: str, num_characters: int, globs: Iterable[str], max_file_size: int) -> str:
-    """Why this file is left alone; empty when it is not."""
-    path = file_path(uri)
-    if _secret(path):
-        return "a file that may hold secrets"
-    if _matches(path, tuple(globs)):
-        return "excluded by disabledFiles"
-    if num_characters > max_file_size:
-        return f"larger than maxFileSize ({num_characters} > {max_file_size} characters)"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IgnorePolicy:
+    """What decides beside the files themselves.
+
+    `disabled_files` and `max_file_size` are the user's settings, `folders` the absolute paths of
+    the workspace. Where the model is on a server (`remote`), a text with what looks like a secret
+    is left alone too.
+    """
+
+    disabled_files: tuple[str, ...] = ()
+    max_file_size: int | None = None
+    folders: tuple[str, ...] = ()
+    remote: bool = False
+
+
+def ignored(policy: IgnorePolicy, uri: str, text: str) -> str:
+    """Why this document is left alone; empty when it is not."""
+    largest = policy.max_file_size
+    if largest is not None and len(text) > largest:
+        return f"larger than maxFileSize ({len(text)} > {largest} characters)"
+    path = path_of(uri)
+    if path and (why := _ignored_path(policy, path, local=_LOCAL.match(uri) is not None)):
+        return why
+    if policy.remote and (found := secret_in(text)):
+        return f"it holds what looks like {found}, and the model is not on this machine"
     return ""
 
 
-def file_path(uri: str) -> str:
-    """The path in a URI of any scheme, decoded; that of a notebook cell is the notebook's."""
-    parts = urlsplit(uri)
-    return unquote(parts.path or parts.netloc or uri).replace("\\", "/")
+def ignored_file(policy: IgnorePolicy, path: str) -> str:
+    """The same of a file on this disk by its path alone, for what is read beside a document."""
+    return _ignored_path(policy, path, local=True)
 
 
-@lru_cache(maxsize=512)
-def _secret(path: str) -> bool:
-    *folders, name = path.lower().split("/")
-    # Code that deals with secrets holds none (passwords.py, secrets/vault.ts); .env.php does.
-    if _CODE.search(name) and not name.startswith("."):
-        return False
-    names, ends = _compiled(SECRET_FILES)
-    return (
-        not set(SECRET_FOLDERS).isdisjoint(folders)
-        or bool(names.fullmatch(name))
-        or bool(ends.fullmatch("/" + path.lower()))
-    )
+def _ignored_path(policy: IgnorePolicy, path: str, *, local: bool) -> str:
+    """What was found on the disk holds for a second: then a changed ignore file is read again."""
+    return _decided(policy, _rooted(path), local, int(time.monotonic()))
 
 
-@lru_cache(maxsize=512)
-def _matches(path: str, globs: tuple[str, ...]) -> bool:
-    """Without a slash a glob is about any part of the path, with one about its end."""
-    parts, ends = _compiled(globs)
-    path = path.lower()
-    return any(map(parts.fullmatch, path.split("/"))) or bool(ends.fullmatch("/" + path))
+@lru_cache(maxsize=1024)
+def _decided(policy: IgnorePolicy, path: str, local: bool, second: int) -> str:
+    target = os.path.realpath(_on_disk(path)) if local else path
+    if names_secrets(path) or names_secrets(_rooted(target)):
+        return "a file that may hold secrets"
+    rule = deciding(_rules(policy, path[: path.rindex("/") + 1], local, second), path)
+    return f"ignored by {rule.source}: {rule.text}" if rule else ""
+
+
+@lru_cache(maxsize=256)
+def _rules(policy: IgnorePolicy, folder: str, local: bool, second: int) -> tuple[Rule, ...]:
+    """What may be about a file in this folder, the weakest first: as in git the last one decides.
+
+    Ignore files count from the root of the repository, or of the workspace where there is none;
+    our own from whichever is further up.
+    """
+    above = [folder[: at.end()] for at in re.finditer("/", folder)]
+    roots = {_rooted(root).rstrip("/") + "/" for root in policy.folders}
+    workspace = next((each for each in reversed(above) if each in roots), None)
+    repository = next((each for each in reversed(above) if local and _exists(each + ".git")), None)
+    root = workspace or repository or folder
+    top = min(root, repository or root, key=len)
+    rules: list[Rule] = []
+    if local and repository:
+        rules += _read(repository, ".git/info/exclude")
+    if local:
+        for name, start in ((".gitignore", repository or root), (OWN_FILE, top)):
+            for each in above:
+                if each.startswith(start):
+                    rules += _read(each, name)
+    return (*rules, *_disabled(policy.disabled_files, workspace or repository or "/"))
+
+
+def _read(folder: str, name: str) -> tuple[Rule, ...]:
+    try:
+        found = os.stat(_on_disk(folder + name))
+    except (OSError, ValueError):
+        return ()
+    if not stat.S_ISREG(found.st_mode):
+        return ()
+    return _parsed(folder, name, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=128)
+def _parsed(folder: str, name: str, changed: int, size: int) -> tuple[Rule, ...]:
+    """The rules of an ignore file as it is at this time, which makes a changed one another one."""
+    try:
+        with open(_on_disk(folder + name), "rb") as file:
+            data = file.read(_MAX_BYTES).removeprefix(b"\xef\xbb\xbf")
+    except OSError:
+        return ()
+    lines = data.decode("utf-8", "surrogateescape").split("\n")[:_MAX_RULES]
+    return tuple(rules_of(lines, base=folder, source=name, fold=_FOLD))
 
 
 @lru_cache(maxsize=16)
-def _compiled(globs: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """One expression for the globs without a slash and one for those with."""
-    lower = [glob.lower().rstrip("/") for glob in globs if glob.strip("/")]
-    bare = [translate(glob) for glob in lower if "/" not in glob]
-    ends = ["*/" + glob.removeprefix("**/").lstrip("/") for glob in lower if "/" in glob]
-    return re.compile("|".join(bare) or "(?!)"), re.compile(
-        "|".join(map(translate, ends)) or "(?!)"
-    )
+def _disabled(patterns: tuple[str, ...], root: str) -> tuple[Rule, ...]:
+    """Relative to `root`, and those with a slash, a drive or `~/` in front absolute as well.
+
+    The case of letters is of no account: a file too many is left alone rather than one too few.
+    """
+    return tuple(_disabled_rules(patterns, root))
+
+
+def _disabled_rules(patterns: tuple[str, ...], root: str) -> Iterator[Rule]:
+    for pattern in patterns:
+        for glob in expanded(pattern):
+            bare = glob.removeprefix("!")
+            readings = [(glob, root)]
+            if bare.startswith("~/"):
+                bare = re.sub(r"([\\*?[])", r"\\\1", _rooted(os.path.expanduser("~"))) + bare[1:]
+            if _DRIVE.match(bare):
+                bare = f"/{bare}"
+            if bare.startswith("/"):
+                readings.append(("!" * glob.startswith("!") + bare, "/"))
+            for text, base in readings:
+                try:
+                    rule = rule_of(text, base=base, source="disabledFiles", fold=True)
+                except PatternError:
+                    continue  # said when the settings were read
+                if rule:
+                    yield replace(rule, text=pattern)
+
+
+def _rooted(path: str) -> str:
+    """With slashes, one of them in front, and without `.` and `..`."""
+    path = path.replace(os.sep, "/")
+    return posixpath.normpath(path if path.startswith("/") else f"/{path}")
+
+
+def _on_disk(path: str) -> str:
+    """As the system wants it: a drive has no slash in front."""
+    return path[1:] if _DRIVE.match(path, 1) else path
+
+
+def _exists(path: str) -> bool:
+    return os.path.lexists(_on_disk(path))

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from infill_engine.config import Dtype
+from infill_ls.gitignore import mistake_in
 
 SECTION = "infill"
 # What editor plugins that speak Copilot's dialect put beside their settings.
@@ -155,8 +156,10 @@ class Settings:
     disabled_files: tuple[str, ...] = _option(
         (),
         "strings",
-        "Globs of files in which nothing is suggested and which nothing is learnt from, beside "
-        "the usual places of secrets, which are always left alone.",
+        "Files in which nothing is suggested and which nothing is learnt from: patterns as in "
+        ".gitignore, {one,other} included, relative to the workspace or absolute. What .gitignore "
+        "and .infillignore files name and what usually holds secrets is left alone as well; a "
+        "pattern with ! in front takes a file back from those.",
     )
     max_file_size: int = _option(
         1_000_000,
@@ -304,6 +307,12 @@ def parse(options: object) -> tuple[Settings, list[str]]:
             messages.append(
                 f"{SECTION}.{option.name} is {_shown(value)}, but takes {option.allowed}. "
                 f"Going on with {_shown(option.default)}."
+            )
+    for pattern in values.get("disabled_files", ()):
+        if mistake := mistake_in(pattern):
+            messages.append(
+                f"{SECTION}.disabledFiles has {_shown(pattern)}, which keeps no file away: "
+                f"{mistake}."
             )
     messages += [_unknown(name) for name in given]
     return Settings(**values), messages

@@ -26,6 +26,7 @@ from infill_ls import __version__
 from infill_ls.completion.requests import Answer, Requests
 from infill_ls.completion.worker import Ask, Worker
 from infill_ls.documents import Change, Document, DocumentStore, Encoding
+from infill_ls.ignore import IgnorePolicy
 from infill_ls.server import parent
 from infill_ls.server.features import commands
 from infill_ls.server.features import menu as fallback
@@ -43,6 +44,7 @@ from infill_ls.server.params import InfillParams, converter_factory
 from infill_ls.server.protocol import InfillProtocol
 from infill_ls.server.transport import StdoutWriter, serve, stream_of, take_stdio
 from infill_ls.settings import SECTION, Settings, parse, pushed
+from infill_ls.uris import path_of
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +94,19 @@ class InfillServer(LanguageServer):
     @property
     def encoding(self) -> Encoding:
         return self.protocol.encoding
+
+    @property
+    def ignore_policy(self) -> IgnorePolicy:
+        """What the settings, the workspace and the model say of files to leave alone."""
+        config = self.worker.config or self.config
+        uris = {folder.uri for folder in self.workspace.folders.values()}
+        roots = map(path_of, sorted(uris | {self.workspace.root_uri or ""}))
+        return IgnorePolicy(
+            disabled_files=self.settings.disabled_files,
+            max_file_size=self.settings.max_file_size,
+            folders=tuple(root for root in roots if root),
+            remote=config.is_remote,
+        )
 
     def tell(self, kind: T.MessageType, message: str) -> None:
         """Shown to the user, each message once, and logged."""
@@ -281,7 +296,7 @@ def think(ls: InfillServer, thinking: bool) -> None:
 
 def look_ahead(ls: InfillServer, document: Document, offset: int) -> None:
     """Has the model read, when it is idle, where the next request is likely."""
-    if refusal(ls.settings, document):
+    if refusal(ls.settings, ls.ignore_policy, document):
         return
     limits = limits_of(ls.settings, invoked=False)
     ls.ahead = Ask(document=document, offset=offset, limits=limits)
@@ -377,7 +392,9 @@ async def answered(
     invoked = params.context.trigger_kind == INVOKED
     position = params.position
     offset = document.offset_at(position.line, position.character, ls.encoding)
-    why = refusal(ls.settings, document) or untimely(ls.settings, document, offset, invoked)
+    why = refusal(ls.settings, ls.ignore_policy, document) or untimely(
+        ls.settings, document, offset, invoked
+    )
     if why:
         return Answer(how=why), None
     limits = limits_of(ls.settings, invoked=invoked)

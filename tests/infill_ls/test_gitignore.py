@@ -111,7 +111,9 @@ def test_a_pattern_that_no_path_can_meet_says_why(pattern: str, why: str) -> Non
     assert why in str(error.value)
 
 
-@pytest.mark.parametrize("pattern", ["*a" * 40 + "*b", "/".join(["**/a"] * 20) + "/b", "[^b]*" * 40])
+@pytest.mark.parametrize(
+    "pattern", ["*a" * 40 + "*b", "/".join(["**/a"] * 20) + "/b", "[^b]*" * 40]
+)
 def test_no_pattern_takes_long(pattern: str) -> None:
     rule = rule_of(pattern)
     started = time.perf_counter()

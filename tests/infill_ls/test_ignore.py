@@ -1,40 +1,43 @@
-"""Secrets are neither completed nor context; code about secrets is ordinary code."""
+"""Secrets and ignored files are neither completed nor context; code about secrets is."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from infill_ls.ignore import ignored
+from infill_ls import ignore
+from infill_ls.ignore import IgnorePolicy, ignored, ignored_file
 
-
-def reason(uri: str, size: int = 10, globs: tuple[str, ...] = ()) -> str:
-    return ignored(uri, size, globs, 1000)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *(".env", ".env.local", "prod.env", ".ENV", ".envrc", ".env.local.php"),
-        *("server.pem", "server.key", "store.jks", "id_rsa", "id_ed25519.pub", "x.p12", "a.kdbx"),
-        *(".ssh/config", ".aws/credentials", ".kube/config", ".docker/config.json", ".netrc"),
-        *(".npmrc", ".pypirc", ".git-credentials", ".pgpass", "terraform.tfstate", "prod.tfvars"),
-        *("credentials.json", "aws_credentials.json", "secrets.yaml", "secrets/db.yaml"),
-        *("client_secret_123.json", "service-account-x.json", "passwords.txt", ".bash_history"),
-        *(".cargo/credentials.toml", ".config/gh/hosts.yml", "my%20keys/id_rsa", "C%3A/x/.env"),
-    ],
-)
-def test_files_that_usually_hold_secrets_are_left_alone(path: str) -> None:
-    assert reason(f"file:///home/someone/{path}") == "a file that may hold secrets"
+SECRET = "a file that may hold secrets"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("main.py", "secrets.py", "passwords.ts", "api_key.go", "src/credentials/provider.java"),
-        *("secrets/vault.rs", "environment.py", "keys.py", "config.json", "package.json"),
-        *("shadow/shadow.cpp", "tokens.json", "README.md", "env.d.ts", "Dockerfile", "Makefile"),
-    ],
-)
-def test_code_about_secrets_is_completed(path: str) -> None:
-    assert reason(f"file:///home/someone/{path}") == ""
+def reason(uri: str, text: str = "", **policy: Any) -> str:
+    return ignored(IgnorePolicy(**policy), uri, text)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / ".git").mkdir()
+    return tmp_path
+
+
+def test_a_file_of_secrets_is_left_alone_whatever_its_uri_looks_like() -> None:
+    for path in (".env", "c#/.env", "what?/.env", "proj#1/secrets/db.conf", "notes.md#/.env"):
+        assert reason(f"file:///home/u/{path}") == SECRET, path
+    for uri in (
+        "file:///c%3A/x/.env",
+        "file:///C:/x/.ENV",
+        "vscode-remote://ssh/home/u/.env",
+        "untitled:.env",
+        "file:///home/u/%2Eenv",
+        "file:///home/u/x/..%2Fsecrets/../secrets/db.yaml",
+    ):
+        assert reason(uri) == SECRET, uri
 
 
 @pytest.mark.parametrize(
@@ -43,31 +46,214 @@ def test_code_about_secrets_is_completed(path: str) -> None:
         "untitled:Untitled-1",
         "vscode-notebook-cell:/home/me/analysis.ipynb#W0sZmlsZQ%3D%3D",
         "vscode-remote://ssh-remote+host/home/me/a.py",
+        "file:///",
+        "file:///home/",
+        "",
+        "file:///a%00b",
+        "file:///" + "a/" * 2000 + "~" * 5000,
     ],
 )
-def test_documents_that_are_no_files_are_completed(uri: str) -> None:
+def test_other_documents_are_completed(uri: str) -> None:
     assert reason(uri) == ""
 
 
+def test_a_link_to_secrets_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=1")
+    (tmp_path / "notes.txt").symlink_to(".env")
+
+    assert ignored_file(IgnorePolicy(), str(tmp_path / "notes.txt")) == SECRET
+
+
 @pytest.mark.parametrize(
-    ("glob", "excluded"),
+    ("pattern", "excluded"),
     [
         ("*.gen.py", True),
+        ("*.{js,py}", True),
+        ("{lib,src}/generated", True),
         ("generated", True),
-        ("src/generated/*", True),
-        ("**/generated/*.py", True),
         ("generated/", True),
+        ("src/generated/*", True),
+        ("/src/", True),
+        ("**/generated/*.py", True),
+        ("**/src/**/*", True),
+        ("src/generated", True),
         ("SRC", True),
+        ("{root}/src/**", True),
+        ("{root}/other/**", False),
         ("gen", False),
-        ("other/generated/*", False),
+        ("generated/*", False),
         ("", False),
         ("/", False),
+        ("[", False),
     ],
 )
-def test_the_users_globs_are_about_names_or_the_end_of_the_path(glob: str, excluded: bool) -> None:
-    assert bool(reason("file:///p/src/generated/x.gen.py", globs=(glob,))) is excluded
+def test_the_users_patterns_are_those_of_gitignore(
+    tmp_path: Path, pattern: str, excluded: bool
+) -> None:
+    patterns = (pattern.replace("{root}", str(tmp_path)),)
+    why = reason(
+        (tmp_path / "src/generated/x.gen.py").as_uri(),
+        disabled_files=patterns,
+        folders=(str(tmp_path),),
+    )
+
+    assert bool(why) is excluded
+    assert not excluded or why.startswith("ignored by disabledFiles: ")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "uri"),
+    [
+        ("C:/work/**/*.py", "file:///c%3A/work/x/a.py"),
+        ("c:/work/", "file:///C:/work/x/a.py"),
+        ("~/work/*.py", (Path.home() / "work/a.py").as_uri()),
+        ("**/work/*.py", "vscode-remote://ssh/home/u/work/a.py"),
+        ("work/", "file:///nowhere/work/x/a.py"),
+    ],
+)
+def test_the_users_patterns_may_be_absolute(pattern: str, uri: str) -> None:
+    assert reason(uri, disabled_files=(pattern,)) == f"ignored by disabledFiles: {pattern}"
+
+
+def test_git_s_own_ignore_files_count(project: Path) -> None:
+    (project / ".git/info").mkdir()
+    (project / ".git/info/exclude").write_text("mine.py\n")
+    (project / ".gitignore").write_text("build/\n*.log.py\n")
+    (project / "sub").mkdir()
+    (project / "sub/.gitignore").write_text("!keep.log.py\n/local.py\n")
+    expected = {
+        "build/x.py": "ignored by .gitignore: build/",
+        "sub/build/x.py": "ignored by .gitignore: build/",
+        "a.log.py": "ignored by .gitignore: *.log.py",
+        "sub/a.log.py": "ignored by .gitignore: *.log.py",
+        "sub/keep.log.py": "",
+        "sub/local.py": "ignored by .gitignore: /local.py",
+        "local.py": "",
+        "mine.py": "ignored by .git/info/exclude: mine.py",
+        "a.py": "",
+    }
+
+    assert {path: reason((project / path).as_uri()) for path in expected} == expected
+
+
+def test_ignore_files_above_the_repository_do_not_count_but_for_our_own(tmp_path: Path) -> None:
+    (tmp_path / "inner/.git").mkdir(parents=True)
+    (tmp_path / ".gitignore").write_text("/inner/\n")
+    (tmp_path / ".infillignore").write_text("generated.py\n")
+    folders = (str(tmp_path),)
+
+    assert reason((tmp_path / "inner/a.py").as_uri(), folders=folders) == ""
+    assert "infillignore" in reason((tmp_path / "inner/generated.py").as_uri(), folders=folders)
+    assert reason((tmp_path / "inner/generated.py").as_uri()) == ""
+
+
+def test_without_a_repository_those_of_the_workspace_count(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("*.py\n")
+    (tmp_path / "sub").mkdir()
+    uri = (tmp_path / "sub/a.py").as_uri()
+
+    assert reason(uri, folders=(str(tmp_path),)) == "ignored by .gitignore: *.py"
+    assert reason(uri) == ""
+
+
+def test_what_says_it_last_has_the_last_word(project: Path) -> None:
+    (project / ".gitignore").write_text("*.gen.py\n*.tmp.py\n")
+    (project / ".infillignore").write_text("!*.gen.py\nprivate/\n")
+    uri = {name: (project / name).as_uri() for name in ("a.gen.py", "a.tmp.py", "private/a.py")}
+
+    assert reason(uri["a.gen.py"]) == ""
+    assert reason(uri["a.tmp.py"]) == "ignored by .gitignore: *.tmp.py"
+    assert reason(uri["a.tmp.py"], disabled_files=("!a.*",)) == ""
+    assert reason(uri["private/a.py"]) == "ignored by .infillignore: private/"
+
+
+def test_a_changed_ignore_file_is_read_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    path = str(project / "a.py")
+    before = ignored_file(IgnorePolicy(), path)
+    (project / ".gitignore").write_text("a.py\n")
+    now = 1.0
+
+    assert (before, ignored_file(IgnorePolicy(), path)) == ("", "ignored by .gitignore: a.py")
+
+
+def test_an_ignore_file_that_is_none_or_too_large_costs_nothing(project: Path) -> None:
+    os.mkfifo(project / ".gitignore")  # reading it would wait for ever
+    (project / ".infillignore").write_text("x*y*z\n" * 100_000 + "a.py\n")
+    started = time.perf_counter()
+
+    assert reason((project / "a.py").as_uri()) == ""
+    assert time.perf_counter() - started < 2.0
+
+
+def test_asking_again_takes_no_time(project: Path) -> None:
+    (project / ".gitignore").write_text("\n".join(f"*.{number}" for number in range(300)))
+    uri = (project / "a/b/c/d.py").as_uri()
+    reason(uri)
+    started = time.perf_counter()
+    for _ in range(100):
+        reason(uri)
+
+    assert time.perf_counter() - started < 0.1
+
+
+NAMES = st.sampled_from(["a", "b", "ab", "x.py"])
+PATTERNS = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "", "!"]),
+    st.sampled_from(["", "/", "**/", "a/", "*/"]),
+    st.sampled_from(["a", "b", "a*", "*", "*.py", "x.py", "?"]),
+    st.sampled_from(["", "/", "/**", "/b"]),
+)
+FOLDERS = st.sampled_from(["", "a/", "b/", "a/b/", "b/a/"])
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(FOLDERS, st.lists(PATTERNS, min_size=1, max_size=4), max_size=3),
+    st.lists(st.lists(NAMES, min_size=1, max_size=4).map("/".join), min_size=8, max_size=16),
+)
+def test_git_says_the_same_of_nested_files(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, list[str]], paths: list[str]
+) -> None:
+    root = tmp_path_factory.mktemp("repository")
+    subprocess.run(["git", "init", "-q", root], check=True)
+    for folder, patterns in files.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        (root / folder / ".gitignore").write_text("\n".join(patterns))
+    asked = ["git", "-c", "core.excludesFile=", "check-ignore", "--no-index", "--stdin"]
+    done = subprocess.run(asked, cwd=root, input="\n".join(paths), capture_output=True, text=True)
+    # A folder that is there is asked for as a folder by git, and as a file here.
+    paths = [path for path in paths if not (root / path).is_dir()]
+    policy = IgnorePolicy()
+
+    ours = {path for path in paths if ignored_file(policy, str(root / path))}
+
+    assert ours == set(done.stdout.split("\n")) & set(paths)
 
 
 def test_too_large_a_file_is_left_alone_and_the_reason_says_so() -> None:
-    assert reason("file:///a.py", size=1000) == ""
-    assert reason("file:///a.py", size=1001) == "larger than maxFileSize (1001 > 1000 characters)"
+    assert reason("file:///a.py", "a" * 1000, max_file_size=1000) == ""
+    assert (
+        reason("file:///a.py", "a" * 1001, max_file_size=1000)
+        == "larger than maxFileSize (1001 > 1000 characters)"
+    )
+
+
+def test_a_text_with_a_secret_does_not_go_to_a_server() -> None:
+    text = "KEY = '''-----BEGIN RSA PRIVATE KEY-----\nMIIE"
+
+    assert reason("file:///a.py", text) == ""
+    assert reason("file:///a.py", text, remote=True) == (
+        "it holds what looks like a private key, and the model is not on this machine"
+    )
+
+
+def test_the_caches_are_bounded() -> None:
+    for cached in (ignore._decided, ignore._rules, ignore._parsed, ignore._disabled):
+        assert cached.cache_parameters()["maxsize"] is not None

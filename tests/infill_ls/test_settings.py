@@ -93,6 +93,27 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: Any, mess
     check({name: value, "numCandidates": 2}, Settings(num_candidates=2), message)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("C:\\src\\*", "a backslash only quotes what follows it; write / between folders"),
+        ("./src", "no path has . or .. in it; write the names of folders"),
+        ("*.{py,[}", "its [ is not closed; write \\[ for the character itself"),
+        ("file:///src", "it has two slashes in a row"),
+        ("# generated", "it begins a comment; write \\# for the character"),
+        ("", "it names nothing"),
+    ],
+)
+def test_a_pattern_that_keeps_no_file_away_is_named_and_the_others_stay(
+    pattern: str, why: str
+) -> None:
+    check(
+        {"disabledFiles": [pattern, "*.{py,js}"]},
+        Settings(disabled_files=(pattern, "*.{py,js}")),
+        f'infill.disabledFiles has "{pattern}", which keeps no file away: {why}.',
+    )
+
+
 def test_an_unknown_name_gets_the_nearest_one() -> None:
     check(
         {"maxLine": 3},

@@ -66,7 +66,7 @@ async def infill(ls: InfillServer, target: Target) -> dict[str, bool]:
     document = ls.documents.get(target.uri)
     if document is None or target.version not in (None, document.version):
         return said(ls, "The text changed before it could be read; try again.")
-    if why := refusal(ls.settings, document):
+    if why := refusal(ls.settings, ls.ignore_policy, document):
         return said(ls, f"Nothing is suggested in this file: {why}.")
     if not ls.worker.ready:
         return said(ls, "The model is not loaded yet.")
@@ -128,7 +128,7 @@ def code_actions(ls: InfillServer, params: T.CodeActionParams) -> list[T.CodeAct
         return []
     if context.only is not None and not any(within(REWRITE, kind) for kind in context.only):
         return []
-    if refusal(ls.settings, document):
+    if refusal(ls.settings, ls.ignore_policy, document):
         return []
     cursor = params.range.start == params.range.end
     title, name = (

@@ -10,7 +10,7 @@ from lsprotocol import types as T
 from infill_ls.completion.requests import Answer
 from infill_ls.completion.worker import Ask, Limits
 from infill_ls.documents import Document, Encoding
-from infill_ls.ignore import ignored
+from infill_ls.ignore import IgnorePolicy, ignored
 from infill_ls.server.params import InfillParams
 from infill_ls.settings import Settings
 
@@ -27,15 +27,13 @@ class Place:
     end: int
 
 
-def refusal(settings: Settings, document: Document) -> str:
+def refusal(settings: Settings, policy: IgnorePolicy, document: Document) -> str:
     """Why nothing is suggested in this document; empty when something is."""
     if not settings.enable:
         return "off"
     if document.language_id in settings.disabled_languages:
         return f"language {document.language_id} is off"
-    return ignored(
-        document.uri, len(document.text), settings.disabled_files, settings.max_file_size
-    )
+    return ignored(policy, document.uri, document.text)
 
 
 def untimely(settings: Settings, document: Document, offset: int, invoked: bool) -> str:

@@ -43,7 +43,9 @@ async def completion(ls: InfillServer, params: T.CompletionParams) -> T.Completi
         return NOTHING
     at = params.position
     offset = document.offset_at(at.line, at.character, ls.encoding)
-    if refusal(ls.settings, document) or untimely(ls.settings, document, offset, invoked=False):
+    if refusal(ls.settings, ls.ignore_policy, document) or untimely(
+        ls.settings, document, offset, invoked=False
+    ):
         return NOTHING
     limits = limits_of(ls.settings, invoked=False)
     limits = replace(limits, seconds=min(limits.seconds, SECONDS))
