@@ -50,7 +50,7 @@ what stands elsewhere after the same text is right.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hole:
+class ValidationHole:
     kind: str
     language: str
     prefix: str
@@ -59,8 +59,8 @@ class Hole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    hole: Hole
+class ValidationAnswer:
+    hole: ValidationHole
     draft: Draft
     right: bool
     copy_right: bool
@@ -80,10 +80,12 @@ class Answer:
         }
 
 
-def holes(path: Path, tokenizer: Tokenizer, kinds: Sequence[str], count: int) -> list[Hole]:
+def holes(
+    path: Path, tokenizer: Tokenizer, kinds: Sequence[str], count: int
+) -> list[ValidationHole]:
     """`count` holes of the kinds, drawn with a fixed seed, one a document."""
     shard, draw = load(path), random.Random(0)
-    found: list[Hole] = []
+    found: list[ValidationHole] = []
     documents = list(range(len(shard.doc_language)))
     draw.shuffle(documents)
     for document in documents:
@@ -99,7 +101,7 @@ def holes(path: Path, tokenizer: Tokenizer, kinds: Sequence[str], count: int) ->
             for a, b in ((low, start), (start, end), (end, high))
         )
         found.append(
-            Hole(
+            ValidationHole(
                 kind=KINDS[shard.span_kind[at]],
                 language=TAGS[shard.doc_language[document]],
                 prefix=prefix[-24_000:],  # as `infill_ls.completion.context` hands it over
@@ -112,7 +114,7 @@ def holes(path: Path, tokenizer: Tokenizer, kinds: Sequence[str], count: int) ->
     return found
 
 
-def answer(engine: Engine, hole: Hole) -> Answer:
+def answer(engine: Engine, hole: ValidationHole) -> ValidationAnswer:
     one_line = "\n" not in hole.middle.strip()
     request = InfillRequest(
         prefix=hole.prefix,
@@ -121,7 +123,7 @@ def answer(engine: Engine, hole: Hole) -> Answer:
         max_lines=1 if one_line else None,
     )
     *_, draft = engine.infill(request)
-    return Answer(
+    return ValidationAnswer(
         hole=hole,
         draft=draft,
         right=draft.text.strip() == hole.middle.strip(),
@@ -135,7 +137,7 @@ def share(values: Sequence[bool]) -> float:
 
 
 def precision(
-    answers: Sequence[Answer], shares: Sequence[float] = SHOWN
+    answers: Sequence[ValidationAnswer], shares: Sequence[float] = SHOWN
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """By figure and share shown: percent exact, and the figure's threshold there."""
     table: dict[str, dict[str, tuple[float, float]]] = {}
@@ -150,7 +152,7 @@ def precision(
     return table
 
 
-def calibrate(weights: Path, answers: Sequence[Answer], part: float) -> float:
+def calibrate(weights: Path, answers: Sequence[ValidationAnswer], part: float) -> float:
     """Writes which confidence shows `part` of the answers into the weights, by rename, and the
     curve into the card beside them; returns that confidence.
 

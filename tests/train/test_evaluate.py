@@ -8,12 +8,12 @@ import pytest
 from infill_engine import Draft, EngineConfig, load_engine
 from infill_engine.models.two_sided.denoiser import WEIGHTS
 from infill_engine.models.two_sided.network import read_weights
-from train.evaluate import FIGURE, Answer, Hole, calibrate, precision
+from train.evaluate import FIGURE, ValidationAnswer, ValidationHole, calibrate, precision
 
-HOLE = Hole(kind="tail", language="python", prefix="a", suffix="b", middle="c")
+HOLE = ValidationHole(kind="tail", language="python", prefix="a", suffix="b", middle="c")
 
 
-def answered(log_probability: float, right: bool, text: str = "c") -> Answer:
+def answered(log_probability: float, right: bool, text: str = "c") -> ValidationAnswer:
     draft = Draft(
         text=text,
         fills=(text,),
@@ -25,7 +25,7 @@ def answered(log_probability: float, right: bool, text: str = "c") -> Answer:
         log_probability=log_probability,
         converged=True,
     )
-    return Answer(hole=HOLE, draft=draft, right=right, copy_right=False)
+    return ValidationAnswer(hole=HOLE, draft=draft, right=right, copy_right=False)
 
 
 # The surest three of ten are right; two have nothing to say.
