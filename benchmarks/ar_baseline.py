@@ -273,12 +273,9 @@ class ArBaselineEngine:
         self._rules = plain_rules(network, tokenizer)
 
     def describe(self) -> EngineInfo:
-        network = self._network
-        unused = network.length_up.numel() + network.length_down.numel()
         return replace(
             self._reader.describe(),
             model=NAME,
-            parameters=network.num_parameters - unused,
             canvas_lengths=(),
             noise="none",
         )

@@ -219,9 +219,6 @@ def train(
     weights: Path | None = None,
 ) -> dict[str, float]:
     """`train.train` of a baseline, which may start as the forward stream of two-sided `weights`."""
-    # What the baseline has no use for.
-    for name in ("length_up", "length_down"):
-        getattr(model, name).requires_grad_(False)
     return two_sided.train(model, data, out, config, weights=weights, task=AR_BASELINE)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from infill_engine.models.two_sided.network import LENGTH_BUCKETS, row_hints
+from infill_engine.models.two_sided.network import row_hints
 from infill_engine.models.two_sided.ngram_table import NgramTable
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, PAD
 from train.shards import Shard, load
@@ -52,8 +52,6 @@ class Batch:
     clean: Ints  # [B, M, T]
     pinned: Bools  # [B, M, T], cells that are given
     weight: Floats  # [B, M, T], of a cell in the canvas loss
-    length: Ints  # [B, M], the bucket of the span's length
-    length_weight: Floats  # [B, M]
     all_mask: Bools  # [B, M], canvases where nothing is visible
     prefix_hints: Ints  # [B, N, 4]
     suffix_hints: Ints  # [B, N, 4], from the far end
@@ -129,10 +127,9 @@ def batch(
     M = max(1, N // T)
     rows = np.full((B, N), PAD, np.int64)
     lengths = np.zeros(B, np.int64)
-    start, end, length = (np.zeros((B, M), np.int64) for _ in range(3))
+    start, end = (np.zeros((B, M), np.int64) for _ in range(2))
     clean, fixed = np.zeros((B, M, T), np.int64), np.zeros((B, M, T), np.bool_)
     weight = np.zeros((B, M, T), np.float32)
-    length_weight = np.zeros((B, M), np.float32)
     prefix_hints, suffix_hints = np.zeros((B, N, 4), np.int64), np.zeros((B, N, 4), np.int64)
     canvas_hints = np.zeros((B, M, T, 4), np.int64)
     for b in range(B):
@@ -146,8 +143,6 @@ def batch(
             cells, pinned, holes = _canvas(ids[a - low : z - low], T, rng)
             clean[b, m], fixed[b, m] = cells, pinned
             weight[b, m] = holes
-            length[b, m] = np.searchsorted(LENGTH_BUCKETS, z - a)
-            length_weight[b, m] = 0.0 if pinned.any() else 1.0
         prefix_hints[b], suffix_hints[b], canvas_hints[b] = row_hints(
             rows[b].tolist(), int(lengths[b]), start[b].tolist(), end[b].tolist(), T, corpus.table
         )
@@ -177,8 +172,6 @@ def batch(
         clean=clean,
         pinned=fixed,
         weight=weight.astype(np.float32),
-        length=length,
-        length_weight=length_weight * np.where(all_mask, 1.0, 0.3).astype(np.float32),
         all_mask=all_mask,
         prefix_hints=prefix_hints,
         suffix_hints=suffix_hints,

@@ -294,7 +294,6 @@ class Distillation:
                 "all_mask": (masked | pinned).all(-1),
             },
             stream_weight=max(self.config.stream_weight),
-            length_weight=self.config.length_weight,
             dtype=getattr(torch, self.config.dtype),
             ops=self.ops,
         )

@@ -38,7 +38,7 @@ Width {d_model}, {num_layers} layers, {num_heads} query heads and {num_kv_heads}
 SwiGLU of {d_ff}, RMSNorm, rotary positions relative to the hole, vocabulary {vocab_size} \
 (byte-level BPE, `tokenizer.json`), embedding and head tied.
 Noise is absorbing (a mask token) with some wrong visible tokens; END tokens say where a hole \
-ends, and a length head guesses it at the first step.
+ends.
 Weights are stored in float16 ({megabytes:.1f} MB{with_table}).
 
 ## Data and licences
@@ -103,7 +103,6 @@ RESULT_NAMES = {
     "canvas_half": "canvas, half visible",
     "prefix": "prefix stream, next token",
     "suffix": "suffix stream, previous token",
-    "length": "length head",
 }
 
 

@@ -1,4 +1,4 @@
-"""Trains the two-sided model by wall clock: streams, canvases and length head in one loss.
+"""Trains the two-sided model by wall clock: streams and canvases in one loss.
 
     PYTHONPATH=engine:kernels python -m train.train --out artifacts/run --minutes 85
 
@@ -67,7 +67,6 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.99
     stream_weight: tuple[float, float] = (1.0, 0.3)  # falls over the first 40 %
-    length_weight: float = 0.1
     seed: int = 0
     device: str = "cpu"
     dtype: str = "bfloat16"
@@ -154,7 +153,6 @@ def losses(
     data: Mapping[str, Tensor],
     *,
     stream_weight: float,
-    length_weight: float,
     dtype: torch.dtype,
     ops: TrainingOps,
 ) -> Losses:
@@ -184,12 +182,6 @@ def losses(
     total, each = FusedHead.apply(  # type: ignore[no-untyped-call]
         hidden, model.embed, torch.cat([target.flatten() for target in targets]), weights
     )
-    guess = model.length_logits(canvas[:, :, 0].flatten(0, 1)).float()
-    length_cell = data["length_weight"].flatten()
-    length_each = nn.functional.cross_entropy(guess, data["length"].flatten(), reduction="none")
-    length_loss = (length_each * length_cell).sum() / length_cell.sum().clamp_min(1.0)
-    total = total + length_weight * length_loss
-
     n = rows.numel()
     all_mask = data["all_mask"][..., None].expand_as(cell).float()
 
@@ -204,7 +196,6 @@ def losses(
             "canvas_all_mask": mean(canvas_each, (cell * all_mask).flatten()),
             "prefix": mean(each[:n], known.flatten()),
             "suffix": mean(each[n : 2 * n], known.flatten()),
-            "length": length_loss.detach(),
         },
         canvas,
         2 * n + noisy.numel(),
@@ -308,12 +299,11 @@ def validate(
                 model,
                 {name: each.to(model.device) for name, each in tensors(changed).items()},
                 stream_weight=0.0,
-                length_weight=0.0,
                 dtype=dtype,
                 ops=TrainingOps(),
             ).parts
             sums[name].append(float(found["canvas"]))
-            for other in ("prefix", "suffix", "length"):
+            for other in ("prefix", "suffix"):
                 if t == 1.0:
                     sums[other].append(float(found[other]))
     return {name: round(sum(values) / len(values), 4) for name, values in sums.items()}
@@ -461,7 +451,6 @@ def by_losses(config: TrainConfig, ops: TrainingOps) -> Objective:
             model,
             data,
             stream_weight=max(low, high - (high - low) * progress / 0.4),
-            length_weight=config.length_weight,
             dtype=getattr(torch, config.dtype),
             ops=ops,
         )

@@ -175,7 +175,7 @@ def test_guessing_ahead_writes_what_plain_greedy_decoding_writes(
 ) -> None:
     rng = random.Random(1)
     saved = 0
-    for seed in range(3):
+    for seed in range(5):
         made = network(copies=copies, seed=seed)
         phrase = [rng.randrange(50, 99) for _ in range(12)]
         text = [*phrase, *(rng.randrange(50, 99) for _ in range(9)), *phrase[:3], *phrase[:2]]
@@ -376,7 +376,7 @@ def test_the_engine_says_what_it_is() -> None:
 
     assert info.model == "ar-baseline"
     assert info.source == "here"
-    assert 0 < count - info.parameters < 2 * SMALL.d_model**2
+    assert info.parameters == count
 
 
 def saved(path: Path, **metadata: str) -> Path:

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from infill_engine.models.two_sided.network import (
-    LENGTH_BUCKETS,
     TwoSidedConfig,
     TwoSidedNetwork,
     load_network,
@@ -96,19 +95,18 @@ def test_rows_go_from_sentinel_to_sentinel(corpus: Corpus) -> None:
 def test_without_pins_a_canvas_is_its_span_and_then_end(corpus: Corpus) -> None:
     data = drawn(corpus)
 
-    for row, m in np.argwhere(data.length_weight > 0):
+    for row, m in np.argwhere(~data.pinned.any(-1)):
         span = data.rows[row, data.start[row, m] : data.end[row, m]].tolist()
         expected = (span + [END] * 16)[:16]
 
         assert data.clean[row, m].tolist() == expected
-        assert data.length[row, m] == np.searchsorted(LENGTH_BUCKETS, len(span))
 
 
 def test_with_pins_the_canvas_still_spells_its_span(corpus: Corpus) -> None:
     seen = 0
     for seed in range(5):
         data = drawn(corpus, seed)
-        for row, m in np.argwhere(data.length_weight == 0):
+        for row, m in np.argwhere(data.pinned.any(-1)):
             span = data.rows[row, data.start[row, m] : data.end[row, m]].tolist()
             cells = data.clean[row, m]
             assert cells[cells != END].tolist() == span
@@ -124,7 +122,7 @@ def test_the_end_run_weighs_as_one_token(corpus: Corpus) -> None:
 
     # Beside masked ENDs there may be corrupted ones, which share that one token's weight.
     assert (weights <= 1 + 1e-5).all()
-    assert weights[data.all_mask & (data.length_weight > 0)] == pytest.approx(1.0)
+    assert weights[data.all_mask & ~data.pinned.any(-1)] == pytest.approx(1.0)
 
 
 def test_many_canvases_are_all_mask_and_some_cells_are_wrong(corpus: Corpus) -> None:

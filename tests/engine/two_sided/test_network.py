@@ -316,10 +316,9 @@ def test_a_file_of_before_0_2_loads_as_one_of_today(tmp_path: Path) -> None:
     }
     config = replace(CONFIG, ngram_table=True)
     tensors = model(config).float().state_dict() | to_tensors(table())
-    named = {
-        "new": tensors,
-        "old": {former.get(name, name): each for name, each in tensors.items()},
-    }
+    head = {"length_up": torch.zeros(32, 32), "length_down": torch.zeros(14, 32)}
+    older = {former.get(name, name): tensor for name, tensor in tensors.items()}
+    named = {"new": tensors, "old": older | head}
     options = {"new": "ngram_table", "old": "recall"}
     thresholds = {"new": "show_threshold", "old": "worth_showing"}
     for age, of_age in named.items():
@@ -328,7 +327,7 @@ def test_a_file_of_before_0_2_loads_as_one_of_today(tmp_path: Path) -> None:
             thresholds[age]: "0.25",
         }
         save_file(of_age, tmp_path / age, metadata)
-    assert set(named["old"]) ^ set(named["new"]) == set(former) | set(former.values())
+    assert set(named["old"]) ^ set(named["new"]) == {*former, *former.values(), *head}
 
     old, new = (load_network(tmp_path / age) for age in ("old", "new"))
 

@@ -42,8 +42,6 @@ from infill_kernels.blocks import Blocks, Product, fits, library
 PREFIX, SUFFIX, CANVAS = range(3)
 
 PACKED = ("qkv", "out", "up", "down")  # of each block
-# Upper ends of the length head's buckets, in tokens; one more bucket holds what is longer.
-LENGTH_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 _EPSILON = 1e-6
 
@@ -401,8 +399,6 @@ class TwoSidedNetwork(nn.Module):
             self.ngram = nn.Parameter(torch.empty(d, d))
             self.ngram_level = nn.Parameter(torch.empty(LEVELS + 1, d))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.length_up = nn.Parameter(torch.empty(d, d))
-        self.length_down = nn.Parameter(torch.empty(len(LENGTH_BUCKETS) + 1, d))
         # Row max_positions + p of the tables belongs to position p, which may be negative.
         # They are no buffers: .to(bfloat16) must not round the angles' cosines of training.
         self._head: Weight | None = None
@@ -429,8 +425,6 @@ class TwoSidedNetwork(nn.Module):
                     nn.init.normal_(weight, std=d**-0.5)
                 else:
                     nn.init.zeros_(weight)
-        nn.init.normal_(self.length_up, std=d**-0.5)
-        nn.init.zeros_(self.length_down)
 
     def _layers(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]
@@ -512,11 +506,6 @@ class TwoSidedNetwork(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:  # [..., D] -> [..., V]
         return product(hidden, self.head)
-
-    def length_logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states [..., D] of first slots -> [..., len(LENGTH_BUCKETS) + 1]."""
-        up = F.silu(F.linear(hidden, self.length_up.to(hidden.dtype)))
-        return F.linear(up, self.length_down.to(hidden.dtype))
 
     def cache(self, stream: int, *, capacity: int = 1024) -> SideCache:
         dtype = torch.bfloat16 if self.precision == "bfloat16" else self.dtype
@@ -687,7 +676,7 @@ class TwoSidedNetwork(nn.Module):
     def step(self, context: CanvasContext, canvas_ids: Tensor) -> Tensor:
         """One step: canvas_ids [B, T], no more rows than `context` has buffers for -> [B, T, D].
 
-        Follow with `logits` (and at the first step `length_logits` of slot 0).
+        Follow with `logits`.
         """
         rows, length = canvas_ids.shape
         x = norm(self.lookup(canvas_ids) + context.hints)
@@ -806,6 +795,8 @@ FORMER_NAMES = {
     "recall": "ngram",
     "recall_level": "ngram_level",
 }
+# A head that was to guess a hole's length; choosing the canvas by it never helped (train/LOG.md).
+FORMER_HEAD = ("length_up", "length_down")
 FORMER_OPTIONS = {"recall": "ngram_table"}
 FORMER_METADATA = {"worth_showing": "show_threshold"}
 
@@ -824,6 +815,7 @@ def read_weights(path: Path) -> tuple[TwoSidedConfig, dict[str, Tensor], dict[st
         tensors = {
             FORMER_NAMES.get(name, name): file.get_tensor(name)
             for name in file.keys()  # noqa: SIM118
+            if name not in FORMER_HEAD
         }
     return TwoSidedConfig.from_json(metadata["config"]), tensors, metadata
 
