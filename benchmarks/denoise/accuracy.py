@@ -16,7 +16,7 @@ from benchmarks.denoise.models import (
     quantise,
     random_tokens,
 )
-from infill_engine.models.diffusion_gemma.denoiser import Network
+from infill_engine.models.diffusion_gemma.network import Network
 from infill_kernels import dequantise, head_statistics, linear, probabilities
 
 

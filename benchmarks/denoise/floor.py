@@ -10,8 +10,8 @@ from torch import Tensor
 
 from benchmarks.denoise.loops import timed
 from benchmarks.denoise.models import FORMATS, Spec
-from infill_engine.models.diffusion_gemma import denoiser as diffusion_gemma
-from infill_engine.models.diffusion_gemma.denoiser import Memory, Network
+from infill_engine.models.diffusion_gemma import network as network_module
+from infill_engine.models.diffusion_gemma.network import Memory, Network
 from infill_kernels import top_experts
 
 BYTES = {"bf16": 2.0, "fp8": 1.0, "int4": 0.5625}
@@ -27,7 +27,7 @@ def recorded() -> Iterator[list[Tensor]]:
         chosen.append(experts)
         return experts, weights
 
-    with mock.patch.object(diffusion_gemma, "top_experts", watch):
+    with mock.patch.object(network_module, "top_experts", watch):
         yield chosen
 
 

@@ -15,7 +15,8 @@ from infill_engine.canvas import Canvas
 from infill_engine.denoise import DenoiseConfig, denoise
 from infill_engine.early_stop import Chained, Entropy, TokenStability
 from infill_engine.models.diffusion_gemma.captured import CapturedStepping
-from infill_engine.models.diffusion_gemma.denoiser import FusedStepping, Memory, Network
+from infill_engine.models.diffusion_gemma.network import Memory, Network
+from infill_engine.models.diffusion_gemma.stepping import FusedStepping
 from infill_engine.noise import Uniform
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Linear

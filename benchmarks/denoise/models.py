@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infill_engine.models.diffusion_gemma.denoiser import Network
+from infill_engine.models.diffusion_gemma.network import Network
 from infill_kernels import ExpertWeights, quantise_fp8, quantise_int4
 
 # What a format says of the experts, and of every other matrix but the embedding table. The engine

@@ -5,16 +5,18 @@ from typing import Literal, get_args
 
 Format = Literal["fp8", "int4"]
 Dtype = Literal["auto", "float32", "bfloat16", "int8", "fp8", "int4"]
+# Before the name of a model on the Hugging Face hub; other names are paths, and nothing is fetched.
+HUB = "hub:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """`model` is "default" (the embedded one), a folder/file of weights, or the URL of a server.
 
-    A folder may also hold a DiffusionGemma as transformers saves it, and a name with one "/" in it
-    that is no folder is such a model's hub id. `dtype` is what its weights are kept in: "fp8" and
-    "int4" are of its experts, the rest stays as stored; "auto" takes everything as stored. Of the
-    embedded model it is "float32", "bfloat16" or "int8", and "auto" what this CPU is fastest at.
+    A folder may also hold a DiffusionGemma as transformers saves it; "hub:OWNER/NAME" downloads
+    one from the Hugging Face hub. `dtype` is what its weights are kept in: "fp8" and "int4" are of
+    its experts, the rest stays as stored; "auto" takes everything as stored. Of the embedded model
+    it is "float32", "bfloat16" or "int8", and "auto" what this CPU is fastest at.
 
     `device` is "auto", "cpu" or "cuda"; `threads` None is one for the embedded model, and
     the physical cores, at most 4, for others. `max_denoising_steps` None lets the canvas length

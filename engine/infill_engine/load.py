@@ -1,18 +1,14 @@
 """From a configuration to a running engine. Tensor libraries are imported here and not before."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-from infill_engine.config import EngineConfig
+from infill_engine.config import HUB, EngineConfig
+from infill_engine.progress import LoadProgress, silent
 from infill_engine.request import Engine
 
 
-def silent(stage: str, done: float) -> None:
-    """The `progress` of a caller who does not ask."""
-
-
-def load_engine(config: EngineConfig, progress: Callable[[str, float], None] = silent) -> Engine:
+def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine:
     """Loads the model that `config` names; takes a second or more and much of the memory.
 
     A large one reports on the way: what is being done, and which share of that is.
@@ -37,9 +33,12 @@ def load_engine(config: EngineConfig, progress: Callable[[str, float], None] = s
 
 
 def is_checkpoint(model: str) -> bool:
-    """Whether `model` is a folder as transformers saves it, or the hub id of one."""
+    """Whether `model` is what transformers saves: a folder with a config.json, or on the hub.
+
+    So is a name such as OWNER/NAME that is nothing here: its error says how the hub is asked.
+    """
     path = Path(model).expanduser()
-    if path.is_dir():
-        return (path / "config.json").is_file()
+    if model.startswith(HUB) or (path / "config.json").is_file():
+        return True
     names_a_file = path.exists() or path.is_absolute() or path.suffix == ".safetensors"
     return not names_a_file and model.count("/") == 1

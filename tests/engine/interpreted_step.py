@@ -1,4 +1,4 @@
-"""Run by `test_diffusion_gemma.py` in a process of its own: a step over the Triton kernels.
+"""Run by `diffusion_gemma/test_stepping.py` in a process of its own: a step over Triton kernels.
 
 Prints the statistics of two steps for each weight format as JSON; with INFILL_KERNELS=torch those
 of plain torch.
@@ -10,7 +10,7 @@ import torch
 
 from infill_engine.canvas import Canvas
 from infill_engine.models.diffusion_gemma.captured import CapturedStepping, direct
-from infill_engine.models.diffusion_gemma.denoiser import Network
+from infill_engine.models.diffusion_gemma.network import Network
 from infill_engine.models.diffusion_gemma.quantised import quantise_model
 from infill_kernels import backend
 from tests.engine import tiny_gemma

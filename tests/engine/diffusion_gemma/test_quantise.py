@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,10 +13,11 @@ from torch import Tensor
 
 from infill_engine import EngineConfig, InfillRequest, ModelError, load_engine
 from infill_engine.config import Format
-from infill_engine.models.diffusion_gemma import denoiser as diffusion_gemma
+from infill_engine.models.diffusion_gemma import loading
 from infill_engine.models.diffusion_gemma import quantise as quantise_module
 from infill_engine.models.diffusion_gemma import quantised as quantised_module
-from infill_engine.models.diffusion_gemma.denoiser import inspect_checkpoint, load_network
+from infill_engine.models.diffusion_gemma.checkpoint import inspect_checkpoint
+from infill_engine.models.diffusion_gemma.loading import load_network
 from infill_engine.models.diffusion_gemma.quantise import (
     compare,
     main,
@@ -34,16 +34,6 @@ from infill_kernels import Fp8, Int4, dequantise, moe, quantise_fp8, quantise_in
 
 pytest.importorskip("transformers")
 from tests.engine import tiny_gemma
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for one another over such small matrices take longer than one alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 
 FORMATS = get_args(Format)
 # K must be a multiple of 64 for int4.
@@ -360,7 +350,7 @@ def test_quantising_while_loading_wants_main_memory_for_the_original(
         asked.append(device.type)
         return 1 << 40 if len(asked) == 1 else 1000
 
-    monkeypatch.setattr(diffusion_gemma, "free_memory", free)
+    monkeypatch.setattr(loading, "free_memory", free)
 
     with pytest.raises(ModelError, match=r"as stored, and cpu has 0\.0 GiB free"):
         load_network(EngineConfig(model=str(source), dtype="fp8"))
@@ -416,5 +406,5 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 1
-    assert done.stderr.startswith("no folder /no/such/model; name a folder")
+    assert done.stderr.startswith("no such folder: /no/such/model; name a folder")
     assert "Traceback" not in done.stderr

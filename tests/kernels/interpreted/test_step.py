@@ -12,7 +12,8 @@ pytest.importorskip("transformers")
 from benchmarks import denoise
 from infill_engine.canvas import PINNED, Canvas
 from infill_engine.models.diffusion_gemma.captured import CapturedStepping, direct, graph
-from infill_engine.models.diffusion_gemma.denoiser import FusedStepping, Network
+from infill_engine.models.diffusion_gemma.network import Network
+from infill_engine.models.diffusion_gemma.stepping import FusedStepping
 from infill_kernels import backend, dequantise
 
 SPEC = replace(denoise.SMALL, layers=2, vocab=128, experts=4, head_dim=16, full_head_dim=32)

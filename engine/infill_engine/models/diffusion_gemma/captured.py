@@ -16,14 +16,8 @@ import torch
 from torch import Tensor
 
 from infill_engine.canvas import Canvas
-from infill_engine.models.diffusion_gemma.denoiser import (
-    Context,
-    FusedStepping,
-    Memory,
-    Network,
-    State,
-    spread,
-)
+from infill_engine.models.diffusion_gemma.network import CachedContext, Memory, Network
+from infill_engine.models.diffusion_gemma.stepping import FusedStepping, StepState, spread
 from infill_kernels import HeadStatistics, RowStatistics, head_statistics, linear, probabilities
 
 # Each plan holds the head's output and its probabilities, some 300 MB for 256 cells.
@@ -60,7 +54,7 @@ def graph(work: Callable[[], None]) -> Callable[[], None]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class PlanShape:
     """What a plan is made for: B canvases of T cells, R rows for the head, S tokens of prompt."""
 
     batch: int
@@ -69,20 +63,20 @@ class Shape:
     capacity: int
 
 
-def shape_of(canvas: Canvas, memory: Memory, num_rows: int) -> Shape:
+def shape_of(canvas: Canvas, memory: Memory, num_rows: int) -> PlanShape:
     """The smallest plan that a canvas fits; few shapes, so that few are captured."""
     capacity = LEAST_CAPACITY
     while capacity < memory.length:
         capacity *= 2
     batch, cells = canvas.token_ids.shape
     rows = min(batch * cells, -(-num_rows // ROWS_STEP) * ROWS_STEP)
-    return Shape(batch=batch, cells=cells, rows=rows, capacity=capacity)
+    return PlanShape(batch=batch, cells=cells, rows=rows, capacity=capacity)
 
 
-class Plan:
+class StepPlan:
     """The buffers of one shape, and the two pieces of a step over them."""
 
-    def __init__(self, network: Network, shape: Shape, capture: Capture) -> None:
+    def __init__(self, network: Network, shape: PlanShape, capture: Capture) -> None:
         device, dtype = network.device, network.dtype
         self._network = network
         self.shape = shape
@@ -94,8 +88,8 @@ class Plan:
         self.first = torch.zeros(shape.batch, dtype=torch.int64, device=device)
         self.first_allowed = torch.ones(network.vocab_size, dtype=torch.bool, device=device)
         self.allowed = torch.ones_like(self.first_allowed)
-        self.heat = torch.ones(1, dtype=torch.float32, device=device)
-        self.last_heat = torch.ones_like(self.heat)
+        self.temperature = torch.ones(1, dtype=torch.float32, device=device)
+        self.last_temperature = torch.ones_like(self.temperature)
         self.seed = torch.zeros(1, dtype=torch.int64, device=device)
         width = network.table.shape[1]
         self.soft = torch.zeros(shape.batch, shape.cells, width, dtype=dtype, device=device)
@@ -106,7 +100,7 @@ class Plan:
         self.condition = capture(self._condition)
 
     @staticmethod
-    def _context(network: Network, shape: Shape) -> Context:
+    def _context(network: Network, shape: PlanShape) -> CachedContext:
         layers = []
         for layer in network.layers:
             seen = min(shape.capacity, network.window - 1) if layer.sliding else shape.capacity
@@ -117,7 +111,7 @@ class Plan:
                 )
             )
         made = network.tables(0, shape.cells)
-        return Context(
+        return CachedContext(
             layers=tuple((key, value) for key, value in layers),
             tables={sliding: (cos.clone(), sin.clone()) for sliding, (cos, sin) in made.items()},
             lengths={
@@ -163,9 +157,9 @@ class Plan:
         raw.index_copy_(0, self.first, firsts)
         self.raw = raw
         self.found = head_statistics(
-            raw, self.heat, self.seed, cap=network.softcap, allowed=self.allowed
+            raw, self.temperature, self.seed, cap=network.softcap, allowed=self.allowed
         )
-        self.last_heat.copy_(self.heat)
+        self.last_temperature.copy_(self.temperature)
 
     def _condition(self) -> None:
         network = self._network
@@ -173,7 +167,7 @@ class Plan:
         assert self.found is not None, "a step comes before its conditioning"
         probability = probabilities(
             self.raw,
-            self.last_heat,
+            self.last_temperature,
             self.found.log_sum_exp,
             dtype=network.dtype,
             cap=network.softcap,
@@ -182,15 +176,15 @@ class Plan:
         mean = (probability @ network.table) * network.embed_scale
         own = network.embed(self.token_ids)
         cells = own.flatten(0, 1)
-        guessed = torch.cat((cells, cells[:1])).index_copy_(0, self.targets, mean)[:-1]
-        self.soft.copy_(torch.where(self.free[..., None], guessed.view_as(own), own))
+        proposed = torch.cat((cells, cells[:1])).index_copy_(0, self.targets, mean)[:-1]
+        self.soft.copy_(torch.where(self.free[..., None], proposed.view_as(own), own))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanState:
     """A canvas that a plan is at work on."""
 
-    plan: Plan
+    plan: StepPlan
     rows: Tensor
 
 
@@ -202,7 +196,7 @@ class CapturedStepping(FusedStepping):
     ) -> None:
         super().__init__(network, forbidden)
         self._capture = capture
-        self._plans: OrderedDict[Shape, Plan] = OrderedDict()
+        self._plans: OrderedDict[PlanShape, StepPlan] = OrderedDict()
 
     def step(
         self,
@@ -213,7 +207,7 @@ class CapturedStepping(FusedStepping):
         temperature: float,
         generator: torch.Generator,
     ) -> tuple[RowStatistics, object]:
-        if isinstance(state, State) or len(memory.token_ids) > 1:
+        if isinstance(state, StepState) or len(memory.token_ids) > 1:
             return super().step(canvas, memory, state, temperature=temperature, generator=generator)
         begun = isinstance(state, PlanState)
         if not isinstance(state, PlanState):
@@ -222,7 +216,7 @@ class CapturedStepping(FusedStepping):
         plan.token_ids.copy_(canvas.token_ids)
         if begun:
             plan.condition()
-        plan.heat.fill_(temperature)
+        plan.temperature.fill_(temperature)
         plan.seed.random_(0, 1 << 62, generator=generator)
         plan.decode()
         assert plan.found is not None, "a step finds something"
@@ -236,7 +230,7 @@ class CapturedStepping(FusedStepping):
         if shape not in self._plans:
             if len(self._plans) == NUM_PLANS:
                 self._plans.popitem(last=False)
-            self._plans[shape] = Plan(self.network, shape, self._capture)
+            self._plans[shape] = StepPlan(self.network, shape, self._capture)
         self._plans.move_to_end(shape)
         plan = self._plans[shape]
         plan.load(canvas, memory, fixed.rows, fixed.first, self.allowed(canvas))

@@ -1,7 +1,7 @@
 """Makes a DiffusionGemma checkpoint with experts in 8 or 4 bits, and says what that costs.
 
     python -m infill_engine.models.diffusion_gemma.quantise \\
-        google/diffusiongemma-26B-A4B-it ./dg-int4 --format int4
+        hub:google/diffusiongemma-26B-A4B-it ./dg-int4 --format int4
 
 Reads one tensor at a time and writes files of 4 GiB, so it needs little more memory than that.
 Then it runs both models on the same canvas, if the machine holds them, and prints how far their
@@ -23,12 +23,9 @@ from torch import Tensor
 
 from infill_engine.config import EngineConfig, Format
 from infill_engine.errors import InfillError, ModelError
-from infill_engine.models.diffusion_gemma.denoiser import (
-    find_checkpoint,
-    inspect_checkpoint,
-    load_network,
-    read_config,
-)
+from infill_engine.models.diffusion_gemma.checkpoint import inspect_checkpoint, read_config
+from infill_engine.models.diffusion_gemma.hub import find_checkpoint
+from infill_engine.models.diffusion_gemma.loading import load_network
 from infill_engine.models.diffusion_gemma.quantised import (
     EXPERT_MATRICES,
     FORMATS,
@@ -166,7 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m infill_engine.models.diffusion_gemma.quantise",
         description=__doc__.split("\n\n")[0],
     )
-    parser.add_argument("source", help="folder or hub id of a bf16 DiffusionGemma")
+    parser.add_argument(
+        "source", help="folder of a bf16 DiffusionGemma, or hub:OWNER/NAME to download one"
+    )
     parser.add_argument("target", type=Path, help="new folder")
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--device", default="auto", help="where to compare logits")
