@@ -232,6 +232,26 @@ class Settings:
         "Certificates (PEM) to trust for the server instead of the system's.",
         optional=True,
     )
+    remote_client_cert: str | None = _option(
+        None,
+        "string",
+        "The certificate (PEM) to show to a server that asks for one, with its key in the same "
+        "file or in remoteClientKey.",
+        optional=True,
+    )
+    remote_client_key: str | None = _option(
+        None,
+        "string",
+        "The file that holds the key of remoteClientCert, without a password.",
+        optional=True,
+    )
+    remote_trust_env: bool | None = _option(
+        None,
+        "boolean",
+        "Go to the server by the proxies that the environment names (HTTPS_PROXY, NO_PROXY and so "
+        "on); null means no: a direct connection, whatever the environment says.",
+        optional=True,
+    )
     remote_tokenizer: str | None = _option(
         None,
         "string",

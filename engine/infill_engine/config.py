@@ -26,6 +26,10 @@ class EngineConfig:
     `remote_model`; a server of one model needs no name. Its key is never a setting: it is read
     from the environment variable named `remote_key_env` or from the file `remote_key_file`.
     `remote_ca_file` holds the certificates (PEM) to trust instead of the system's.
+    `remote_client_cert` is the certificate (PEM) to show to a server that asks for one, with its
+    key in the same file or in `remote_client_key`; the key has no password.
+    `remote_trust_env` has the proxies of the environment used (HTTPS_PROXY, NO_PROXY and so on);
+    without it the server is connected to directly, whatever the environment says.
     `remote_tokenizer` is the served model's tokenizer.json; unset, the server tokenizes.
     `remote_timeout` is in seconds per HTTP request, `remote_concurrency` the requests at a time.
     """
@@ -40,6 +44,9 @@ class EngineConfig:
     remote_key_env: str | None = None
     remote_key_file: str | None = None
     remote_ca_file: str | None = None
+    remote_client_cert: str | None = None
+    remote_client_key: str | None = None
+    remote_trust_env: bool = False
     remote_tokenizer: str | None = None
     remote_timeout: float = 30.0
     remote_concurrency: int = 4
@@ -57,6 +64,11 @@ class EngineConfig:
             raise ValueError(f"entropy_bound={self.entropy_bound} must be above 0 nats, or unset")
         if self.remote_key_env is not None and self.remote_key_file is not None:
             raise ValueError("remote_key_env and remote_key_file are both set; keep one of them")
+        if self.remote_client_key is not None and self.remote_client_cert is None:
+            raise ValueError(
+                f"remote_client_key={self.remote_client_key!r} is set without remote_client_cert; "
+                "set the certificate that belongs to it"
+            )
         if not self.remote_timeout > 0:
             raise ValueError(f"remote_timeout={self.remote_timeout} must be above 0 seconds")
         if self.remote_concurrency < 1:

@@ -56,9 +56,11 @@ REMOTE_OPTIONS = {
     "remote_key_env": ("V", "the environment variable with the server's key"),
     "remote_key_file": ("F", "the file with the server's key"),
     "remote_ca_file": ("F", "certificates (PEM) to trust instead of the system's"),
+    "remote_client_cert": ("F", "the certificate (PEM) to show to a server that asks for one"),
+    "remote_client_key": ("F", "its key, where that is not in the same file"),
     "remote_tokenizer": ("F", "the served model's tokenizer.json"),
 }
-MODEL_OPTIONS = ("model", "device", "threads", "dtype", *REMOTE_OPTIONS)
+MODEL_OPTIONS = ("model", "device", "threads", "dtype", "remote_trust_env", *REMOTE_OPTIONS)
 MAX_LINES = 20
 BOM = b"\xef\xbb\xbf"
 
@@ -114,6 +116,11 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, (metavar, about) in REMOTE_OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=about)
+    group.add_argument(
+        "--remote-trust-env",
+        action="store_true",
+        help="go to the server by the proxies of the environment",
+    )
     top = _Parser(
         prog="infill-ls",
         usage="infill-ls [OPTIONS] [infill | doctor | bench] ...",

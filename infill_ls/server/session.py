@@ -219,7 +219,8 @@ def engine_config(ls: InfillServer) -> EngineConfig:
     """The command line's, with what the settings say over it."""
     given = {name: getattr(ls.settings, name) for name in ENGINE_SETTINGS}
     try:
-        return replace(ls.config, **{name: value for name, value in given.items() if value})
+        chosen = {name: value for name, value in given.items() if value not in (None, "")}
+        return replace(ls.config, **chosen)
     except ValueError as error:
         ls.tell(T.MessageType.Error, f"The settings do not fit together: {error}")
         return ls.config

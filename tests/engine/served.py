@@ -1,4 +1,4 @@
-"""The server of `vllm_contract.py` as a process, and what a test says to it."""
+"""The server of `vllm_contract.py` as a process, what a test says to it, and an engine for it."""
 
 import json
 import os
@@ -16,14 +16,27 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from infill_engine import Draft, EngineConfig, InfillRequest
+from infill_engine.remote.engine import RemoteEngine
+
 COMPLETIONS = "/v1/completions"
+CHAT = "/v1/chat/completions"
+REQUEST = InfillRequest(
+    prefix="def area(width, height):\n    return ",
+    suffix="\n\n\nclass Point:\n    pass\n",
+    language_id="python",
+)
+ANSWER = "Here it is:\n```python\nwidth * height\n```\nIt multiplies."  # in words, to REQUEST
 
 
 @dataclass(frozen=True)
 class Server:
     url: str
     tls: str
+    asking: str  # wants a client's certificate: such a one is here
     ca: Path
+    client_cert: Path
+    client_key: Path
     tokenizer: Path
 
     def now(self, **state: Any) -> None:
@@ -35,6 +48,9 @@ class Server:
         """The requests since the last look, complete or not."""
         return self._test(None)["seen"]
 
+    def has_seen(self, path: str) -> bool:
+        return bool(self._outcomes(path, "/_test?keep"))
+
     def peak(self) -> int:
         return self._test(None)["peak"]
 
@@ -44,14 +60,19 @@ class Server:
     def outcomes(self, path: str = COMPLETIONS) -> list[str]:
         """Once none is under way: a client has its answer before the server takes note of it."""
         until = time.monotonic() + 10
-        while True:
-            found = sorted(entry["outcome"] for entry in self.seen() if entry["path"] == path)
-            if (found and "running" not in found) or time.monotonic() > until:
-                return found
+        while time.monotonic() < until:
+            found = self._outcomes(path, "/_test?keep")
+            if found and "running" not in found:
+                break
             time.sleep(0.01)
+        return self._outcomes(path, "/_test")
 
-    def _test(self, body: bytes | None) -> Any:
-        with urllib.request.urlopen(f"{self.url}/_test", body, timeout=10) as reply:
+    def _outcomes(self, path: str, test: str) -> list[str]:
+        seen = self._test(None, test)["seen"]
+        return sorted(entry["outcome"] for entry in seen if entry["path"] == path)
+
+    def _test(self, body: bytes | None, path: str = "/_test") -> Any:
+        with urllib.request.urlopen(f"{self.url}{path}", body, timeout=10) as reply:
             return json.load(reply)
 
     def ids(self, text: str) -> list[int]:
@@ -95,7 +116,7 @@ def serving(folder: Path) -> Iterator[Server]:
     served.mkdir()
     script = Path(__file__).parent / "vllm_contract.py"
     with subprocess.Popen(
-        [sys.executable, str(script), str(served), str(ours), str(key)],
+        [sys.executable, str(script), *map(str, (served, ca, ours, key))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -107,6 +128,26 @@ def serving(folder: Path) -> Iterator[Server]:
         said = running.stdout.readline()
         assert said, "the test server did not start"
         urls = json.loads(said)
-        yield Server(urls["url"], urls["tls"], ca, served / "tokenizer.json")
+        yield Server(
+            **urls, ca=ca, client_cert=ours, client_key=key, tokenizer=served / "tokenizer.json"
+        )
         running.stdin.close()
         running.wait(10)
+
+
+def engine(server: Server, **options: Any) -> RemoteEngine:
+    """One that knows its server, so that a test sees only its own requests."""
+    made = new_engine(server, **options)
+    made.probe()
+    server.seen()
+    return made
+
+
+def new_engine(server: Server, **options: Any) -> RemoteEngine:
+    config = {"model": server.url, "remote_tokenizer": str(server.tokenizer)} | options
+    return RemoteEngine(EngineConfig(**config))
+
+
+def last(drafts: Iterator[Draft]) -> Draft:
+    *_, final = drafts
+    return final

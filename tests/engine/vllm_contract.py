@@ -1,14 +1,15 @@
 """A server process that keeps vLLM's contract for DiffusionGemma, for tests of the client.
 
-    python vllm_contract.py FOLDER [CERTIFICATE KEY]
+    python vllm_contract.py FOLDER [AUTHORITY CERTIFICATE KEY]
 
 makes a small random checkpoint in FOLDER, loads it, and prints one line of JSON with its URLs.
-It checks every field of a request as vLLM 0.33 documents it, denoises with the real classes of
-transformers, and answers as vLLM does, with its traps: 16 tokens unless told otherwise, the raw
-argmax at pinned places, pins that count in the budget and in the stop, a step cap that cuts the
-schedule. One thing is not as there: a pin's soft embedding is not zeroed.
+It checks every field of a request as vLLM 0.33 documents it (`vllm_rules.py`), denoises with the
+real classes of transformers (`vllm_model.py`), and answers as vLLM does, with its traps: 16 tokens
+unless told otherwise, the raw argmax at pinned places, pins that count in the budget and in the
+stop, a step cap that cuts the schedule. One thing is not as there: a pin's soft embedding is not
+zeroed.
 
-`POST /_test` sets what it does, and `GET /_test` tells what it saw and forgets it:
+`POST /_test` sets what it does; `GET /_test` tells what it saw and, without `?keep`, forgets it:
 
     kind       "pinned", "vllm" (takes no diffusion fields) or "openai" (knows nothing of vLLM)
     key        the bearer key that /v1 wants
@@ -18,8 +19,13 @@ schedule. One thing is not as there: a pin's soft embedding is not zeroed.
     step_s     seconds that each denoising step, or each event of a chat, takes
     caching    True: tells how many tokens of the prompt were read before
     info       True: has /tokenizer_info
-    faults     {path: [fault, …]}, one per request: {"status": 503, "headers": {…}},
-               {"raw": text}, {"cut": bytes}, {"tokens": how many}, {"slow": seconds}, {"drop": 1}
+    faults     {path: [fault, …]}, one per request:
+               {"status": 503, "headers": {…}}   {"raw": text}: a body
+               {"slow": seconds}                 {"drop": 1}: hangs up without an answer
+               {"junk": text}: no HTTP           {"large": bytes}: a body of so many
+               {"cut": bytes}, {"stall": bytes}: hangs up, or goes silent, in the middle
+               {"tokens": how many}              {"mixed": 1}: the answer to another request
+               {"nan": 1}, {"padding": 1}: what a model says that overflows
 """
 
 import json
@@ -31,18 +37,18 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import tiny_gemma
 import torch
-from tokenizers import Tokenizer
-from transformers import DiffusionGemmaForBlockDiffusion, DynamicCache
+from vllm_model import STEPS, Model
+from vllm_rules import CANVAS, REQUEST, Bad, check, checked_fields, narrowed, whole
 
 MODEL = "tiny/diffusion-gemma"
-CANVAS, STEPS, CONTEXT, MAX_LOGPROBS = 48, 4, 1600, 20
-BOUND, T_MIN, T_MAX, CONFIDENCE = 0.1, 0.4, 0.8, 0.005
-EOS = {1, 5}
+CONTEXT, MAX_LOGPROBS = 1600, 20
+PADDING = 0
+SILENCE = 60.0  # seconds; a client waits for less
 PLAIN = {
     "kind": "pinned",
     "key": None,
@@ -57,160 +63,8 @@ PLAIN = {
 }
 
 
-class Bad(Exception):
-    """An answer other than 200, in vLLM's shape."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class Gone(Exception):
     """The client hung up."""
-
-
-def check(valid: bool, message: str, status: int = 400) -> None:
-    if not valid:
-        raise Bad(message, status)
-
-
-def whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def narrowed(fields: object) -> dict[str, Any]:
-    """vllm_xargs as its schema has it: numbers, strings and lists of them; booleans become 0/1."""
-    check(isinstance(fields, dict), "vllm_xargs: Input should be a valid dictionary")
-    assert isinstance(fields, dict)
-    taken: dict[str, Any] = {}
-    for name, value in fields.items():
-        for entry in value if isinstance(value, list) else [value]:
-            check(isinstance(entry, str | int | float), f"vllm_xargs.{name}: Input should be valid")
-        if isinstance(value, list):
-            taken[name] = [int(entry) if entry is True else entry for entry in value]
-        else:
-            taken[name] = int(value) if isinstance(value, bool) else value
-    return taken
-
-
-def checked_fields(extra: dict[str, Any], vocabulary: int) -> dict[str, Any]:
-    """The rules of vllm/utils/diffusion.py, message by message."""
-    width = extra.get("diffusion_canvas_length")
-    if width is not None:
-        check(
-            whole(width) and 0 < width <= CANVAS,
-            "diffusion_canvas_length must be a positive integer no larger than the served canvas.",
-        )
-    expected = width or CANVAS
-    seed = extra.get("diffusion_seed_canvas")
-    if seed is not None:
-        check(
-            isinstance(seed, list) and all(map(whole, seed)),
-            "diffusion_seed_canvas must be a list of token ids.",
-        )
-        check(
-            all(0 <= token < vocabulary for token in seed),
-            f"diffusion_seed_canvas ids must be in [0, {vocabulary}).",
-        )
-        check(
-            len(seed) == expected,
-            f"diffusion_seed_canvas must hold exactly {expected} ids, got {len(seed)}.",
-        )
-    pins = extra.get("diffusion_pinned")
-    if pins is not None:
-        check(
-            isinstance(pins, list) and all(map(whole, pins)),
-            "diffusion_pinned must be a list of canvas positions.",
-        )
-        check(seed is not None, "diffusion_pinned needs a diffusion_seed_canvas to hold.")
-        check(
-            all(0 <= pin < expected for pin in pins),
-            "diffusion_pinned positions must lie inside the canvas.",
-        )
-    cap = extra.get("diffusion_max_steps")
-    if cap is not None:
-        check(whole(cap) and cap > 0, "diffusion_max_steps must be a positive integer.")
-    read_only = extra.get("diffusion_read_only")
-    if read_only is not None:
-        check(read_only in (0, 1), "diffusion_read_only must be a boolean (or 0/1).")
-    unknown = [name for name in extra if name.startswith("diffusion_") and name not in FIELDS]
-    check(not unknown, f"this test server knows no {unknown}")
-    return extra
-
-
-FIELDS = {
-    "diffusion_canvas_length",
-    "diffusion_seed_canvas",
-    "diffusion_pinned",
-    "diffusion_max_steps",
-    "diffusion_read_only",
-}
-REQUEST: dict[str, type | tuple[type, ...]] = {
-    "model": str,
-    "prompt": (list, str),
-    "max_tokens": int,
-    "logprobs": int,
-    "logprob_token_ids": list,
-    "return_token_ids": bool,
-    "return_tokens_as_token_ids": bool,
-    "skip_special_tokens": bool,
-    "vllm_xargs": dict,
-}
-
-
-class Model:
-    def __init__(self, folder: Path) -> None:
-        if not (folder / "config.json").exists():
-            tiny_gemma.save(folder, canvas_length=CANVAS)
-        loaded = DiffusionGemmaForBlockDiffusion.from_pretrained(folder)
-        self.network = loaded.eval()
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.config = json.loads((folder / "tokenizer.json").read_text())
-        self.vocabulary = loaded.config.text_config.vocab_size
-        self.lock = threading.Lock()
-
-    @torch.inference_mode()
-    def denoise(
-        self, prompt: list[int], seed: list[int] | None, pins: list[int], width: int, cap: int, wait
-    ):
-        """The raw argmax canvas and its log-probabilities at T = 1, [T] and [T, V]."""
-        network = self.network
-        with self.lock:
-            text = network.config.get_text_config(decoder=True)
-            cache = DynamicCache(config=text)
-            ids = torch.tensor([prompt])
-            at = torch.arange(len(prompt))[None]
-            network.model.encoder(input_ids=ids, past_key_values=cache, position_ids=at)
-        start = torch.randint(self.vocabulary, (1, width)) if seed is None else torch.tensor([seed])
-        pinned = torch.zeros(1, width, dtype=torch.bool)
-        pinned[0, pins] = True
-        position = len(prompt) + torch.arange(width)[None]
-        current, soft, previous = start, None, None
-        for step in range(min(cap, STEPS)):
-            wait()
-            with self.lock:
-                logits = network(
-                    decoder_input_ids=current,
-                    decoder_position_ids=position,
-                    past_key_values=cache,
-                    self_conditioning_logits=soft,
-                ).logits
-            # The cap cuts this schedule, it does not compress it.
-            z = logits / (T_MIN + (T_MAX - T_MIN) * (STEPS - step) / STEPS)
-            p = z.softmax(-1)
-            entropy = torch.special.entr(p).sum(-1)
-            best = z.argmax(-1)
-            ascending, order = entropy.sort(-1)
-            within = ascending.cumsum(-1) - ascending <= BOUND
-            accepted = torch.zeros_like(pinned).scatter(-1, order, within)
-            drawn = torch.multinomial(p[0], 1).T
-            fresh = torch.randint(self.vocabulary, current.shape)
-            current = torch.where(pinned, start, torch.where(accepted, drawn, fresh))
-            stable = previous is not None and bool((best == previous).all())
-            if stable and float(entropy.mean()) < CONFIDENCE:
-                break
-            previous, soft = best, z
-        return best[0].tolist(), logits[0].float().log_softmax(-1)
 
 
 class State:
@@ -239,11 +93,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve(self, body: bytes | None) -> None:
         state = self.state
+        keep = self.path == "/_test?keep"
+        self.path = urlsplit(self.path).path  # asked as a proxy, it answers as the server
         if self.path == "/_test":
             with state.lock:
                 if body is None:
                     told = {"seen": state.seen, "peak": state.peak}
-                    state.seen, state.peak = [], 0
+                    if not keep:
+                        state.seen, state.peak = [], 0
                 else:
                     state.now = PLAIN | json.loads(body)
                     state.prompts = []
@@ -292,6 +149,13 @@ class Handler(BaseHTTPRequestHandler):
         if "raw" in fault:
             self.reply(200, fault["raw"].encode())
             return "raw"
+        if "junk" in fault:
+            self.wfile.write(fault["junk"].encode())
+            self.close_connection = True
+            return "junk"
+        if "large" in fault:
+            self.reply(200, b" " * fault["large"])
+            return "large"
         try:
             if now["key"] is not None and self.path.startswith("/v1"):
                 check(self.headers.get("Authorization") == f"Bearer {now['key']}", "", 401)
@@ -308,6 +172,9 @@ class Handler(BaseHTTPRequestHandler):
             if "cut" in fault:
                 self.reply(200, content, cut=fault["cut"])
                 return "cut"
+            if "stall" in fault:
+                self.reply(200, content, cut=fault["stall"])
+                self.wait(SILENCE)
             self.reply(200, content)
         return "200"
 
@@ -354,7 +221,7 @@ class Handler(BaseHTTPRequestHandler):
             case "/v1/completions" if vllm:
                 return self.complete(body, fault)
             case "/v1/chat/completions":
-                return self.chat(body)
+                return self.chat(body, fault)
         raise Bad("Not Found", 404)
 
     def complete(self, body: Any, fault: dict[str, Any]) -> Any:
@@ -392,10 +259,12 @@ class Handler(BaseHTTPRequestHandler):
             prompt, seed, pins, width, cap, lambda: self.wait(now["step_s"])
         )
         if now["script"] is not None and seed is not None:
-            self.recite(now["script"], seed, pins, best, table)
+            model.recite(now["script"], seed, pins, best, table)
         if now["changes"]:
             for pin in pins:
                 best[pin] = (best[pin] + 1 + (best[pin] + 1 == seed[pin])) % model.vocabulary
+        if "padding" in fault:
+            best = [PADDING] * width
         best = best[: fault.get("tokens", count)]
         choice: dict[str, Any] = {
             "index": 0,
@@ -404,9 +273,11 @@ class Handler(BaseHTTPRequestHandler):
             "logprobs": None,
         }
         if body.get("return_token_ids"):
-            choice |= {"token_ids": best, "prompt_token_ids": prompt}
+            read = [*prompt, 9] if "mixed" in fault else prompt
+            choice |= {"token_ids": best, "prompt_token_ids": read}
         if logprobs is not None:
-            choice["logprobs"] = self.logprobs(best, table, named, logprobs)
+            table = torch.full_like(table, torch.nan) if "nan" in fault else table
+            choice["logprobs"] = model.logprobs(best, table, named, logprobs)
         usage: dict[str, Any] = {"prompt_tokens": len(prompt), "completion_tokens": len(best)}
         if now["caching"]:
             usage["prompt_tokens_details"] = {"cached_tokens": self.cached(prompt)}
@@ -416,39 +287,6 @@ class Handler(BaseHTTPRequestHandler):
             "model": MODEL,
             "choices": [choice],
             "usage": usage,
-        }
-
-    @torch.inference_mode()
-    def recite(self, script: Any, seed: Any, pins: Any, best: list[int], table: Any) -> None:
-        """As a model would that knows the text: it is sure of it, and of nothing else."""
-        held = set(pins)
-        hole = [at for at in range(len(seed)) if at not in held]
-        table[:] = torch.tensor(-9.0)
-        for at in pins:
-            best[at] = seed[at]
-            table[at, seed[at]] = -0.1
-        sure = -4.0
-        for text, logprob in script.items():
-            ids = self.model.tokenizer.encode(text, add_special_tokens=False).ids
-            if len(ids) == len(hole):
-                sure = logprob
-                for at, token in zip(hole, ids, strict=True):
-                    best[at] = token
-        for at in hole:
-            table[at, best[at]] = sure
-
-    def logprobs(self, best: list[int], table: Any, named: Any, count: int) -> dict[str, Any]:
-        tops = []
-        for at, token in enumerate(best):
-            wanted = named or table[at].topk(count).indices.tolist()
-            tops.append(
-                {f"token_id:{t}": max(float(table[at, t]), -9999.0) for t in [token, *wanted]}
-            )
-        return {
-            "text_offset": [0] * len(best),
-            "token_logprobs": [float(table[at, token]) for at, token in enumerate(best)],
-            "tokens": [f"token_id:{token}" for token in best],
-            "top_logprobs": tops,
         }
 
     def cached(self, prompt: list[int]) -> int:
@@ -463,7 +301,7 @@ class Handler(BaseHTTPRequestHandler):
             self.state.prompts.append(prompt)
         return most
 
-    def chat(self, body: Any) -> Any:
+    def chat(self, body: Any, fault: dict[str, Any]) -> Any:
         now = self.state.now
         check(body.get("model") == MODEL, "no such model", 404)
         check(isinstance(body.get("messages"), list), "messages: Field required")
@@ -485,14 +323,34 @@ class Handler(BaseHTTPRequestHandler):
             last = number == len(pieces) + 1
             if last and now.get("breaks"):
                 return None
+            if "stall" in fault and number == len(pieces) // 2:
+                self.wait(SILENCE)
             choice = {
                 "index": 0,
                 "delta": {"content": piece},
                 "finish_reason": "stop" if last else None,
             }
-            self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
+            other = "mixed" in fault and number == len(pieces) // 2
+            chunk = {"id": "chatcmpl-2" if other else "chatcmpl-1", "choices": [choice]}
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
         self.wfile.write(b"data: [DONE]\n\n")
         return None
+
+
+def serve_tls(handler: Any, certificate: str, key: str, authority: str | None = None) -> int:
+    """The port of a server that, with an `authority`, wants a certificate from its clients."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    if authority is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(authority)
+    # The handshake belongs to the connection's thread, or one bad client stops them all.
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
 
 
 def main() -> None:
@@ -503,15 +361,9 @@ def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     urls = {"url": f"http://127.0.0.1:{server.server_port}"}
     if len(sys.argv) > 2:
-        secure = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[2], sys.argv[3])
-        # The handshake belongs to the connection's thread, or one bad client stops them all.
-        secure.socket = context.wrap_socket(
-            secure.socket, server_side=True, do_handshake_on_connect=False
-        )
-        urls["tls"] = f"https://localhost:{secure.server_port}"
-        threading.Thread(target=secure.serve_forever, daemon=True).start()
+        urls["tls"] = f"https://localhost:{serve_tls(handler, *sys.argv[3:])}"
+        asking = serve_tls(handler, *sys.argv[3:], authority=sys.argv[2])
+        urls["asking"] = f"https://localhost:{asking}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(json.dumps(urls), flush=True)
     sys.stdin.read()  # whoever started it ends it by closing this

@@ -170,7 +170,10 @@ def test_the_engine_s_settings_go_to_the_engine() -> None:
     assert {"model", "device", "threads", "remote_key_env", "remote_timeout"} <= set(
         ENGINE_SETTINGS
     )
-    settings, messages = parse({"remoteKeyEnv": "TEAM_KEY", "remoteTimeout": 5})
+    settings, messages = parse(
+        {"remoteKeyEnv": "TEAM_KEY", "remoteTimeout": 5, "remoteTrustEnv": False}
+    )
     assert messages == []
     assert settings.remote_key_env == "TEAM_KEY"
     assert settings.remote_timeout == 5.0
+    assert settings.remote_trust_env is False  # and not None, so that it outdoes the command line

@@ -7,7 +7,7 @@ they frame the prompt, and they never come out of a user's text, into the noise,
 import random
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -16,14 +16,8 @@ from tokenizers import Tokenizer
 
 from infill_engine.budget import Budget
 from infill_engine.errors import ModelError
-from infill_engine.remote.http import (
-    Ask,
-    Client,
-    Interrupted,
-    RemoteError,
-    Reply,
-    Unsupported,
-)
+from infill_engine.remote.client import Client
+from infill_engine.remote.http import HttpRequest, HttpResponse, RemoteError, Unsupported
 
 # The published DiffusionGemma: control ids below 107, images and unused ids from 255,999 on.
 GEMMA_VOCABULARY = 262_144
@@ -44,11 +38,11 @@ class Tokens(Protocol):
     special: frozenset[int]
 
     def encode(self, texts: Sequence[str], budget: Budget) -> list[list[int]]:
-        """The ids of each text, none of them special. May raise RemoteError or Interrupted."""
+        """The ids of each text, none of them special. May raise RemoteError or BudgetSpent."""
         ...
 
     def decode(self, ids: Sequence[Sequence[int]], budget: Budget) -> list[str]:
-        """The text of each list of ids. May raise RemoteError or Interrupted."""
+        """The text of each list of ids. May raise RemoteError or BudgetSpent."""
         ...
 
     def control(self, texts: Sequence[str], budget: Budget) -> list[list[int]]:
@@ -123,7 +117,7 @@ class ServerTokens:
     def _special(self, budget: Budget) -> frozenset[int]:
         if self.vocab_size == GEMMA_VOCABULARY:
             return frozenset(set(range(self.vocab_size)) - set(GEMMA_TEXT))
-        told = self._client.one(Ask(path="/tokenizer_info"), budget)
+        told = self._client.send(HttpRequest(path="/tokenizer_info"), budget)
         if told.status != 200:
             raise Unsupported(
                 f"the special ids of this vocabulary of {self.vocab_size} are not known; set "
@@ -142,18 +136,20 @@ class ServerTokens:
     def encode(self, texts: Sequence[str], budget: Budget) -> list[list[int]]:
         pieces = [_plain(text) for text in texts]
         flat = [piece for text in pieces for piece in text]
-        ids = iter(self._ask(flat, budget))
+        ids = iter(self._tokenize(flat, budget))
         return [[token for _ in text for token in next(ids)] for text in pieces]
 
     def control(self, texts: Sequence[str], budget: Budget) -> list[list[int]]:
-        return self._ask(texts, budget)
+        return self._tokenize(texts, budget)
 
-    def _ask(self, texts: Sequence[str], budget: Budget) -> list[list[int]]:
+    def _tokenize(self, texts: Sequence[str], budget: Budget) -> list[list[int]]:
         new = list(dict.fromkeys(text for text in texts if text not in self._remembered and text))
-        for text, reply in zip(new, self._all("/tokenize", "prompt", new, budget), strict=True):
-            found = reply.json().get("tokens")
+        bare = {"add_special_tokens": False}
+        responses = self._send_all("/tokenize", [bare | {"prompt": text} for text in new], budget)
+        for text, response in zip(new, responses, strict=True):
+            found = response.json().get("tokens")
             if not isinstance(found, list) or not all(type(token) is int for token in found):
-                raise RemoteError("/tokenize answered without a list of token ids")
+                raise RemoteError("/tokenize answered without a list of token ids; is it vLLM's?")
             self._remembered[text] = found
         ids = [self._remembered[text] if text else [] for text in texts]
         for text in filter(None, texts):
@@ -164,29 +160,19 @@ class ServerTokens:
 
     def decode(self, ids: Sequence[Sequence[int]], budget: Budget) -> list[str]:
         texts = []
-        for reply in self._all("/detokenize", "tokens", [list(row) for row in ids], budget):
-            text = reply.json().get("prompt")
+        bodies = [{"tokens": list(row)} for row in ids]
+        for response in self._send_all("/detokenize", bodies, budget):
+            text = response.json().get("prompt")
             if not isinstance(text, str):
-                raise RemoteError("/detokenize answered without text")
+                raise RemoteError("/detokenize answered without text; is it vLLM's?")
             texts.append(text)
         return texts
 
-    def _all(self, path: str, field: str, values: Iterable[object], budget: Budget) -> list[Reply]:
-        asks = [
-            Ask(path=path, body={"model": self._model, field: value} | _BARE.get(path, {}))
-            for value in values
-        ]
-        replies: dict[int, Reply] = {}
-        for number, reply in self._client.gather(asks, budget):
-            if isinstance(reply, RemoteError):
-                raise reply
-            replies[number] = reply.checked()
-        if len(replies) < len(asks):
-            raise Interrupted
-        return [replies[number] for number in range(len(asks))]
-
-
-_BARE = {"/tokenize": {"add_special_tokens": False}}
+    def _send_all(
+        self, path: str, bodies: Sequence[Mapping[str, object]], budget: Budget
+    ) -> list[HttpResponse]:
+        requests = [HttpRequest(path=path, body={"model": self._model, **body}) for body in bodies]
+        return [response.checked() for response in self._client.send_all(requests, budget)]
 
 
 @lru_cache(maxsize=NUM_REMEMBERED)
