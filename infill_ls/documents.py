@@ -10,7 +10,7 @@ costs nothing and stays true while the user types on.
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Literal
@@ -99,7 +99,11 @@ def _chunked(lengths: list[int]) -> tuple[list[tuple[int, ...]], list[int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """One version of one file. Make it from its text; the store makes the next ones cheaply."""
+    """One version of one file. Make it from its text; the store makes the next ones cheaply.
+
+    In a store `uri` is the key of the client's, so that it is one for all versions of a document,
+    and for no other one.
+    """
 
     uri: str
     version: int
@@ -205,46 +209,76 @@ class Change:
 
 
 class DocumentStore:
-    """What the client has open, by URI, however its characters are quoted.
+    """What the client has open, by URI, however that is quoted.
 
-    Belongs to the event loop; its documents go anywhere.
+    A document is lost when a change to it cannot be read, and found again when its whole text
+    comes. Belongs to the event loop; its documents go anywhere.
     """
 
     def __init__(self) -> None:
         self._documents: dict[str, Document] = {}
+        self._lost: dict[str, Document] = {}  # what they are; their text is unknown
 
     def get(self, uri: str) -> Document | None:
+        """None as well while it is lost."""
         return self._documents.get(document_key(uri))
 
     def open(self, uri: str, language_id: str, version: int, text: str) -> Document:
         document = Document(
-            uri=uri, version=version, language_id=language_id, text=_well_formed(text)
+            uri=document_key(uri),
+            version=version,
+            language_id=language_id,
+            text=_well_formed(text),
         )
-        self._keep(document)
-        return document
+        return self._keep(document)
 
     def change(
-        self, uri: str, version: int, changes: Iterable[Change], encoding: Encoding
+        self, uri: str, version: int | None, changes: Iterable[Change], encoding: Encoding
     ) -> Document | None:
-        """Applies the edits one after the other; None when the document is not open."""
-        document = self.get(uri)
+        """Applies the edits one after the other; None when the document is not open, or lost.
+
+        A client that does not count, `version` None, leaves the version as it was.
+        """
+        key = document_key(uri)
+        document = self._documents.get(key)
+        for change in changes:
+            if change.range is None:
+                document = document or self._lost.get(key)
+            if document is not None:
+                document = _changed(document, version, change, encoding)
         if document is None:
             return None
-        for change in changes:
-            document = _changed(document, version, change, encoding)
-        self._keep(document)
+        if version is not None and version != document.version:  # no text changed
+            document = replace(document, version=version)
+        return self._keep(document)
+
+    def lose(self, uri: str) -> bool:
+        """Its text is unknown from now on; False where it is not open."""
+        key = document_key(uri)
+        known = self._documents.pop(key, None) or self._lost.get(key)
+        if known is not None:
+            self._lost[key] = replace(known, text="", _known_lines=None)
+        return known is not None
+
+    def close(self, uri: str) -> None:
+        key = document_key(uri)
+        self._documents.pop(key, None)
+        self._lost.pop(key, None)
+
+    def clear(self) -> None:
+        self._documents.clear()
+        self._lost.clear()
+
+    def _keep(self, document: Document) -> Document:
+        self._lost.pop(document.uri, None)
+        self._documents[document.uri] = document
         return document
 
-    def close(self, uri: str) -> Document | None:
-        """What it was at last; None when it was not open."""
-        return self._documents.pop(document_key(uri), None)
 
-    def _keep(self, document: Document) -> None:
-        self._documents[document_key(document.uri)] = document
-
-
-def _changed(document: Document, version: int, change: Change, encoding: Encoding) -> Document:
-    text = _well_formed(change.text)
+def _changed(
+    document: Document, version: int | None, change: Change, encoding: Encoding
+) -> Document:
+    text, version = _well_formed(change.text), document.version if version is None else version
     if change.range is None:
         return Document(
             uri=document.uri, version=version, language_id=document.language_id, text=text

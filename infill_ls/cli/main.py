@@ -275,7 +275,7 @@ def this_terminal(stream: TextIO, environ: Mapping[str, str]) -> Terminal:
 
 
 def serve(arguments: argparse.Namespace, load: Load) -> int:
-    from infill_ls.server.session import run_stdio, run_tcp
+    from infill_ls.server.processes import run_stdio, run_tcp
 
     _log_to(arguments.log_file, arguments.log_level)
     config = _config(arguments)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from infill_engine import InfillError
 from infill_ls.completion.reuse import Reuse, typed_since
-from infill_ls.completion.worker import Ask, Job, Worker
+from infill_ls.completion.worker import ModelRun, Query, Worker
 from infill_ls.documents import Document
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Requests that follow one another faster come from a held key or a paste. The first is run at
+# Requests that follow one another faster come from a held uri or a paste. The first is run at
 # once, the others wait for the burst to end, so that a burst costs two model runs.
 BURST_SECONDS = 0.06
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class QueryResult:
     """`how` is for the log; `infilled` is the model run behind it, if it had one of its own.
 
     `complaint` is a sentence for the user about why it failed.
@@ -41,16 +41,16 @@ class Answer:
     complaint: str = ""
 
 
-class _Run:
-    """A job and the loop's view of its end."""
+class _LiveRun:
+    """A model run and the loop's view of its end."""
 
-    def __init__(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
-        self.job = job
-        self.done: asyncio.Future[None] = loop.create_future()
+    def __init__(self, run: ModelRun, loop: asyncio.AbstractEventLoop) -> None:
+        self.run = run
+        self.ended: asyncio.Future[None] = loop.create_future()
 
 
 class Requests:
-    """The live request and the model run of each document."""
+    """The live request and the model run of each document of one connection."""
 
     def __init__(
         self,
@@ -59,22 +59,26 @@ class Requests:
         *,
         thinking: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        """`thinking` hears True when the first model run begins and False when the last ends."""
+        """`thinking` is told True when the first model run begins, False when the last ends."""
         self.reuse = Reuse(clock)
         self._worker = worker
         self._clock = clock
         self._thinking = thinking
         self._under_way = 0  # runs, those that were stopped and have not noticed yet included
         self._turns: dict[str, asyncio.Future[None]] = {}  # done when superseded
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, _LiveRun] = {}
         self._arrivals: dict[str, float] = {}
+        self._likely_next: Query | None = None
+        self._closed = False
 
-    async def answer(self, ask: Ask, delay: float) -> Answer:
+    async def answer(self, query: Query, delay: float) -> QueryResult:
         """`delay` seconds of quiet must pass before the model runs; reuse needs none."""
-        uri = ask.document.uri
-        turn = self._take_turn(ask)
+        if self._closed:
+            return QueryResult(how="closed")
+        uri = query.document.uri
+        turn = self._take_turn(query)
         try:
-            return await self._answer(ask, turn, self._pause(uri, delay))
+            return await self._answer(query, turn, self._pause(uri, delay))
         except asyncio.CancelledError:
             if self._turns.get(uri) is turn:
                 self._stop_run(uri)
@@ -83,55 +87,83 @@ class Requests:
             if self._turns.get(uri) is turn:
                 del self._turns[uri]
 
+    def warm(self, query: Query) -> None:
+        """Says where the next request is likely: encoded when the model is idle, and loaded."""
+        if self._closed:
+            return
+        self._likely_next = query
+        if self._worker.ready:
+            self._worker.warm(query, self)
+
+    def loaded(self) -> None:
+        """The worker has an engine now."""
+        if self._likely_next is not None:
+            self._worker.warm(self._likely_next, self)
+
     def changed(self, document: Document) -> None:
         """An edit: the waiting request is about a text that is no more."""
         self._end_turn(document.uri)
-        run = self._runs.get(document.uri)
-        if run and not _still_says(run.job, document):
+        live = self._runs.get(document.uri)
+        if live and not _still_says(live.run, document):
             self._stop_run(document.uri)
 
     def closed(self, uri: str) -> None:
+        """A document is no longer open, or its text no longer known."""
         self._end_turn(uri)
         self._stop_run(uri)
         self._arrivals.pop(uri, None)
         self.reuse.forget(uri)
+        if self._likely_next is not None and self._likely_next.document.uri == uri:
+            self._likely_next = None
+        self._worker.forget(self, uri)
 
     def close(self) -> None:
+        """Ends all of it, here and in the worker: nothing that was opened stays."""
+        if self._closed:
+            return
+        self._closed = True
         self._thinking = lambda _: None  # nobody is there to be told
         for uri in [*self._turns, *self._runs]:
-            self.closed(uri)
+            self._end_turn(uri)
+            self._stop_run(uri)
+        self._arrivals.clear()
+        self.reuse.clear()
+        self._likely_next = None
+        self._worker.forget(self)
 
-    async def _answer(self, ask: Ask, turn: "asyncio.Future[None]", pause: float) -> Answer:
-        if (known := self.reuse.recall(ask)) is not None:
-            return Answer(how="reused", candidates=known)
+    async def _answer(
+        self, query: Query, turn: "asyncio.Future[None]", pause: float
+    ) -> QueryResult:
+        if (known := self.reuse.find(query)) is not None:
+            return QueryResult(how="reused", candidates=known)
         if pause:
             await asyncio.wait([turn], timeout=pause)
         while not turn.done():
-            if (known := self.reuse.recall(ask)) is not None:
-                return Answer(how="reused", candidates=known)
-            run = self._run_for(ask)
-            await asyncio.wait([turn, run.done], return_when=asyncio.FIRST_COMPLETED)
-            if run.job.ask is ask and not turn.done():
-                return _answer_of(run.job)
+            if (known := self.reuse.find(query)) is not None:
+                return QueryResult(how="reused", candidates=known)
+            live = self._run_for(query)
+            await asyncio.wait([turn, live.ended], return_when=asyncio.FIRST_COMPLETED)
+            if live.run.query is query and not turn.done():
+                return _result_of(live.run)
             # A run that was joined has ended: what it found is in `reuse` now, if it fits.
-        return Answer(how="superseded")
+        return QueryResult(how="superseded")
 
-    def _take_turn(self, ask: Ask) -> "asyncio.Future[None]":
-        uri = ask.document.uri
+    def _take_turn(self, query: Query) -> "asyncio.Future[None]":
+        uri = query.document.uri
         self._end_turn(uri)
-        run = self._runs.get(uri)
-        if run and not _serves(run.job, ask):
+        live = self._runs.get(uri)
+        if live and not _serves(live.run, query):
             self._stop_run(uri)
         turn = self._turns[uri] = asyncio.get_running_loop().create_future()
         return turn
 
-    def _run_for(self, ask: Ask) -> _Run:
+    def _run_for(self, query: Query) -> _LiveRun:
         """The one under way, if its drafts still fit, or a new one."""
-        run = self._runs.get(ask.document.uri)
-        if run and _serves(run.job, ask):
-            return run
-        self._stop_run(ask.document.uri)
-        return self._start(ask)
+        live = self._runs.get(query.document.uri)
+        if live and _serves(live.run, query):
+            return live
+        self._stop_run(query.document.uri)
+        return self._start(query)
 
     def _end_turn(self, uri: str) -> None:
         turn = self._turns.pop(uri, None)
@@ -144,72 +176,74 @@ class Requests:
         self._arrivals[uri] = now
         return max(delay, BURST_SECONDS if since < BURST_SECONDS else 0.0)
 
-    def _start(self, ask: Ask) -> _Run:
+    def _start(self, query: Query) -> _LiveRun:
         loop = asyncio.get_running_loop()
-        run = self._runs[ask.document.uri] = _Run(self._worker.infill(ask), loop)
+        live = _LiveRun(self._worker.infill(query, self), loop)
+        self._runs[query.document.uri] = live
         self._under_way += 1
         if self._under_way == 1:
             self._thinking(True)
 
         def finished(_: object) -> None:  # on the engine's thread
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._finished, run)
+                loop.call_soon_threadsafe(self._finished, live)
 
-        run.job.result.add_done_callback(finished)
-        return run
+        live.run.result.add_done_callback(finished)
+        return live
 
-    def _finished(self, run: _Run) -> None:
+    def _finished(self, live: _LiveRun) -> None:
         """Remembers before anyone who waits wakes up."""
         self._under_way -= 1
         if not self._under_way:
             self._thinking(False)
-        ask = run.job.ask
-        if self._runs.get(ask.document.uri) is run:
-            del self._runs[ask.document.uri]
-            answer = _answer_of(run.job)
-            if answer.candidates or _found_nothing(answer):
-                self.reuse.remember(ask, answer.candidates)
-        run.done.set_result(None)
+        query = live.run.query
+        if self._runs.get(query.document.uri) is live:
+            del self._runs[query.document.uri]
+            result = _result_of(live.run)
+            if result.candidates or _found_nothing(result):
+                self.reuse.remember(query, result.candidates)
+        live.ended.set_result(None)
 
     def _stop_run(self, uri: str) -> None:
-        run = self._runs.pop(uri, None)
-        if run:
-            run.job.stop()
+        live = self._runs.pop(uri, None)
+        if live:
+            live.run.stop()
 
 
-def _answer_of(job: Job) -> Answer:
-    """Of a job that has ended."""
-    if error := job.result.exception():
+def _result_of(run: ModelRun) -> QueryResult:
+    """Of a run that has ended."""
+    if error := run.result.exception():
         complaint = str(error) if isinstance(error, InfillError) else ""
-        return Answer(how="failed", complaint=complaint)
-    infilled = job.result.result()
+        return QueryResult(how="failed", complaint=complaint)
+    infilled = run.result.result()
     if infilled is None:
-        return Answer(how="stopped")
-    return Answer(how="model", candidates=infilled.candidates, infilled=infilled)
+        return QueryResult(how="stopped")
+    return QueryResult(how="model", candidates=infilled.candidates, infilled=infilled)
 
 
-def _found_nothing(answer: Answer) -> bool:
+def _found_nothing(result: QueryResult) -> bool:
     """The model had its say, and nothing of it can be shown; more time would change nothing."""
-    draft = answer.infilled.draft if answer.infilled else None
+    draft = result.infilled.draft if result.infilled else None
     return draft is not None and draft.converged
 
 
-def _serves(job: Job, ask: Ask) -> bool:
+def _serves(run: ModelRun, query: Query) -> bool:
     """Whether waiting for this run is likely to answer the request."""
-    typed = typed_since(job.ask, ask.document)
-    grown = len(ask.document.text) - len(job.ask.document.text)
-    if typed is None or ask.offset != job.ask.offset + grown or ask.limits != job.ask.limits:
+    asked = run.query
+    typed = typed_since(asked, query.document)
+    grown = len(query.document.text) - len(asked.document.text)
+    if typed is None or query.offset != asked.offset + grown or query.limits != asked.limits:
         return False
-    if job.ask.selected:
-        return job.ask.selected == typed + ask.selected
-    return _says(job, typed + ask.selected)
+    if asked.selected:
+        return asked.selected == typed + query.selected
+    return _says(run, typed + query.selected)
 
 
-def _still_says(job: Job, document: Document) -> bool:
-    typed = typed_since(job.ask, document)
-    return typed is not None and _says(job, typed)
+def _still_says(run: ModelRun, document: Document) -> bool:
+    typed = typed_since(run.query, document)
+    return typed is not None and _says(run, typed)
 
 
-def _says(job: Job, text: str) -> bool:
+def _says(run: ModelRun, text: str) -> bool:
     """Whether the run's newest draft begins so."""
-    return not text or (job.draft is not None and job.draft.startswith(text))
+    return not text or (run.draft is not None and run.draft.startswith(text))

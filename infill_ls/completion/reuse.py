@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from infill_ls.completion.worker import Ask, Limits
+from infill_ls.completion.worker import Query, QueryLimits
 from infill_ls.documents import Document
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ SUFFIX_WINDOW = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _ReuseKey:
     """Where typing through leads back to: everything but the text before the cursor."""
 
-    uri: str
-    limits: Limits
+    document: str
+    limits: QueryLimits
     suffix: str
 
 
@@ -50,62 +50,62 @@ class Reuse:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._places: dict[_Place, dict[str, _Entry]] = {}
-        self._used: OrderedDict[tuple[_Place, str], None] = OrderedDict()
+        self._entries_by_key: dict[_ReuseKey, dict[str, _Entry]] = {}
+        self._used: OrderedDict[tuple[_ReuseKey, str], None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._used)
 
-    def remember(self, ask: Ask, candidates: "tuple[Candidate, ...]") -> None:
+    def remember(self, query: Query, candidates: "tuple[Candidate, ...]") -> None:
         """Having found nothing is worth remembering too: the model would say it again."""
-        place, before = _place(ask), _before(ask.document, ask.offset)
+        key, before = _reuse_key(query), _before(query.document, query.offset)
         entry = _Entry(
-            candidates=candidates, selected=ask.selected, until=self._clock() + MAX_SECONDS
+            candidates=candidates, selected=query.selected, until=self._clock() + MAX_SECONDS
         )
-        self._places.setdefault(place, {})[before] = entry
-        self._touch(place, before)
+        self._entries_by_key.setdefault(key, {})[before] = entry
+        self._touch(key, before)
         if len(self._used) > MAX_ENTRIES:
             self._drop(*next(iter(self._used)))
 
-    def recall(self, ask: Ask) -> "tuple[Candidate, ...] | None":
+    def find(self, query: Query) -> "tuple[Candidate, ...] | None":
         """What is left of a suggestion made here or a few typed characters ago; None if unknown."""
-        place = _place(ask)
-        for before in [b for b, e in self._entries(place).items() if e.until < self._clock()]:
-            self._drop(place, before)
-        entries = self._entries(place)
+        key = _reuse_key(query)
+        for before in [b for b, e in self._entries(key).items() if e.until < self._clock()]:
+            self._drop(key, before)
+        entries = self._entries(key)
         reach = max((entry.reach for entry in entries.values()), default=0)
-        for num_typed in range(min(reach, ask.offset) + 1 if entries else 0):
-            before = _before(ask.document, ask.offset - num_typed)
+        for num_typed in range(min(reach, query.offset) + 1 if entries else 0):
+            before = _before(query.document, query.offset - num_typed)
             entry = entries.get(before)
             if entry is None:
                 continue
-            typed = lf(ask.document.text[ask.offset - num_typed : ask.offset])
-            rest = _rest(entry, typed, ask.selected)
-            if rest or (not typed and not entry.candidates and entry.selected == ask.selected):
-                self._touch(place, before)
+            typed = lf(query.document.text[query.offset - num_typed : query.offset])
+            rest = _rest(entry, typed, query.selected)
+            if rest or (not typed and not entry.candidates and entry.selected == query.selected):
+                self._touch(key, before)
                 return rest
         return None
 
-    def forget(self, uri: str) -> None:
-        for place, before in [key for key in self._used if key[0].uri == uri]:
-            self._drop(place, before)
+    def forget(self, document: str) -> None:
+        for key, before in [key for key in self._used if key[0].document == document]:
+            self._drop(key, before)
 
     def clear(self) -> None:
-        self._places.clear()
+        self._entries_by_key.clear()
         self._used.clear()
 
-    def _entries(self, place: _Place) -> dict[str, _Entry]:
-        return self._places.get(place, {})
+    def _entries(self, key: _ReuseKey) -> dict[str, _Entry]:
+        return self._entries_by_key.get(key, {})
 
-    def _touch(self, place: _Place, before: str) -> None:
-        self._used[place, before] = None
-        self._used.move_to_end((place, before))
+    def _touch(self, key: _ReuseKey, before: str) -> None:
+        self._used[key, before] = None
+        self._used.move_to_end((key, before))
 
-    def _drop(self, place: _Place, before: str) -> None:
-        del self._used[place, before]
-        del self._places[place][before]
-        if not self._places[place]:
-            del self._places[place]
+    def _drop(self, key: _ReuseKey, before: str) -> None:
+        del self._used[key, before]
+        del self._entries_by_key[key][before]
+        if not self._entries_by_key[key]:
+            del self._entries_by_key[key]
 
 
 def lf(text: str) -> str:
@@ -113,15 +113,15 @@ def lf(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def typed_since(ask: Ask, document: Document) -> str | None:
+def typed_since(query: Query, document: Document) -> str | None:
     """What was inserted at the asked place, if nothing else changed; None otherwise."""
-    old, new = ask.document.text, document.text
+    old, new, start = query.document.text, document.text, query.offset
     if old is new:
         return ""
-    end = ask.offset + len(new) - len(old)
-    if end < ask.offset or old[ask.offset :] != new[end:] or old[: ask.offset] != new[: ask.offset]:
+    end = start + len(new) - len(old)
+    if end < start or old[start:] != new[end:] or old[:start] != new[:start]:
         return None
-    return lf(new[ask.offset : end])
+    return lf(new[start:end])
 
 
 def _rest(entry: _Entry, typed: str, selected: str) -> "tuple[Candidate, ...]":
@@ -138,9 +138,9 @@ def _rest(entry: _Entry, typed: str, selected: str) -> "tuple[Candidate, ...]":
     )
 
 
-def _place(ask: Ask) -> _Place:
-    after = ask.document.text[ask.offset : ask.offset + SUFFIX_WINDOW]
-    return _Place(uri=ask.document.uri, limits=ask.limits, suffix=after)
+def _reuse_key(query: Query) -> _ReuseKey:
+    after = query.document.text[query.offset : query.offset + SUFFIX_WINDOW]
+    return _ReuseKey(document=query.document.uri, limits=query.limits, suffix=after)
 
 
 def _before(document: Document, offset: int) -> str:

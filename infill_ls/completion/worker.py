@@ -1,7 +1,8 @@
-"""The one thread that touches the engine: it loads, infills, and reads ahead while idle.
+"""The one thread that touches the engine: it loads, infills, and warms up while idle.
 
 Knows nothing of LSP or asyncio. Every method may be called from any thread and returns at once;
-results come by futures that are set on the engine's thread.
+results come by futures that are set on the engine's thread. Nothing that goes wrong there ends it:
+`Worker._run` is the one place that catches, logs, answers and goes on.
 """
 
 import logging
@@ -10,12 +11,22 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING
 
-from infill_engine import Budget, Draft, Engine, EngineConfig, EngineInfo, InfillError, ModelError
+from infill_engine import (
+    Budget,
+    BudgetSpent,
+    Draft,
+    Engine,
+    EngineConfig,
+    EngineInfo,
+    InfillError,
+    ModelError,
+)
 from infill_ls.documents import Document
 
 if TYPE_CHECKING:  # the pipeline brings the grammars: the thread imports it, not the server's start
@@ -26,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class QueryLimits:
     """How much is wanted. `seconds` count from the start of the model run.
 
     `min_confidence` None is the engine's own `show_threshold`.
@@ -40,26 +51,28 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """What one request is about: a place in a snapshot, and what its text must start with."""
+class Query:
+    """What one request is about: an offset in a snapshot, and what its text must start with."""
 
     document: Document
     offset: int
-    limits: Limits
+    limits: QueryLimits
     selected: str = ""
 
 
-class Job:
-    """One model run. `draft` is the newest text of it, `result` None when it was stopped early."""
+class ModelRun:
+    """One run of the model, for a query. `draft` is the newest text of it, `result` None when it
+    was stopped early. `owner` is whose documents it is about: those of two owners never meet."""
 
-    def __init__(self, ask: Ask) -> None:
-        self.ask = ask
+    def __init__(self, query: Query, owner: object) -> None:
+        self.query = query
+        self.owner = owner
         self.draft: str | None = None
         self.result: Future[Infilled | None] = Future()
         self.result.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
         self._stopped = False
 
-    def see(self, draft: Draft) -> None:
+    def watch(self, draft: Draft) -> None:
         """By the newest draft a later request tells whether the run is worth waiting for."""
         self.draft = draft.text
 
@@ -70,6 +83,20 @@ class Job:
     def stopped(self) -> bool:
         return self._stopped
 
+    def budget(self) -> Budget:
+        """From now on. One object for everything that the run goes through."""
+        deadline = time.monotonic() + self.query.limits.seconds
+        return Budget(deadline=deadline, cancelled=self.stopped)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """Work for the engine's thread. `fail` answers whoever waits when it ends in an error."""
+
+    name: str
+    work: Callable[[], None]
+    fail: Callable[[BaseException], None]
+
 
 class Worker:
     """Owns the engine and its thread. Several connections may share one.
@@ -79,16 +106,16 @@ class Worker:
 
     def __init__(self, load: Callable[[EngineConfig], Engine]) -> None:
         self._load_engine = load
-        self._loading: list[Callable[[str, float], None]] = []  # who wants to hear of it
+        self._progress = "", 0.0
         self._engine: Engine | None = None
-        self._trees: Trees | None = None
+        self._trees: dict[object, Trees] = {}  # by owner
         self._config: EngineConfig | None = None
         self._loaded: Future[EngineInfo] | None = None
         self._changed = threading.Condition()
-        self._tasks: deque[Callable[[], None]] = deque()
-        self._jobs: set[Job] = set()
-        self._waiting_warm: Job | None = None
-        self._running_warm: Job | None = None
+        self._tasks: deque[_Task] = deque()
+        self._runs: set[ModelRun] = set()
+        self._waiting_warm: ModelRun | None = None
+        self._running_warm: ModelRun | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="infill-engine", daemon=True)
 
@@ -101,6 +128,11 @@ class Worker:
     def ready(self) -> bool:
         return self._engine is not None
 
+    @property
+    def progress(self) -> tuple[str, float]:
+        """What the load is at, "" where the engine does not say, and which share of it is done."""
+        return self._progress
+
     def load(self, config: EngineConfig) -> "Future[EngineInfo]":
         """Loads unless that is done or under way. The future raises ModelError if it cannot be."""
         with self._changed:
@@ -109,45 +141,66 @@ class Worker:
                 self._config = config
                 self._loaded = Future()
                 self._loaded.set_running_or_notify_cancel()
+                self._progress = "", 0.0
                 self._engine = None  # two models at once would take twice the memory
-                self._add(partial(self._load, config, self._loaded))
+                self._add(
+                    _Task(
+                        name="loading the engine",
+                        work=partial(self._load, config, self._loaded),
+                        fail=partial(_no_model, self._loaded),
+                    )
+                )
             return self._loaded
 
-    def on_loading(self, hear: Callable[[str, float], None]) -> None:
-        """Calls `hear` on the engine's thread with what a load is at, and which share is done."""
-        self._loading.append(hear)
-
-    def infill(self, ask: Ask) -> Job:
-        job = Job(ask)
+    def infill(self, query: Query, owner: object) -> ModelRun:
+        run = ModelRun(query, owner)
         with self._changed:
             if self._closing:
-                job.result.set_result(None)
-                return job
-            self._jobs.add(job)
+                run.result.set_result(None)
+                return run
+            self._runs.add(run)
             if self._running_warm:
                 self._running_warm.stop()
-            self._add(partial(self._infill, job))
-        return job
+            self._add(
+                _Task(
+                    name="an infill",
+                    work=partial(self._infill, run),
+                    fail=partial(self._failed, run),
+                )
+            )
+        return run
 
-    def warm(self, ask: Ask) -> None:
-        """Reads both sides of a place when there is nothing better to do; the newest wish wins."""
+    def warm(self, query: Query, owner: object) -> None:
+        """Encodes both sides of a place when nothing better is to do; the newest wish wins."""
         with self._changed:
             if self._running_warm:
                 self._running_warm.stop()
-            self._waiting_warm = Job(ask)
+            self._waiting_warm = ModelRun(query, owner)
             self._changed.notify()
 
-    def forget(self, uri: str) -> None:
-        """Drops what is kept about a document."""
+    def forget(self, owner: object, uri: str | None = None) -> None:
+        """Drops what is kept about an owner's document, or about all of them."""
+
+        def concerns(warm: ModelRun | None) -> bool:
+            if warm is None or warm.owner is not owner:
+                return False
+            return uri is None or warm.query.document.uri == uri
+
         with self._changed:
-            self._add(partial(self._forget, uri))
+            # What waits would bring the document back after it was dropped.
+            if concerns(self._waiting_warm):
+                self._waiting_warm = None
+            if self._running_warm is not None and concerns(self._running_warm):
+                self._running_warm.stop()
+            work = partial(self._forget, owner, uri)
+            self._add(_Task(name="forgetting a document", work=work, fail=_nobody_waits))
 
     def close(self, timeout: float) -> bool:
         """Stops what runs and ends the thread; False when it did not end in time."""
         with self._changed:
             self._closing = True
-            for job in self._jobs:
-                job.stop()
+            for run in self._runs:
+                run.stop()
             if self._running_warm:
                 self._running_warm.stop()
             self._changed.notify()
@@ -155,19 +208,28 @@ class Worker:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _add(self, task: Callable[[], None]) -> None:
+    def _add(self, task: _Task) -> None:
         self._tasks.append(task)
         if self._thread.ident is None:
             self._thread.start()
         self._changed.notify()
 
+    # -- on the engine's thread -------------------------------------------------------------------
+
     def _run(self) -> None:
         while task := self._next():
-            task()
-        for job in self._jobs:  # closing: they never ran
-            job.result.set_result(None)
+            try:
+                task.work()
+            except InfillError as error:  # for the user, who is told: of a server that fails, say
+                logger.error("%s failed: %s", task.name, error)
+                task.fail(error)
+            except BaseException as error:  # also of a library that calls sys.exit
+                logger.exception("%s failed", task.name)
+                task.fail(error)
+        for run in self._runs:  # closing: they never ran
+            run.result.set_result(None)
 
-    def _next(self) -> Callable[[], None] | None:
+    def _next(self) -> _Task | None:
         with self._changed:
             self._running_warm = None
             while not (self._closing or self._tasks or self._waiting_warm):
@@ -179,115 +241,111 @@ class Worker:
             warm, self._waiting_warm = self._waiting_warm, None
             self._running_warm = warm
             assert warm is not None, "woken for a reason"
-            return partial(self._warm, warm)
+            return _Task(name="warming up", work=partial(self._warm, warm), fail=_nobody_waits)
 
     def _load(self, config: EngineConfig, loaded: "Future[EngineInfo]") -> None:
         started = time.perf_counter()
-        try:
-            from infill_ls.completion.pipeline import Trees
+        import infill_ls.completion.pipeline  # noqa: F401  # now, rather than in the first request
 
-            engine = self._loaded_engine(config)
-            self._trees = Trees()
-            info = engine.describe()
-        except InfillError as error:
-            logger.error("no engine: %s", error)
-            loaded.set_exception(error)
-        except Exception as error:
-            logger.exception("loading the engine failed")
-            loaded.set_exception(
-                ModelError(f"The model could not be loaded ({type(error).__name__}: {error}).")
-            )
-        else:
-            with self._changed:
-                if config == self._config:
-                    self._engine = engine
-            logger.info(
-                "engine ready after %.1f s: %s on %s, %s, %d threads",
-                time.perf_counter() - started,
-                info.model,
-                info.device,
-                info.dtype,
-                info.threads,
-            )
-            loaded.set_result(info)
-        finally:
-            self._loading.clear()
+        engine = self._loaded_engine(config)
+        info = engine.describe()
+        with self._changed:
+            if config == self._config:
+                self._engine = engine
+        logger.info(
+            "engine ready after %.1f s: %s on %s, %s, %d threads",
+            time.perf_counter() - started,
+            info.model,
+            info.device,
+            info.dtype,
+            info.threads,
+        )
+        loaded.set_result(info)
 
     def _loaded_engine(self, config: EngineConfig) -> Engine:
         if "progress" not in signature(self._load_engine).parameters:
             return self._load_engine(config)
 
         def progress(stage: str, done: float) -> None:
-            for hear in self._loading:
-                hear(stage, done)
+            self._progress = stage, done
 
         return self._load_engine(config, progress=progress)  # type: ignore[call-arg]
 
-    def _infill(self, job: Job) -> None:
-        try:
-            result = None if job.stopped() else self._infilled(job)
-        except InfillError as error:  # of a server that fails, say: told to the user
-            logger.error("an infill failed: %s", error)
-            job.result.set_exception(error)
-        except Exception as error:  # the request boundary: an engine's fault costs one answer
-            logger.exception("an infill failed")
-            job.result.set_exception(error)
-        else:
-            job.result.set_result(result)
-        finally:
-            with self._changed:
-                self._jobs.discard(job)
+    def _infill(self, run: ModelRun) -> None:
+        result = None
+        if self._engine is not None and not run.stopped():
+            from infill_ls.completion.pipeline import infill_at
 
-    def _infilled(self, job: Job) -> "Infilled | None":
-        from infill_ls.completion.pipeline import infill_at
+            with suppress(BudgetSpent):
+                result = infill_at(
+                    self._engine,
+                    run.query.document,
+                    run.query.offset,
+                    _options(run.query, self._engine),
+                    trees=self._trees_of(run.owner),
+                    budget=run.budget(),
+                    watch=run.watch,
+                )
+        self._ended(run)
+        run.result.set_result(result)
 
-        engine, trees = self._engine, self._trees
-        if engine is None or trees is None:
-            return None
-        return infill_at(
-            engine,
-            job.ask.document,
-            job.ask.offset,
-            _options(job.ask, engine),
-            trees=trees,
-            budget=_budget(job),
-            watch=job.see,
-        )
+    def _failed(self, run: ModelRun, error: BaseException) -> None:
+        self._ended(run)
+        run.result.set_exception(error)
 
-    def _warm(self, job: Job) -> None:
+    def _ended(self, run: ModelRun) -> None:
+        with self._changed:
+            self._runs.discard(run)
+
+    def _warm(self, run: ModelRun) -> None:
+        if self._engine is None or run.stopped():
+            return
         from infill_ls.completion.context import warm_request
 
-        if self._engine is None:
-            return
-        request = warm_request(job.ask.document, job.ask.offset, _options(job.ask, self._engine))
-        try:
-            self._engine.warm(request, budget=Budget(cancelled=job.stopped))
-            if self._trees and not job.stopped():
-                # The first parse of a large file takes longer than any other.
-                self._trees.place(job.ask.document, job.ask.offset)
-                if not job.stopped():
-                    self._trees.settle(job.ask.document)
-        except Exception:
-            logger.exception("reading ahead failed")
+        document, offset = run.query.document, run.query.offset
+        request = warm_request(document, offset, _options(run.query, self._engine))
+        budget = Budget(cancelled=run.stopped)
+        with suppress(BudgetSpent):
+            self._engine.warm(request, budget=budget)
+            budget.check()
+            # The first parse of a large file takes longer than any other.
+            trees = self._trees_of(run.owner)
+            trees.place(document, offset)
+            budget.check()
+            trees.settle(document)
 
-    def _forget(self, uri: str) -> None:
-        if self._trees:
-            self._trees.forget(uri)
+    def _trees_of(self, owner: object) -> "Trees":
+        from infill_ls.completion.pipeline import Trees
+
+        return self._trees.setdefault(owner, Trees())
+
+    def _forget(self, owner: object, uri: str | None) -> None:
+        if uri is None:
+            self._trees.pop(owner, None)
+        elif owner in self._trees:
+            self._trees[owner].forget(uri)
 
 
-def _budget(job: Job) -> Budget:
-    return Budget(deadline=time.monotonic() + job.ask.limits.seconds, cancelled=job.stopped)
+def _nobody_waits(error: BaseException) -> None:
+    """The `fail` of what is done for nobody in particular."""
 
 
-def _options(ask: Ask, engine: Engine) -> "InfillOptions":
+def _no_model(loaded: "Future[EngineInfo]", error: BaseException) -> None:
+    if not isinstance(error, InfillError):
+        why = f"{type(error).__name__}: {error}"
+        error = ModelError(f"The model could not be loaded ({why}).")
+    loaded.set_exception(error)
+
+
+def _options(query: Query, engine: Engine) -> "InfillOptions":
     from infill_ls.completion.context import InfillOptions
 
-    least = ask.limits.min_confidence
+    least = query.limits.min_confidence
     return InfillOptions(
-        max_lines=ask.limits.max_lines,
-        max_tokens=ask.limits.max_tokens,
-        num_candidates=ask.limits.num_candidates,
+        max_lines=query.limits.max_lines,
+        max_tokens=query.limits.max_tokens,
+        num_candidates=query.limits.num_candidates,
         seed=0,
         min_confidence=engine.describe().show_threshold if least is None else least,
-        selected=ask.selected,
+        selected=query.selected,
     )

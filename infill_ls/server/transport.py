@@ -40,7 +40,8 @@ class StdoutWriter:
 class Receiver(Protocol):
     """Who takes messages; `exited` once the client has said exit."""
 
-    exited: bool
+    @property
+    def exited(self) -> bool: ...
 
     def receive(self, body: bytes) -> None: ...
 

@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "engine"), str(ROOT / "kernels")]
 
 from infill_engine import Engine, EngineConfig  # noqa: E402
 from infill_engine.load import silent  # noqa: E402
-from infill_ls.server.session import run_stdio, run_tcp  # noqa: E402
+from infill_ls.server.processes import run_stdio, run_tcp  # noqa: E402
 from tests.infill_ls.engines import Journal, Knowing, always, last_name, unloadable  # noqa: E402
 
 

@@ -47,7 +47,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def test_importing_the_server_imports_no_tensors_and_no_grammar() -> None:
-    code = "import infill_ls.server.session, sys; print(*sys.modules)"
+    code = "import infill_ls.server.processes, sys; print(*sys.modules)"
     path = os.pathsep.join(sys.path)
     ran = subprocess.run(
         [sys.executable, "-c", code],

@@ -129,19 +129,19 @@ class Knowing:
 
 
 class Stepping(Knowing):
-    """Steps only when the test allows it, and reads ahead only until it is told to stop."""
+    """Steps only when the test allows it; with `keeps_warming` warms up until told to stop."""
 
     def __init__(
         self,
         knows: Callable[[InfillRequest], Sequence[str]],
         *,
         steps: int,
-        reads: bool = False,
+        keeps_warming: bool = False,
         wavers: str = "",
     ) -> None:
         super().__init__(knows, steps=steps, wavers=wavers)
         self._allowed = threading.Semaphore(0)
-        self._reads = reads
+        self._keeps_warming = keeps_warming
 
     def allow(self, steps: int) -> None:
         self._allowed.release(steps)
@@ -153,7 +153,7 @@ class Stepping(Knowing):
 
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         self.journal.note("warm")
-        while self._reads and not budget.cancelled():
+        while self._keeps_warming and not budget.cancelled():
             time.sleep(0.001)
         self.journal.note("warmed")
 

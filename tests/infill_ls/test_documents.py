@@ -6,6 +6,7 @@ import time
 import pytest
 
 from infill_ls.documents import Change, Document, DocumentStore, Encoding, LineIndex
+from infill_ls.uris import document_key
 
 ENCODINGS: tuple[Encoding, ...] = ("utf-8", "utf-16", "utf-32")
 # What LSP ends a line at, what only str.splitlines does, and characters of one to four bytes.
@@ -229,8 +230,34 @@ def test_a_uri_is_the_same_however_it_is_quoted() -> None:
     opened = store.open("file:///c%3A/a%20b.py", "python", 1, "x")
 
     assert store.get("file:///c:/a b.py") is opened
-    assert store.close("file:///c%3a/a%20b.py") is opened
+    assert opened.uri == document_key("file:///C:/a%20b.py")
+    store.close("file:///c%3a/a%20b.py")
     assert store.get("file:///c%3A/a%20b.py") is None
+
+
+def test_a_lost_document_is_unknown_until_its_whole_text_comes() -> None:
+    store = DocumentStore()
+    assert not store.lose("u")
+    store.open("u", "python", 1, "abcd")
+    assert store.lose("u")
+    assert store.get("u") is None
+    assert store.change("u", 2, [Change(text="x", range=(0, 0, 0, 0))], "utf-16") is None
+
+    edits = [Change(text="new"), Change(text="!", range=(0, 3, 0, 3))]
+    found = store.change("u", 3, edits, "utf-16")
+    assert found is not None
+    assert found is store.get("u")
+    assert found == Document(uri=found.uri, version=3, language_id="python", text="new!")
+
+
+def test_a_client_that_does_not_count_leaves_the_version_as_it_was() -> None:
+    store = DocumentStore()
+    store.open("u", "python", 7, "a")
+    uncounted = store.change("u", None, [Change(text="b")], "utf-16")
+    counted = store.change("u", 8, [], "utf-16")
+
+    assert (uncounted and uncounted.version, uncounted and uncounted.text) == (7, "b")
+    assert (counted and counted.version, counted and counted.text) == (8, "b")
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_of_a_pushed_configuration_our_part_is_taken(sent: Any, ours: Any) -> No
 
 
 def test_the_engine_s_settings_go_to_the_engine() -> None:
-    from infill_ls.server.session import ENGINE_SETTINGS
+    from infill_ls.server.loading import ENGINE_SETTINGS
 
     assert {"model", "device", "threads", "remote_key_env", "remote_timeout"} <= set(
         ENGINE_SETTINGS

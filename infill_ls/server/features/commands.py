@@ -1,100 +1,115 @@
-"""Infilling on demand in any editor: two commands, the code actions that lead to them, and what
-clients say about suggestions they showed.
+"""Infilling on demand in any editor: two commands, and the code actions that lead to them.
 
 The server edits by `workspace/applyEdit`, and only the version it read: a text that changed
 meanwhile is left as it is. Every outcome without an edit is told to the user in one sentence.
 """
 
-from __future__ import annotations
-
-import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lsprotocol import types as T
-from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 
-from infill_ls.completion.worker import Ask
+from infill_ls.completion.worker import Query
 from infill_ls.documents import Document, Encoding
-from infill_ls.server.features.inline import limits_of, refusal
+from infill_ls.server.features.acceptance import ACCEPTED, accepted
+from infill_ls.server.handlers import Handlers, OnSnapshot
 from infill_ls.server.items import to_range
-
-if TYPE_CHECKING:
-    from infill_ls.server.session import InfillServer
+from infill_ls.server.params import CodeActionParams, Fields, ParamsError, code_action_params
+from infill_ls.server.policy import limits_of, refusal
+from infill_ls.server.session import DocumentSnapshot, NoAnswer, Session
 
 INFILL_SELECTION = "infill.infillSelection"
 INFILL_AT_CURSOR = "infill.infillAtCursor"
-ACCEPTED = "infill.accepted"
+NAMES = (INFILL_SELECTION, INFILL_AT_CURSOR, ACCEPTED)
 APPLY_SECONDS = 30.0  # a client that never answers must not hold the request for ever
 REWRITE = T.CodeActionKind.RefactorRewrite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What a command is about: {uri, version?, range} or {uri, version?, position}."""
+class CommandParams:
+    """`uri` and `range` say what a command is about; "" and None for one about nothing."""
 
-    uri: str
-    version: int | None
-    range: T.Range
+    command: str
+    uri: str = ""
+    version: int | None = None
+    range: T.Range | None = None
 
 
-def target_of(ls: InfillServer, raw: object) -> Target:
-    """Raises JsonRpcInvalidParams when it is not one."""
-    try:
-        assert isinstance(raw, dict)
-        at = raw.get("range") or {"start": raw["position"], "end": raw["position"]}
-        return Target(
-            uri=str(raw["uri"]),
-            version=raw.get("version"),
-            range=ls.protocol._converter.structure(at, T.Range),
+def command_params(fields: Fields) -> CommandParams:
+    """Infilling takes one argument: {uri, version?, range} or {uri, version?, position}."""
+    command = fields.text("command")
+    if command not in NAMES:
+        raise ParamsError(f"params.command is unknown; there is {', '.join(NAMES)}")
+    if command == ACCEPTED:
+        return CommandParams(command=command)
+    argument = next(fields.array("arguments"), None)
+    if argument is None:
+        raise ParamsError(
+            "params.arguments is empty, but must hold {uri, range} or {uri, position}"
         )
-    except Exception as error:
-        raise JsonRpcInvalidParams.of(
-            ValueError("takes one argument: {uri, version?, range} or {uri, version?, position}")
-        ) from error
+    if argument.optional("range") is not None:
+        at = argument.range("range")
+    else:
+        at = T.Range(argument.position("position"), argument.position("position"))
+    return CommandParams(
+        command=command,
+        uri=argument.text("uri"),
+        version=argument.number_or_none("version"),
+        range=at,
+    )
 
 
-# pygls evaluates the annotations of a command's handler, so `ls` is not named more closely here.
-async def execute(ls: Any, *arguments: Any) -> dict[str, bool]:
-    """Both commands: the answer says whether there was an edit."""
-    return await infill(ls, target_of(ls, arguments[0] if arguments else None))
+async def execute(
+    session: Session, snapshot: DocumentSnapshot | None, params: CommandParams
+) -> dict[str, bool] | None:
+    """Of infilling the answer says whether there was an edit."""
+    if params.range is None:
+        accepted(session)
+        return None
+    if snapshot is None or params.version not in (None, snapshot.document.version):
+        why = "The text changed before it could be read; try again."
+    else:
+        why = await infill(session, snapshot, params.uri, params.range)
+    if why:
+        session.show(T.MessageType.Info, f"infill: {why}")
+    return {"applied": not why}
 
 
-async def infill(ls: InfillServer, target: Target) -> dict[str, bool]:
-    """Puts what the model says in place of the target."""
-    document = ls.documents.get(target.uri)
-    if document is None or target.version not in (None, document.version):
-        return said(ls, "The text changed before it could be read; try again.")
-    if why := refusal(ls.settings, ls.ignore_policy, document):
-        return said(ls, f"Nothing is suggested in this file: {why}.")
-    if not ls.worker.ready:
-        return said(ls, "The model is not loaded yet.")
-    start, end = hole_of(document, target.range, ls.encoding)
+async def infill(session: Session, snapshot: DocumentSnapshot, uri: str, target: T.Range) -> str:
+    """Puts what the model says in place of the target; says why where that cannot be."""
+    document, encoding = snapshot.document, snapshot.encoding
+    if why := refusal(snapshot.settings, snapshot.ignore_policy, document):
+        return f"Nothing is suggested in this file: {why}."
+    if not session.worker.ready:
+        return "The model is not loaded yet."
+    start, end = hole_of(document, target, encoding)
     emptied = document.replaced(start, end, "", version=document.version)
-    limits = limits_of(ls.settings, invoked=True)
-    ask = Ask(document=emptied if end > start else document, offset=start, limits=limits)
-    answer = await ls.requests.answer(ask, 0.0)
-    if document is not ls.documents.get(target.uri):
-        return said(ls, "The text changed meanwhile, so it was left as it is.")
-    if not answer.candidates:
-        return said(ls, "The model has nothing to offer here.")
-    text = answer.candidates[0].text.replace("\n", document.newline)
+    limits = limits_of(snapshot.settings, invoked=True)
+    query = Query(document=emptied if end > start else document, offset=start, limits=limits)
+    result = await session.requests.answer(query, 0.0)
+    if not session.is_current(snapshot):
+        return "The text changed meanwhile, so it was left as it is."
+    if not result.candidates:
+        return result.complaint or "The model has nothing to offer here."
+    text = result.candidates[0].text.replace("\n", document.newline)
     if text == document.text[start:end]:
-        return said(ls, "The model would write what is there already.")
-    edit = T.TextEdit(range=to_range(document, start, end, ls.encoding), new_text=text)
-    changes = workspace_edit(ls, target.uri, document, edit)
-    asked = ls.workspace_apply_edit_async(T.ApplyWorkspaceEditParams(edit=changes, label="Infill"))
+        return "The model would write what is there already."
+    edit = T.TextEdit(range=to_range(document, start, end, encoding), new_text=text)
+    return await _apply(session, workspace_edit(session, uri, document, edit))
+
+
+async def _apply(session: Session, edit: dict[str, Any]) -> str:
+    """Why the client did not take the edit; empty when it did."""
     try:
-        result = await asyncio.wait_for(asked, APPLY_SECONDS)
-    except (TimeoutError, JsonRpcException) as error:
-        return said(ls, f"The editor did not take the edit ({error or 'no answer'}).")
-    return {"applied": bool(result.applied)}
-
-
-def said(ls: InfillServer, why: str) -> dict[str, bool]:
-    ls.window_show_message(T.ShowMessageParams(type=T.MessageType.Info, message=f"infill: {why}"))
-    return {"applied": False}
+        asked = {"label": "Infill", "edit": edit}
+        answer = await session.ask(T.WORKSPACE_APPLY_EDIT, asked, APPLY_SECONDS)
+    except NoAnswer as why:
+        return f"The editor did not take the edit ({why})."
+    fields = Fields(answer)
+    if fields.flag("applied"):
+        return ""
+    reason = fields.text_or("failureReason", "it does not say why")
+    return f"The editor did not take the edit ({reason})."
 
 
 def hole_of(document: Document, range_: T.Range, encoding: Encoding) -> tuple[int, int]:
@@ -110,40 +125,33 @@ def hole_of(document: Document, range_: T.Range, encoding: Encoding) -> tuple[in
 
 
 def workspace_edit(
-    ls: InfillServer, uri: str, document: Document, edit: T.TextEdit
-) -> T.WorkspaceEdit:
-    """With the version, where the client takes one: it refuses the edit if it is further."""
-    workspace = ls.client_capabilities.workspace
-    edits = workspace and workspace.workspace_edit
-    if edits and edits.document_changes:
-        of = T.OptionalVersionedTextDocumentIdentifier(uri=uri, version=document.version)
-        return T.WorkspaceEdit(document_changes=[T.TextDocumentEdit(of, [edit])])
-    return T.WorkspaceEdit(changes={uri: [edit]})
+    session: Session, uri: str, document: Document, edit: T.TextEdit
+) -> dict[str, Any]:
+    """With the version, where the client takes one: it refuses the edit if it is further. Not as
+    LSP's type, which has no place for the large versions that some clients count with."""
+    if not session.features.versioned_edits:
+        return {"changes": {uri: [edit]}}
+    of = {"uri": uri, "version": document.version}
+    return {"documentChanges": [{"textDocument": of, "edits": [edit]}]}
 
 
-def code_actions(ls: InfillServer, params: T.CodeActionParams) -> list[T.CodeAction | T.Command]:
+async def code_actions(
+    session: Session, snapshot: DocumentSnapshot | None, params: CodeActionParams
+) -> list[T.CodeAction | T.Command]:
     """One, and only when asked: a lamp on every line would be a nuisance."""
-    context, document = params.context, ls.documents.get(params.text_document.uri)
-    if context.trigger_kind == T.CodeActionTriggerKind.Automatic or document is None:
+    if params.automatic or snapshot is None:
         return []
-    if context.only is not None and not any(within(REWRITE, kind) for kind in context.only):
+    if params.only is not None and not any(within(REWRITE, kind) for kind in params.only):
         return []
-    if refusal(ls.settings, ls.ignore_policy, document):
+    if refusal(snapshot.settings, snapshot.ignore_policy, snapshot.document):
         return []
     cursor = params.range.start == params.range.end
     title, name = (
         ("Infill at cursor", INFILL_AT_CURSOR) if cursor else ("Infill selection", INFILL_SELECTION)
     )
-    converter = ls.protocol._converter
-    argument = {
-        "uri": params.text_document.uri,
-        "version": document.version,
-        "range": converter.unstructure(params.range, T.Range),
-    }
+    argument = {"uri": params.uri, "version": snapshot.document.version, "range": params.range}
     command = T.Command(title=title, command=name, arguments=[argument])
-    text_document = ls.client_capabilities.text_document
-    known = text_document and text_document.code_action
-    if known and known.code_action_literal_support:
+    if session.features.code_action_literals:
         return [T.CodeAction(title=title, kind=REWRITE, command=command)]
     return [command]
 
@@ -152,49 +160,7 @@ def within(kind: str, asked: str) -> bool:
     return asked == "" or kind == asked or kind.startswith(f"{asked}.")
 
 
-@dataclass(slots=True)
-class Counts:
-    """Of one connection, for the log. Nothing leaves this machine, and no text is kept."""
-
-    shown: int = 0
-    accepted: int = 0
-    accepted_in_part: int = 0
-
-    def __str__(self) -> str:
-        part = self.accepted_in_part
-        return f"suggestions shown {self.shown}, accepted {self.accepted}, in part {part}"
-
-
-def did_show(ls: InfillServer, params: Any) -> None:
-    """Copilot's didShowCompletion."""
-    ls.counts.shown += 1
-
-
-def did_partially_accept(ls: InfillServer, params: Any) -> None:
-    """Copilot's didPartiallyAcceptCompletion."""
-    ls.counts.accepted_in_part += 1
-    ls.log(str(ls.counts))
-
-
-def accepted(ls: Any, *arguments: Any) -> None:
-    """What the command of an item says when it was inserted."""
-    ls.counts.accepted += 1
-    ls.log(str(ls.counts))
-
-
-def acceptance(ls: InfillServer) -> T.Command | None:
-    """The command that an item carries. Only for plugins that report: others need not run it."""
-    reports = isinstance(ls.initial, dict) and "editorPluginInfo" in ls.initial
-    return T.Command(title="Accepted", command=ACCEPTED) if reports else None
-
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    INFILL_SELECTION: execute,
-    INFILL_AT_CURSOR: execute,
-    ACCEPTED: accepted,
-}
-FEATURES: dict[str, tuple[Callable[..., Any], Any]] = {
-    T.TEXT_DOCUMENT_CODE_ACTION: (code_actions, T.CodeActionOptions(code_action_kinds=[REWRITE])),
-    "textDocument/didShowCompletion": (did_show, None),
-    "textDocument/didPartiallyAcceptCompletion": (did_partially_accept, None),
+HANDLERS: Handlers = {
+    T.TEXT_DOCUMENT_CODE_ACTION: OnSnapshot(code_action_params, code_actions),
+    T.WORKSPACE_EXECUTE_COMMAND: OnSnapshot(command_params, execute),
 }

@@ -1,77 +1,100 @@
-"""What an inline completion request is about, whether to serve it, and a line on how it went.
+"""Inline completion: where the answer goes, the answer, and a line on how it went."""
 
-Pure functions from LSP's parameters and a snapshot; nothing here waits or remembers.
-"""
-
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 from lsprotocol import types as T
 
-from infill_ls.completion.requests import Answer
-from infill_ls.completion.worker import Ask, Limits
+from infill_ls.completion.requests import QueryResult
+from infill_ls.completion.worker import Query, QueryLimits
 from infill_ls.documents import Document, Encoding
-from infill_ls.ignore import IgnorePolicy, ignored
-from infill_ls.server.params import InfillParams
-from infill_ls.settings import Settings
-
-INVOKED = T.InlineCompletionTriggerKind.Invoked
+from infill_ls.server.features.acceptance import acceptance
+from infill_ls.server.handlers import Handlers, OnSnapshot
+from infill_ls.server.items import to_item
+from infill_ls.server.params import InlineCompletionParams, inline_completion_params
+from infill_ls.server.policy import limits_of, refusal, untimely
+from infill_ls.server.session import DocumentSnapshot, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class InsertionPoint:
     """Where the answer goes: [start, end) of the document is replaced, the cursor is in it."""
 
-    ask: Ask
+    query: Query
     document: Document
     start: int
     end: int
 
 
-def refusal(settings: Settings, policy: IgnorePolicy, document: Document) -> str:
-    """Why nothing is suggested in this document; empty when something is."""
-    if not settings.enable:
-        return "off"
-    if document.language_id in settings.disabled_languages:
-        return f"language {document.language_id} is off"
-    return ignored(policy, document.uri, document.text)
-
-
-def untimely(settings: Settings, document: Document, offset: int, invoked: bool) -> str:
-    """Why nothing is suggested at this place while typing; empty when something is."""
-    if invoked or settings.trigger == "automatic":
-        return ""
-    if settings.trigger == "onDemand":
-        return "on demand only"
-    line_end = document.line_end(document.lines.line_of(offset))
-    return "not at the line's end" if document.text[offset:line_end].strip() else ""
-
-
-def limits_of(settings: Settings, *, invoked: bool) -> Limits:
-    measured = settings.min_confidence is None
-    return Limits(
-        max_lines=settings.max_lines_invoked if invoked else settings.max_lines,
-        max_tokens=settings.max_tokens,
-        num_candidates=settings.num_candidates if invoked else 1,
-        seconds=(settings.deadline_invoked_ms if invoked else settings.deadline_ms) / 1000,
-        min_confidence=0.0 if invoked and measured else settings.min_confidence,
+async def inline_completion(
+    session: Session, snapshot: DocumentSnapshot | None, params: InlineCompletionParams
+) -> T.InlineCompletionList:
+    """Always a list, never null: Neovim keeps stale text on null."""
+    started = time.perf_counter()
+    session.asks_inline = True
+    result, point = await _answered(session, snapshot, params)
+    if point is None or snapshot is None or not session.is_current(snapshot):
+        result = replace(result, candidates=())
+    session.log(_report(params, snapshot, result, (time.perf_counter() - started) * 1e3))
+    return T.InlineCompletionList(
+        [
+            to_item(
+                candidate,
+                point.document,
+                point.query.offset,
+                session.features.encoding,
+                start=point.start,
+                end=point.end,
+                command=acceptance(session),
+            )
+            for candidate in result.candidates
+            if point is not None
+        ]
     )
 
 
-def place_of(
+async def _answered(
+    session: Session, snapshot: DocumentSnapshot | None, params: InlineCompletionParams
+) -> tuple[QueryResult, InsertionPoint | None]:
+    if snapshot is None:
+        return QueryResult(how="not open"), None
+    document, encoding, settings = snapshot.document, snapshot.encoding, snapshot.settings
+    if params.version not in (None, document.version):
+        return QueryResult(how="another version"), None
+    offset = document.offset_at(params.position.line, params.position.character, encoding)
+    why = refusal(settings, snapshot.ignore_policy, document)
+    why = why or untimely(settings, document, offset, params.invoked)
+    if why:
+        return QueryResult(how=why), None
+    limits = limits_of(settings, invoked=params.invoked)
+    point = insertion_point(document, offset, limits, params.selection, encoding)
+    if point is None:
+        return QueryResult(how="the menu's selection does not continue the text"), None
+    if not session.worker.ready:
+        session.warm(document, offset)
+        return QueryResult(how="no model yet"), None
+    delay = 0.0 if params.invoked else settings.delay_ms / 1000
+    result = await session.requests.answer(point.query, delay)
+    if result.complaint:
+        session.tell(T.MessageType.Error, result.complaint)
+    return result, point
+
+
+def insertion_point(
     document: Document,
     offset: int,
-    limits: Limits,
+    limits: QueryLimits,
     selection: T.SelectedCompletionInfo | None,
     encoding: Encoding,
-) -> Place | None:
+) -> InsertionPoint | None:
     """With an open menu the answer must extend its selection, in the selection's range.
 
     None when it cannot: the selection lies elsewhere, or replaces what was typed before the
     cursor by something else.
     """
     if selection is None:
-        ask = Ask(document=document, offset=offset, limits=limits)
-        return Place(ask=ask, document=document, start=offset, end=offset)
+        query = Query(document=document, offset=offset, limits=limits)
+        return InsertionPoint(query=query, document=document, start=offset, end=offset)
     at = selection.range
     start = document.offset_at(at.start.line, at.start.character, encoding)
     end = document.offset_at(at.end.line, at.end.character, encoding)
@@ -84,16 +107,21 @@ def place_of(
         document.replaced(offset, end, "", version=document.version) if end > offset else document
     )
     selected = selection.text[len(typed) :]
-    ask = Ask(document=after, offset=offset, limits=limits, selected=selected)
-    return Place(ask=ask, document=document, start=start, end=end)
+    query = Query(document=after, offset=offset, limits=limits, selected=selected)
+    return InsertionPoint(query=query, document=document, start=start, end=end)
 
 
-def report(params: InfillParams, document: Document | None, answer: Answer, ms: float) -> str:
+def _report(
+    params: InlineCompletionParams,
+    snapshot: DocumentSnapshot | None,
+    result: QueryResult,
+    ms: float,
+) -> str:
     """One line a request; of the text only how long it is."""
-    kind = "invoked" if params.context.trigger_kind == INVOKED else "automatic"
-    version = document.version if document else "?"
-    line = f"{kind} v{version}: {answer.how}, {len(answer.candidates)} items, {ms:.0f} ms"
-    infilled = answer.infilled
+    kind = "invoked" if params.invoked else "automatic"
+    version = snapshot.document.version if snapshot else "?"
+    line = f"{kind} v{version}: {result.how}, {len(result.candidates)} items, {ms:.0f} ms"
+    infilled = result.infilled
     if infilled is None:
         return line
     took = infilled.ms
@@ -107,3 +135,8 @@ def report(params: InfillParams, document: Document | None, answer: Answer, ms: 
         f"denoise {took.denoise:.1f}, validate {took.validate:.1f}, total {took.total:.1f}"
     )
     return line + (f"; nothing shown: {infilled.rejected}" if infilled.rejected else "")
+
+
+HANDLERS: Handlers = {
+    T.TEXT_DOCUMENT_INLINE_COMPLETION: OnSnapshot(inline_completion_params, inline_completion),
+}

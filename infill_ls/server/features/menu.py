@@ -5,82 +5,61 @@ which a menu can wait: it must not be in the way of the language's own server. N
 a client that asks for inline completion, whatever it announced, gets an empty menu from then on.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from lsprotocol import types as T
 
-from infill_ls.completion.worker import Ask
+from infill_ls.completion.worker import Query
 from infill_ls.documents import Document, Encoding
-from infill_ls.server.features.inline import limits_of, refusal, untimely
+from infill_ls.server.handlers import Handlers, OnSnapshot
 from infill_ls.server.items import to_range
-
-if TYPE_CHECKING:
-    from infill_ls.server.session import InfillServer
+from infill_ls.server.params import ClientFeatures, CompletionParams, completion_params
+from infill_ls.server.policy import limits_of, refusal, untimely
+from infill_ls.server.session import DocumentSnapshot, Session
 
 SECONDS = 0.15
 LABEL_LENGTH = 80
 NOTHING = T.CompletionList(is_incomplete=False, items=[])
 
 
-def offer(ls: InfillServer) -> None:
-    """While `initialize` runs: announces completion to a client that needs it."""
-    if ls.settings.fallback == "never":
-        return
-    text_document = ls.client_capabilities.text_document
-    inline = text_document and text_document.inline_completion
-    if inline is None or ls.settings.fallback == "always":
-        options = T.CompletionOptions(resolve_provider=False)
-        ls.feature(T.TEXT_DOCUMENT_COMPLETION, options)(completion)
+def wanted(session: Session) -> bool:
+    """Whether completion is announced to this client."""
+    match session.settings.fallback:
+        case "never":
+            return False
+        case "always":
+            return True
+        case _:
+            return not session.features.inline_completion
 
 
-async def completion(ls: InfillServer, params: T.CompletionParams) -> T.CompletionList:
-    document = ls.documents.get(params.text_document.uri)
-    both = ls.asks_inline and ls.settings.fallback != "always"
-    if both or document is None or not ls.worker.ready:
+async def completion(
+    session: Session, snapshot: DocumentSnapshot | None, params: CompletionParams
+) -> T.CompletionList:
+    if not session.offers_menu or snapshot is None or not session.worker.ready:
         return NOTHING
-    at = params.position
-    offset = document.offset_at(at.line, at.character, ls.encoding)
-    if refusal(ls.settings, ls.ignore_policy, document) or untimely(
-        ls.settings, document, offset, invoked=False
-    ):
+    document, encoding, settings = snapshot.document, snapshot.encoding, snapshot.settings
+    if session.asks_inline and settings.fallback != "always":
         return NOTHING
-    limits = limits_of(ls.settings, invoked=False)
+    offset = document.offset_at(params.position.line, params.position.character, encoding)
+    if refusal(settings, snapshot.ignore_policy, document):
+        return NOTHING
+    if untimely(settings, document, offset, invoked=False):
+        return NOTHING
+    limits = limits_of(settings, invoked=False)
     limits = replace(limits, seconds=min(limits.seconds, SECONDS))
-    answer = await ls.requests.answer(Ask(document=document, offset=offset, limits=limits), 0.0)
-    if document is not ls.documents.get(params.text_document.uri) or not answer.candidates:
+    query = Query(document=document, offset=offset, limits=limits)
+    result = await session.requests.answer(query, 0.0)
+    if not session.is_current(snapshot) or not result.candidates:
         return NOTHING
-    items = items_of(answer.candidates[0].text, document, offset, ls.encoding, Shows.of(ls))
+    items = items_of(result.candidates[0].text, document, offset, encoding, session.features)
     # The next key changes what there is to say. An empty list must not say so: some clients would
     # never ask again.
     return T.CompletionList(is_incomplete=True, items=items)
 
 
-class Shows:
-    """What the client's menu can show."""
-
-    def __init__(self, *, source: bool = False, markdown: bool = False) -> None:
-        self.source = source
-        self.markdown = markdown
-
-    @staticmethod
-    def of(ls: InfillServer) -> Shows:
-        text_document = ls.client_capabilities.text_document
-        known = (
-            text_document and text_document.completion and text_document.completion.completion_item
-        )
-        if not known:
-            return Shows()
-        return Shows(
-            source=bool(known.label_details_support),
-            markdown=T.MarkupKind.Markdown in (known.documentation_format or ()),
-        )
-
-
 def items_of(
-    text: str, document: Document, offset: int, encoding: Encoding, shows: Shows
+    text: str, document: Document, offset: int, encoding: Encoding, shows: ClientFeatures
 ) -> list[T.CompletionItem]:
     """The suggestion, and its first line alone where it has several."""
     first, _, more = text.partition("\n")
@@ -90,7 +69,12 @@ def items_of(
 
 
 def item(
-    text: str, document: Document, start: int, offset: int, encoding: Encoding, shows: Shows
+    text: str,
+    document: Document,
+    start: int,
+    offset: int,
+    encoding: Encoding,
+    shows: ClientFeatures,
 ) -> T.CompletionItem:
     """Replaces the word before the cursor by itself and the text, so that menus that filter by
     that word keep it."""
@@ -102,10 +86,10 @@ def item(
     return T.CompletionItem(
         label=f"{label} ⏎" if more else label,
         label_details=T.CompletionItemLabelDetails(description="infill-ls")
-        if shows.source
+        if shows.menu_source
         else None,
         kind=T.CompletionItemKind.Text,
-        documentation=preview(word + text, document.language_id, shows),
+        documentation=preview(word + text, document.language_id, markdown=shows.menu_markdown),
         sort_text="\uffff",
         filter_text=word + first or word,
         insert_text_format=T.InsertTextFormat.PlainText,
@@ -115,8 +99,8 @@ def item(
     )
 
 
-def preview(text: str, language: str, shows: Shows) -> T.MarkupContent:
-    if not shows.markdown:
+def preview(text: str, language: str, *, markdown: bool) -> T.MarkupContent:
+    if not markdown:
         return T.MarkupContent(T.MarkupKind.PlainText, text)
     fence = "```"
     while fence in text:
@@ -130,3 +114,6 @@ def word_start(document: Document, offset: int) -> int:
     while start > 0 and (document.text[start - 1].isalnum() or document.text[start - 1] == "_"):
         start -= 1
     return start
+
+
+HANDLERS: Handlers = {T.TEXT_DOCUMENT_COMPLETION: OnSnapshot(completion_params, completion)}

@@ -10,19 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from infill_engine import (
-    Engine,
-    EngineConfig,
-    EngineInfo,
-    InfillRequest,
-    ModelError,
-    load_engine,
-)
-from infill_engine.load import silent
-from infill_ls.completion.requests import Answer, Requests
-from infill_ls.completion.worker import Ask, Limits, Worker
+from infill_engine import Engine, EngineConfig, EngineInfo, InfillRequest, load_engine
+from infill_ls.completion.requests import QueryResult, Requests
+from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.documents import Document
-from infill_ls.server.features.inline import limits_of
+from infill_ls.server.policy import limits_of
 from infill_ls.settings import Settings
 from tests.infill_ls.engines import (
     Failing,
@@ -31,17 +23,18 @@ from tests.infill_ls.engines import (
     always,
     last_name,
     loads,
-    unloadable,
 )
 
-LIMITS = Limits(max_lines=6, max_tokens=None, num_candidates=1, seconds=30.0, min_confidence=0.0)
+LIMITS = QueryLimits(
+    max_lines=6, max_tokens=None, num_candidates=1, seconds=30.0, min_confidence=0.0
+)
 
 
-def ask(text: str, offset: int | None = None, *, version: int = 1, selected: str = "") -> Ask:
+def query(text: str, offset: int | None = None, *, version: int = 1, selected: str = "") -> Query:
     """At the end of the text unless `offset` says otherwise."""
     document = Document(uri="file:///a.x", version=version, language_id="x", text=text)
     at = len(text) if offset is None else offset
-    return Ask(document=document, offset=at, limits=LIMITS, selected=selected)
+    return Query(document=document, offset=at, limits=LIMITS, selected=selected)
 
 
 @asynccontextmanager
@@ -60,11 +53,11 @@ async def serving(
         assert await asyncio.to_thread(worker.close, 60)
 
 
-def texts(answer: Answer) -> list[str]:
+def texts(answer: QueryResult) -> list[str]:
     return [candidate.text for candidate in answer.candidates]
 
 
-async def started(requests: Requests, engine: Knowing, what: Ask) -> asyncio.Task[Answer]:
+async def started(requests: Requests, engine: Knowing, what: Query) -> asyncio.Task[QueryResult]:
     """A request whose model run has begun."""
     before = engine.journal.count("infill")
     task = asyncio.create_task(requests.answer(what, 0.0))
@@ -72,7 +65,7 @@ async def started(requests: Requests, engine: Knowing, what: Ask) -> asyncio.Tas
     return task
 
 
-async def drafted(requests: Requests, engine: Stepping, what: Ask) -> asyncio.Task[Answer]:
+async def drafted(requests: Requests, engine: Stepping, what: Query) -> asyncio.Task[QueryResult]:
     """A request whose model run has shown its first draft."""
     before = engine.journal.count("step")
     task = await started(requests, engine, what)
@@ -83,7 +76,7 @@ async def drafted(requests: Requests, engine: Stepping, what: Ask) -> asyncio.Ta
 
 async def test_a_request_is_answered_with_what_the_model_says() -> None:
     async with serving(Knowing(last_name)) as requests:
-        answer = await requests.answer(ask("alpha "), 0.0)
+        answer = await requests.answer(query("alpha "), 0.0)
 
         assert (answer.how, texts(answer)) == ("model", ["use_alpha"])
         assert answer.infilled is not None
@@ -92,10 +85,10 @@ async def test_a_request_is_answered_with_what_the_model_says() -> None:
 async def test_a_newer_request_supersedes_and_stops_the_older_one() -> None:
     engine = Stepping(last_name, steps=20)
     async with serving(engine) as requests:
-        old = await started(requests, engine, ask("alpha "))
-        new = asyncio.create_task(requests.answer(ask("beta ", version=2), 0.0))
+        old = await started(requests, engine, query("alpha "))
+        new = asyncio.create_task(requests.answer(query("beta ", version=2), 0.0))
 
-        assert Answer(how="superseded") == await old
+        assert QueryResult(how="superseded") == await old
         engine.allow(100)
         assert texts(await new) == ["use_beta"]
         assert engine.journal.count("cancelled") == 1
@@ -105,10 +98,10 @@ async def test_a_newer_request_supersedes_and_stops_the_older_one() -> None:
 async def test_another_document_supersedes_nothing() -> None:
     engine = Stepping(last_name, steps=2)
     async with serving(engine) as requests:
-        one = await started(requests, engine, ask("alpha "))
+        one = await started(requests, engine, query("alpha "))
         document = Document(uri="file:///b.x", version=1, language_id="x", text="beta ")
         two = asyncio.create_task(
-            requests.answer(Ask(document=document, offset=5, limits=LIMITS), 0.0)
+            requests.answer(Query(document=document, offset=5, limits=LIMITS), 0.0)
         )
         engine.allow(10)
 
@@ -120,7 +113,7 @@ async def test_fifty_requests_at_once_are_fifty_answers_and_at_most_two_runs() -
     async with serving(engine) as requests:
         tasks = []
         for version in range(50):
-            tasks.append(asyncio.create_task(requests.answer(ask(f"n{version} "), 0.0)))
+            tasks.append(asyncio.create_task(requests.answer(query(f"n{version} "), 0.0)))
             await asyncio.sleep(0)
         answers = await asyncio.gather(*tasks)
 
@@ -132,13 +125,13 @@ async def test_of_a_burst_of_fifty_requests_the_model_runs_for_the_first_and_the
     engine = Knowing(last_name)
     now = 0.0
     async with serving(engine, clock=lambda: now) as requests:
-        first = asyncio.create_task(requests.answer(ask("n0 "), 0.0))
+        first = asyncio.create_task(requests.answer(query("n0 "), 0.0))
         assert texts(await first) == ["use_n0"]
         tasks = []
         for number in range(1, 50):  # a key held for a second
             now += 0.02
-            requests.changed(ask(f"n{number} ").document)
-            tasks.append(asyncio.create_task(requests.answer(ask(f"n{number} "), 0.0)))
+            requests.changed(query(f"n{number} ").document)
+            tasks.append(asyncio.create_task(requests.answer(query(f"n{number} "), 0.0)))
             await asyncio.sleep(0)
         answers = await asyncio.gather(*tasks)
 
@@ -149,8 +142,8 @@ async def test_of_a_burst_of_fifty_requests_the_model_runs_for_the_first_and_the
 async def test_an_identical_request_joins_the_run_of_the_first() -> None:
     engine = Stepping(last_name, steps=2)
     async with serving(engine) as requests:
-        first = await started(requests, engine, ask("alpha "))
-        second = asyncio.create_task(requests.answer(ask("alpha "), 0.0))
+        first = await started(requests, engine, query("alpha "))
+        second = asyncio.create_task(requests.answer(query("alpha "), 0.0))
 
         assert (await first).how == "superseded"
         engine.allow(10)
@@ -161,8 +154,8 @@ async def test_an_identical_request_joins_the_run_of_the_first() -> None:
 async def test_typing_what_the_running_model_says_joins_its_run() -> None:
     engine = Stepping(always("value = 1"), steps=5)
     async with serving(engine) as requests:
-        first = await drafted(requests, engine, ask("", version=1))
-        typed = ask("va", version=2)
+        first = await drafted(requests, engine, query("", version=1))
+        typed = query("va", version=2)
         requests.changed(typed.document)
         assert (await first).how == "superseded"
         second = asyncio.create_task(requests.answer(typed, 0.0))
@@ -176,8 +169,8 @@ async def test_typing_what_the_running_model_says_joins_its_run() -> None:
 async def test_typing_something_else_stops_the_running_model(text: str) -> None:
     engine = Stepping(always("value = 1"), steps=5)
     async with serving(engine) as requests:
-        first = await drafted(requests, engine, ask("", version=1))
-        requests.changed(ask(text, version=2).document)
+        first = await drafted(requests, engine, query("", version=1))
+        requests.changed(query(text, version=2).document)
 
         assert (await first).how == "superseded"
         engine.allow(10)
@@ -189,8 +182,8 @@ async def test_typing_something_else_stops_the_running_model(text: str) -> None:
 async def test_an_edit_elsewhere_or_a_deletion_stops_the_running_model(text: str) -> None:
     engine = Stepping(always("  "), steps=5)
     async with serving(engine) as requests:
-        first = await drafted(requests, engine, ask("ab", 2, version=1))
-        requests.changed(ask(text, version=2).document)
+        first = await drafted(requests, engine, query("ab", 2, version=1))
+        requests.changed(query(text, version=2).document)
 
         assert texts(await first) == []
         engine.allow(10)
@@ -200,8 +193,8 @@ async def test_an_edit_elsewhere_or_a_deletion_stops_the_running_model(text: str
 async def test_a_joined_run_that_ends_otherwise_is_followed_by_an_own_one() -> None:
     engine = Stepping(always("other"), steps=2, wavers="value")
     async with serving(engine) as requests:
-        first = await drafted(requests, engine, ask("", version=1))
-        typed = ask("v", version=2)
+        first = await drafted(requests, engine, query("", version=1))
+        typed = query("v", version=2)
         requests.changed(typed.document)
         second = asyncio.create_task(requests.answer(typed, 0.0))
         engine.allow(10)
@@ -214,7 +207,7 @@ async def test_a_joined_run_that_ends_otherwise_is_followed_by_an_own_one() -> N
 async def test_a_cancelled_request_stops_the_model_within_one_step() -> None:
     engine = Stepping(last_name, steps=50)
     async with serving(engine) as requests:
-        task = await drafted(requests, engine, ask("alpha "))
+        task = await drafted(requests, engine, query("alpha "))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -223,14 +216,14 @@ async def test_a_cancelled_request_stops_the_model_within_one_step() -> None:
         await asyncio.to_thread(engine.journal.wait, "cancelled")
 
         assert steps == engine.journal.count("step")
-        again = await requests.answer(ask("beta "), 0.0)
+        again = await requests.answer(query("beta "), 0.0)
         assert texts(again) == ["use_beta"]
 
 
 async def test_a_closed_document_answers_empty_and_stops_the_model() -> None:
     engine = Stepping(last_name, steps=50)
     async with serving(engine) as requests:
-        task = await drafted(requests, engine, ask("alpha "))
+        task = await drafted(requests, engine, query("alpha "))
         requests.closed("file:///a.x")
 
         assert texts(await task) == []
@@ -240,8 +233,8 @@ async def test_a_closed_document_answers_empty_and_stops_the_model() -> None:
 
 async def test_a_fault_of_the_engine_costs_one_answer() -> None:
     async with serving(Failing(last_name)) as requests:
-        assert Answer(how="failed") == await requests.answer(ask("alpha "), 0.0)
-        assert texts(await requests.answer(ask("beta "), 0.0)) == ["use_beta"]
+        assert QueryResult(how="failed") == await requests.answer(query("alpha "), 0.0)
+        assert texts(await requests.answer(query("beta "), 0.0)) == ["use_beta"]
 
 
 async def test_what_an_engine_has_to_say_to_the_user_comes_with_the_answer() -> None:
@@ -249,7 +242,7 @@ async def test_what_an_engine_has_to_say_to_the_user_comes_with_the_answer() -> 
         free.bind(("127.0.0.1", 0))
         config = EngineConfig(model=f"http://127.0.0.1:{free.getsockname()[1]}")
     async with serving(load_engine(config)) as requests:
-        answer = await requests.answer(ask("alpha "), 0.0)
+        answer = await requests.answer(query("alpha "), 0.0)
 
     assert answer.how == "failed"
     assert answer.complaint.startswith(f"nothing listens at {config.model}; start the server")
@@ -259,12 +252,12 @@ async def test_it_says_when_the_model_thinks_and_when_no_longer() -> None:
     said: list[bool] = []
     engine = Stepping(always("one"), steps=2)
     async with serving(engine, thinking=said.append) as requests:
-        first = await started(requests, engine, ask("a "))
+        first = await started(requests, engine, query("a "))
         assert said == [True]
         engine.allow(2)
         await first
         assert said == [True, False]
-        await requests.answer(ask("a "), 0.0)  # known already
+        await requests.answer(query("a "), 0.0)  # known already
 
     assert said == [True, False]
 
@@ -272,9 +265,9 @@ async def test_it_says_when_the_model_thinks_and_when_no_longer() -> None:
 async def test_a_delay_waits_for_the_typing_to_pause() -> None:
     engine = Knowing(last_name)
     async with serving(engine) as requests:
-        first = asyncio.create_task(requests.answer(ask("alpha "), 60.0))
+        first = asyncio.create_task(requests.answer(query("alpha "), 60.0))
         await asyncio.sleep(0)
-        second = asyncio.create_task(requests.answer(ask("beta "), 0.0))
+        second = asyncio.create_task(requests.answer(query("beta "), 0.0))
 
         assert (await first).how == "superseded"
         assert texts(await second) == ["use_beta"]
@@ -284,21 +277,21 @@ async def test_a_delay_waits_for_the_typing_to_pause() -> None:
 async def test_typing_through_a_suggestion_needs_no_model() -> None:
     engine = Knowing(always("value = 1"))
     async with serving(engine) as requests:
-        assert texts(await requests.answer(ask("", version=1), 0.0)) == ["value = 1"]
+        assert texts(await requests.answer(query("", version=1), 0.0)) == ["value = 1"]
         for typed in range(1, len("value = 1")):
-            answer = await requests.answer(ask("value = 1"[:typed], version=typed + 1), 60.0)
+            answer = await requests.answer(query("value = 1"[:typed], version=typed + 1), 60.0)
             assert ("reused", ["value = 1"[typed:]]) == (answer.how, texts(answer))
         assert engine.journal.count("infill") == 1
 
-        await requests.answer(ask("value = 1"), 0.0)
-        await requests.answer(ask("valx"), 0.0)
+        await requests.answer(query("value = 1"), 0.0)
+        await requests.answer(query("valx"), 0.0)
         assert engine.journal.count("infill") == 3
 
 
 async def test_nothing_found_is_not_looked_for_again_at_the_same_place() -> None:
     engine = Knowing(always(""))
     async with serving(engine) as requests:
-        answers = [await requests.answer(ask("alpha "), 0.0) for _ in range(3)]
+        answers = [await requests.answer(query("alpha "), 0.0) for _ in range(3)]
 
         assert [answer.how for answer in answers] == ["model", "reused", "reused"]
         assert engine.journal.count("infill") == 1
@@ -308,19 +301,19 @@ async def test_whatever_order_of_requests_edits_and_closing_every_request_is_ans
     rng = random.Random(3)
     engine = Knowing(last_name, steps=2, seconds=0.0005)
     async with serving(engine) as requests:
-        tasks: list[tuple[Ask, asyncio.Task[Answer]]] = []
+        tasks: list[tuple[Query, asyncio.Task[QueryResult]]] = []
         text = "alpha "
         for version in range(300):
             match rng.randrange(6):
                 case 0:
                     text += rng.choice(["u", "use_alpha", " beta "])
-                    requests.changed(ask(text, version=version).document)
+                    requests.changed(query(text, version=version).document)
                 case 1:
                     requests.closed("file:///a.x")
                 case 2 if tasks:
                     tasks[-1][1].cancel()
                 case _:
-                    what = ask(text, version=version)
+                    what = query(text, version=version)
                     task = asyncio.create_task(requests.answer(what, rng.choice([0.0, 0.001])))
                     tasks.append((what, task))
             await asyncio.sleep(rng.choice([0, 0, 0.0005, 0.003]))
@@ -346,111 +339,6 @@ def belongs(text: str, before: str) -> bool:
     )
 
 
-# -- the worker ----------------------------------------------------------------------------------
-
-
-async def eventually(event: Callable[..., None], *arguments: object) -> None:
-    await asyncio.to_thread(event, *arguments)
-
-
-async def warming(engine: Stepping) -> Worker:
-    worker = Worker(loads(engine))
-    await asyncio.wrap_future(worker.load(EngineConfig()))
-    worker.warm(ask("alpha "))
-    await eventually(engine.journal.wait, "warm", 1)
-    return worker
-
-
-async def test_a_request_interrupts_reading_ahead() -> None:
-    engine = Stepping(last_name, steps=1, reads=True)
-    worker = await warming(engine)
-    engine.allow(1)
-    job = worker.infill(ask("alpha "))
-    infilled = await asyncio.wrap_future(job.result)
-
-    assert infilled is not None
-    assert [candidate.text for candidate in infilled.candidates] == ["use_alpha"]
-    assert worker.close(60)
-
-
-async def test_reading_ahead_is_for_the_newest_place_alone() -> None:
-    engine = Stepping(last_name, steps=1, reads=True)
-    worker = await warming(engine)
-    worker.warm(ask("beta "))
-    await eventually(engine.journal.wait, "warmed", 1)
-    await eventually(engine.journal.wait, "warm", 2)
-
-    assert worker.close(60)
-    assert engine.journal.count("warm") == 2
-
-
-async def test_an_engine_that_cannot_be_loaded_says_why_and_is_tried_again_when_asked() -> None:
-    worker = Worker(unloadable)
-    for _ in range(2):
-        with pytest.raises(ModelError, match="There is no model in default"):
-            await asyncio.wrap_future(worker.load(EngineConfig()))
-    job = worker.infill(ask("alpha "))
-
-    assert await asyncio.wrap_future(job.result) is None
-    assert not worker.ready
-    assert worker.close(60)
-
-
-async def test_an_unexpected_fault_in_loading_is_a_model_error_too() -> None:
-    def broken(_: EngineConfig) -> Engine:
-        raise ImportError("no torch here")
-
-    worker = Worker(broken)
-    with pytest.raises(ModelError, match="no torch here"):
-        await asyncio.wrap_future(worker.load(EngineConfig()))
-    assert worker.close(60)
-
-
-async def test_another_configuration_loads_another_engine_and_the_same_one_does_not() -> None:
-    configs: list[str] = []
-
-    def load(config: EngineConfig) -> Engine:
-        configs.append(config.model)
-        return Knowing(last_name)
-
-    worker = Worker(load)
-    for model in ("a", "a", "b"):
-        await asyncio.wrap_future(worker.load(EngineConfig(model=model)))
-
-    assert configs == ["a", "b"]
-    assert worker.ready
-    assert worker.close(60)
-
-
-async def test_a_large_model_says_how_far_its_loading_is() -> None:
-    def load(_: EngineConfig, progress: Callable[[str, float], None] = silent) -> Engine:
-        progress("reading weights", 0.25)
-        return Knowing(last_name)
-
-    heard: list[tuple[str, float]] = []
-    worker = Worker(load)
-    worker.on_loading(lambda stage, done: heard.append((stage, done)))
-    await asyncio.wrap_future(worker.load(EngineConfig()))
-
-    assert heard == [("reading weights", 0.25)]
-    assert worker.close(60)
-
-
-async def test_closing_stops_the_model_and_leaves_nobody_waiting() -> None:
-    engine = Stepping(last_name, steps=50)
-    worker = Worker(loads(engine))
-    await asyncio.wrap_future(worker.load(EngineConfig()))
-    jobs = [worker.infill(ask(f"n{n} ")) for n in range(3)]
-    await eventually(engine.journal.wait, "step", 1)
-
-    assert not worker.close(0)  # it is in a step
-    engine.allow(100)
-    assert await asyncio.to_thread(worker.close, 60)
-    results = [await asyncio.wrap_future(job.result) for job in (*jobs, worker.infill(ask("x")))]
-    assert all(result is None or not result.candidates for result in results)
-    assert (engine.journal.count("infill"), engine.journal.count("step")) == (1, 1)
-
-
 async def test_unless_told_otherwise_the_engine_says_what_is_worth_showing_unasked() -> None:
     class Doubtful(Knowing):
         def describe(self) -> EngineInfo:
@@ -458,8 +346,8 @@ async def test_unless_told_otherwise_the_engine_says_what_is_worth_showing_unask
 
     automatic = replace(LIMITS, min_confidence=None)
     async with serving(Doubtful(last_name)) as requests:
-        doubted = await requests.answer(replace(ask("total "), limits=automatic), 0.0)
-        told = await requests.answer(ask("total "), 0.0)
+        doubted = await requests.answer(replace(query("total "), limits=automatic), 0.0)
+        told = await requests.answer(query("total "), 0.0)
 
     assert (texts(doubted), texts(told)) == ([], ["use_total"])
     assert doubted.infilled is not None

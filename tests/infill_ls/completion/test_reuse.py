@@ -6,20 +6,22 @@ import pytest
 
 from infill_ls.completion.candidate import Candidate
 from infill_ls.completion.reuse import MAX_ENTRIES, PREFIX_WINDOW, SUFFIX_WINDOW, Reuse
-from infill_ls.completion.worker import Ask, Limits
+from infill_ls.completion.worker import Query, QueryLimits
 from infill_ls.documents import Document
 from tests.infill_ls.engines import draft
 
-LIMITS = Limits(max_lines=6, max_tokens=None, num_candidates=1, seconds=0.3, min_confidence=0.0)
+LIMITS = QueryLimits(
+    max_lines=6, max_tokens=None, num_candidates=1, seconds=0.3, min_confidence=0.0
+)
 
 
-def ask(
-    marked: str, *, uri: str = "file:///a.py", selected: str = "", limits: Limits = LIMITS
-) -> Ask:
+def query(
+    marked: str, *, uri: str = "file:///a.py", selected: str = "", limits: QueryLimits = LIMITS
+) -> Query:
     """The cursor is at ‸."""
     before, after = marked.split("‸")
     document = Document(uri=uri, version=1, language_id="python", text=before + after)
-    return Ask(document=document, offset=len(before), limits=limits, selected=selected)
+    return Query(document=document, offset=len(before), limits=limits, selected=selected)
 
 
 def candidate(text: str) -> Candidate:
@@ -28,28 +30,28 @@ def candidate(text: str) -> Candidate:
 
 def remembering(marked: str, *texts: str, selected: str = "") -> Reuse:
     reuse = Reuse()
-    reuse.remember(ask(marked, selected=selected), tuple(map(candidate, texts)))
+    reuse.remember(query(marked, selected=selected), tuple(map(candidate, texts)))
     return reuse
 
 
-def check(reuse: Reuse, asked: Ask, *expected: str) -> None:
-    found = reuse.recall(asked)
+def check(reuse: Reuse, asked: Query, *expected: str) -> None:
+    found = reuse.find(asked)
 
     assert found is not None
     assert list(expected) == [candidate.text for candidate in found]
 
 
 def test_the_same_place_gives_the_same_suggestion() -> None:
-    check(remembering("x = ‸\ny", "f(1)"), ask("x = ‸\ny"), "f(1)")
+    check(remembering("x = ‸\ny", "f(1)"), query("x = ‸\ny"), "f(1)")
 
 
 def test_typing_through_takes_away_what_was_typed_and_deleting_gives_it_back() -> None:
     reuse = remembering("x = ‸\ny", "f(1)")
 
-    check(reuse, ask("x = f‸\ny"), "(1)")
-    check(reuse, ask("x = f(1‸\ny"), ")")
-    check(reuse, ask("x = f(‸\ny"), "1)")
-    check(reuse, ask("x = ‸\ny"), "f(1)")
+    check(reuse, query("x = f‸\ny"), "(1)")
+    check(reuse, query("x = f(1‸\ny"), ")")
+    check(reuse, query("x = f(‸\ny"), "1)")
+    check(reuse, query("x = ‸\ny"), "f(1)")
 
 
 @pytest.mark.parametrize(
@@ -66,95 +68,95 @@ def test_typing_through_takes_away_what_was_typed_and_deleting_gives_it_back() -
     ],
 )
 def test_a_mismatch_drops_it(marked: str) -> None:
-    assert remembering("x = ‸\ny", "f(1)").recall(ask(marked)) is None
+    assert remembering("x = ‸\ny", "f(1)").find(query(marked)) is None
 
 
 def test_other_documents_and_other_limits_are_other_places() -> None:
     reuse = remembering("x = ‸\ny", "f(1)")
-    more = Limits(max_lines=20, max_tokens=None, num_candidates=3, seconds=1, min_confidence=0)
+    more = QueryLimits(max_lines=20, max_tokens=None, num_candidates=3, seconds=1, min_confidence=0)
 
-    assert reuse.recall(ask("x = ‸\ny", uri="file:///b.py")) is None
-    assert reuse.recall(ask("x = ‸\ny", limits=more)) is None
+    assert reuse.find(query("x = ‸\ny", uri="file:///b.py")) is None
+    assert reuse.find(query("x = ‸\ny", limits=more)) is None
 
 
 def test_of_several_candidates_those_that_still_fit_are_left() -> None:
     reuse = remembering("‸", "value", "vast", "other")
 
-    check(reuse, ask("va‸"), "lue", "st")
-    check(reuse, ask("val‸"), "ue")
-    assert reuse.recall(ask("vx‸")) is None
+    check(reuse, query("va‸"), "lue", "st")
+    check(reuse, query("val‸"), "ue")
+    assert reuse.find(query("vx‸")) is None
 
 
 def test_line_ends_typed_as_crlf_are_those_of_the_suggestion() -> None:
     reuse = remembering("if x:‸\r\nend", "\n  a\n  b")
 
-    check(reuse, ask("if x:\r\n  a\r\n ‸\r\nend"), " b")
-    check(reuse, ask("if x:\r\n‸\r\nend"), "  a\n  b")
+    check(reuse, query("if x:\r\n  a\r\n ‸\r\nend"), " b")
+    check(reuse, query("if x:\r\n‸\r\nend"), "  a\n  b")
 
 
 def test_an_edit_far_away_leaves_it_and_one_near_by_does_not() -> None:
     far, near = "a" * PREFIX_WINDOW, "b" * SUFFIX_WINDOW
     reuse = remembering(f"top{far}‸{near}end", "text")
 
-    check(reuse, ask(f"changed{far}t‸{near}changed"), "ext")
-    assert reuse.recall(ask(f"top{far[1:]}c‸{near}end")) is None
-    assert reuse.recall(ask(f"top{far}‸c{near[1:]}end")) is None
+    check(reuse, query(f"changed{far}t‸{near}changed"), "ext")
+    assert reuse.find(query(f"top{far[1:]}c‸{near}end")) is None
+    assert reuse.find(query(f"top{far}‸c{near[1:]}end")) is None
 
 
 def test_the_menus_selection_must_be_what_the_suggestion_says() -> None:
     reuse = remembering("pri‸", "nt(x)", "vate")
 
-    check(reuse, ask("pri‸", selected="nt"), "nt(x)")
-    check(reuse, ask("prin‸", selected="t"), "t(x)")
-    assert reuse.recall(ask("pri‸", selected="or")) is None
+    check(reuse, query("pri‸", selected="nt"), "nt(x)")
+    check(reuse, query("prin‸", selected="t"), "t(x)")
+    assert reuse.find(query("pri‸", selected="or")) is None
 
 
 def test_a_suggestion_that_the_menu_forced_is_for_that_selection_alone() -> None:
     reuse = remembering("pri‸", "nt(x)", selected="nt")
 
-    check(reuse, ask("prin‸", selected="t"), "t(x)")
-    assert reuse.recall(ask("pri‸")) is None
-    assert reuse.recall(ask("pri‸", selected="nt(")) is None
+    check(reuse, query("prin‸", selected="t"), "t(x)")
+    assert reuse.find(query("pri‸")) is None
+    assert reuse.find(query("pri‸", selected="nt(")) is None
 
 
 def test_nothing_found_is_remembered_for_the_place_itself_only() -> None:
     reuse = remembering("x = ‸\ny")
 
-    check(reuse, ask("x = ‸\ny"))
-    assert reuse.recall(ask("x = f‸\ny")) is None
+    check(reuse, query("x = ‸\ny"))
+    assert reuse.find(query("x = f‸\ny")) is None
 
 
 def test_it_ends_after_five_minutes() -> None:
     now = 0.0
     reuse = Reuse(clock=lambda: now)
-    reuse.remember(ask("‸"), (candidate("text"),))
+    reuse.remember(query("‸"), (candidate("text"),))
     now = 299.0
-    check(reuse, ask("t‸"), "ext")
+    check(reuse, query("t‸"), "ext")
     now = 301.0
 
-    assert reuse.recall(ask("t‸")) is None
+    assert reuse.find(query("t‸")) is None
     assert len(reuse) == 0
 
 
 def test_the_least_recently_used_of_more_than_250_is_dropped() -> None:
     reuse = Reuse()
     for number in range(MAX_ENTRIES):
-        reuse.remember(ask(f"{number} ‸"), (candidate("text"),))
-    check(reuse, ask("0 ‸"), "text")
-    reuse.remember(ask("more ‸"), (candidate("text"),))
+        reuse.remember(query(f"{number} ‸"), (candidate("text"),))
+    check(reuse, query("0 ‸"), "text")
+    reuse.remember(query("more ‸"), (candidate("text"),))
 
     assert len(reuse) == MAX_ENTRIES
-    check(reuse, ask("0 ‸"), "text")
-    assert reuse.recall(ask("1 ‸")) is None
+    check(reuse, query("0 ‸"), "text")
+    assert reuse.find(query("1 ‸")) is None
 
 
 def test_a_closed_document_is_forgotten_and_the_others_are_not() -> None:
     reuse = remembering("‸", "text")
-    reuse.remember(ask("‸", uri="file:///b.py"), (candidate("text"),))
+    reuse.remember(query("‸", uri="file:///b.py"), (candidate("text"),))
     reuse.forget("file:///a.py")
 
-    assert reuse.recall(ask("‸")) is None
-    check(reuse, ask("‸", uri="file:///b.py"), "text")
+    assert reuse.find(query("‸")) is None
+    check(reuse, query("‸", uri="file:///b.py"), "text")
 
 
 def test_random_typing_finds_the_rest_exactly_while_it_follows_the_suggestion() -> None:
@@ -166,7 +168,7 @@ def test_random_typing_finds_the_rest_exactly_while_it_follows_the_suggestion() 
         reuse = remembering(f"{around[:at]}‸{around[at:]}", text)
         typed = "".join(rng.choices("ab\n😀 ", k=rng.randint(0, 6)))
         typed = text[: rng.randint(0, len(text))] if rng.random() < 0.5 else typed
-        found = reuse.recall(ask(f"{around[:at]}{typed}‸{around[at:]}"))
+        found = reuse.find(query(f"{around[:at]}{typed}‸{around[at:]}"))
 
         follows = text.startswith(typed) and typed != text
         assert ([text[len(typed) :]] if follows else None) == (

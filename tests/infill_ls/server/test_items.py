@@ -6,13 +6,15 @@ import pytest
 from lsprotocol import types as T
 
 from infill_ls.completion.candidate import Candidate
-from infill_ls.completion.worker import Limits
+from infill_ls.completion.worker import QueryLimits
 from infill_ls.documents import Document, Encoding
-from infill_ls.server.features.inline import place_of
+from infill_ls.server.features.inline import insertion_point
 from infill_ls.server.items import to_item
 from tests.infill_ls.engines import draft
 
-LIMITS = Limits(max_lines=6, max_tokens=None, num_candidates=1, seconds=0.3, min_confidence=0.0)
+LIMITS = QueryLimits(
+    max_lines=6, max_tokens=None, num_candidates=1, seconds=0.3, min_confidence=0.0
+)
 
 
 def marked(text: str) -> tuple[Document, int]:
@@ -82,11 +84,13 @@ def test_lines_end_as_the_documents_lines_do(newline: str) -> None:
 def test_with_a_menu_the_item_extends_its_selection_in_its_range() -> None:
     document, offset = marked("x.pri‸\n")
     at = T.Range(T.Position(0, 2), T.Position(0, 5))
-    place = place_of(document, offset, LIMITS, T.SelectedCompletionInfo(at, "print"), "utf-16")
+    point = insertion_point(
+        document, offset, LIMITS, T.SelectedCompletionInfo(at, "print"), "utf-16"
+    )
 
-    assert place is not None
-    assert (place.ask.selected, place.start, place.end) == ("nt", 2, 5)
-    item = to_item(candidate("nt(y)"), document, offset, "utf-16", start=place.start, end=place.end)
+    assert point is not None
+    assert (point.query.selected, point.start, point.end) == ("nt", 2, 5)
+    item = to_item(candidate("nt(y)"), document, offset, "utf-16", start=point.start, end=point.end)
     assert item == T.InlineCompletionItem(insert_text="print(y)", range=at)
     assert applied(document, item, "utf-16") == "x.print(y)\n"
 
@@ -94,11 +98,17 @@ def test_with_a_menu_the_item_extends_its_selection_in_its_range() -> None:
 def test_a_selection_that_replaces_the_rest_of_the_word_takes_it_out_of_the_suffix() -> None:
     document, offset = marked("x.pri‸vate\n")
     at = T.Range(T.Position(0, 2), T.Position(0, 9))
-    place = place_of(document, offset, LIMITS, T.SelectedCompletionInfo(at, "print"), "utf-16")
+    point = insertion_point(
+        document, offset, LIMITS, T.SelectedCompletionInfo(at, "print"), "utf-16"
+    )
 
-    assert place is not None
-    assert (place.ask.document.text, place.ask.offset, place.ask.selected) == ("x.pri\n", 5, "nt")
-    item = to_item(candidate("nt(y)"), document, offset, "utf-16", start=place.start, end=place.end)
+    assert point is not None
+    assert (point.query.document.text, point.query.offset, point.query.selected) == (
+        "x.pri\n",
+        5,
+        "nt",
+    )
+    item = to_item(candidate("nt(y)"), document, offset, "utf-16", start=point.start, end=point.end)
     assert applied(document, item, "utf-16") == "x.print(y)\n"
 
 
@@ -117,7 +127,7 @@ def test_a_selection_that_does_not_continue_the_text_gets_nothing(
     at = T.Range(T.Position(*start), T.Position(*end))
     info = T.SelectedCompletionInfo(at, text)
 
-    assert place_of(document, offset, LIMITS, info, "utf-16") is None
+    assert insertion_point(document, offset, LIMITS, info, "utf-16") is None
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])

@@ -1,0 +1,47 @@
+"""A connection put together: the protocol, the session, and the table of all that is handled."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from infill_engine import EngineConfig
+from infill_ls.completion.worker import Worker
+from infill_ls.server.features import (
+    acceptance,
+    commands,
+    configuration,
+    documents,
+    inline,
+    lifecycle,
+    menu,
+)
+from infill_ls.server.handlers import Handlers
+from infill_ls.server.protocol import InfillProtocol, new_protocol
+from infill_ls.server.session import Session
+
+HANDLERS: Handlers = {
+    **lifecycle.HANDLERS,
+    **configuration.HANDLERS,
+    **documents.HANDLERS,
+    **inline.HANDLERS,
+    **menu.HANDLERS,
+    **commands.HANDLERS,
+    **acceptance.HANDLERS,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Connection:
+    """One client: what it says goes to the protocol, what is known of it is the session's."""
+
+    protocol: InfillProtocol
+    session: Session
+
+
+def connection(
+    worker: Worker, config: EngineConfig, *, leave: Callable[[], object], shared: bool
+) -> Connection:
+    """`leave` is called when the client turns out to have died."""
+    protocol = new_protocol()
+    session = Session(protocol, worker, config, leave=leave, shared=shared)
+    protocol.serve(session, HANDLERS)
+    return Connection(protocol=protocol, session=session)

@@ -1,0 +1,88 @@
+"""The settings of a client, pushed or pulled, and what follows when they change."""
+
+import logging
+from typing import Any
+
+from lsprotocol import types as T
+
+from infill_ls.server.handlers import AtOnce, Handlers
+from infill_ls.server.loading import engine_config, load
+from infill_ls.server.params import Fields
+from infill_ls.server.session import NoAnswer, Session
+from infill_ls.settings import SECTION, parse, pushed
+
+logger = logging.getLogger(__name__)
+PULL_SECONDS = 2.0  # a client that never answers must not keep the model from loading
+REGISTER_SECONDS = 10.0
+
+
+def did_change_configuration(session: Session, settings: Any) -> None:
+    """What is pushed holds for the next message."""
+    given = pushed(settings)
+    if given is not None:
+        session.configured = given
+        use_settings(session)
+    session.start(_follow(session, pull_first=given is None))
+
+
+async def _follow(session: Session, *, pull_first: bool) -> None:
+    if pull_first:
+        await pull(session)
+    if engine_config(session) != session.worker.config and not session.shared:
+        await load(session)
+
+
+async def pull(session: Session) -> None:
+    """Without an answer what is known goes on to hold."""
+    if not session.features.configuration:
+        return
+    asked = T.ConfigurationParams([T.ConfigurationItem(section=SECTION)])
+    try:
+        answer = await session.ask(T.WORKSPACE_CONFIGURATION, asked, PULL_SECONDS)
+    except NoAnswer as why:
+        logger.warning("the client does not give its configuration: %s", why)
+        return
+    if isinstance(answer, list) and answer and isinstance(answer[0], dict):
+        session.configured = answer[0]
+        use_settings(session)
+
+
+async def subscribe(session: Session) -> None:
+    """Clients that are asked for their configuration say only on registration that it changed."""
+    if session.features.registers_configuration:
+        method = T.WORKSPACE_DID_CHANGE_CONFIGURATION
+        options = T.DidChangeConfigurationRegistrationOptions(section=SECTION)
+        registration = T.Registration("infill-ls/configuration", method, options)
+        session.start(_register(session, registration))
+
+
+async def _register(session: Session, registration: T.Registration) -> None:
+    asked = T.RegistrationParams([registration])
+    try:
+        await session.ask(T.CLIENT_REGISTER_CAPABILITY, asked, REGISTER_SECONDS)
+    except NoAnswer as why:
+        logger.warning("the client does not register %s: %s", registration.method, why)
+
+
+def use_settings(session: Session) -> None:
+    """What the client configured goes over what it sent at the start."""
+    settings, messages = parse(session.initial)
+    if session.configured:
+        base = session.initial if isinstance(session.initial, dict) else {}
+        set_now = {name: value for name, value in session.configured.items() if value is not None}
+        settings, messages = parse({SECTION: {**base.get(SECTION, base), **set_now}})
+    for message in messages:
+        session.tell(T.MessageType.Warning, message)
+    if settings != session.settings:
+        session.settings = settings
+        session.requests.reuse.clear()
+
+
+def _settings_param(fields: Fields) -> Any:
+    """Anything: what of it is ours, and right, the settings' own parser says."""
+    return fields.optional("settings")
+
+
+HANDLERS: Handlers = {
+    T.WORKSPACE_DID_CHANGE_CONFIGURATION: AtOnce(_settings_param, did_change_configuration),
+}

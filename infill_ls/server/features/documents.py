@@ -1,0 +1,90 @@
+"""Documents come, change and go. They are followed at once, in the order of the messages."""
+
+import logging
+from pathlib import PurePosixPath
+
+from lsprotocol import types as T
+
+from infill_ls.documents import Change, Document, Encoding
+from infill_ls.server.handlers import AtOnce, Handlers, OnSnapshot
+from infill_ls.server.params import (
+    ChangeParams,
+    DocumentParams,
+    Fields,
+    OpenParams,
+    change_params,
+    document_params,
+    open_params,
+)
+from infill_ls.server.session import DocumentSnapshot, Session
+from infill_ls.uris import path_of
+
+logger = logging.getLogger(__name__)
+
+
+def did_open(session: Session, params: OpenParams) -> None:
+    language_id = params.language_id or _language_by_name(params.uri)
+    session.open_document(params.uri, language_id, params.version, params.text or "")
+    if params.text is None:
+        _lose(session, params.uri, params.fault)
+
+
+def did_change(session: Session, params: ChangeParams) -> None:
+    if params.fault:
+        _lose(session, params.uri, params.fault)
+        return
+    document = session.change_document(params.uri, params.version, params.changes)
+    if document is None:
+        logger.warning("a change to a document that is not open, or whose text is not known")
+        return
+    session.warm(document, cursor_after(document, params.changes, session.features.encoding))
+
+
+def did_close(session: Session, params: DocumentParams) -> None:
+    session.close_document(params.uri)
+
+
+async def did_focus(session: Session, snapshot: DocumentSnapshot | None, _: DocumentParams) -> None:
+    """Copilot's: the user went to another document."""
+    if snapshot is not None and session.is_current(snapshot):
+        session.warm(snapshot.document, 0)
+
+
+def cursor_after(document: Document, changes: tuple[Change, ...], encoding: Encoding) -> int:
+    """Behind what the last edit inserted, which is where typing leaves the cursor."""
+    if not changes or changes[-1].range is None:
+        return 0
+    start = document.offset_at(*changes[-1].range[:2], encoding)
+    return min(start + len(changes[-1].text), len(document.text))
+
+
+def _lose(session: Session, uri: str, fault: str) -> None:
+    logger.warning("the text of a document cannot be read: %s", fault)
+    if not session.lose_document(uri):
+        return
+    name = PurePosixPath(path_of(uri) or uri).name
+    session.tell(
+        T.MessageType.Warning,
+        f"The editor sent a text of {name} that cannot be read, as the log says; nothing is "
+        "suggested there until its whole text comes, for example when it is opened again.",
+    )
+
+
+def _language_by_name(uri: str) -> str:
+    # It brings the parser's library, which the start of the server can do without.
+    from infill_ls.syntax.language import language_id_of
+
+    return language_id_of(path_of(uri) or "")
+
+
+def _focused(fields: Fields) -> DocumentParams:
+    """Copilot's plugins say nothing where the focus is on no document."""
+    return DocumentParams(uri=fields.nested_or_empty("textDocument").text_or("uri", ""))
+
+
+HANDLERS: Handlers = {
+    T.TEXT_DOCUMENT_DID_OPEN: AtOnce(open_params, did_open),
+    T.TEXT_DOCUMENT_DID_CHANGE: AtOnce(change_params, did_change),
+    T.TEXT_DOCUMENT_DID_CLOSE: AtOnce(document_params, did_close),
+    "textDocument/didFocus": OnSnapshot(_focused, did_focus),
+}
