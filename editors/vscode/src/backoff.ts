@@ -2,7 +2,7 @@
 
 const WAITS_MS = [500, 2_000, 8_000, 30_000];
 // One that ran so long did not die of its start: the next crash begins a new series.
-const CALM_MS = 180_000;
+const STABLE_MS = 180_000;
 
 export interface Verdict {
   /** Milliseconds until the next start; undefined when it stays down. */
@@ -25,7 +25,7 @@ export class Backoff {
   }
 
   died(now: number): Verdict {
-    if (now - this.startedAt >= CALM_MS) {
+    if (now - this.startedAt >= STABLE_MS) {
       this.crashes = 0;
     }
     const wait = WAITS_MS[this.crashes];

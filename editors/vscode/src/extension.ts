@@ -1,180 +1,220 @@
 // The extension: finds the server, keeps it running, and shows how it is. What to suggest and when
 // is the server's affair; what is decided here stands in the modules without VS Code.
-import * as fs from 'node:fs';
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { type Disk, doctorArguments, findServer, type Found } from './find';
+import type { LanguageClient } from 'vscode-languageclient/node';
+import { acceptLine, clientOf, infill } from './client';
+import { doctorArguments, type Found } from './find';
 import { installServer, run } from './installer';
+import { Locator, setting } from './locate';
+import { Pausing } from './pausing';
 import { menu } from './status';
-import { pausedIn, toggled, toggledFile } from './pause';
-import { Server } from './server';
 import { StatusBar } from './statusbar';
+import { Supervisor } from './supervisor';
 
-const PAUSED_FILES = 'pausedFiles';
-
-const disk: Disk = {
-  windows: process.platform === 'win32',
-  join: path.join,
-  executable(file) {
-    try {
-      fs.accessSync(file, fs.constants.X_OK);
-      return fs.statSync(file).isFile();
-    } catch {
-      return false;
-    }
-  },
-};
-
-let server: Server | undefined;
+let extension: Extension | undefined;
 
 export function activate(context: vscode.ExtensionContext): void {
-  const log = vscode.window.createOutputChannel('infill', { log: true });
-  const bar = new StatusBar();
-  const environment = path.join(context.globalStorageUri.fsPath, 'server');
-  let offered = false;
+  extension = new Extension(context);
+  extension.refresh();
+  void extension.restart();
+}
 
-  const settings = (): vscode.WorkspaceConfiguration => vscode.workspace.getConfiguration('infill');
-  const own = (name: string): string =>
-    vscode.workspace.getConfiguration('infill-ls').get<string>(name) ?? '';
-  const pausedFiles = (): string[] => context.workspaceState.get<string[]>(PAUSED_FILES) ?? [];
+export function deactivate(): Promise<void> | undefined {
+  return extension?.close();
+}
 
-  const paused = (document: vscode.TextDocument | undefined) =>
-    pausedIn(
-      {
-        enable: settings().get<boolean>('enable') ?? true,
-        disabledLanguages: settings().get<string[]>('disabledLanguages') ?? [],
-      },
-      pausedFiles(),
-      document?.uri.toString(),
-      document?.languageId,
-    );
+class Extension {
+  private readonly log = vscode.window.createOutputChannel('infill', { log: true });
+  private readonly bar = new StatusBar();
+  private readonly pausing: Pausing;
+  private readonly locator: Locator;
+  private readonly supervisor: Supervisor<LanguageClient>;
+  private installation: AbortController | undefined;
+  /** Questions that were asked in this session. */
+  private readonly asked = new Set<string>();
 
-  const find = (): Found | string =>
-    findServer(
-      {
-        configured: own('path'),
-        folders: vscode.workspace.isTrusted
-          ? (vscode.workspace.workspaceFolders ?? [])
-              .filter((folder) => folder.uri.scheme === 'file')
-              .map((folder) => folder.uri.fsPath)
-          : [],
-        path: (process.env['PATH'] ?? '').split(path.delimiter),
-        managed: environment,
-      },
-      disk,
-    );
-
-  const current = new Server({
-    log,
-    version: String((context.extension.packageJSON as { version: unknown }).version),
-    changed: (facts) => bar.set(facts),
-    pausedHere: (document) => paused(document) === 'here',
-  });
-  server = current;
-
-  const refresh = (): void =>
-    bar.set({ paused: paused(vscode.window.activeTextEditor?.document) });
-
-  const start = async (): Promise<void> => {
-    const found = find();
-    if (typeof found !== 'string') {
-      log.info(`server: ${found.command}, from ${found.where}`);
-      return current.start(found.command);
-    }
-    log.warn(found);
-    bar.set({ server: 'absent', reason: found });
-    // Once a session: whoever says no has the status bar to say yes.
-    if (!offered && !own('path')) {
-      offered = true;
-      const answer = await vscode.window.showInformationMessage(
-        'infill needs its language server. Install it into an environment of its own?',
-        'Install',
-        'Not Now',
-      );
-      if (answer === 'Install') {
-        await install();
-      }
-    }
-  };
-
-  const restart = async (): Promise<void> => {
-    await current.stop();
-    await start();
-  };
-
-  const install = async (): Promise<void> => {
-    await current.stop();
-    bar.set({ server: 'installing' });
-    const problem = await installServer({
-      environment,
-      python: own('python'),
-      package: own('package'),
-      windows: disk.windows,
-      log,
+  constructor(context: vscode.ExtensionContext) {
+    this.pausing = new Pausing(context.workspaceState);
+    this.locator = new Locator(context);
+    const { id, packageJSON } = context.extension;
+    const version = String((packageJSON as { version: unknown }).version);
+    this.supervisor = new Supervisor<LanguageClient>({
+      connect: (child, closed) =>
+        clientOf(child, closed, {
+          log: this.log,
+          version,
+          changed: (facts) => this.bar.set(facts),
+          pausedHere: (document) => this.pausing.of(document) === 'here',
+        }),
+      changed: (facts) => this.bar.set(facts),
+      error: (message) => this.log.error(message),
+      tellDied: () =>
+        void this.tell(
+          vscode.window.showWarningMessage,
+          'infill: the server ended unexpectedly and is being started again.',
+        ),
+      cwd: this.locator.cwd,
     });
-    if (problem === undefined) {
-      return start();
-    }
-    bar.set({ server: 'absent', reason: problem });
-    const answer = await vscode.window.showErrorMessage(
-      `infill: the server was not installed. ${problem}`,
-      'Show Log',
+    const editor = () => vscode.window.activeTextEditor;
+    const commands: Record<string, () => unknown> = {
+      'infill.selection': () => infill(this.supervisor.connection, editor()),
+      'infill.atCursor': () => infill(this.supervisor.connection, editor()),
+      'infill.suggest': () => vscode.commands.executeCommand('editor.action.inlineSuggest.trigger'),
+      'infill.acceptLine': () => acceptLine(editor()),
+      'infill.menu': () => this.showMenu(),
+      'infill.toggleHere': () => this.pausing.toggleHere().then(() => this.refresh()),
+      'infill.toggleLanguage': () => this.pausing.toggleLanguage(),
+      'infill.toggleEverywhere': () => this.pausing.toggleEverywhere(),
+      'infill.restart': () => this.restart(),
+      'infill.install': () => this.install(),
+      'infill.useWorkspaceServer': () => this.useWorkspaceServer(),
+      'infill.showLog': () => this.log.show(),
+      'infill.doctor': () => this.doctor(),
+      'infill.openSettings': () =>
+        vscode.commands.executeCommand('workbench.action.openSettings', `@ext:${id}`),
+    };
+    const refresh = () => this.refresh();
+    context.subscriptions.push(
+      this.log,
+      this.bar,
+      ...Object.entries(commands).map(([name, act]) => vscode.commands.registerCommand(name, act)),
+      vscode.window.onDidChangeActiveTextEditor(refresh),
+      vscode.workspace.onDidOpenTextDocument(refresh), // also when a document's language changes
+      vscode.workspace.onDidChangeConfiguration((event) => {
+        if (event.affectsConfiguration('infill-ls.path')) {
+          void this.restart();
+        } else if (event.affectsConfiguration('infill')) {
+          this.refresh();
+        }
+      }),
+      // The workspace's own server may be asked about from now on.
+      vscode.workspace.onDidGrantWorkspaceTrust(() => {
+        if (this.supervisor.connection === undefined) {
+          void this.restart();
+        }
+      }),
     );
-    if (answer !== undefined) {
-      log.show();
-    }
-  };
+  }
 
-  const doctor = async (): Promise<void> => {
-    const found = find();
-    if (typeof found === 'string') {
-      void vscode.window.showWarningMessage(`infill: ${found}.`);
+  refresh(): void {
+    this.bar.set({ paused: this.pausing.of(vscode.window.activeTextEditor?.document) });
+  }
+
+  restart(): Promise<void> {
+    return this.supervisor.restart(() => {
+      const found = this.locator.find();
+      if (found.kind === 'found') {
+        this.log.info(`server: ${found.command}, from ${found.where}`);
+        return found.command;
+      }
+      this.log.warn(found.reason);
+      const { reason, workspaceServer = '' } = found;
+      this.bar.set({ server: 'absent', reason, workspaceServer });
+      void this.offer(found);
+      return undefined;
+    });
+  }
+
+  close(): Promise<void> {
+    this.installation?.abort();
+    return this.supervisor.close();
+  }
+
+  /** Each question once a session: whoever says no has the status bar to say yes. */
+  private async offer(found: Found): Promise<void> {
+    if (found.kind === 'found') {
       return;
     }
+    const about = found.ask ? found.workspaceServer : undefined;
+    if (this.asked.has(about ?? 'install') || setting('path')) {
+      return;
+    }
+    this.asked.add(about ?? 'install');
+    if (about !== undefined) {
+      await this.askFor(about);
+      return;
+    }
+    const answer = await vscode.window.showInformationMessage(
+      'infill needs its language server. Install it into an environment of its own?',
+      'Install',
+      'Not Now',
+    );
+    if (answer === 'Install') {
+      await this.install();
+    }
+  }
+
+  private async askFor(workspaceServer: string): Promise<void> {
+    const said = await this.locator.ask(workspaceServer);
+    if (said === 'install') {
+      await this.install();
+    } else if (said === 'answered') {
+      await this.restart();
+    }
+  }
+
+  private async useWorkspaceServer(): Promise<void> {
+    const program = this.locator.workspaceServer();
+    if (program === undefined) {
+      void vscode.window.showInformationMessage(
+        'infill: no infill-ls of this workspace would be started: it has none, or yours comes first.',
+      );
+    } else if (!vscode.workspace.isTrusted) {
+      await vscode.commands.executeCommand('workbench.trust.manage');
+    } else {
+      await this.askFor(program);
+    }
+  }
+
+  private async install(): Promise<void> {
+    const installed = await this.supervisor.whileStopped(async () => {
+      this.bar.set({ server: 'installing' });
+      this.installation = new AbortController();
+      const problem = await installServer({
+        environment: this.locator.environment,
+        python: setting('python'),
+        package: setting('package'),
+        windows: process.platform === 'win32',
+        log: this.log,
+        stop: this.installation,
+      });
+      this.installation = undefined;
+      if (problem !== undefined) {
+        this.bar.set({ server: 'absent', reason: problem });
+        const message = `infill: the server was not installed. ${problem}`;
+        void this.tell(vscode.window.showErrorMessage, message);
+      }
+      return problem === undefined;
+    });
+    if (installed) {
+      await this.restart();
+    }
+  }
+
+  private async doctor(): Promise<void> {
+    const found = this.locator.find();
+    if (found.kind === 'absent') {
+      void vscode.window.showWarningMessage(`infill: ${found.reason}.`);
+      return;
+    }
+    const settings = vscode.workspace.getConfiguration('infill');
+    const given = doctorArguments((name) => settings.get(name));
     const page = await vscode.window.withProgress(
-      { location: vscode.ProgressLocation.Notification, title: 'infill: the doctor is looking' },
-      () => run(found.command, doctorArguments((name) => settings().get(name))),
+      { location: vscode.ProgressLocation.Notification, title: 'infill: examining this machine' },
+      () => run(found.command, given, { cwd: this.locator.cwd }),
     );
     const document = await vscode.workspace.openTextDocument({ content: page.out + page.errors });
     await vscode.window.showTextDocument(document, { preview: true });
-  };
+  }
 
-  const toggleHere = async (): Promise<void> => {
-    const uri = vscode.window.activeTextEditor?.document.uri.toString();
-    if (uri !== undefined) {
-      await context.workspaceState.update(PAUSED_FILES, toggledFile(pausedFiles(), uri));
-      hideGhost();
-      refresh();
-    }
-  };
-
-  const toggleLanguage = async (): Promise<void> => {
-    const language = vscode.window.activeTextEditor?.document.languageId;
-    if (language !== undefined) {
-      const now = settings().get<string[]>('disabledLanguages') ?? [];
-      await change('disabledLanguages', toggled(now, language));
-    }
-  };
-
-  const toggleEverywhere = (): Promise<void> =>
-    change('enable', !(settings().get<boolean>('enable') ?? true));
-
-  // Where the value that counts was set: a user setting would not reach past a workspace's.
-  const change = async (name: string, value: unknown): Promise<void> => {
-    const workspace = settings().inspect(name)?.workspaceValue !== undefined;
-    const target = workspace
-      ? vscode.ConfigurationTarget.Workspace
-      : vscode.ConfigurationTarget.Global;
-    await settings().update(name, value, target);
-    hideGhost();
-  };
-
-  const showMenu = async (): Promise<void> => {
+  private async showMenu(): Promise<void> {
     const document = vscode.window.activeTextEditor?.document;
     const file = document && path.posix.basename(document.uri.path);
-    const picked = await vscode.window.showQuickPick(menu(bar.facts, file, document?.languageId), {
-      title: bar.tooltip,
-    });
+    const picked = await vscode.window.showQuickPick(
+      menu(this.bar.facts, file, document?.languageId),
+      { title: this.bar.tooltip },
+    );
     if (picked !== undefined) {
       await vscode.commands.executeCommand(picked.command);
       // The click took the keys to the status bar; who pauses wants to type on.
@@ -182,50 +222,14 @@ export function activate(context: vscode.ExtensionContext): void {
         await vscode.commands.executeCommand('workbench.action.focusActiveEditorGroup');
       }
     }
-  };
+  }
 
-  const commands: Record<string, () => unknown> = {
-    'infill.selection': () => current.infill(vscode.window.activeTextEditor),
-    'infill.atCursor': () => current.infill(vscode.window.activeTextEditor),
-    'infill.suggest': () => vscode.commands.executeCommand('editor.action.inlineSuggest.trigger'),
-    'infill.menu': showMenu,
-    'infill.toggleHere': toggleHere,
-    'infill.toggleLanguage': toggleLanguage,
-    'infill.toggleEverywhere': toggleEverywhere,
-    'infill.restart': restart,
-    'infill.install': install,
-    'infill.showLog': () => log.show(),
-    'infill.doctor': doctor,
-    'infill.openSettings': () =>
-      vscode.commands.executeCommand(
-        'workbench.action.openSettings',
-        `@ext:${context.extension.id}`,
-      ),
-  };
-  context.subscriptions.push(
-    log,
-    bar,
-    ...Object.entries(commands).map(([name, act]) => vscode.commands.registerCommand(name, act)),
-    vscode.window.onDidChangeActiveTextEditor(refresh),
-    vscode.workspace.onDidOpenTextDocument(refresh), // also when a document's language changes
-    vscode.workspace.onDidChangeConfiguration((event) => {
-      if (event.affectsConfiguration('infill-ls.path')) {
-        void restart();
-      } else if (event.affectsConfiguration('infill')) {
-        refresh();
-      }
-    }),
-    // The workspace's own environment may be used from now on.
-    vscode.workspace.onDidGrantWorkspaceTrust(restart),
-  );
-  refresh();
-  void start();
-}
-
-export function deactivate(): Promise<void> | undefined {
-  return server?.stop();
-}
-
-function hideGhost(): void {
-  void vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
+  private async tell(
+    show: (message: string, ...items: string[]) => Thenable<string | undefined>,
+    message: string,
+  ): Promise<void> {
+    if ((await show(message, 'Show Log')) !== undefined) {
+      this.log.show();
+    }
+  }
 }

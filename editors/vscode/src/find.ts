@@ -1,25 +1,40 @@
-// Where the server is: policy, without VS Code and without touching the disk itself.
+// Where the server is, and whether it may be started: policy, without VS Code and without touching
+// the disk itself.
 
 export interface Places {
   /** The setting infill-ls.path; empty when it is not set. */
   configured: string;
-  /** Folders of the workspace, none while it is not trusted: what stands in them would be run. */
-  folders: readonly string[];
   /** Folders of PATH. */
   path: readonly string[];
   /** The environment that the extension installs into. */
   managed: string;
+  /** Folders of the workspace. */
+  folders: readonly string[];
+  home: string;
 }
 
-export interface Found {
-  command: string;
-  /** For the log: "found in ...". */
-  where: string;
+/** What the user said about starting the program of a workspace. */
+export interface Consent {
+  /** Whether VS Code's user trusts the workspace. */
+  trusted: boolean;
+  /** The answer for this program as it is now; undefined when there is none. */
+  answer(program: string): boolean | undefined;
 }
+
+export type Found =
+  /** `where` is for the log: "from ...". */
+  | { kind: 'found'; command: string; where: string }
+  /** `workspaceServer` is the program of the workspace that may not be started; `ask` when only
+   * because nobody was asked yet. */
+  | { kind: 'absent'; reason: string; workspaceServer?: string; ask?: boolean };
 
 export interface Disk {
   windows: boolean;
   join(...parts: string[]): string;
+  dirname(path: string): string;
+  absolute(path: string): boolean;
+  /** Without symbolic links; the path itself where there is no such file. */
+  real(path: string): string;
   executable(path: string): boolean;
 }
 
@@ -32,49 +47,112 @@ export function within(environment: string, disk: Disk): string {
     : disk.join(environment, 'bin', 'infill-ls');
 }
 
-/** The server, or why there is none. A configured path that is wrong is said, not passed over. */
-export function findServer(places: Places, disk: Disk): Found | string {
+/** The user's own server first. One that came with the workspace is somebody else's program: it is
+ * taken only where there is no other, and with the user's consent. */
+export function findServer(places: Places, consent: Consent, disk: Disk): Found {
   if (places.configured) {
-    return disk.executable(places.configured)
-      ? { command: places.configured, where: 'the setting infill-ls.path' }
-      : `infill-ls.path is ${places.configured}, which is not a program`;
+    return configured(places.configured, disk);
   }
-  for (const folder of places.folders) {
-    for (const name of ENVIRONMENTS) {
-      const command = within(disk.join(folder, name), disk);
-      if (disk.executable(command)) {
-        return { command, where: `the workspace's ${name}` };
-      }
-    }
+  const name = disk.windows ? 'infill-ls.exe' : 'infill-ls';
+  // A relative part of PATH means another folder wherever one works.
+  const onPath = places.path
+    .filter((folder) => disk.absolute(folder))
+    .map((folder) => disk.join(folder, name))
+    .filter((program) => disk.executable(program));
+  const own = onPath.find((program) => !comesWith(program, places, disk));
+  if (own !== undefined) {
+    return { kind: 'found', command: own, where: 'PATH' };
   }
-  for (const folder of places.path) {
-    const command = disk.join(folder, disk.windows ? 'infill-ls.exe' : 'infill-ls');
-    if (folder && disk.executable(command)) {
-      return { command, where: 'PATH' };
-    }
+  const managed = within(places.managed, disk);
+  if (disk.executable(managed)) {
+    return { kind: 'found', command: managed, where: 'its own environment' };
   }
-  const own = within(places.managed, disk);
-  if (disk.executable(own)) {
-    return { command: own, where: 'its own environment' };
-  }
-  return 'infill-ls is not installed';
+  const environments = places.folders.flatMap((folder) =>
+    ENVIRONMENTS.map((environment) => within(disk.join(folder, environment), disk)),
+  );
+  const theirs = [...onPath, ...environments].find((program) => disk.executable(program));
+  return theirs === undefined
+    ? { kind: 'absent', reason: 'infill-ls is not installed' }
+    : withConsent(theirs, consent);
 }
+
+function configured(program: string, disk: Disk): Found {
+  const problem = !disk.absolute(program)
+    ? 'which is not an absolute path'
+    : !disk.executable(program)
+      ? 'which is not a program'
+      : undefined;
+  return problem === undefined
+    ? { kind: 'found', command: program, where: 'the setting infill-ls.path' }
+    : { kind: 'absent', reason: `infill-ls.path is ${program}, ${problem}` };
+}
+
+function withConsent(program: string, consent: Consent): Found {
+  const here = { kind: 'absent', workspaceServer: program } as const;
+  if (!consent.trusted) {
+    const reason =
+      'infill-ls is not installed; the one in this workspace is not started until you trust the ' +
+      'workspace';
+    return { ...here, reason };
+  }
+  switch (consent.answer(program)) {
+    case true:
+      return { kind: 'found', command: program, where: 'the workspace' };
+    case false:
+      return { ...here, reason: 'infill-ls is not installed; the one in this workspace is refused' };
+    case undefined:
+      return {
+        ...here,
+        reason: 'infill-ls is not installed; the one in this workspace waits for your answer',
+        ask: true,
+      };
+  }
+}
+
+/** Whether a program lies in a folder of the workspace, however it came to be on PATH. Whoever opens
+ * their home folder, or one above it, opens what is theirs. */
+function comesWith(program: string, places: Places, disk: Disk): boolean {
+  const folder = disk.real(disk.dirname(program));
+  const home = disk.real(places.home);
+  return places.folders
+    .map((each) => disk.real(each))
+    .some((each) => holds(each, folder, disk) && !holds(each, home, disk));
+}
+
+function holds(folder: string, path: string, disk: Disk): boolean {
+  for (let each = path; ; each = disk.dirname(each)) {
+    if (each === folder) {
+      return true;
+    }
+    if (each === disk.dirname(each)) {
+      return false;
+    }
+  }
+}
+
+// Every setting that says which model runs and how; each has an option of the command line.
+const MODEL_SETTINGS = [
+  'model',
+  'device',
+  'dtype',
+  'threads',
+  'remoteModel',
+  'remoteKeyEnv',
+  'remoteKeyFile',
+  'remoteCaFile',
+  'remoteTokenizer',
+  'remoteTimeout',
+  'remoteConcurrency',
+];
 
 /** What `infill-ls doctor` must be told so that it looks at the model the editor uses. */
 export function doctorArguments(settings: (name: string) => unknown): string[] {
-  const given = ['doctor'];
-  const flags = {
-    model: '--model',
-    device: '--device',
-    dtype: '--dtype',
-    threads: '--threads',
-    remoteKeyEnv: '--remote-key-env',
-  };
-  for (const [name, flag] of Object.entries(flags)) {
-    const value = settings(name);
-    if (value !== null && value !== undefined && value !== '') {
-      given.push(flag, String(value));
-    }
-  }
-  return given;
+  return [
+    'doctor',
+    ...MODEL_SETTINGS.flatMap((name) => {
+      const value = settings(name);
+      const option = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+      return value === null || value === undefined || value === '' ? [] : [option, String(value)];
+    }),
+  ];
 }

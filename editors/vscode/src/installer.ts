@@ -11,29 +11,34 @@ export interface Output {
   errors: string;
 }
 
-interface Hearing {
-  heard?: (text: string) => void;
-  stop?: vscode.CancellationToken;
+interface RunOptions {
+  /** Not the folder of a workspace: Python would import from there, Windows run programs from it. */
+  cwd: string;
+  output?: (text: string) => void;
+  signal?: AbortSignal;
 }
 
 /** Runs a program to its end; one that cannot be started ends with null and the reason. */
-export function run(command: string, args: string[], hearing: Hearing = {}): Promise<Output> {
+export function run(command: string, args: string[], options: RunOptions): Promise<Output> {
   return new Promise((resolve) => {
     const output: Output = { code: null, out: '', errors: '' };
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], windowsHide: true });
-    const stopped = hearing.stop?.onCancellationRequested(() => child.kill());
+    const { cwd, signal } = options;
+    const child = spawn(command, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      windowsHide: true,
+      cwd,
+      ...(signal && { signal }),
+    });
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       output.out += text;
-      hearing.heard?.(text);
+      options.output?.(text);
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       output.errors += text;
-      hearing.heard?.(text);
+      options.output?.(text);
     });
-    const end = (code: number | null, errors = ''): void => {
-      stopped?.dispose();
+    const end = (code: number | null, errors = ''): void =>
       resolve({ ...output, code, errors: output.errors + errors });
-    };
     child.on('error', (error) => end(null, error.message));
     child.on('close', (code) => end(code));
   });
@@ -45,17 +50,23 @@ export interface Installation {
   package: string;
   windows: boolean;
   log: vscode.LogOutputChannel;
+  /** Aborted by the user, or when the editor closes. */
+  stop: AbortController;
 }
 
 /** Undefined when the server is there, else why not. */
 export function installServer(wanted: Installation): Thenable<string | undefined> {
   return vscode.window.withProgress(
     { location: vscode.ProgressLocation.Notification, title: 'infill', cancellable: true },
-    async (progress, stop) => {
+    async (progress, cancelled) => {
+      cancelled.onCancellationRequested(() => wanted.stop.abort());
+      const { signal } = wanted.stop;
+      const cwd = path.dirname(wanted.environment);
+      await fs.mkdir(cwd, { recursive: true });
       progress.report({ message: 'looking for Python' });
       let python: [string, ...string[]] | undefined;
       for (const [command, ...before] of pythons(wanted.python, wanted.windows)) {
-        if ((await run(command, [...before, '-c', PROBE])).code === 0) {
+        if ((await run(command, [...before, '-c', PROBE], { cwd, signal })).code === 0) {
           python = [command, ...before];
           break;
         }
@@ -66,13 +77,13 @@ export function installServer(wanted: Installation): Thenable<string | undefined
       const inside = wanted.windows
         ? path.join(wanted.environment, 'Scripts', 'python.exe')
         : path.join(wanted.environment, 'bin', 'python');
-      await fs.mkdir(path.dirname(wanted.environment), { recursive: true });
       for (const step of steps(python, wanted.environment, wanted.package, inside)) {
         progress.report({ message: step.title });
         wanted.log.info(`${step.command} ${step.args.join(' ')}`);
         const done = await run(step.command, step.args, {
-          stop,
-          heard: (text) => {
+          cwd,
+          signal,
+          output: (text) => {
             wanted.log.debug(text.trimEnd());
             const message = progressOf(text);
             if (message !== undefined) {
@@ -80,7 +91,7 @@ export function installServer(wanted: Installation): Thenable<string | undefined
             }
           },
         });
-        if (stop.isCancellationRequested) {
+        if (signal.aborted) {
           await fs.rm(wanted.environment, { recursive: true, force: true });
           return 'It was stopped.';
         }

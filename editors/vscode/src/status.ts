@@ -4,6 +4,8 @@ export interface Facts {
   server: 'starting' | 'running' | 'installing' | 'absent' | 'failed';
   /** Why it is absent or failed. */
   reason: string;
+  /** The program in the workspace that is not started; empty when there is none. */
+  workspaceServer: string;
   /** What the server last said it is busy with; empty when it is not. */
   busy: string;
   /** What the server last said is wrong; empty when nothing is. */
@@ -72,6 +74,10 @@ export function menu(facts: Facts, file: string | undefined, language: string | 
   const entries: Entry[] = [];
   if (facts.server === 'absent') {
     entries.push({ label: '$(cloud-download) Install the server', command: 'infill.install' });
+    if (facts.workspaceServer) {
+      const label = '$(folder) Start the server of this workspace';
+      entries.push({ label, command: 'infill.useWorkspaceServer' });
+    }
   }
   if (facts.paused === 'everywhere') {
     entries.push({ label: '$(play) Resume everywhere', command: 'infill.toggleEverywhere' });

@@ -9,6 +9,7 @@ export class StatusBar implements vscode.Disposable {
   facts: Facts = {
     server: 'starting',
     reason: '',
+    workspaceServer: '',
     busy: '',
     problem: '',
     paused: undefined,

@@ -1,66 +1,140 @@
 import assert from 'node:assert/strict';
 import { posix, win32 } from 'node:path';
 import { test } from 'node:test';
-import { type Disk, doctorArguments, findServer } from '../src/find';
+import { type Consent, type Disk, doctorArguments, findServer, type Places } from '../src/find';
 
 const holding = (...files: string[]): Disk => ({
   windows: false,
   join: posix.join,
+  dirname: posix.dirname,
+  absolute: posix.isAbsolute,
+  real: (file) => file.replace(/^\/link(?=\/|$)/, '/w'),
   executable: (file) => files.includes(file),
 });
-const nowhere = { configured: '', folders: ['/w'], path: ['/usr/bin'], managed: '/own' };
+const places: Places = {
+  configured: '',
+  folders: ['/w'],
+  path: ['/usr/bin'],
+  managed: '/own',
+  home: '/home/me',
+};
+const yes: Consent = { trusted: true, answer: () => true };
+const no: Consent = { trusted: true, answer: () => false };
+const unasked: Consent = { trusted: true, answer: () => undefined };
+const untrusted: Consent = { trusted: false, answer: () => true };
 
-const everywhere = holding('/w/.venv/bin/infill-ls', '/usr/bin/infill-ls', '/own/bin/infill-ls', '/c');
+const WORKSPACE = '/w/.venv/bin/infill-ls';
+const everywhere = holding(WORKSPACE, '/usr/bin/infill-ls', '/own/bin/infill-ls', '/c');
 
-test('a configured path comes before all others', () => {
-  assert.deepEqual(findServer({ ...nowhere, configured: '/c' }, everywhere), {
-    command: '/c',
-    where: 'the setting infill-ls.path',
+const order: [string, Partial<Places>, Disk, string][] = [
+  ['a configured path comes before all others', { configured: '/c' }, everywhere, '/c'],
+  ["the one on PATH comes before the workspace's", {}, everywhere, '/usr/bin/infill-ls'],
+  [
+    "what the extension installed comes before the workspace's",
+    {},
+    holding(WORKSPACE, '/own/bin/infill-ls'),
+    '/own/bin/infill-ls',
+  ],
+  ["the workspace's is taken where there is no other", {}, holding(WORKSPACE), WORKSPACE],
+];
+for (const [name, changed, disk, command] of order) {
+  test(name, () => {
+    const found = findServer({ ...places, ...changed }, yes, disk);
+    assert.equal(found.kind === 'found' && found.command, command);
   });
+}
+
+const consents: [string, Consent, boolean | undefined, RegExp][] = [
+  ['not before the workspace is trusted', untrusted, undefined, /trust/],
+  ['not before the user was asked', unasked, true, /answer/],
+  ['not after the user refused', no, undefined, /refused/],
+];
+for (const [name, consent, ask, reason] of consents) {
+  test(`the program of a workspace is not started: ${name}`, () => {
+    const found = findServer(places, consent, holding(WORKSPACE));
+    assert.ok(found.kind === 'absent');
+    assert.equal(found.workspaceServer, WORKSPACE);
+    assert.equal(found.ask, ask);
+    assert.match(found.reason, reason);
+  });
+}
+
+const onPath: [string, Partial<Places>, string][] = [
+  ['a folder of it on PATH', { path: ['/w/bin'] }, '/w/bin/infill-ls'],
+  ['a folder of it on PATH by a link', { path: ['/link/bin'] }, '/link/bin/infill-ls'],
+  ['the workspace opened by a link', { path: ['/w/bin'], folders: ['/link'] }, '/w/bin/infill-ls'],
+];
+for (const [name, changed, program] of onPath) {
+  test(`the program of a workspace stays one: ${name}`, () => {
+    const found = findServer({ ...places, ...changed }, untrusted, holding(program));
+    assert.equal(found.kind === 'absent' && found.workspaceServer, program);
+  });
+}
+
+test('a folder beside the workspace, and the home folder, are not in the workspace', () => {
+  for (const changed of [
+    { path: ['/w2'] },
+    { path: ['/home/me/.local/bin'], folders: ['/home/me'] },
+    { path: ['/home/me/.local/bin'], folders: ['/'] },
+  ]) {
+    const command = `${changed.path[0]}/infill-ls`;
+    const found = findServer({ ...places, ...changed }, untrusted, holding(command));
+    assert.equal(found.kind === 'found' && found.command, command);
+  }
 });
 
 test('a configured path that is wrong is said and not passed over', () => {
-  assert.match(String(findServer({ ...nowhere, configured: '/gone' }, everywhere)), /\/gone/);
+  for (const configured of ['/gone', 'infill-ls', '.venv/bin/infill-ls']) {
+    const disk = holding('.venv/bin/infill-ls', '/usr/bin/infill-ls');
+    const found = findServer({ ...places, configured }, yes, disk);
+    assert.ok(found.kind === 'absent');
+    assert.ok(found.reason.includes(configured), found.reason);
+  }
 });
 
-test('the environment of the workspace comes before PATH', () => {
-  assert.deepEqual(findServer(nowhere, everywhere), {
-    command: '/w/.venv/bin/infill-ls',
-    where: "the workspace's .venv",
+test('without any it is not installed', () => {
+  assert.deepEqual(findServer(places, yes, holding()), {
+    kind: 'absent',
+    reason: 'infill-ls is not installed',
   });
 });
 
-test('nothing of a workspace that is not trusted is run', () => {
-  assert.deepEqual(findServer({ ...nowhere, folders: [] }, everywhere), {
-    command: '/usr/bin/infill-ls',
-    where: 'PATH',
-  });
-});
-
-test('what was installed before is found last', () => {
-  assert.deepEqual(findServer(nowhere, holding('/own/bin/infill-ls')), {
-    command: '/own/bin/infill-ls',
-    where: 'its own environment',
-  });
-  assert.equal(findServer(nowhere, holding()), 'infill-ls is not installed');
-});
-
-test('an empty part of PATH is not the current folder', () => {
-  assert.equal(typeof findServer({ ...nowhere, path: [''] }, holding('infill-ls')), 'string');
+test('a relative part of PATH counts for nothing', () => {
+  for (const folder of ['', '.', 'bin']) {
+    const disk = holding(posix.join(folder, 'infill-ls'));
+    assert.equal(findServer({ ...places, path: [folder] }, yes, disk).kind, 'absent');
+  }
 });
 
 test('Windows keeps programs in Scripts', () => {
+  const program = 'C:\\w\\venv\\Scripts\\infill-ls.exe';
   const disk: Disk = {
     windows: true,
     join: win32.join,
-    executable: (file) => file === 'C:\\w\\venv\\Scripts\\infill-ls.exe',
+    dirname: win32.dirname,
+    absolute: win32.isAbsolute,
+    real: (file) => file,
+    executable: (file) => file === program,
   };
-  const found = findServer({ ...nowhere, folders: ['C:\\w'] }, disk);
-  assert.equal(typeof found !== 'string' && found.where, "the workspace's venv");
+  const found = findServer({ ...places, folders: ['C:\\w'] }, yes, disk);
+  assert.equal(found.kind === 'found' && found.command, program);
 });
 
 test('the doctor looks at the model of the settings', () => {
-  const settings: Record<string, unknown> = { model: '/m', threads: 2, device: null };
-  assert.deepEqual(doctorArguments((name) => settings[name]), ['doctor', '--model', '/m', '--threads', '2']);
+  const settings: Record<string, unknown> = {
+    model: 'https://host#name',
+    device: null,
+    threads: 2,
+    remoteKeyFile: '/key',
+    remoteCaFile: '/ca.pem',
+    remoteTokenizer: '',
+    remoteTimeout: 0.5,
+    maxLines: 3,
+  };
+  assert.deepEqual(doctorArguments((name) => settings[name]), [
+    'doctor',
+    ...['--model', 'https://host#name', '--threads', '2', '--remote-key-file', '/key'],
+    ...['--remote-ca-file', '/ca.pem', '--remote-timeout', '0.5'],
+  ]);
   assert.deepEqual(doctorArguments(() => undefined), ['doctor']);
 });

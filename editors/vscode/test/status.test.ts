@@ -5,6 +5,7 @@ import { type Facts, look, menu, type State } from '../src/status';
 const ready: Facts = {
   server: 'running',
   reason: '',
+  workspaceServer: '',
   busy: '',
   problem: '',
   paused: undefined,
@@ -51,5 +52,9 @@ test('without an editor there is nothing to pause but everything', () => {
 });
 
 test('a missing server can be installed', () => {
-  assert.match(labels({ server: 'absent' }), /^Install the server/);
+  assert.match(labels({ server: 'absent' }), /^Install the server\|Pause/);
+  assert.match(
+    labels({ server: 'absent', workspaceServer: '/w/infill-ls' }),
+    /^Install the server\|Start the server of this workspace/,
+  );
 });
