@@ -60,7 +60,10 @@ REMOTE_OPTIONS = {
     "remote_client_key": ("F", "its key, where that is not in the same file"),
     "remote_tokenizer": ("F", "the served model's tokenizer.json"),
 }
-MODEL_OPTIONS = ("model", "device", "threads", "dtype", "remote_trust_env", *REMOTE_OPTIONS)
+MODEL_OPTIONS = (
+    *("model", "device", "threads", "dtype", *REMOTE_OPTIONS),
+    *("remote_model", "remote_timeout", "remote_concurrency", "remote_trust_env"),
+)
 MAX_LINES = 20
 BOM = b"\xef\xbb\xbf"
 
@@ -116,6 +119,13 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, (metavar, about) in REMOTE_OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=about)
+    group.add_argument("--remote-model", metavar="NAME", help="the model of a server with several")
+    group.add_argument(
+        "--remote-timeout", type=float, metavar="S", help="seconds for one request to the server"
+    )
+    group.add_argument(
+        "--remote-concurrency", type=_count, metavar="N", help="requests to the server at a time"
+    )
     group.add_argument(
         "--remote-trust-env",
         action="store_true",

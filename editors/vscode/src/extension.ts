@@ -4,7 +4,7 @@ import * as path from 'node:path';
 import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
 import { acceptLine, clientOf, infill } from './client';
-import { doctorArguments, type Found } from './find';
+import { doctorArguments, type Found, type Manifest, modelSettings } from './find';
 import { installServer, run } from './installer';
 import { Locator, setting } from './locate';
 import { Pausing } from './pausing';
@@ -30,6 +30,7 @@ class Extension {
   private readonly pausing: Pausing;
   private readonly locator: Locator;
   private readonly supervisor: Supervisor<LanguageClient>;
+  private readonly modelSettings: string[];
   private installation: AbortController | undefined;
   /** Questions that were asked in this session. */
   private readonly asked = new Set<string>();
@@ -37,13 +38,14 @@ class Extension {
   constructor(context: vscode.ExtensionContext) {
     this.pausing = new Pausing(context.workspaceState);
     this.locator = new Locator(context);
-    const { id, packageJSON } = context.extension;
-    const version = String((packageJSON as { version: unknown }).version);
+    const { id } = context.extension;
+    const manifest = context.extension.packageJSON as Manifest & { version: string };
+    this.modelSettings = modelSettings(manifest);
     this.supervisor = new Supervisor<LanguageClient>({
       connect: (child, closed) =>
         clientOf(child, closed, {
           log: this.log,
-          version,
+          version: manifest.version,
           changed: (facts) => this.bar.set(facts),
           pausedHere: (document) => this.pausing.of(document) === 'here',
         }),
@@ -199,7 +201,7 @@ class Extension {
       return;
     }
     const settings = vscode.workspace.getConfiguration('infill');
-    const given = doctorArguments((name) => settings.get(name));
+    const given = doctorArguments(this.modelSettings, (name) => settings.get(name));
     const page = await vscode.window.withProgress(
       { location: vscode.ProgressLocation.Notification, title: 'infill: examining this machine' },
       () => run(found.command, given, { cwd: this.locator.cwd }),

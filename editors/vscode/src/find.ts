@@ -130,29 +130,31 @@ function holds(folder: string, path: string, disk: Disk): boolean {
   }
 }
 
-// Every setting that says which model runs and how; each has an option of the command line.
-const MODEL_SETTINGS = [
-  'model',
-  'device',
-  'dtype',
-  'threads',
-  'remoteModel',
-  'remoteKeyEnv',
-  'remoteKeyFile',
-  'remoteCaFile',
-  'remoteTokenizer',
-  'remoteTimeout',
-  'remoteConcurrency',
-];
+/** The settings of a manifest that say which model runs and how: a workspace may not set them. */
+export function modelSettings(manifest: Manifest): string[] {
+  return manifest.contributes.configuration
+    .flatMap((page) => Object.entries(page.properties))
+    .filter(([name, { scope }]) => name.startsWith('infill.') && scope === 'machine')
+    .map(([name]) => name.slice('infill.'.length));
+}
 
-/** What `infill-ls doctor` must be told so that it looks at the model the editor uses. */
-export function doctorArguments(settings: (name: string) => unknown): string[] {
-  return [
-    'doctor',
-    ...MODEL_SETTINGS.flatMap((name) => {
-      const value = settings(name);
-      const option = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-      return value === null || value === undefined || value === '' ? [] : [option, String(value)];
-    }),
-  ];
+/** The part of package.json that is read here. */
+export interface Manifest {
+  contributes: { configuration: { properties: Record<string, { scope?: string }> }[] };
+}
+
+/** What `infill-ls doctor` must be told so that it looks at the model the editor uses. Every such
+ * setting is an option of the command line by the same name. */
+export function doctorArguments(names: string[], setting: (name: string) => unknown): string[] {
+  const given = ['doctor'];
+  for (const name of names) {
+    const value = setting(name);
+    const option = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    if (value === true) {
+      given.push(option);
+    } else if (typeof value === 'number' || (typeof value === 'string' && value !== '')) {
+      given.push(option, String(value));
+    }
+  }
+  return given;
 }

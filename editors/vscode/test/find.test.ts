@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { posix, win32 } from 'node:path';
 import { test } from 'node:test';
-import { type Consent, type Disk, doctorArguments, findServer, type Places } from '../src/find';
+import {
+  type Consent,
+  type Disk,
+  doctorArguments,
+  findServer,
+  type Manifest,
+  modelSettings,
+  type Places,
+} from '../src/find';
 
 const holding = (...files: string[]): Disk => ({
   windows: false,
@@ -120,6 +129,8 @@ test('Windows keeps programs in Scripts', () => {
   assert.equal(found.kind === 'found' && found.command, program);
 });
 
+const manifest: Manifest = JSON.parse(readFileSync('package.json', 'utf8'));
+
 test('the doctor looks at the model of the settings', () => {
   const settings: Record<string, unknown> = {
     model: 'https://host#name',
@@ -131,10 +142,17 @@ test('the doctor looks at the model of the settings', () => {
     remoteTimeout: 0.5,
     maxLines: 3,
   };
-  assert.deepEqual(doctorArguments((name) => settings[name]), [
+  assert.deepEqual(doctorArguments(modelSettings(manifest), (name) => settings[name]), [
     'doctor',
     ...['--model', 'https://host#name', '--threads', '2', '--remote-key-file', '/key'],
     ...['--remote-ca-file', '/ca.pem', '--remote-timeout', '0.5'],
   ]);
-  assert.deepEqual(doctorArguments(() => undefined), ['doctor']);
+  assert.deepEqual(doctorArguments(modelSettings(manifest), () => undefined), ['doctor']);
+});
+
+test('a setting that is a switch is given by its name alone', () => {
+  assert.deepEqual(doctorArguments(['remoteUse', 'remoteSkip'], (name) => name === 'remoteUse'), [
+    'doctor',
+    '--remote-use',
+  ]);
 });

@@ -34,9 +34,18 @@ def property_of(option: Option) -> dict[str, Any]:
     return made
 
 
+def restricted(package: dict[str, Any]) -> list[str]:
+    """What a workspace must not set before it is trusted. VS Code takes settings of scope `machine`
+    from no workspace at all; this says so to people, and holds where that should change."""
+    pages = package["contributes"]["configuration"]
+    scopes = {name: each["scope"] for page in pages for name, each in page["properties"].items()}
+    return [name for name, scope in scopes.items() if scope == "machine"]
+
+
 def write() -> None:
     package = json.loads(PACKAGE.read_text(encoding="utf-8"))
     package["contributes"]["configuration"][0]["properties"] = properties()
+    package["capabilities"]["untrustedWorkspaces"]["restrictedConfigurations"] = restricted(package)
     text = json.dumps(package, indent=2, ensure_ascii=False)
     PACKAGE.write_text(text + "\n", encoding="utf-8")
 

@@ -4,8 +4,9 @@ import json
 import re
 from typing import Any
 
+from infill_ls.cli.main import parser
 from infill_ls.settings import OPTIONS, SECTION
-from tests.editors.vscode.manifest import PACKAGE, properties
+from tests.editors.vscode.manifest import PACKAGE, properties, restricted
 
 MANIFEST: dict[str, Any] = json.loads(PACKAGE.read_text(encoding="utf-8"))
 SETTINGS = {
@@ -28,11 +29,26 @@ def test_every_default_is_one_the_server_takes() -> None:
 
 
 def test_a_workspace_cannot_say_what_is_run_or_where_code_goes() -> None:
-    risky = re.compile(r"infill-ls\.(path|python|package)|infill\.(model|device|remote.*)")
-    scopes = {name: value["scope"] for name, value in SETTINGS.items() if risky.fullmatch(name)}
+    risky = re.compile(r"infill-ls\.(path|python|package)|infill\.(model|device|dtype|remote.*)")
+    named = {name for name in SETTINGS if risky.fullmatch(name)}
+    untrusted = MANIFEST["capabilities"]["untrustedWorkspaces"]
 
-    assert len(scopes) > 10
-    assert set(scopes.values()) == {"machine"}
+    assert len(named) > 10
+    assert {SETTINGS[name]["scope"] for name in named} == {"machine"}
+    assert untrusted["supported"] == "limited"
+    assert untrusted["restrictedConfigurations"] == restricted(MANIFEST)
+    assert named <= set(untrusted["restrictedConfigurations"])
+
+
+def test_the_doctor_can_be_told_every_setting_of_the_model() -> None:
+    for option in OPTIONS:
+        if SETTINGS[f"{SECTION}.{option.name}"]["scope"] == "machine":
+            flag = re.sub("[A-Z]", lambda match: f"-{match[0].lower()}", f"--{option.name}")
+            value = option.choices[0] if option.choices else "1"
+            given = [flag] if option.kind == "boolean" else [flag, value]
+            parsed = parser().parse_args(["doctor", *given])
+
+            assert flag.removeprefix("--").replace("-", "_") in vars(parsed)
 
 
 def test_every_command_has_a_title_and_is_carried_out() -> None:
