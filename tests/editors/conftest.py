@@ -1,16 +1,22 @@
-"""Real Neovims, fetched once into the user's cache, and one of each with the server running."""
+"""Real editors, fetched once into the user's cache: Neovims with the server running, and what VS
+Code's tests start from."""
 
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
 
 import pytest
 
 from tests.editors.editor import Editor
 from tests.editors.latency import TABLE, Latencies
+from tests.editors.vscode.code_server import EXTENSION
 
 HERE = Path(__file__).parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infill-ls"
+REQUIRED = os.environ.get("INFILL_EDITORS") == "required"
+TOOLS = CACHE / "vscode"
 # Debian has no 0.11; 0.10 and 0.12 enclose it.
 SUITES = {"0.12": "forky", "0.10": "trixie"}
 FETCH_SECONDS = 120  # of some 12 MB, on a poor network
@@ -21,8 +27,7 @@ SETTINGS = {"deadlineMs": 20_000, "disabledLanguages": [], "minConfidence": 0}
 
 def fetched(version: str) -> Path | str:
     """The program, or why there is none."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "infill-ls" / f"neovim-{SUITES[version]}"
+    folder = CACHE / f"neovim-{SUITES[version]}"
     try:
         done = subprocess.run(
             [HERE / "fetch_neovim.sh", SUITES[version], folder],
@@ -45,7 +50,7 @@ def programs() -> dict[str, Path | str]:
 def program(programs: dict[str, Path | str], version: str) -> Path:
     found = programs[version]
     if isinstance(found, str):
-        if os.environ.get("INFILL_EDITORS") == "required":
+        if REQUIRED:
             pytest.fail(f"no Neovim {version}: {found}")
         pytest.skip(f"no Neovim {version}: {found}")
     return found
@@ -85,6 +90,34 @@ def editor(
     version = str(request.param)
     program(programs, version)
     return editors[version]
+
+
+def missing(what: str) -> None:
+    why = f"{what} is not there; `make editors` fetches it"
+    if REQUIRED:
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+def npm(*arguments: str) -> None:
+    if not (EXTENSION / "node_modules" / ".bin" / "vsce").exists() or not which("npm"):
+        missing("what builds the VS Code extension")
+    done = subprocess.run(["npm", *arguments], cwd=EXTENSION, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def vsix() -> Path:
+    """The extension, checked, bundled and packaged."""
+    npm("run", "package")
+    return EXTENSION / "infill-ls-0.1.0.vsix"
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    if not (TOOLS / "ready").exists():
+        missing("VS Code")
+    return TOOLS
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """A real VS Code with our extension, driven by its page in a headless Chromium.
 
-Everything it writes is below one folder. The server is a script in the workspace's `.venv`, as a
-project would have it; it runs this checkout.
+Everything it writes is below one folder. The server is a script on PATH, as a user would have it,
+or in the workspace's `.venv`, as a project might bring it; it runs this checkout.
 """
 
 import json
@@ -84,8 +84,8 @@ CLOCK = """(selector) => {
 
 class VSCode:
     """`tools` is what fetch.sh filled, `files` are the workspace's, by name, `settings` the user's
-    and `machine` the machine's; `server` stands for this Python's arguments, as a shell has them,
-    and "" for no server."""
+    and `machine` the machine's; `server` on PATH and `workspace_server` stand for this Python's
+    arguments, as a shell has them, and "" for no server."""
 
     def __init__(
         self,
@@ -96,6 +96,7 @@ class VSCode:
         settings: dict[str, Any],
         server: str,
         machine: dict[str, Any] | None = None,
+        workspace_server: str = "",
     ) -> None:
         sys.path.append(str(tools / "python"))
         import playwright.sync_api
@@ -108,17 +109,18 @@ class VSCode:
             (folder / name).mkdir(parents=True)
         for name, content in files.items():
             (self.workspace / name).write_bytes(content)
-        if server:
-            program = self.workspace / ".venv" / "bin" / "infill-ls"
-            program.parent.mkdir(parents=True)
-            program.write_text(self.script(server))
-            program.chmod(0o755)
+        for given, place in ((server, folder), (workspace_server, self.workspace / ".venv")):
+            if given:
+                program = place / "bin" / "infill-ls"
+                program.parent.mkdir(parents=True)
+                program.write_text(self.script(given))
+                program.chmod(0o755)
         (folder / "data" / "User" / "settings.json").write_text(json.dumps(WORKBENCH | settings))
         # A window whose files are elsewhere, as code-server's are, has settings of scope `machine`
         # from there.
         (folder / "data" / "Machine" / "settings.json").write_text(json.dumps(machine or {}))
-        # VS Code gives this command no key.
-        line = {"key": "ctrl+alt+l", "command": "editor.action.inlineSuggest.acceptNextLine"}
+        # It has no key of its own.
+        line = {"key": "ctrl+alt+l", "command": "infill.acceptLine"}
         (folder / "data" / "User" / "keybindings.json").write_text(json.dumps([line]))
         # VS Code leaves sockets there, whose paths may not be long.
         self._sockets = tempfile.TemporaryDirectory(prefix="vs-", ignore_cleanup_errors=True)
@@ -131,9 +133,14 @@ class VSCode:
             "EXTENSIONS_GALLERY": "{}",
             # Not the server of this checkout, which is none that a user has.
             "PATH": os.pathsep.join(
-                part
-                for part in os.environ["PATH"].split(os.pathsep)
-                if not Path(part, "infill-ls").exists()
+                [
+                    str(folder / "bin"),
+                    *(
+                        part
+                        for part in os.environ["PATH"].split(os.pathsep)
+                        if not Path(part, "infill-ls").exists()
+                    ),
+                ]
             ),
         }
         node = tools / "python" / "playwright" / "driver" / "node"
@@ -149,6 +156,7 @@ class VSCode:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
+        trust = settings.get("security.workspace.trust.enabled", False)
         with (folder / "code-server.log").open("w") as log:
             self._process = subprocess.Popen(
                 [
@@ -157,7 +165,7 @@ class VSCode:
                     f"--bind-addr=127.0.0.1:{port}",
                     "--disable-telemetry",
                     "--disable-update-check",
-                    "--disable-workspace-trust",
+                    *([] if trust else ["--disable-workspace-trust"]),
                     "--disable-getting-started-override",
                 ],
                 env=self._env,
@@ -178,9 +186,7 @@ class VSCode:
             self.page = self.browser.new_page(viewport={"width": 1100, "height": 640})
             # On a busy machine a page takes its time.
             self.page.set_default_timeout(90_000)
-            self.page.goto(f"{self.address}/?folder={self.workspace}")
-            self.page.locator(".explorer-folders-view .monaco-list-row").first.wait_for()
-            self.page.evaluate(CLOCK, GHOST)
+            self.load()
         except BaseException:
             self.quit()
             raise
@@ -241,6 +247,12 @@ class VSCode:
         while not (last := condition()) and time.monotonic() < end:
             time.sleep(0.05)
         return last
+
+    def load(self) -> None:
+        """Opens the workspace, or opens it anew: its extension host ends, and another starts."""
+        self.page.goto(f"{self.address}/?folder={self.workspace}")
+        self.page.locator(".explorer-folders-view .monaco-list-row").first.wait_for()
+        self.page.evaluate(CLOCK, GHOST)
 
     # -- the editor ------------------------------------------------------------------------------
 
@@ -315,6 +327,10 @@ class VSCode:
         self.page.keyboard.type(label)
         self.press("Enter")
 
+    def button(self, title: str) -> None:
+        """Of a message or a dialog."""
+        self.page.get_by_role("button", name=title, exact=True).first.click()
+
     def messages(self) -> list[str]:
         return list(self.page.locator(".notification-list-item-message").all_text_contents())
 
@@ -329,6 +345,10 @@ class VSCode:
         """Of every server that was started, oldest first."""
         file = self.folder / "pids"
         return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+    def running(self) -> list[int]:
+        """Those of the servers that have not ended."""
+        return [pid for pid in self.pids() if Path(f"/proc/{pid}").exists()]
 
     def answers(self) -> list[Answer]:
         return answers_in(self.log_file)
