@@ -260,6 +260,12 @@ class Client:
 
 
 def _check_url(base: str) -> None:
+    host = base.partition("://")[2].partition("/")[0].partition("?")[0]
+    if "@" in host or "?" in base:  # looked for first, for no message may show it
+        raise ModelError(
+            f"the URL of {host.rpartition('@')[2]} holds a user, a password or a query; "
+            "keys go into remote_key_env or remote_key_file"
+        )
     try:
         url = httpx.URL(base)
         usable = bool(url.host) and 0 < (url.port or 80) < 65536
@@ -267,18 +273,12 @@ def _check_url(base: str) -> None:
         usable = False
     if not usable:
         raise ModelError(f"{base!r} is no URL of a server, such as http://localhost:8000")
-    if url.userinfo or url.query:
-        raise ModelError(
-            f"the URL of {url.host} holds a user, a password or a query; "
-            "keys go into remote_key_env or remote_key_file"
-        )
 
 
 def _connections(config: EngineConfig) -> httpx.AsyncClient:
-    context = tls_context(config)
     try:
         return httpx.AsyncClient(
-            verify=context,
+            verify=tls_context(config),
             trust_env=config.remote_trust_env,
             follow_redirects=False,
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),

@@ -208,6 +208,7 @@ def test_a_proxy_that_cannot_be_used_is_named_without_its_password(
     [
         ({"model": f"http://user:{KEY}@host"}, "holds a user, a password or a query"),
         ({"model": f"https://host/?key={KEY}"}, "holds a user, a password or a query"),
+        ({"model": f"http://user:{KEY}@host:port"}, "holds a user, a password or a query"),
         ({"model": "http://"}, "is no URL of a server"),
         ({"model": "http://host:port"}, "is no URL of a server"),
         ({"model": "http://host:99999"}, "is no URL of a server"),

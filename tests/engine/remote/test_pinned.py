@@ -171,7 +171,7 @@ def test_requests_that_make_no_sense_are_refused(server: Server) -> None:
     assert server.seen() == []
 
 
-def test_reading_ahead_happens_only_where_it_is_kept(server: Server) -> None:
+def test_a_prompt_is_warmed_only_where_it_is_kept(server: Server) -> None:
     made = engine(server)
     far = replace(REQUEST, prefix="x = 1\n" * 200 + "y = ")
 
@@ -193,7 +193,7 @@ def test_reading_ahead_happens_only_where_it_is_kept(server: Server) -> None:
     assert all(body["prompt"] == read["prompt"] for body in server.bodies())
 
 
-def test_reading_ahead_is_silent_about_faults(server: Server) -> None:
+def test_warming_is_silent_about_faults(server: Server) -> None:
     made = engine(server)
     server.now(caching=True)
     last(made.infill(REQUEST))
