@@ -43,7 +43,7 @@ fmt: $(VENV)/.ready-to-test ## format and mend what ruff can mend
 bench: $(VENV)/.ready ## latency and quality on this machine, last line JSON
 	@$(BIN)/infill-ls bench
 
-train-smoke: $(VENV)/.ready-to-test ## the whole training on a thimble of data, to see that it runs
+train-smoke: $(VENV)/.ready-to-test ## the whole training on very little data, to see that it runs
 	$(BIN)/python -m pytest tests/train
 
 size: ## lines per package: a report that never fails

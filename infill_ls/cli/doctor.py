@@ -1,6 +1,7 @@
 """`infill-ls doctor`: what runs here, how fast, and what would make it faster.
 
-Looks and measures, changes nothing. What it says about speed it has measured in this run.
+Looks and measures, changes nothing and draws nothing. What it says about speed it has measured in
+this run.
 """
 
 import textwrap
@@ -23,9 +24,7 @@ from infill_engine import (
     Remote,
 )
 from infill_ls import __version__
-from infill_ls.cli import view as terminal
-from infill_ls.cli.machine import Machine, busy_cpus, counted, resident_mb, this_machine, version_of
-from infill_ls.cli.view import Terminal
+from infill_ls.cli.machine import Machine, busy_cpus, resident_mb, this_machine, version_of
 
 NUM_RUNS = 7
 # What the README promises for two cores; above it, advice is due.
@@ -36,7 +35,7 @@ GOOD_MS = 150.0
 class Speed:
     """Milliseconds, but for the memory. `first` counts from the start of loading.
 
-    A server does not tell what its reading and its steps take, so of one these are None.
+    A server does not tell what its encoding and its steps take, so of one these are None.
     """
 
     load: float
@@ -175,96 +174,3 @@ def _advice(findings: Findings) -> Iterator[str]:
         )
     elif speed:
         yield f"A line takes {speed.infill:.0f} ms here, which is as fast as it should be."
-
-
-def report(findings: Findings, page: Terminal) -> list[str]:
-    machine, engine, speed = findings.machine, findings.engine, findings.speed
-    memory = f", {machine.memory_mb / 1024:.0f} GB" if machine.memory_mb else ""
-    rows: list[tuple[str, str]] = [
-        ("infill-ls", f"{__version__}, Python {machine.python}"),
-        ("torch", f"{machine.torch or 'not installed'}{_extras()}"),
-        ("machine", f"{machine.cpu}, {machine.system}"),
-        ("", f"{counted(machine.cores, 'core')}{memory}, {' '.join(machine.features) or '?'}"),
-        ("GPU", machine.gpu or "none"),
-    ]
-    if findings.server:
-        rows += _server_rows(findings.server)
-    elif engine:
-        rows += [
-            (
-                "model",
-                f"{engine.model}: {engine.parameters / 1e6:.1f} M parameters, {engine.dtype}",
-            ),
-            ("", engine.source),
-            ("runs on", f"{engine.device}, {counted(engine.threads, 'thread')}"),
-        ]
-        if engine.kernels:
-            rows.append(("kernels", engine.kernels))
-    if engine:
-        canvases = f"canvases of {', '.join(map(str, engine.canvas_lengths))} tokens, "
-        rows += [
-            (
-                "reads",
-                f"{engine.prefix_tokens} tokens before the cursor, {engine.suffix_tokens} after it",
-            ),
-            (
-                "fills",
-                f"{canvases if engine.canvas_lengths else ''}at most {engine.max_tokens} in all",
-            ),
-        ]
-    if speed:
-        held = f"{speed.resident_mb:.0f} MB" if speed.resident_mb else "unknown"
-        ahead = "" if findings.server else ", both sides read ahead"
-        rows += [
-            ("", ""),
-            (
-                "loading",
-                f"{speed.load:.0f} ms; the first infill was there after {speed.first:.0f} ms",
-            ),
-            (
-                "one line",
-                f"{speed.infill:.0f} ms{ahead}",
-            ),
-        ]
-        if speed.step is not None and speed.encode is not None:
-            rows += [
-                ("one step", f"{speed.step:.1f} ms, {speed.steps:.0f} steps for a line"),
-                ("reading", f"{speed.encode:.0f} ms when nothing was read ahead"),
-            ]
-        rows.append(("memory", held))
-    lines = [""]
-    for name, value in rows:
-        lines += _row(name, value, page)
-    lines.append("")
-    for sentence in findings.advice:
-        first, *rest = textwrap.wrap(sentence, page.width - 4)
-        mark = page.paint("✗" if findings.model_error == sentence else "›", terminal.WARN)
-        lines += [f"  {mark} {first}", *(f"    {line}" for line in rest)]
-    return lines
-
-
-def _server_rows(server: Probe) -> list[tuple[str, str]]:
-    version = f", version {server.version}" if server.version else ""
-    rows = [("server", f"{server.label}{version}"), ("", server.url), ("model", server.model)]
-    if server.max_model_len is not None:
-        rows.append(("context", f"{server.max_model_len} tokens"))
-    if server.canvas_length is not None:
-        rows.append(
-            ("canvas", f"{server.canvas_length} tokens of a vocabulary of {server.vocab_size}")
-        )
-    if server.tokenizer:
-        where = "on this machine" if server.tokenizer == "local" else "on the server"
-        rows.append(("tokenizer", where))
-    what = "listing the models" if server.canvas_length is None else "one step of a small canvas"
-    return [*rows, ("answers", f"{what} takes {server.milliseconds:.0f} ms")]
-
-
-def _extras() -> str:
-    extras = [(name, version_of(name)) for name in ("transformers", "triton")]
-    return "".join(f", {name} {version}" for name, version in extras if version)
-
-
-def _row(name: str, value: str, page: Terminal) -> list[str]:
-    first, *rest = textwrap.wrap(value, page.width - 14) or [""]
-    label = page.paint(f"{name:>9}", terminal.DIM)
-    return [f"  {label}  {first}".rstrip(), *(f"{'':13}{line}" for line in rest)]

@@ -1,50 +1,35 @@
 """`infill-ls`: the server for editors, and one infill, the doctor and the bench for people.
 
-The only module that reads the environment and writes to the terminal. What is slow to import is
-imported where it is needed: the server answers `initialize` before any of it.
+Arguments in, a command run, an exit code out. What a command needs is imported when it runs: the
+server answers `initialize` before any of it.
 """
 
 import argparse
 import json
 import logging
-import math
 import os
-import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO, get_args
+from typing import Any, NoReturn, TextIO, get_args
 
-from infill_engine import (
-    Draft,
-    Engine,
-    EngineConfig,
-    EngineInfo,
-    InfillError,
-    RequestError,
-    load_engine,
-)
+from infill_engine import Engine, EngineConfig, InfillError, RequestError, load_engine
 from infill_engine.config import Dtype
 from infill_ls import __version__
-from infill_ls.cli import view as terminal
-from infill_ls.cli.view import Painter, Terminal
-from infill_ls.documents import Document
+from infill_ls.cli.errors import (
+    EXIT_CODES,
+    FILE,
+    INTERRUPTED,
+    MODEL,
+    NO_READER,
+    USAGE,
+    FileError,
+    UsageError,
+    complain,
+)
+from infill_ls.cli.position import file_position
 
-if TYPE_CHECKING:
-    from infill_ls.completion.pipeline import Infilled, InfillOptions
-
-NOTHING, USAGE, FILE, MODEL, INTERRUPTED, NO_READER = 1, 2, 3, 4, 130, 141
-EXIT_CODES = """\
-exit codes:
-  0    done
-  1    the model had nothing to offer at that place
-  2    the command line is wrong: an option, a position outside the file
-  3    the file cannot be read or written
-  4    there is no usable model
-  130  stopped by Ctrl-C
-"""
 EXAMPLES = """\
 examples:
   infill-ls                               serve an editor on stdio
@@ -65,17 +50,8 @@ MODEL_OPTIONS = (
     *("remote_model", "remote_timeout", "remote_concurrency", "remote_trust_env"),
 )
 MAX_LINES = 20
-BOM = b"\xef\xbb\xbf"
 
 Load = Callable[[EngineConfig], Engine]
-
-
-class UsageError(InfillError):
-    """The command line asks for what cannot be."""
-
-
-class FileError(InfillError):
-    """A file cannot be read or written."""
 
 
 def main(argv: Sequence[str] | None = None, *, load: Load = load_engine) -> int:
@@ -87,18 +63,25 @@ def main(argv: Sequence[str] | None = None, *, load: Load = load_engine) -> int:
     except SystemExit as exit_:  # argparse has said what there is to say
         return int(exit_.code or 0)
     try:
-        return int(arguments.run(arguments, load))
-    except (UsageError, RequestError) as error:
-        return _complain(error, USAGE)
-    except FileError as error:
-        return _complain(error, FILE)
-    except InfillError as error:  # ModelError, and what else an engine has to say
-        return _complain(error, MODEL)
+        return int(arguments.run(arguments, _config(arguments), load))
+    except InfillError as error:
+        complain(error)
+        return _exit_code(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `infill-ls ... | head`: nobody reads on, and that is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_READER
+
+
+def _exit_code(error: InfillError) -> int:
+    match error:
+        case UsageError() | RequestError():
+            return USAGE
+        case FileError():
+            return FILE
+        case _:  # ModelError, and what else an engine has to say
+            return MODEL
 
 
 def parser() -> argparse.ArgumentParser:
@@ -174,8 +157,8 @@ def parser() -> argparse.ArgumentParser:
 def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
     infill = _command(commands, model, "infill", "fill one place in a file")
     infill.add_argument(
-        "place",
-        type=_place,
+        "position",
+        type=file_position,
         metavar="FILE:LINE:COL",
         help="both from 1; columns count characters, and one past the last is the line's end",
     )
@@ -184,6 +167,9 @@ def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
         "--watch", action="store_true", help="show the canvas settling step by step"
     )
     infill.add_argument("--apply", action="store_true", help="put the text into the file")
+    infill.add_argument(
+        "--force", action="store_true", help="even a file that is ignored or may hold secrets"
+    )
     infill.add_argument(
         "--max-lines", type=_count, default=MAX_LINES, metavar="N", help=f"default {MAX_LINES}"
     )
@@ -217,28 +203,6 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"infill-ls: {message}. See {self.prog} --help.\n")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """`line` and `column` from 1, in characters, as compilers print them."""
-
-    path: Path
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}"
-
-
-def _place(text: str) -> Place:
-    path, *numbers = text.rsplit(":", 2)
-    if len(numbers) != 2 or not path or not all(n.isascii() and n.isdigit() for n in numbers):
-        raise argparse.ArgumentTypeError(f"{text!r} is not FILE:LINE:COL, for example app.py:12:5")
-    line, column = map(int, numbers)
-    if line < 1 or column < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} counts from 0; lines and columns start at 1")
-    return Place(path=Path(path), line=line, column=column)
-
-
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
@@ -260,35 +224,16 @@ def _config(arguments: argparse.Namespace) -> EngineConfig:
         raise UsageError(f"{error}.") from None
 
 
-def _complain(error: InfillError, code: int) -> int:
-    print(f"infill-ls: {error}", file=sys.stderr)
-    return code
-
-
 def _never_fail_to_encode(stream: TextIO) -> None:
     """A terminal that cannot show a character shows another; it is no reason to fail."""
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="replace")
 
 
-def this_terminal(stream: TextIO, environ: Mapping[str, str]) -> Terminal:
-    """See no-color.org for NO_COLOR; FORCE_COLOR is its opposite, for pagers and recordings."""
-    tty = stream.isatty() and environ.get("TERM") != "dumb"
-    size = shutil.get_terminal_size((80, 24))
-    colour = bool(environ.get("FORCE_COLOR")) or tty
-    return Terminal(
-        width=max(size.columns, terminal.MIN_WIDTH),
-        height=size.lines,
-        colour=colour and not environ.get("NO_COLOR"),
-        live=tty,
-    )
-
-
-def serve(arguments: argparse.Namespace, load: Load) -> int:
+def serve(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
     from infill_ls.server.processes import run_stdio, run_tcp
 
     _log_to(arguments.log_file, arguments.log_level)
-    config = _config(arguments)
     if not arguments.tcp:
         return run_stdio(config, load=load, client_process_id=arguments.clientProcessId)
     host, port = arguments.tcp
@@ -311,268 +256,34 @@ def _log_to(path: Path | None, level: str) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), format=form)
 
 
-def run_infill(arguments: argparse.Namespace, load: Load) -> int:
-    from infill_ls.completion.pipeline import InfillOptions
-    from infill_ls.syntax.language import language_id_of
+def run_infill(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.infill import infill
 
-    place: Place = arguments.place
-    data = read(place.path)
-    document = Document(
-        uri=place.path.absolute().as_uri(),
-        version=0,
-        language_id=arguments.language or language_id_of(place.path.name),
-        text=decoded(data, place.path),
-    )
-    offset = offset_of(document, place)
-    options = InfillOptions(
-        max_lines=arguments.max_lines, num_candidates=arguments.candidates, seed=arguments.seed
-    )
-    page = Page(
-        place=place,
-        document=document,
-        offset=offset,
-        screen=this_terminal(sys.stderr if arguments.json else sys.stdout, os.environ),
-    )
-    config = _config(arguments)
-    if arguments.watch and page.screen.live:
-        infilled, info = _watched_in_place(page, config, load, options, result=not arguments.json)
-    else:
-        watch = None
-        if arguments.watch:
-            watch = page.printer(sys.stderr if arguments.json else sys.stdout)
-        engine = load(config)
-        info = engine.describe()
-        infilled = _infill(engine, page, options, watch)
-        if infilled.candidates and not arguments.json:
-            print("\n".join(page.result(infilled, info)))
-    if arguments.json:
-        print(json.dumps(as_json(infilled, info, place), ensure_ascii=False))
-    if not infilled.candidates:
-        why = f" ({infilled.rejected})" if infilled.rejected else ""
-        return _complain(InfillError(f"There is nothing to offer at {place}{why}."), NOTHING)
-    if arguments.apply:
-        inserted = infilled.candidates[0].text.replace("\n", document.newline)
-        write(place.path, data, document.text[:offset], inserted)
-        print(f"wrote {place.path}", file=sys.stderr)
-    return 0
+    return infill(arguments, config, load)
 
 
-def _infill(
-    engine: Engine, page: "Page", options: "InfillOptions", watch: Callable[[Draft], None] | None
-) -> "Infilled":
-    from infill_ls.completion.pipeline import Trees, infill_at
+def run_doctor(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.doctor import examine
 
-    return infill_at(engine, page.document, page.offset, options, trees=Trees(), watch=watch)
-
-
-def _watched_in_place(
-    page: "Page", config: EngineConfig, load: Load, options: "InfillOptions", *, result: bool
-) -> "tuple[Infilled, EngineInfo]":
-    """The file at once, then every step in its place, then the result."""
-    with Painter(sys.stderr if not result else sys.stdout) as painter:
-        painter.show(page.waiting)
-        engine = load(config)
-        info = engine.describe()
-        infilled = _infill(
-            engine, page, options, lambda draft: painter.show(lambda: page.step(draft))
-        )
-        painter.show(lambda: page.result(infilled, info))
-    return infilled, info
-
-
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise FileError(f"There is no file {path}.{_meant(path)}") from None
-    except IsADirectoryError:
-        raise FileError(f"{path} is a folder; name a file in it.") from None
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _meant(path: Path) -> str:
-    try:
-        names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
-    except OSError:
-        return f" The folder {path.parent} cannot be read either."
-    close = get_close_matches(path.name, names, n=1)
-    return f" Did you mean {path.parent / close[0]}?" if close else ""
-
-
-def decoded(data: bytes, path: Path) -> str:
-    """Line ends as they are; without the byte order mark, which no editor counts as a column."""
-    try:
-        return data.removeprefix(BOM).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise FileError(
-            f"{path} is not UTF-8 text: byte 0x{error.object[error.start]:02x} at "
-            f"{error.start + len(data) - len(error.object)} is not. Convert it first."
-        ) from None
-
-
-def offset_of(document: Document, place: Place) -> int:
-    if place.line > document.num_lines:
-        raise UsageError(
-            f"Line {place.line} is past the end of {place.path}, which has "
-            f"{document.num_lines} lines."
-        )
-    length = len(document.line_text(place.line - 1))
-    if place.column > length + 1:
-        raise UsageError(
-            f"Column {place.column} is past the end of line {place.line} of {place.path}; "
-            f"the line ends at column {length + 1}."
-        )
-    return document.offset_at(place.line - 1, place.column - 1, "utf-32")
-
-
-def write(path: Path, data: bytes, before: str, inserted: str) -> None:
-    """Puts the text into the file; every other byte stays, and a newer file is not overwritten."""
-    if read(path) != data:
-        raise FileError(f"{path} has changed meanwhile and was left alone; run the command again.")
-    at = len(data) - len(data.removeprefix(BOM)) + len(before.encode())
-    try:
-        path.write_bytes(data[:at] + inserted.encode() + data[at:])
-    except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror}.") from error
-
-
-def as_json(infilled: "Infilled", info: EngineInfo, place: Place) -> dict[str, Any]:
-    """What `--json` prints. The range is what the text replaces: nothing, at the place itself."""
-    best = infilled.candidates[0] if infilled.candidates else None
-    draft = infilled.draft
-    here = {"line": place.line, "column": place.column}
-    ms = infilled.ms
-    return {
-        "text": best.text if best else "",
-        "range": {"start": here, "end": here},
-        "steps": draft.steps if draft else 0,
-        "tokens": draft.tokens if draft else 0,
-        "tokens_per_forward": _number(draft.tokens_per_forward if draft else 0.0, 2),
-        "mean_entropy": _number(draft.mean_entropy if draft else None, 4),
-        "join": _number(draft.join if draft else None, 4),
-        "parses": best.parses if best else None,
-        "ms": {
-            "total": _number(ms.total, 1),
-            "encode": _number(ms.encode, 1),
-            "denoise": _number(ms.denoise, 1),
-            "validate": _number(ms.validate, 1),
-        },
-        "model": info.model,
-        "device": info.device,
-        "candidates": [
-            {"text": each.text, "score": _number(each.score, 4), "parses": each.parses}
-            for each in infilled.candidates
-        ],
-        "rejected": infilled.rejected,
-    }
-
-
-def _number(value: float | None, digits: int) -> float | None:
-    """JSON has no NaN."""
-    return None if value is None or not math.isfinite(value) else round(value, digits)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """The file around the place, as it is drawn before, during and after."""
-
-    place: Place
-    document: Document
-    offset: int
-    screen: Terminal
-
-    def waiting(self) -> list[str]:
-        cursor = terminal.Piece("▏", terminal.MARK, True)
-        return self._page([cursor], [self._dim("  reading the model ..."), ""])
-
-    def step(self, draft: Draft) -> list[str]:
-        return self._page(terminal.settling(draft), terminal.progress(draft, terminal=self.screen))
-
-    def result(self, infilled: "Infilled", info: EngineInfo) -> list[str]:
-        if not infilled.candidates:
-            return self._page([], [self._dim("  nothing to show"), ""])
-        best = infilled.candidates[0]
-        draft, ms = best.draft, infilled.ms
-        verdict = {
-            True: self.screen.paint("✓ no new syntax error", terminal.INFILL),
-            False: self.screen.paint("✗ a new syntax error", terminal.WARN),
-            None: self.screen.paint("syntax not checked: no grammar", terminal.WARN),
-        }[best.parses]
-        steps = (
-            f"{draft.tokens} tokens in {draft.steps} steps, {draft.tokens_per_forward:.1f} a step"
-        )
-        times = (
-            f"  {ms.total:.0f} ms: encode {ms.encode:.0f}, denoise {ms.denoise:.0f}, "
-            f"validate {ms.validate:.0f}   {info.model} on {info.device}"
-        )
-        others = [
-            f"  {self._dim(str(number))}  {self._one_line(each.text)}"
-            for number, each in enumerate(infilled.candidates[1:], 2)
-        ]
-        return self._page(
-            terminal.filled(best.text), [f"  {verdict}   {steps}", self._dim(times), *others]
-        )
-
-    def printer(self, stream: TextIO) -> Callable[[Draft], None]:
-        """One line a step, for logs and pipes. The last draft of a run says its step again."""
-        said = ""
-
-        def show(draft: Draft) -> None:
-            nonlocal said
-            line = terminal.step_line(draft, terminal=self.screen)
-            if line != said:
-                print(line, file=stream, flush=True)
-            said = line
-
-        return show
-
-    def _page(self, hole: Sequence[terminal.Piece], footer: Sequence[str]) -> list[str]:
-        text = self.document.text
-        room = min(terminal.MAX_LINES, self.screen.height - len(footer) - 5)
-        code = terminal.view(
-            _lf(text[: self.offset]),
-            hole,
-            _lf(text[self.offset :]),
-            terminal=self.screen,
-            room=room,
-        )
-        language = self.document.language_id
-        title = terminal.fitted(str(self.place), self.screen.width - len(language) - 4)
-        head = f" {self.screen.paint(title, terminal.BOLD)}  {self._dim(language)}"
-        return ["", head, "", *code, "", *footer]
-
-    def _one_line(self, text: str) -> str:
-        return self.screen.paint(text.replace("\n", "↵"), terminal.INFILL)
-
-    def _dim(self, text: str) -> str:
-        return self.screen.paint(text, terminal.DIM)
-
-
-def _lf(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def run_doctor(arguments: argparse.Namespace, load: Load) -> int:
-    from infill_ls.cli.doctor import examine, report
-
-    findings = examine(_config(arguments), load)
+    findings = examine(config, load)
     if arguments.json:
         print(json.dumps(findings.as_json(), ensure_ascii=False))
     else:
-        print("\n".join(report(findings, this_terminal(sys.stdout, os.environ))))
+        from infill_ls.cli.doctor_report import report
+        from infill_ls.cli.view import console_of
+
+        console_of(sys.stdout).print(report(findings))
     return MODEL if findings.model_error else 0
 
 
-def run_bench(arguments: argparse.Namespace, load: Load) -> int:
+def run_bench(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
     from infill_ls.cli.bench import FULL, QUICK, run
-    from infill_ls.cli.bench.report import Page as Report
-    from infill_ls.cli.bench.report import as_line
+    from infill_ls.cli.bench.report import Report, as_line
+    from infill_ls.cli.view import console_of
 
-    plan = QUICK if arguments.quick else FULL
+    workload = QUICK if arguments.quick else FULL
     if arguments.cases:
-        plan = replace(plan, cases=arguments.cases)
-    stream = sys.stderr if arguments.json else sys.stdout
-    result = run(_config(arguments), load, plan, Report(stream, this_terminal(stream, os.environ)))
-    print(as_line(result))
+        workload = replace(workload, cases=arguments.cases)
+    report = Report(console_of(sys.stderr if arguments.json else sys.stdout))
+    print(as_line(run(config, load, workload, report)))
     return 0

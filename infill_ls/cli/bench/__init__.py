@@ -16,7 +16,7 @@ from infill_engine import Engine, EngineConfig
 from infill_ls.cli.bench import latency, quality
 from infill_ls.cli.bench.cases import python_cases, written_cases
 from infill_ls.cli.bench.quality import Outcome
-from infill_ls.cli.bench.report import Bar, Page, percentiles
+from infill_ls.cli.bench.report import Bar, Report, percentiles
 from infill_ls.cli.bench.scores import percentile
 from infill_ls.cli.machine import busy_cpus, commit, counted, this_machine
 
@@ -24,7 +24,7 @@ WRITTEN = Path(__file__).parents[3] / "benchmarks" / "cases"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Workload:
     """How much of everything: cases for quality, processes started, places timed, and
     places in a long file."""
 
@@ -35,42 +35,42 @@ class Plan:
     overhead: int
 
 
-FULL = Plan(cases=360, cold=5, edge=40, warm=60, overhead=50)
-QUICK = Plan(cases=36, cold=1, edge=6, warm=8, overhead=8)
+FULL = Workload(cases=360, cold=5, edge=40, warm=60, overhead=50)
+QUICK = Workload(cases=36, cold=1, edge=6, warm=8, overhead=8)
 
 
 def run(
-    config: EngineConfig, load: Callable[[EngineConfig], Engine], plan: Plan, page: Page
+    config: EngineConfig, load: Callable[[EngineConfig], Engine], workload: Workload, report: Report
 ) -> dict[str, Any]:
-    """Measures everything in `plan`, writes the tables, and returns what goes into the JSON."""
+    """Measures everything in `workload`, writes the tables, and returns what goes into the JSON."""
     machine, revision, busy = this_machine(), commit(), busy_cpus()
-    page.head(machine, revision, busy)
-    cases = python_cases(plan.cases)
+    report.head(machine, revision, busy)
+    cases = python_cases(workload.cases)
     cases += written_cases(WRITTEN) if WRITTEN.is_dir() else []
-    timed = latency.long_enough(python_cases(6 * plan.warm))[: plan.warm]
+    timed = latency.long_enough(python_cases(6 * workload.warm))[: workload.warm]
 
     # The processes first: later the engine in this one would take its share of the machine.
-    with page.doing("cold starts", plan.cold) as tick:
-        cold = [latency.cold_start(config, timed[:8], tick) for _ in range(plan.cold)]
-    with page.doing("answers in an editor", plan.edge) as tick:
-        edge = latency.edge(config, timed[: plan.edge], tick)
-    with page.doing("changes of a long file", plan.overhead) as tick:
-        overhead = latency.server_overhead(plan.overhead, tick)
+    with report.doing("cold starts", workload.cold) as tick:
+        cold = [latency.cold_start(config, timed[:8], tick) for _ in range(workload.cold)]
+    with report.doing("answers in an editor", workload.edge) as tick:
+        edge = latency.edge(config, timed[: workload.edge], tick)
+    with report.doing("changes of a long file", workload.overhead) as tick:
+        overhead = latency.server_overhead(workload.overhead, tick)
     engine = load(config)
-    with page.doing("infills", len(timed)) as tick:
+    with report.doing("infills", len(timed)) as tick:
         warm = latency.warm_engine(engine, timed, tick)
-    with page.doing("cases", len(cases)) as tick:
+    with report.doing("cases", len(cases)) as tick:
         outcomes = quality.ask(engine, cases, tick)
 
     info = engine.describe()
-    page.line(
+    report.line(
         f" {info.model}: {info.parameters / 1e6:.1f} M parameters, {info.dtype} on "
         f"{info.device}, {counted(info.threads, 'thread')}; reads {info.prefix_tokens} + "
         f"{info.suffix_tokens} tokens"
     )
-    page.line()
+    report.line()
     bars = _bars(cold, warm, overhead, outcomes)
-    page.bars(bars)
+    report.bars(bars)
     times = {
         "infill, both sides warm": warm.warm,
         "infill after one more character": warm.typed,
@@ -81,11 +81,11 @@ def run(
         "server without the model, 10,000 lines": overhead.all,
         "the same, first change at another place": overhead.jumps,
     }
-    page.times(times)
+    report.times(times)
     groups = {kind: quality.summary(group) for kind, group in quality.by_kind(outcomes).items()}
     floors = {name: quality.summary(each) for name, each in quality.floors(cases).items()}
-    page.quality(groups | floors)
-    page.faults(outcomes)
+    report.quality(groups | floors)
+    report.faults(outcomes)
     return {
         "machine": asdict(machine),
         "busy_cpus": busy,
@@ -100,12 +100,12 @@ def run(
 
 
 def _bars(
-    cold: Sequence[latency.Cold],
+    cold: Sequence[latency.ColdStart],
     warm: latency.Samples,
     overhead: latency.Overhead,
     outcomes: Sequence[Outcome],
 ) -> list[Bar]:
-    """The issue's list: what was promised, beside what was measured."""
+    """What was promised, beside what was measured."""
     resident = [each.resident for each in cold if each.resident is not None]
     shown = quality.summary(outcomes)
     p50, p95, p99 = 0.5, 0.95, 0.99

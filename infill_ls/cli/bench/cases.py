@@ -312,8 +312,10 @@ def _written(path: Path) -> Case:
     prefix, opened, rest = text.partition(OPEN)
     reference, closed, suffix = rest.partition(CLOSE)
     kind = path.name.partition("_")[0]
-    well_formed = opened and closed and kind in KINDS
-    assert well_formed, f"{path.name} is not KIND_NAME.EXT with one ⟦hole⟧"
+    if not (opened and closed and kind in KINDS):
+        raise RequestError(
+            f"{path} is not KIND_NAME.EXT with one ⟦hole⟧ in it; KIND is one of {', '.join(KINDS)}"
+        )
     line = prefix.count("\n")
     return Case(
         name=f"{path.name}:{line + 1}:{len(prefix) - prefix.rfind(chr(10))}",

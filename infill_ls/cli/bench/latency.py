@@ -25,7 +25,7 @@ PREFIX_CHARS, SUFFIX_CHARS = 4000, 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cold:
+class ColdStart:
     """Of one server process. Seconds from the process's start; megabytes."""
 
     initialize: float
@@ -33,7 +33,7 @@ class Cold:
     resident: float | None
 
 
-def cold_start(config: EngineConfig, cases: Sequence[Case], tick: Callable[[], None]) -> Cold:
+def cold_start(config: EngineConfig, cases: Sequence[Case], tick: Callable[[], None]) -> ColdStart:
     """Starts a server, opens files and asks, again and again, until there is an answer."""
     with ServerProcess(arguments(config)) as server:
         server.initialize({"deadlineInvokedMs": 60_000})
@@ -41,7 +41,7 @@ def cold_start(config: EngineConfig, cases: Sequence[Case], tick: Callable[[], N
         first = _first_answer(server, cases) - server.started
         resident = resident_mb(server.pid)
     tick()
-    return Cold(initialize=initialized, first=first, resident=resident)
+    return ColdStart(initialize=initialized, first=first, resident=resident)
 
 
 def _first_answer(server: ServerProcess, cases: Sequence[Case]) -> float:
@@ -146,7 +146,7 @@ def _cancel(engine: Engine, document: Document, at: int, trees: Trees, samples: 
         samples.cancel_steps.append(len(after))
 
 
-class Instant:
+class InstantEngine:
     """An engine that knows the answer and takes no time: what is left is the server's."""
 
     def __init__(self, answer: str) -> None:
@@ -209,7 +209,7 @@ def server_overhead(places: int, tick: Callable[[], None]) -> Overhead:
     """
     source = big_file()
     spans = [span for span in line_spans(source) if span[1] - span[0] > TYPED_CHARS]
-    trees, engine = Trees(), Instant("")
+    trees, engine = Trees(), InstantEngine("")
     document = Document(uri=URI, version=0, language_id="python", text=source.text)
     options = InfillOptions(max_lines=1)
     infill_at(engine, document, 0, options, trees=trees)

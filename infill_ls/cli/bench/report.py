@@ -5,12 +5,19 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
 
 from infill_ls.cli.bench.quality import Outcome
 from infill_ls.cli.bench.scores import percentile
+from infill_ls.cli.characters import visible
 from infill_ls.cli.machine import Machine
-from infill_ls.cli.view import BOLD, DIM, INFILL, WARN, Terminal
+from infill_ls.cli.view import BOLD, DIM, INFILL, MARK, WARN, is_live
 
 SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
@@ -34,38 +41,36 @@ def percentiles(samples: Sequence[float]) -> dict[str, float]:
     return {name: percentile(values, share) for name, share in SHARES} | {"n": len(values)}
 
 
-class Page:
+class Report:
     """Writes as the bench goes on; a line of progress is drawn over where that is possible."""
 
-    def __init__(self, stream: TextIO, terminal: Terminal) -> None:
-        self._stream = stream
-        self._terminal = terminal
+    def __init__(self, console: Console) -> None:
+        self._console = console
 
     def line(self, text: str = "", style: str = "") -> None:
-        print(self._terminal.paint(text, style), file=self._stream, flush=True)
+        self._console.print(Text(visible(text), style))
 
     @contextmanager
     def doing(self, what: str, total: int) -> Iterator[Callable[[], None]]:
         """Gives a function to call after each of `total` parts."""
-        done = 0
+        columns = (
+            TextColumn(f"  {what}"),
+            BarColumn(20, complete_style=MARK),
+            MofNCompleteColumn(),
+        )
+        shown = is_live(self._console)
+        # Without a thread of its own, which would take its share of what is measured.
+        with Progress(
+            *columns, console=self._console, auto_refresh=False, transient=True, disable=not shown
+        ) as progress:
+            task = progress.add_task(what, total=total)
 
-        def show() -> None:
-            if self._terminal.live:
-                self._stream.write(f"\r\x1b[K  {what} {done} of {total}")
-                self._stream.flush()
+            def tick() -> None:
+                progress.advance(task)
+                progress.refresh()
 
-        def tick() -> None:
-            nonlocal done
-            done += 1
-            show()
-
-        show()
-        try:
+            progress.refresh()
             yield tick
-        finally:
-            if self._terminal.live:
-                self._stream.write("\r\x1b[K")
-                self._stream.flush()
 
     def head(self, machine: Machine, commit: str, busy: float) -> None:
         self.line()
@@ -81,43 +86,36 @@ class Page:
         self.line()
 
     def bars(self, bars: Sequence[Bar]) -> None:
-        self._title("What it must reach", f"{'measured':>12}{'at most':>12}")
+        table = _table("What it must reach", "measured", "at most", "")
         for bar in bars:
-            mark = self._terminal.paint("✓", INFILL) if bar.met else self._terminal.paint("✗", WARN)
-            self.line(
-                f"  {bar.name:<44}{_quantity(bar.value, bar.unit):>12}"
-                f"{_quantity(bar.limit, bar.unit):>12}  {mark}"
-            )
-        self.line()
+            mark = Text("✓", INFILL) if bar.met else Text("✗", WARN)
+            measured, limit = _quantity(bar.value, bar.unit), _quantity(bar.limit, bar.unit)
+            table.add_row(bar.name, measured, limit, mark)
+        self._console.print(table)
 
     def times(self, times: Mapping[str, Sequence[float]]) -> None:
-        self._title("Milliseconds", "".join(f"{name:>8}" for name in ("p50", "p95", "p99", "n")))
+        table = _table("Milliseconds", *(name for name, _ in SHARES), "n")
         for name, samples in times.items():
             figures = percentiles(samples)
-            shown = "".join(f"{_figure(figures[share]):>8}" for share, _ in SHARES)
-            self.line(f"  {name:<44}{shown}{len(samples):>8}")
-        self.line()
+            shown = (_figure(figures[share]) for share, _ in SHARES)
+            table.add_row(name, *shown, str(len(samples)))
+        self._console.print(table)
 
     def quality(self, groups: Mapping[str, Mapping[str, Any]]) -> None:
-        heads = ("exact", "edit sim", "shown", "broken", "new err", "repeats")
-        columns = "".join(f"{head:>9}" for head in heads)
-        self._title("Quality", f"{columns}{'steps':>6}{'tok':>5}", width=13)
+        heads = ("exact", "edit sim", "shown", "broken", "new err", "repeats", "steps", "tok")
+        table = _table("Quality", "cases", *heads)
         for name, figures in groups.items():
-            shares = "".join(
-                f"{100 * figures[key]:>7.1f} %" for key in ("exact", "similarity", "shown")
-            )
-            counts = "".join(
-                f"{figures[key]:>9}" for key in ("broken", "new_errors", "suffix_repetitions")
-            )
-            steps = (
-                f"{figures['steps']:>6.1f}{figures['tokens_per_forward']:>5.1f}"
-                if figures["steps"]
-                else f"{'–':>6}{'–':>5}"
-            )
-            self.line(f"  {name + ' ' + str(figures['cases']):<13}{shares}{counts}{steps}")
-        self.line("  broken: a syntax error that the original has not; new err: one that the file")
-        self.line("  with its hole has not; tok: tokens per denoising step")
-        self.line()
+            shares = (f"{100 * figures[key]:.1f} %" for key in ("exact", "similarity", "shown"))
+            counts = (str(figures[key]) for key in ("broken", "new_errors", "suffix_repetitions"))
+            steps = (figures[key] for key in ("steps", "tokens_per_forward"))
+            shown = (f"{each:.1f}" if figures["steps"] else "–" for each in steps)
+            table.add_row(name, str(figures["cases"]), *shares, *counts, *shown)
+        self._console.print(table)
+        self.line(
+            "  broken: a syntax error that the original has not; new err: one that the file with\n"
+            "  its hole has not; tok: tokens per denoising step\n",
+            DIM,
+        )
 
     def faults(self, outcomes: Sequence[Outcome]) -> None:
         """Where a promise was broken, so that somebody can look."""
@@ -126,8 +124,14 @@ class Page:
                 fault = "a new syntax error" if outcome.adds_error else "repeats the suffix"
                 self.line(f"  {outcome.case.name}: {fault}: {outcome.answer!r}", WARN)
 
-    def _title(self, name: str, columns: str, width: int = 44) -> None:
-        self.line(f" {name:<{width}} {columns}", BOLD)
+
+def _table(title: str, *columns: str) -> Table:
+    """Names at the left, figures in columns that end alike."""
+    table = Table(box=SIMPLE_HEAD, header_style=BOLD, border_style=DIM, pad_edge=False)
+    table.add_column(title, min_width=12)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
 def _quantity(value: float, unit: str) -> str:

@@ -6,9 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from infill_engine import EngineConfig, InfillRequest, load_engine
-from infill_ls.cli.bench import Plan, latency, quality, run, scores
+from infill_ls.cli.bench import Workload, latency, quality, run, scores
 from infill_ls.cli.bench.cases import (
     KINDS,
     ONE_LINE,
@@ -18,10 +19,9 @@ from infill_ls.cli.bench.cases import (
     python_cases,
     written_cases,
 )
-from infill_ls.cli.bench.report import Bar, Page, as_line
+from infill_ls.cli.bench.report import Bar, Report, as_line
 from infill_ls.cli.bench.wire import ServerProcess
 from infill_ls.cli.machine import resident_mb
-from infill_ls.cli.view import Terminal
 from tests.infill_ls.engines import Knowing, always
 
 WRITTEN = Path(__file__).parents[3] / "benchmarks" / "cases"
@@ -195,7 +195,7 @@ def test_json_has_no_number_that_json_lacks() -> None:
 def test_a_promise_that_could_not_be_measured_is_not_kept() -> None:
     out = io.StringIO()
     bar = Bar(name="resident memory", value=float("nan"), limit=600, unit="MB")
-    Page(out, Terminal()).bars([bar])
+    Report(Console(file=out, width=100)).bars([bar])
 
     assert not bar.met
     assert "✗" in out.getvalue()
@@ -227,8 +227,9 @@ def test_a_server_that_cannot_start_says_why() -> None:
 @pytest.mark.slow
 def test_the_bench_measures_the_embedded_model_from_end_to_end() -> None:
     out = io.StringIO()
-    plan = Plan(cases=6, cold=1, edge=2, warm=2, overhead=1)
-    result = run(EngineConfig(), load_engine, plan, Page(out, Terminal()))
+    workload = Workload(cases=6, cold=1, edge=2, warm=2, overhead=1)
+    report = Report(Console(file=out, width=100))
+    result = run(EngineConfig(), load_engine, workload, report)
 
     assert all(bar["name"] in out.getvalue() for bar in result["bars"])
     assert all(bar["value"] == bar["value"] for bar in result["bars"])  # every one was measured

@@ -10,6 +10,7 @@ import pytest
 
 from infill_engine import load_engine
 from infill_ls.cli import main as cli
+from infill_ls.cli.errors import MODEL
 from tests.engine.served import Server, serving
 
 pytest.importorskip("transformers")
@@ -97,7 +98,7 @@ def test_what_is_wrong_with_a_server_is_a_sentence(
 
     code, said = doctor("--model", server.url, "--remote-key-env", "MY_KEY")
 
-    assert code == cli.MODEL
+    assert code == MODEL
     assert "401: Unauthorized; set remote_key_env or remote_key_file" in said
     assert KEY not in said
 
@@ -109,7 +110,7 @@ def test_a_server_that_fails_while_it_is_measured_is_told_of_too(
 
     code, said = doctor("--json", "--model", server.url, "--remote-tokenizer", server.tokenizer)
 
-    assert code == cli.MODEL
+    assert code == MODEL
     assert said["server"]["label"] == "vLLM with pinned canvas"
     assert "500: no memory" in said["model_error"]
     assert said["ms"] is None
@@ -122,7 +123,7 @@ def test_where_nothing_listens_the_remedy_is_named(doctor: Any) -> None:
 
     code, said = doctor("--model", url)
 
-    assert code == cli.MODEL
+    assert code == MODEL
     assert f"nothing listens at {url}; start the server or correct the URL" in said
 
 

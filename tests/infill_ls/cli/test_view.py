@@ -2,75 +2,36 @@
 
 import io
 import threading
+import time
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
-from infill_engine import Cell, Draft
-from infill_ls.cli import view as terminal
-from infill_ls.cli.view import Painter, Piece, Terminal, settling, view
-
-PLAIN = Terminal(width=40)
-COLOUR = Terminal(width=40, colour=True)
+from infill_ls.cli.view import Player, Surroundings, code, console_of, is_live, page
 
 
-def draft(*cells: tuple[str, str, float], text: str | None = None) -> Draft:
-    drawn = tuple(Cell(text=text, state=state, entropy=entropy) for text, state, entropy in cells)
-    whole = "".join(cell.text for cell in drawn) if text is None else text
-    return Draft(
-        text=whole, fills=(whole,), steps=2, tokens=len(drawn), mean_entropy=0.5, cells=drawn
-    )
+def around(prefix: str, suffix: str = "") -> Surroundings:
+    return Surroundings(title="a.py:1:1", language_id="python", prefix=prefix, suffix=suffix)
 
 
-def shown(pieces: list[Piece]) -> str:
-    return "".join(piece.text for piece in pieces)
-
-
-def test_a_line_break_that_is_not_settled_does_not_move_the_page() -> None:
-    noise = draft(("a", "settled", 0.0), ("\n    ", "noise", 2.0), ("b", "noise", 3.0))
-    settled = draft(("a", "settled", 0.0), ("\n    ", "settled", 0.1), ("b", "noise", 3.0))
-
-    assert shown(settling(noise)) == "a↵    b"
-    assert shown(settling(settled)) == "a\n    b"
-
-
-def test_nothing_is_shown_behind_the_end_of_a_hole() -> None:
-    ended = draft(("x", "settled", 0.0), ("", "end", 0.0), ("junk", "noise", 5.0), text="x")
-
-    assert shown(settling(ended)) == "x"
-
-
-def test_text_of_earlier_canvases_stands_before_the_cells() -> None:
-    later = draft(("c", "noise", 1.0), text="abc")
-
-    assert shown(settling(later)) == "abc"
-
-
-def test_what_the_user_had_typed_of_a_word_is_not_shown_twice() -> None:
-    healed_prefix = draft(("append", "settled", 0.0), ("(", "noise", 1.0), text="end(")
-
-    assert shown(settling(healed_prefix)) == "end("
-
-
-def test_cells_are_shaded_by_how_sure_the_model_is() -> None:
-    cells = draft(
-        ("a", "noise", 0.1), ("b", "noise", 3.0), ("c", "settled", 0.0), ("d", "pinned", 0)
-    )
-    styles = [piece.style for piece in settling(cells)[1:]]
-
-    assert len(set(styles)) == 4
-    assert styles[-1] == terminal.PINNED
-
-
-def test_the_canvas_is_a_block_per_cell() -> None:
-    cells = draft(("a", "settled", 0.0), ("b", "noise", 9.0), ("c", "pinned", 0), ("", "end", 0))
-
-    assert terminal.canvas_strip(cells, terminal=PLAIN) == "█░■·"
+def rows(
+    prefix: str,
+    hole: str,
+    suffix: str,
+    *,
+    width: int = 40,
+    room: int = 20,
+    underlined: bool = False,
+) -> list[str]:
+    drawn = code(around(prefix, suffix), Text(hole), width=width, room=room, underlined=underlined)
+    return [row.plain for row in drawn]
 
 
 def test_the_page_stands_still_while_a_hole_grows() -> None:
     before, after = "a\n" * 30, "\nb" * 30
-    one = view(before, [Piece("x", filled=True)], after, terminal=COLOUR, room=12)
-    four = view(before, [Piece("x\n" * 3, filled=True)], after, terminal=COLOUR, room=12)
+    one = rows(before, "x", after, room=12)
+    four = rows(before, "x\n" * 3, after, room=12)
 
     assert one[0] == four[0]
     assert len(one) == len(four) == 12
@@ -79,83 +40,172 @@ def test_the_page_stands_still_while_a_hole_grows() -> None:
 @pytest.mark.parametrize("room", [3, 5, 12])
 @pytest.mark.parametrize("lines", [1, 2, 11, 40])
 def test_a_page_keeps_to_its_room_and_shows_the_hole_from_its_start(room: int, lines: int) -> None:
-    hole = [Piece("\n".join(f"hole{n}" for n in range(lines)), filled=True)]
-    rows = view("a\n" * 50, hole, "\n" * 50, terminal=COLOUR, room=room)
+    drawn = rows("a\n" * 50, "\n".join(f"hole{n}" for n in range(lines)), "\n" * 50, room=room)
 
-    assert len(rows) <= room + 1  # and the line that says how many more there are
-    assert any("hole0" in row for row in rows)
+    assert len(drawn) <= room + 1  # and the line that says how many more there are
+    assert any("hole0" in row for row in drawn)
+
+
+def test_lines_are_numbered_from_the_file_s_first() -> None:
+    drawn = rows("a\n" * 99, "x", "\nb\n", room=5)
+
+    assert drawn == ["  98 │ a", "  99 │ a", " 100 ┃ x", " 101 │ b", " 102 │"]
+
+
+def test_a_file_s_beginning_and_end_are_no_reason_to_show_less() -> None:
+    assert rows("", "x", "\nb" * 9, room=4) == [" 1 ┃ x", " 2 │ b", " 3 │ b", " 4 │ b"]
+    assert rows("a\n" * 9, "x", "", room=4)[-1] == " 10 ┃ x"
+    assert len(rows("a\n" * 9, "x", "", room=4)) == 4
 
 
 def test_a_hole_that_is_longer_than_the_page_says_so() -> None:
-    hole = [Piece("x\n" * 40, filled=True)]
-    rows = view("", hole, "", terminal=PLAIN, room=10)
-
-    assert rows[-1].strip().endswith("more lines")
+    assert rows("", "x\n" * 40, "", room=10)[-1].strip().endswith("more lines")
 
 
 @pytest.mark.parametrize(
     ("text", "drawn"),
     [
         ("a\tb", "a   b"),
+        ("漢\tb", "漢  b"),
         ("\x1b[2J", "␛[2J"),
         ("a\x00b\x7fc\x9bd", "a␀b�c�d"),
         ("a\u202eb\u200bc\u2028d", "a�b�c�d"),
         ("日本", "日本"),
         ("e\u0301", "e\u0301"),
+        ("[bold]x[/bold] :smile:", "[bold]x[/bold] :smile:"),
     ],
 )
 def test_characters_that_do_something_are_drawn_as_something_else(text: str, drawn: str) -> None:
-    (row,) = view(text, [], "", terminal=PLAIN)
-
-    assert row == f" 1 ┃ {drawn}"
+    assert rows(text, "", "") == [f" 1 ┃ {drawn}"]
 
 
 def test_wide_characters_take_two_columns() -> None:
-    (row, under) = view("日本", [Piece("語", filled=True)], "", terminal=PLAIN)
-
-    assert (row, under) == (" 1 ┃ 日本語", "   ┃     ~~")
+    assert rows("日本", "語", "", underlined=True) == [" 1 ┃ 日本語", "   ┃     ~~"]
 
 
-def test_a_long_line_is_shown_around_the_hole() -> None:
-    rows = view("a" * 200, [Piece("HOLE", filled=True)], "b" * 200, terminal=COLOUR)
-
-    assert any("HOLE" in row for row in rows)
-    assert rows[0].startswith(" 1 ")
-    assert "…" in rows[0]
+def test_a_tab_in_a_hole_is_underlined_as_wide_as_it_is() -> None:
+    assert rows("a", "\tb", "c", underlined=True) == [" 1 ┃ a   bc", "   ┃  ~~~~"]
 
 
-def test_a_step_on_one_line_fits_the_width() -> None:
-    long = draft(("x" * 100, "noise", 2.0), ("\n\\n", "noise", 1.0))
-    line = terminal.step_line(long, terminal=Terminal(width=60))
+@pytest.mark.parametrize("hole", ["HOLE", "語" * 30, "h" * 100])
+@pytest.mark.parametrize("prefix", ["", "a" * 20, "a" * 200, "漢" * 100, "a" * 100_000])
+def test_a_long_line_is_cut_round_the_hole(prefix: str, hole: str) -> None:
+    console = Console(width=40)
+    drawn = code(around(prefix, "b" * 100_000), Text(hole), width=40, room=20, underlined=False)
+    text = "".join(row.plain[5:] for row in drawn)
 
-    assert len(line) <= 60
-    assert "\n" not in line
+    assert drawn[0].plain.startswith(" 1 ┃ ")
+    assert hole in text
+    assert text.endswith("…")
+    assert text.startswith("…") is (len(prefix) > 20 or (prefix != "" and len(hole) > 4))
+    assert all(console.measure(row).maximum <= 40 for row in drawn)
 
 
-def test_the_painter_draws_over_its_last_frame_and_restores_the_cursor() -> None:
-    stream = io.StringIO()
-    with Painter(stream, pace=0.0) as painter:
-        painter.show(lambda: ["one", "two"])
-        painter.show(lambda: ["three"])
+def test_a_very_long_hole_takes_four_rows_at_most() -> None:
+    assert len(rows("a = ", "x" * 1000, "\n")) == 5  # and the line behind it
+
+
+def test_a_huge_file_is_drawn_at_once() -> None:
+    surroundings = around("a" * 2_000_000 + "\n" + "b\n" * 200_000, "c" * 2_000_000)
+    started = time.perf_counter()
+    code(surroundings, Text("x"), width=80, room=20, underlined=True)
+
+    assert time.perf_counter() - started < 0.5
+
+
+def test_the_end_of_a_long_path_is_what_is_shown() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    surroundings = Surroundings(
+        title="/home/someone/" + "漢字/" * 20 + "file.py:1:1",
+        language_id="python",
+        prefix="",
+        suffix="",
+    )
+    console.print(page(surroundings, Text("x"), [], console))
+    lines = console.file.getvalue().split("\n")  # type: ignore[attr-defined]
+
+    assert "file.py:1:1  python" in lines[1]
+    assert lines[1].startswith(" …")
+    assert all(console.measure(line).maximum <= 40 for line in lines)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured", "live"),
+    [
+        ({"TERM": "xterm-256color"}, True, True),
+        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, False, True),
+        ({"TERM": "xterm-256color", "NO_COLOR": "1", "FORCE_COLOR": "1"}, False, True),
+        ({"TERM": "dumb"}, False, False),
+    ],
+)
+def test_a_terminal_is_used_as_it_asks_to_be(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], coloured: bool, live: bool
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    console = console_of(Terminal())
+    console.print("x", style="bold green")
+
+    assert ("\x1b" in console.file.getvalue()) is coloured  # type: ignore[attr-defined]
+    assert is_live(console) is live
+
+
+def test_a_pipe_with_forced_colour_is_no_terminal_to_draw_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    assert not is_live(console_of(io.StringIO()))
+
+
+def terminal() -> tuple[Console, io.StringIO]:
+    stream = Terminal()
+    return Console(file=stream, force_terminal=True, width=40), stream
+
+
+def test_the_player_draws_over_its_last_frame_and_restores_the_cursor() -> None:
+    console, stream = terminal()
+    with Player(console, pace=0.0) as player:
+        player.show(lambda: Text("one\ntwo"))
+        player.show(lambda: Text("three"))
 
     written = stream.getvalue()
     assert written.startswith("\x1b[?25l")
-    assert written.endswith("\x1b[?25h")
-    assert written.index("two") < written.index("\x1b[2F") < written.index("three")
+    assert written.rstrip("\n").endswith("\x1b[?25h")
+    assert written.index("two") < written.index("\x1b[1A") < written.index("three")
+
+
+def test_a_frame_is_shown_as_long_as_an_eye_takes() -> None:
+    console, _ = terminal()
+    started = time.monotonic()
+    with Player(console, pace=0.1) as player:
+        for _ in range(3):
+            player.show(lambda: Text("x"))
+
+    assert time.monotonic() - started >= 0.3
 
 
 def test_after_an_error_waiting_frames_are_dropped() -> None:
-    stream, gate = io.StringIO(), threading.Event()
+    console, stream = terminal()
+    gate = threading.Event()
 
-    def slow() -> list[str]:
+    def slow() -> Text:
         gate.wait(5)
-        return ["first"]
+        return Text("first")
 
     def stopped() -> None:
-        with Painter(stream, pace=0.0) as painter:
-            painter.show(slow)
+        with Player(console, pace=0.0) as player:
+            player.show(slow)
             for _ in range(100):
-                painter.show(lambda: ["late"])
+                player.show(lambda: Text("late"))
             threading.Timer(0.1, gate.set).start()
             raise KeyboardInterrupt
 
@@ -163,4 +213,4 @@ def test_after_an_error_waiting_frames_are_dropped() -> None:
         stopped()
 
     assert "late" not in stream.getvalue()
-    assert stream.getvalue().endswith("\x1b[?25h")
+    assert stream.getvalue().rstrip("\n").endswith("\x1b[?25h")

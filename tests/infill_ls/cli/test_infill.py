@@ -1,6 +1,5 @@
-"""The command line: what it prints, what it writes, and the codes it ends with."""
+"""`infill-ls infill`: what it shows, what it prints for programs, and what it writes."""
 
-import json
 import math
 import os
 import re
@@ -11,43 +10,12 @@ from typing import Any
 
 import pytest
 
-import infill_ls
-from infill_engine import InfillRequest, RequestError, load_engine
-from infill_ls.cli import main as cli
-from tests.infill_ls.engines import Knowing, always, loads, unloadable
+from infill_engine import InfillRequest, load_engine
+from infill_ls.cli.errors import FILE, NOTHING
+from tests.infill_ls.cli.runs import ANSWER, SOURCE
+from tests.infill_ls.engines import Knowing, always, loads
 
 ROOT = Path(__file__).parents[3]
-SOURCE = "def area(radius):\n    return \n\n\nprint(area(2))\n"
-ANSWER = "math.pi * radius**2"
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    path = tmp_path / "area.py"
-    path.write_bytes(SOURCE.encode())
-    return path
-
-
-class Run:
-    """One run of the command, in this process, with an engine that knows the answer."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: object, load: Any) -> None:
-        self.code = cli.main([str(argument) for argument in arguments], load=load)
-        self.out, self.err = capsys.readouterr()
-
-    @property
-    def json(self) -> dict[str, Any]:
-        answer = json.loads(self.out)
-        assert isinstance(answer, dict)
-        return answer
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    def start(*arguments: object, load: Any = None) -> Run:
-        return Run(capsys, *arguments, load=load or loads(Knowing(always(ANSWER), steps=3)))
-
-    return start
 
 
 def test_shows_the_file_round_the_cursor_with_the_infill_in_it(run: Any, source: Path) -> None:
@@ -206,7 +174,7 @@ def test_apply_does_not_overwrite_a_file_that_changed_meanwhile(run: Any, source
 
     done = run("infill", f"{source}:2:12", "--apply", load=loads(Knowing(knows)))
 
-    assert done.code == cli.FILE
+    assert done.code == FILE
     assert "has changed meanwhile" in done.err
     assert source.read_text() == "somebody else's\n"
 
@@ -220,107 +188,9 @@ def test_without_apply_the_file_is_left_alone(run: Any, source: Path) -> None:
 def test_nothing_to_offer_has_a_code_of_its_own(run: Any, source: Path) -> None:
     done = run("infill", f"{source}:2:12", "--json", load=loads(Knowing(always())))
 
-    assert done.code == cli.NOTHING
+    assert done.code == NOTHING
     assert (done.json["text"], done.json["candidates"]) == ("", [])
     assert "There is nothing to offer at" in done.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["infill"], "FILE:LINE:COL"),
-        (["infill", "area.py"], "'area.py' is not FILE:LINE:COL, for example app.py:12:5"),
-        (["infill", "area.py:2"], "'area.py:2' is not FILE:LINE:COL"),
-        (["infill", "area.py:0:1"], "'area.py:0:1' counts from 0; lines and columns start at 1"),
-        (["infill", "area.py:2:12", "--max-lines", "0"], "'0' is not a whole number from 1"),
-        (["infill", "area.py:9:1"], "Line 9 is past the end of area.py, which has 6 lines"),
-        (["infill", "area.py:2:13"], "Column 13 is past the end of line 2 of area.py; the line"),
-        (["infill", "area.py:2:12", "--frobnicate"], "unrecognized arguments: --frobnicate"),
-        (["--tcp", "9257"], "'9257' is not HOST:PORT, for example 127.0.0.1:9257"),
-        (["--tcp", "localhost:99999"], "'localhost:99999' is not HOST:PORT"),
-        (["fill", "area.py:2:12"], "invalid choice: 'fill'"),
-        (["infill", "area.py:2:12", "--device", "tpu"], "invalid choice: 'tpu'"),
-    ],
-)
-def test_a_wrong_command_line_is_said_in_a_sentence(
-    run: Any,
-    source: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    says: str,
-) -> None:
-    monkeypatch.chdir(source.parent)
-    done = run(*arguments)
-
-    assert (done.code, done.out) == (cli.USAGE, "")
-    assert says in done.err
-    assert done.err.startswith("infill-ls: ")
-    assert done.err.count("\n") == 1
-
-
-def test_a_file_that_is_not_there_suggests_the_one_that_is(run: Any, source: Path) -> None:
-    done = run("infill", f"{source.parent / 'aera.py'}:1:1")
-
-    assert done.code == cli.FILE
-    assert f"There is no file {source.parent / 'aera.py'}. Did you mean {source}?" in done.err
-
-
-def test_a_folder_and_a_binary_file_are_no_text(run: Any, tmp_path: Path) -> None:
-    binary = tmp_path / "image.png"
-    binary.write_bytes(b"\x89PNG\r\n")
-    folder, picture = run("infill", f"{tmp_path}:1:1"), run("infill", f"{binary}:1:1")
-
-    assert (folder.code, picture.code) == (cli.FILE, cli.FILE)
-    assert "is a folder; name a file in it" in folder.err
-    assert "is not UTF-8 text: byte 0x89 at 0 is not" in picture.err
-
-
-def test_a_log_that_cannot_be_written_ends_the_server_before_it_starts(
-    run: Any, tmp_path: Path
-) -> None:
-    done = run("--log-file", tmp_path / "nowhere" / "log")
-
-    assert done.code == cli.FILE
-    assert f"The log file {tmp_path / 'nowhere' / 'log'} cannot be written" in done.err
-
-
-def test_a_missing_model_has_a_code_of_its_own(run: Any, source: Path) -> None:
-    done = run("infill", f"{source}:2:12", "--model", "nowhere", load=unloadable)
-
-    assert done.code == cli.MODEL
-    assert done.err.startswith("infill-ls: There is no model in nowhere")
-
-
-def test_what_no_engine_can_do_is_a_wrong_command_line(run: Any, source: Path) -> None:
-    def knows(request: InfillRequest) -> list[str]:
-        raise RequestError("seed=-1 must be at least 0")
-
-    done = run("infill", f"{source}:2:12", "--seed", -1, load=loads(Knowing(knows)))
-
-    assert (done.code, done.err) == (cli.USAGE, "infill-ls: seed=-1 must be at least 0\n")
-
-
-def test_ctrl_c_ends_it_quietly(run: Any, source: Path) -> None:
-    def knows(request: InfillRequest) -> list[str]:
-        raise KeyboardInterrupt
-
-    done = run("infill", f"{source}:2:12", load=loads(Knowing(knows)))
-
-    assert (done.code, done.err) == (cli.INTERRUPTED, "")
-
-
-def test_options_of_the_model_may_stand_on_either_side_of_the_command(
-    run: Any, source: Path
-) -> None:
-    configs = []
-
-    def load(config: Any) -> Any:
-        configs.append((config.model, config.device, config.threads))
-        return Knowing(always(ANSWER))
-
-    run("--model", "m", "--threads", 3, "infill", f"{source}:2:12", "--device", "cpu", load=load)
-
-    assert configs == [("m", "cpu", 3)]
 
 
 def test_the_language_is_the_files_or_the_one_named(run: Any, source: Path) -> None:
@@ -336,48 +206,6 @@ def test_the_language_is_the_files_or_the_one_named(run: Any, source: Path) -> N
     assert asked == ["python", "starlark"]
 
 
-def test_help_lists_the_exit_codes(run: Any) -> None:
-    for arguments in (["--help"], ["infill", "--help"]):
-        done = run(*arguments)
-
-        assert done.code == 0
-        assert "4    there is no usable model" in done.out
-
-
-def test_version_is_answered_at_once() -> None:
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "infill_ls", "--version"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
-
-    assert (done.returncode, done.stdout) == (0, f"infill-ls {infill_ls.__version__}\n")
-
-
-def test_doctor_says_what_runs_here_and_measures_it(run: Any) -> None:
-    done = run("doctor", "--json")
-
-    answer = done.json
-    assert done.code == 0
-    assert answer["engine"]["model"] == "test"
-    assert answer["machine"]["cores"] >= 1
-    assert answer["ms"]["steps"] == 3
-    assert answer["advice"]
-
-
-def test_doctor_without_a_model_says_what_to_do(run: Any) -> None:
-    done = run("doctor", "--model", "nowhere", load=unloadable)
-
-    assert done.code == cli.MODEL
-    assert "There is no model in nowhere" in " ".join(done.out.split())
-
-
-def test_doctor_fits_the_terminal(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    done = run("doctor")
-
-    assert done.code == 0
-    assert max(map(len, done.out.splitlines())) <= 80
-
-
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_make_try_shows_an_infill_of_the_embedded_model(
@@ -391,3 +219,133 @@ def test_make_try_shows_an_infill_of_the_embedded_model(
     assert done.code == 0
     assert answer["parses"] is True
     assert answer["steps"] > 1
+
+
+@pytest.mark.parametrize("name", [".env", "id_rsa", "secrets.yaml", "prod.env.local"])
+def test_a_file_of_secrets_is_refused_unless_forced(run: Any, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("TOKEN=abc\nOTHER=\n")
+    refused = run("infill", f"{path}:2:7")
+    forced = run("infill", f"{path}:2:7", "--force", "--json")
+
+    assert (refused.code, refused.out) == (FILE, "")
+    assert refused.err == (
+        f"infill-ls: {path} is left alone: a file that may hold secrets. "
+        "--force infills it all the same.\n"
+    )
+    assert (forced.code, forced.json["text"]) == (0, ANSWER)
+
+
+def test_a_file_that_git_ignores_is_refused_and_the_pattern_named(run: Any, source: Path) -> None:
+    (source.parent / ".git").mkdir()
+    (source.parent / ".gitignore").write_text("area.*\n")
+    done = run("infill", f"{source}:2:12", "--apply")
+
+    assert (done.code, source.read_text()) == (FILE, SOURCE)
+    assert "is left alone: ignored by .gitignore: area.*" in done.err
+
+
+def test_a_text_with_a_key_does_not_go_to_a_server(run: Any, source: Path) -> None:
+    source.write_text("KEY = '-----BEGIN PRIVATE KEY-----'\nx = \n")
+    here = run("infill", f"{source}:2:5")
+    there = run("infill", f"{source}:2:5", "--model", "http://127.0.0.1:9")
+
+    assert (here.code, there.code) == (0, FILE)
+    assert "it holds what looks like a private key" in there.err
+
+
+def program_of(arguments: list[str]) -> str:
+    """The command line as a Python program, with an engine that knows the answer."""
+    return (
+        "from infill_ls.cli.main import main\n"
+        "from tests.infill_ls.engines import Knowing, always, loads\n"
+        f"engine = Knowing(always({ANSWER!r}), steps=3)\n"
+        f"raise SystemExit(main({arguments!r}, load=loads(engine)))"
+    )
+
+
+def terminal_run(arguments: list[str], tmp_path: Path, columns: int = 60, **env: str) -> str:
+    """What the command writes into a pseudo terminal of 40 rows."""
+    pty = pytest.importorskip("pty")
+    from fcntl import ioctl
+    from struct import pack
+    from termios import TIOCSWINSZ
+
+    program = program_of(arguments)
+    ours, theirs = pty.openpty()
+    ioctl(theirs, TIOCSWINSZ, pack("HHHH", 40, columns, 0, 0))
+    path = os.pathsep.join(filter(None, [str(ROOT), *sys.path]))
+    clean = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env=clean | {"PYTHONPATH": path, "TERM": "xterm-256color"} | env,
+    ) as process:
+        os.close(theirs)
+        written = b""
+        while chunk := _read_or_nothing(ours):
+            written += chunk
+        assert process.wait(60) == 0, process.stderr and process.stderr.read()
+    os.close(ours)
+    return written.decode()
+
+
+def _read_or_nothing(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # the other side is closed
+        return b""
+
+
+def test_watch_draws_in_place_in_a_terminal(source: Path, tmp_path: Path) -> None:
+    written = terminal_run(["infill", f"{source}:2:12", "--watch"], tmp_path)
+    last = written.split("\x1b[2K")[-1]
+
+    assert written.startswith("\x1b[?25l")
+    assert "loading the model ..." in written
+    assert all(f"step  {step}" in written for step in (1, 2, 3))
+    assert ANSWER in last
+    assert "no new syntax error" in last
+    assert written.rstrip().endswith("\x1b[?25h")
+    assert "step  3" not in last
+
+
+@pytest.mark.parametrize("columns", [20, 60, 200])
+def test_no_line_is_wider_than_the_terminal(source: Path, tmp_path: Path, columns: int) -> None:
+    written = terminal_run(["infill", f"{source}:2:12", "--watch"], tmp_path, columns)
+    plain = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", written)
+    lines = [line.rpartition("\r")[2] for line in plain.replace("\r\n", "\n").split("\n")]
+
+    assert max(map(len, lines)) <= columns
+
+
+def test_no_colour_is_no_colour_in_a_terminal_too(source: Path, tmp_path: Path) -> None:
+    written = terminal_run(["infill", f"{source}:2:12", "--watch"], tmp_path, NO_COLOR="1")
+
+    assert not re.search(r"\x1b\[[0-9;]*m", written)
+    assert "~" * len(ANSWER) in written
+
+
+def test_a_dumb_terminal_gets_a_line_a_step(source: Path, tmp_path: Path) -> None:
+    written = terminal_run(["infill", f"{source}:2:12", "--watch"], tmp_path, TERM="dumb")
+
+    assert "\x1b" not in written
+    assert written.startswith("step  1")
+
+
+def test_a_reader_that_leaves_is_no_error(source: Path) -> None:
+    path = os.pathsep.join(filter(None, [str(ROOT), *sys.path]))
+    with subprocess.Popen(
+        [sys.executable, "-c", program_of(["infill", f"{source}:2:12"])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": path},
+    ) as process:
+        assert process.stdout, "it is a pipe"
+        process.stdout.close()
+        assert process.stderr, "it is a pipe"
+        said = process.stderr.read()
+        code = process.wait(60)
+
+    assert (code, said) == (141, b"")

@@ -1,0 +1,106 @@
+"""What the doctor found, as a page for people. Finds out nothing itself."""
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from infill_engine import EngineInfo, Probe
+from infill_ls import __version__
+from infill_ls.cli.characters import visible
+from infill_ls.cli.doctor import Findings, Speed
+from infill_ls.cli.machine import Machine, counted, version_of
+from infill_ls.cli.view import DIM, WARN
+
+# A label, empty where the line goes on from the one above, and what there is to say.
+Row = tuple[str, str]
+
+
+def report(findings: Findings) -> Group:
+    """The facts, what was measured, and the advice."""
+    blocks = [_machine_rows(findings.machine)]
+    if findings.server:
+        blocks.append(_server_rows(findings.server))
+    elif findings.engine:
+        blocks.append(_model_rows(findings.engine))
+    if findings.engine:
+        blocks[-1] += _limit_rows(findings.engine)
+    if findings.speed:
+        blocks.append(_speed_rows(findings.speed, on_server=findings.server is not None))
+    return Group(Text(), *map(_block, blocks), _advice(findings))
+
+
+def _block(rows: list[Row]) -> Padding:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style=DIM, min_width=9)
+    table.add_column(overflow="fold")
+    for label, value in rows:
+        table.add_row(Text(label), Text(visible(value)))
+    return Padding(table, (0, 0, 1, 2))
+
+
+def _advice(findings: Findings) -> Padding:
+    table = Table.grid(padding=(0, 1))
+    for sentence in findings.advice:
+        mark = "✗" if sentence == findings.model_error else "›"
+        table.add_row(Text(mark, WARN), Text(visible(sentence)))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _machine_rows(machine: Machine) -> list[Row]:
+    memory = f", {machine.memory_mb / 1024:.0f} GB" if machine.memory_mb else ""
+    extras = [(name, version_of(name)) for name in ("transformers", "triton")]
+    versions = "".join(f", {name} {version}" for name, version in extras if version)
+    return [
+        ("infill-ls", f"{__version__}, Python {machine.python}"),
+        ("torch", f"{machine.torch or 'not installed'}{versions}"),
+        ("machine", f"{machine.cpu}, {machine.system}"),
+        ("", f"{counted(machine.cores, 'core')}{memory}, {' '.join(machine.features) or '?'}"),
+        ("GPU", machine.gpu or "none"),
+    ]
+
+
+def _model_rows(engine: EngineInfo) -> list[Row]:
+    rows = [
+        ("model", f"{engine.model}: {engine.parameters / 1e6:.1f} M parameters, {engine.dtype}"),
+        ("", engine.source),
+        ("runs on", f"{engine.device}, {counted(engine.threads, 'thread')}"),
+    ]
+    return [*rows, ("kernels", engine.kernels)] if engine.kernels else rows
+
+
+def _server_rows(server: Probe) -> list[Row]:
+    version = f", version {server.version}" if server.version else ""
+    rows = [("server", f"{server.label}{version}"), ("", server.url), ("model", server.model)]
+    if server.max_model_len is not None:
+        rows.append(("context", f"{server.max_model_len} tokens"))
+    if server.canvas_length is not None:
+        canvas = f"{server.canvas_length} tokens of a vocabulary of {server.vocab_size}"
+        rows.append(("canvas", canvas))
+    if server.tokenizer:
+        where = "on this machine" if server.tokenizer == "local" else "on the server"
+        rows.append(("tokenizer", where))
+    what = "listing the models" if server.canvas_length is None else "one step of a small canvas"
+    return [*rows, ("answers", f"{what} takes {server.milliseconds:.0f} ms")]
+
+
+def _limit_rows(engine: EngineInfo) -> list[Row]:
+    lengths = ", ".join(map(str, engine.canvas_lengths))
+    canvases = f"canvases of {lengths} tokens, " if lengths else ""
+    sides = f"{engine.prefix_tokens} tokens before the cursor, {engine.suffix_tokens} after it"
+    return [("reads", sides), ("fills", f"{canvases}at most {engine.max_tokens} in all")]
+
+
+def _speed_rows(speed: Speed, *, on_server: bool) -> list[Row]:
+    encoded = "" if on_server else ", both sides encoded before"
+    rows = [
+        ("loading", f"{speed.load:.0f} ms; the first infill was there after {speed.first:.0f} ms"),
+        ("one line", f"{speed.infill:.0f} ms{encoded}"),
+    ]
+    if speed.step is not None and speed.encode is not None:
+        rows += [
+            ("one step", f"{speed.step:.1f} ms, {speed.steps:.0f} steps for a line"),
+            ("encoding", f"{speed.encode:.0f} ms when neither side was encoded before"),
+        ]
+    held = f"{speed.resident_mb:.0f} MB" if speed.resident_mb else "unknown"
+    return [*rows, ("memory", held)]

@@ -1,0 +1,126 @@
+"""The user's file: read as text, and written as a whole or not at all. Knows no model."""
+
+import contextlib
+import os
+import stat
+import sys
+import tempfile
+from difflib import get_close_matches
+from pathlib import Path
+
+from infill_ls.cli.errors import FileError
+
+BOM = b"\xef\xbb\xbf"
+
+
+def read(path: Path) -> bytes:
+    """Raises FileError, with the file that was meant where there is one of nearly that name."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise FileError(f"There is no file {path}.{_meant(path)}") from None
+    except IsADirectoryError:
+        raise FileError(f"{path} is a folder; name a file in it.") from None
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError:  # a zero byte
+        raise FileError(f"{str(path)!r} cannot be the name of a file.") from None
+
+
+def _meant(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
+    except OSError:
+        return f" The folder {path.parent} cannot be read either."
+    close = get_close_matches(path.name, names, n=1)
+    return f" Did you mean {path.parent / close[0]}?" if close else ""
+
+
+def decoded(data: bytes, path: Path) -> str:
+    """Line ends as they are; without the byte order mark, which no editor counts as a column."""
+    try:
+        return data.removeprefix(BOM).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"{path} is not UTF-8 text: byte 0x{error.object[error.start]:02x} at "
+            f"{error.start + len(data) - len(error.object)} is not. Convert it first."
+        ) from None
+
+
+def with_inserted(data: bytes, before: str, inserted: str) -> bytes:
+    """The file with the text behind `before`, which is its beginning; every other byte stays."""
+    at = len(data) - len(data.removeprefix(BOM)) + len(before.encode())
+    return data[:at] + inserted.encode() + data[at:]
+
+
+def replace(path: Path, old: bytes, new: bytes) -> str:
+    """Makes the file `new`, and gives what the user should know of how, empty where it is nothing.
+
+    A second file is written beside it, flushed to the disk and given its name, so that there is
+    always one of the two as a whole. It gets the first one's mode, owner and extended attributes
+    (access lists among them) as far as the system lets us. Of a symbolic link it is the target
+    that changes; other hard links keep the old text. Raises FileError, and changes nothing, when
+    the file is no longer `old` or cannot be written.
+    """
+    try:
+        target = path.resolve(strict=True)
+        was = target.stat()
+        if not stat.S_ISREG(was.st_mode):
+            raise FileError(f"{path} is no regular file, and cannot be replaced by one.")
+        if not os.access(target, os.W_OK):
+            raise FileError(f"{path} cannot be written: it is read-only.")
+        descriptor, name = tempfile.mkstemp(prefix=".infill-", dir=target.parent)
+    except OSError as error:
+        raise FileError(
+            f"{path} was left as it is: no second file can be made in its folder, which writing "
+            f"it safely takes ({error.strerror})."
+        ) from error
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(new)
+            file.flush()
+            kept = _like(target, was, name)
+            os.fsync(descriptor)
+        if read(path) != old:
+            raise FileError(
+                f"{path} has changed meanwhile and was left alone; run the command again."
+            )
+        os.replace(name, target)
+    except OSError as error:
+        raise FileError(f"{path} was left as it is: {error.strerror}.") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+    _flush_folder(target.parent)
+    notes = [] if kept else ["it belongs to you now, for its owner could not be kept"]
+    if was.st_nlink > 1:
+        notes.append(f"{was.st_nlink - 1} other hard links to it keep the old text")
+    return "; ".join(notes)
+
+
+def _like(target: Path, was: os.stat_result, name: str) -> bool:
+    """Gives the new file what the old one has; False where that is not the owner."""
+    kept = True
+    if hasattr(os, "chown"):
+        made = os.stat(name)
+        if (made.st_uid, made.st_gid) != (was.st_uid, was.st_gid):
+            try:
+                os.chown(name, was.st_uid, was.st_gid)
+            except OSError:
+                kept = False
+    os.chmod(name, stat.S_IMODE(was.st_mode))
+    if sys.platform == "linux":
+        for attribute in os.listxattr(target):
+            with contextlib.suppress(OSError):  # some are the system's own
+                os.setxattr(name, attribute, os.getxattr(target, attribute))
+    return kept
+
+
+def _flush_folder(folder: Path) -> None:
+    """The new name has to outlive a power failure as well; not every system flushes folders."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

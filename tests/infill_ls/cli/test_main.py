@@ -1,0 +1,166 @@
+"""The command line: its arguments, and the codes it ends with."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import infill_ls
+from infill_engine import InfillRequest, RequestError
+from infill_ls.cli.errors import FILE, INTERRUPTED, MODEL, USAGE
+from tests.infill_ls.cli.runs import ANSWER
+from tests.infill_ls.engines import Knowing, always, loads, unloadable
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["infill"], "FILE:LINE:COL"),
+        (["infill", "area.py"], "'area.py' is not FILE:LINE:COL, for example app.py:12:5"),
+        (["infill", "area.py:2"], "'area.py:2' is not FILE:LINE:COL"),
+        (["infill", "area.py:0:1"], "'area.py:0:1' counts from 0; lines and columns start at 1"),
+        (["infill", "area.py:2:12", "--max-lines", "0"], "'0' is not a whole number from 1"),
+        (["infill", "area.py:9:1"], "Line 9 is past the end of area.py, which has 6 lines"),
+        (["infill", "area.py:2:13"], "Column 13 is past the end of line 2 of area.py; the line"),
+        (["infill", "area.py:2:12", "--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["--tcp", "9257"], "'9257' is not HOST:PORT, for example 127.0.0.1:9257"),
+        (["--tcp", "localhost:99999"], "'localhost:99999' is not HOST:PORT"),
+        (["fill", "area.py:2:12"], "invalid choice: 'fill'"),
+        (["infill", "area.py:2:12", "--device", "tpu"], "invalid choice: 'tpu'"),
+    ],
+)
+def test_a_wrong_command_line_is_said_in_a_sentence(
+    run: Any,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(source.parent)
+    done = run(*arguments)
+
+    assert (done.code, done.out) == (USAGE, "")
+    assert says in done.err
+    assert done.err.startswith("infill-ls: ")
+    assert done.err.count("\n") == 1
+
+
+def test_a_file_that_is_not_there_suggests_the_one_that_is(run: Any, source: Path) -> None:
+    done = run("infill", f"{source.parent / 'aera.py'}:1:1")
+
+    assert done.code == FILE
+    assert f"There is no file {source.parent / 'aera.py'}. Did you mean {source}?" in done.err
+
+
+def test_a_folder_and_a_binary_file_are_no_text(run: Any, tmp_path: Path) -> None:
+    binary = tmp_path / "image.png"
+    binary.write_bytes(b"\x89PNG\r\n")
+    folder, picture = run("infill", f"{tmp_path}:1:1"), run("infill", f"{binary}:1:1")
+
+    assert (folder.code, picture.code) == (FILE, FILE)
+    assert "is a folder; name a file in it" in folder.err
+    assert "is not UTF-8 text: byte 0x89 at 0 is not" in picture.err
+
+
+def test_a_log_that_cannot_be_written_ends_the_server_before_it_starts(
+    run: Any, tmp_path: Path
+) -> None:
+    done = run("--log-file", tmp_path / "nowhere" / "log")
+
+    assert done.code == FILE
+    assert f"The log file {tmp_path / 'nowhere' / 'log'} cannot be written" in done.err
+
+
+def test_a_missing_model_has_a_code_of_its_own(run: Any, source: Path) -> None:
+    done = run("infill", f"{source}:2:12", "--model", "nowhere", load=unloadable)
+
+    assert done.code == MODEL
+    assert done.err.startswith("infill-ls: There is no model in nowhere")
+
+
+def test_what_no_engine_can_do_is_a_wrong_command_line(run: Any, source: Path) -> None:
+    def knows(request: InfillRequest) -> list[str]:
+        raise RequestError("seed=-1 must be at least 0")
+
+    done = run("infill", f"{source}:2:12", "--seed", -1, load=loads(Knowing(knows)))
+
+    assert (done.code, done.err) == (USAGE, "infill-ls: seed=-1 must be at least 0\n")
+
+
+def test_ctrl_c_ends_it_quietly(run: Any, source: Path) -> None:
+    def knows(request: InfillRequest) -> list[str]:
+        raise KeyboardInterrupt
+
+    done = run("infill", f"{source}:2:12", load=loads(Knowing(knows)))
+
+    assert (done.code, done.err) == (INTERRUPTED, "")
+
+
+def test_options_of_the_model_may_stand_on_either_side_of_the_command(
+    run: Any, source: Path
+) -> None:
+    configs = []
+
+    def load(config: Any) -> Any:
+        configs.append((config.model, config.device, config.threads))
+        return Knowing(always(ANSWER))
+
+    run("--model", "m", "--threads", 3, "infill", f"{source}:2:12", "--device", "cpu", load=load)
+
+    assert configs == [("m", "cpu", 3)]
+
+
+def test_help_lists_the_exit_codes(run: Any) -> None:
+    for arguments in (["--help"], ["infill", "--help"]):
+        done = run(*arguments)
+
+        assert done.code == 0
+        assert "4    there is no usable model" in done.out
+
+
+def test_version_is_answered_at_once() -> None:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "infill_ls", "--version"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
+
+    assert (done.returncode, done.stdout) == (0, f"infill-ls {infill_ls.__version__}\n")
+
+
+def test_doctor_says_what_runs_here_and_measures_it(run: Any) -> None:
+    done = run("doctor", "--json")
+
+    answer = done.json
+    assert done.code == 0
+    assert answer["engine"]["model"] == "test"
+    assert answer["machine"]["cores"] >= 1
+    assert answer["ms"]["steps"] == 3
+    assert answer["advice"]
+
+
+def test_doctor_without_a_model_says_what_to_do(run: Any) -> None:
+    done = run("doctor", "--model", "nowhere", load=unloadable)
+
+    assert done.code == MODEL
+    assert "There is no model in nowhere" in " ".join(done.out.split())
+
+
+def test_doctor_fits_the_terminal(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = run("doctor")
+
+    assert done.code == 0
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_what_draws_parses_or_serves_is_imported_only_when_it_is_used() -> None:
+    """The server starts through this module, and a version is asked for in scripts."""
+    code = "import sys, infill_ls.cli.main; print(*{n.partition('.')[0] for n in sys.modules})"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    slow = {"rich", "pygls", "lsprotocol", "tree_sitter", "asyncio"}
+
+    assert "infill_ls" in done.stdout.split(), done.stderr
+    assert not slow & set(done.stdout.split())
