@@ -34,19 +34,13 @@ from infill_engine.models.two_sided.denoiser import (
     PREFIX_TOKENS,
     SUFFIX_TOKENS,
     TwoSidedDenoiser,
-    common,
-    load_model,
 )
 from infill_engine.models.two_sided.induction import canvas_induction_hints
-from infill_engine.models.two_sided.network import (
-    CANVAS,
-    PREFIX,
-    Block,
-    SideCache,
-    TrainingOps,
-    TwoSidedNetwork,
-    norm,
-)
+from infill_engine.models.two_sided.kv_cache import SideCache, common_length
+from infill_engine.models.two_sided.layers import CANVAS, PREFIX, Block, norm
+from infill_engine.models.two_sided.loading import load_model
+from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.training_pass import TrainingOps
 from infill_engine.request import Cell, Draft, EngineInfo, Hole, InfillRequest
 from infill_engine.template import Template, compose, distinct, template
 from infill_engine.tokenizer import END, FIRST_LEARNED, Tokenizer
@@ -214,7 +208,7 @@ def read_context(
     """
     context = len(ids) - 1
     cache = place.cache
-    same = min(common(cache.ids[: place.context], ids), context)
+    same = min(common_length(cache.ids[: place.context], ids), context)
     cache.truncate(same)
     place.context = same
     while len(cache) < context - keep and not budget.cancelled():
@@ -414,7 +408,7 @@ class ArBaselineEngine:
 
     def _place(self, ids: Sequence[int]) -> ContextCache:
         """The place that shares most with these ids, or a new one, as `LocalEngine` does it."""
-        reusable = [common(place.cache.ids[: place.context], ids) for place in self._places]
+        reusable = [common_length(place.cache.ids[: place.context], ids) for place in self._places]
         best = max(reusable, default=0)
         enough = best >= min(WORTH_REUSING, len(ids) - 1)
         if reusable and (enough or len(self._places) == NUM_MEMORIES):

@@ -21,7 +21,7 @@ from benchmarks.progress import say
 from benchmarks.report import Goal
 from benchmarks.systems import load
 from infill_engine import Engine, EngineConfig, InfillError, InfillRequest
-from infill_engine.models.two_sided.denoiser import WEIGHTS
+from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.tokenizer import Tokenizer
 from infill_ls.cli.bench.cases import Case, python_cases
 from infill_ls.cli.bench.latency import arguments

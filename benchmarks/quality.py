@@ -27,7 +27,7 @@ from benchmarks.progress import counted, say
 from benchmarks.report import Goal
 from benchmarks.systems import FLOORS, System, engine_system, load
 from infill_engine import EngineConfig, InfillError, ModelError, RequestError
-from infill_engine.models.two_sided.denoiser import WEIGHTS
+from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.tokenizer import Tokenizer
 from infill_ls.cli.bench.cases import KINDS
 from infill_ls.cli.bench.report import as_line

@@ -7,6 +7,8 @@ with what was denoised. (Prompt lookup does the same for autoregressive models.)
 import math
 from collections.abc import Iterator
 
+from infill_engine.budget import UNLIMITED, Budget
+
 # A context of fewer characters stands in too many places to mean anything, and one of `MOST` is
 # a copy of some lines.
 LEAST, MOST = 4, 80
@@ -18,18 +20,21 @@ CHARACTERS = 150
 OPENERS, CLOSERS = "([{", ")]}"
 
 
-def copies(prefix: str, suffix: str, max_lines: int | None = 1) -> dict[str, float]:
+def copies(
+    prefix: str, suffix: str, max_lines: int | None = 1, *, budget: Budget = UNLIMITED
+) -> dict[str, float]:
     """How the line goes on where the same text stands elsewhere: the longest context first, and of
     its places the nearest before the cursor, then behind it. With the logarithm of how often what
     stands at the first place is right; of the others, that says too little to count on.
 
     Ends before what already follows the cursor on its line. More than one line is copied only
     where that is wanted, nothing follows the cursor, and the context is some lines long itself.
+    Gives what was found until then once the budget is over.
     """
     found: dict[str, float] = {}
     length = longest = _longest(prefix, suffix)
     several = max_lines != 1 and longest == MOST and not suffix.split("\n", 1)[0].strip()
-    while length >= LEAST:
+    while length >= LEAST and not budget.over:
         if not prefix[len(prefix) - length :].strip():
             break  # blanks stand everywhere
         for source, at in _places(prefix, suffix, length):

@@ -27,7 +27,7 @@ def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine
         from infill_engine.models.diffusion_gemma.denoiser import load_diffusion_gemma
 
         return LocalEngine(load_diffusion_gemma(config, progress))
-    from infill_engine.models.two_sided.denoiser import load_default
+    from infill_engine.models.two_sided.loading import load_default
 
     return LocalEngine(load_default(config))
 

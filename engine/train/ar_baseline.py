@@ -25,12 +25,9 @@ from torch import Tensor
 from benchmarks.ar_baseline import FILE, NAME, ContextCache, Rules, in_reading_order, states, write
 from infill_engine.denoiser import Sides
 from infill_engine.models.two_sided.induction import stream_induction_hints
-from infill_engine.models.two_sided.network import (
-    PREFIX,
-    TrainingOps,
-    TwoSidedConfig,
-    TwoSidedNetwork,
-)
+from infill_engine.models.two_sided.layers import PREFIX, TwoSidedConfig
+from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.training_pass import TrainingOps
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, PAD
 from train import batches
 from train import train as two_sided

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from infill_engine.models.two_sided.network import row_hints
+from infill_engine.models.two_sided.hints import row_hints
 from infill_engine.models.two_sided.ngram_table import NgramTable
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, PAD
 from train.shards import Shard, load

@@ -25,22 +25,15 @@ from torch.utils.checkpoint import checkpoint
 from infill_engine.canvas import PINNED, Canvas
 from infill_engine.denoise import DenoiseConfig, denoise
 from infill_engine.early_stop import Chained, Decided, TokenStability
-from infill_engine.models.two_sided.network import (
-    CANVAS,
-    PREFIX,
-    SUFFIX,
-    Block,
+from infill_engine.models.two_sided.layers import CANVAS, PREFIX, SUFFIX, Block, mlp, norm, project
+from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.training_pass import (
     TrainingOps,
-    TwoSidedNetwork,
     backwards,
     gather_keys,
     gather_values,
-    load_network,
-    mlp,
-    norm,
-    project,
-    read_weights,
 )
+from infill_engine.models.two_sided.weights import load_network, read_weights
 from infill_engine.noise import Absorbing
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant
@@ -93,7 +86,7 @@ def layers(model: TwoSidedNetwork) -> list[Block]:
 
 @torch.no_grad()
 def read_rows(model: TwoSidedNetwork, data: Mapping[str, Tensor]) -> Read:
-    """The streams of `TwoSidedNetwork.train_pass`, kept; in the model's own dtype."""
+    """The streams of `training_pass`, kept; in the model's own dtype."""
     rows, lengths, start, end = (data[name] for name in ("rows", "lengths", "start", "end"))
     (B, N), (M, T) = rows.shape, data["clean"].shape[1:]
     zero, device = model.config.max_positions, rows.device
@@ -125,7 +118,7 @@ def read_rows(model: TwoSidedNetwork, data: Mapping[str, Tensor]) -> Read:
 
 @torch.no_grad()
 def fill_rows(model: TwoSidedNetwork, sides: Read, noisy: Tensor) -> Tensor:
-    """The canvases of `train_pass`: noisy [B, M, T] -> final hidden states [B, M, T, D]."""
+    """The canvases of `training_pass`: noisy [B, M, T] -> final hidden states [B, M, T, D]."""
     T = noisy.shape[2]
     cos_table, sin_table = model.angles(torch.promote_types(model.dtype, torch.float32))
     cos, sin = cos_table[sides.pos], sin_table[sides.pos]

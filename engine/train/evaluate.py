@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 
 from infill_engine import Draft, Engine, EngineConfig, InfillRequest, load_engine
 from infill_engine.copying import copies
-from infill_engine.models.two_sided.denoiser import WEIGHTS
-from infill_engine.models.two_sided.network import read_weights
+from infill_engine.models.two_sided.loading import WEIGHTS
+from infill_engine.models.two_sided.weights import read_weights
 from infill_engine.tokenizer import TAGS, Tokenizer
 from train.export import SHOWN_TITLE
 from train.shards import load

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from infill_engine.models.two_sided.network import TwoSidedConfig
+from infill_engine.models.two_sided.layers import TwoSidedConfig
 
 WEIGHTS = Path(__file__).parent.parent / "infill_engine" / "weights"
 TABLE = Path("data/ngram_table/table.safetensors")

@@ -25,15 +25,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from infill_engine.models.two_sided.network import (
-    PREFIX,
-    SUFFIX,
-    TrainingOps,
-    TwoSidedConfig,
-    TwoSidedNetwork,
-    read_weights,
-)
+from infill_engine.models.two_sided.layers import PREFIX, SUFFIX, TwoSidedConfig
+from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.ngram_table import NgramTable, from_tensors
+from infill_engine.models.two_sided.training_pass import TrainingOps, training_pass
+from infill_engine.models.two_sided.weights import read_weights
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK, Tokenizer
 from train.batches import Batches, Corpus, Shape, batch, tensors
 from train.fused import canvas_attention_fused, causal_attention_fused
@@ -158,7 +154,8 @@ def losses(
 ) -> Losses:
     """`data` are a Batch's tensors on the model's device."""
     rows, lengths, noisy, weight = (data[name] for name in ("rows", "lengths", "noisy", "weight"))
-    prefix, suffix, canvas = model.train_pass(
+    prefix, suffix, canvas = training_pass(
+        model,
         rows,
         data["start"],
         data["end"],
@@ -320,10 +317,11 @@ def infill_greedily(
     before, after = model.cache(PREFIX), model.cache(SUFFIX)
     model.push(before, prefix)
     model.push(after, suffix[::-1])
+    context = model.canvas_context(before, after, 1, canvas)
     ids = torch.full((canvas,), MASK, device=model.device)
     quota = -(-canvas // most)
     for _ in range(most):
-        logits = model.logits(model.denoise(before, after, ids[None]))[0]
+        logits = model.logits(model.step(context, ids[None]))[0]
         special = torch.arange(FIRST_LEARNED, device=model.device)
         logits[:, special[special != END]] = -torch.inf
         sure, best = logits.softmax(-1).max(-1)

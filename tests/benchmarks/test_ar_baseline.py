@@ -26,9 +26,10 @@ from benchmarks.systems import load
 from infill_engine import EngineConfig, Hole, InfillRequest, ModelError, load_engine
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.denoiser import Sides
-from infill_engine.models.two_sided.denoiser import WEIGHTS
 from infill_engine.models.two_sided.induction import stream_induction_hints
-from infill_engine.models.two_sided.network import CANVAS, PREFIX, TwoSidedConfig, TwoSidedNetwork
+from infill_engine.models.two_sided.layers import CANVAS, PREFIX, TwoSidedConfig
+from infill_engine.models.two_sided.loading import WEIGHTS
+from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, Tokenizer
 
 CONFIG = TwoSidedConfig(

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import latency
 from benchmarks.latency import CANVASES, Keystroke, Sample, keystrokes
 from infill_engine import EngineConfig, load_engine
-from infill_engine.models.two_sided.denoiser import WEIGHTS
+from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.tokenizer import Tokenizer
 from infill_ls.cli.bench.cases import python_cases
 

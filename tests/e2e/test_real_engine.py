@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from infill_engine.models.two_sided import denoiser as default
-from infill_engine.models.two_sided.network import TwoSidedConfig, TwoSidedNetwork
+from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_ls.documents import Document
 from tests.e2e.wire import INFILL, ROOT, Wire, ended, infill_at, shown, spawned, types
 

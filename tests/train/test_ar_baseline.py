@@ -11,14 +11,12 @@ import torch
 from benchmarks.ar_baseline import in_reading_order, states
 from benchmarks.systems import load
 from infill_engine import EngineConfig, InfillRequest
-from infill_engine.models.two_sided.denoiser import WEIGHTS
 from infill_engine.models.two_sided.induction import stream_induction_hints
-from infill_engine.models.two_sided.network import (
-    TrainingOps,
-    TwoSidedConfig,
-    TwoSidedNetwork,
-    load_network,
-)
+from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_engine.models.two_sided.loading import WEIGHTS
+from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.training_pass import TrainingOps
+from infill_engine.models.two_sided.weights import load_network
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, PAD, Tokenizer
 from tests.train.test_train import CONFIG, LINE_BREAK, TINY, VOCABULARY, document
 from train import ar_baseline

@@ -9,12 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from infill_engine.models.two_sided.network import (
-    TrainingOps,
-    TwoSidedConfig,
-    TwoSidedNetwork,
-    load_network,
-)
+from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.training_pass import TrainingOps, training_pass
+from infill_engine.models.two_sided.weights import load_network
 from infill_engine.tokenizer import MASK
 from train.batches import Corpus, Shape, batch, tensors
 from train.distil import (
@@ -99,7 +97,8 @@ def drawn(data: Path, seed: int = 0) -> dict[str, Tensor]:
 
 
 def trained_pass(model: TwoSidedNetwork, data: dict[str, Tensor], ops: TrainingOps) -> Tensor:
-    canvas: Tensor = model.train_pass(
+    canvas: Tensor = training_pass(
+        model,
         *(data[name] for name in ("rows", "start", "end", "noisy", "lengths")),
         hints=(data["prefix_hints"], data["suffix_hints"], data["canvas_hints"]),
         ops=ops,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from infill_engine import Draft, EngineConfig, load_engine
-from infill_engine.models.two_sided.denoiser import WEIGHTS
-from infill_engine.models.two_sided.network import read_weights
+from infill_engine.models.two_sided.loading import WEIGHTS
+from infill_engine.models.two_sided.weights import read_weights
 from train.evaluate import FIGURE, ValidationAnswer, ValidationHole, calibrate, precision
 
 HOLE = ValidationHole(kind="tail", language="python", prefix="a", suffix="b", middle="c")

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from infill_engine.models.two_sided.network import TwoSidedConfig, TwoSidedNetwork, load_network
+from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.ngram_table import (
     LEVEL_EDGES,
     MAX_ORDER,
     contexts,
     from_tensors,
 )
+from infill_engine.models.two_sided.weights import load_network
 from infill_engine.tokenizer import FIRST_LEARNED
 from train import ngram_table
 from train.batches import Shape

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from infill_engine.models.two_sided.network import TwoSidedConfig, TwoSidedNetwork
+from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_engine.models.two_sided.network import TwoSidedNetwork
 from train import pieces
 from train.shards import carried, shard_of
 

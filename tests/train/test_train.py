@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from infill_engine.models.two_sided.network import (
-    TwoSidedConfig,
-    TwoSidedNetwork,
-    load_network,
-)
+from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.weights import load_network
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, MASK, PAD
 from train.batches import Batch, Corpus, Shape, batch
 from train.export import DEFAULT_EXTRA, export

@@ -3,31 +3,24 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from infill_engine.models.two_sided import network
-from infill_engine.models.two_sided.network import (
-    CANVAS,
-    PREFIX,
-    SUFFIX,
-    SideCache,
+from infill_engine.models.two_sided.kv_cache import SideCache
+from infill_engine.models.two_sided.layers import CANVAS, PREFIX, SUFFIX, TwoSidedConfig, rotate
+from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.training_pass import (
     TrainingOps,
-    TwoSidedConfig,
-    TwoSidedNetwork,
-    load_network,
-    read_metadata,
+    canvas_attention,
+    causal_attention,
+    gather_keys,
+    gather_values,
+    training_pass,
 )
-from infill_engine.models.two_sided.ngram_table import NgramTable, contexts, packed, to_tensors
+from tests.engine.two_sided.networks import CONFIG, model
 
-CONFIG = TwoSidedConfig(
-    vocab_size=100, d_model=32, num_layers=3, num_heads=4, num_kv_heads=2, d_ff=48
-)
 EXACT = 1e-12
 
 
@@ -37,37 +30,13 @@ def _no_gradients() -> object:
         yield
 
 
-def model(config: TwoSidedConfig = CONFIG) -> TwoSidedNetwork:
-    """Random weights, larger than those training starts from, so that no mistake hides."""
-    torch.manual_seed(0)
-    made = TwoSidedNetwork(config).double()
-    for param in made.parameters():
-        torch.nn.init.normal_(param, std=0.3)
-    if config.ngram_table:
-        made.table = table()
-    return made
-
-
-def table() -> NgramTable:
-    """Two of three contexts of one or two of the few tokens that are read."""
-    ids = [*((a,) for a in range(9)), *((a, b) for a in range(9) for b in range(9))]
-    kept = [each for at, each in enumerate(ids) if at % 3]
-    keys = np.array([contexts(np.array(each), len(each))[0] for each in kept])
-    values = packed(np.array([sum(each) % 9 for each in kept]), np.linspace(0, 1, len(kept)))
-    order = np.argsort(keys)
-    return NgramTable(keys[order], values[order])
-
-
-def encoded(made: TwoSidedNetwork, prefix: Tensor, suffix: Tensor) -> tuple[SideCache, SideCache]:
-    before, after = made.cache(PREFIX, capacity=8), made.cache(SUFFIX, capacity=8)
-    made.push(before, prefix.tolist())
-    made.push(after, suffix.flip(0).tolist())
-    return before, after
+def stepped(made: TwoSidedNetwork, before: SideCache, after: SideCache, canvas: Tensor) -> Tensor:
+    return made.step(made.canvas_context(before, after, *canvas.shape), canvas)
 
 
 def trained_canvas(made: TwoSidedNetwork, text: Tensor, a: int, b: int, canvas: Tensor) -> Tensor:
     start, end = torch.tensor([[a]]), torch.tensor([[b]])
-    return made.train_pass(text[None], start, end, canvas[None, None])[2][0, 0]
+    return training_pass(made, text[None], start, end, canvas[None, None])[2][0, 0]
 
 
 def worst_difference(made: TwoSidedNetwork, ops: TrainingOps | None = None) -> float:
@@ -80,8 +49,8 @@ def worst_difference(made: TwoSidedNetwork, ops: TrainingOps | None = None) -> f
     end = torch.tensor([[9, 22, 30], [6, 29, 32]])
     noisy = torch.randint(100, (2, 3, 8))
     typed = torch.tensor([42])
-    prefix_states, suffix_states, canvases = made.train_pass(
-        rows, start, end, noisy, lengths, ops=ops or TrainingOps()
+    prefix_states, suffix_states, canvases = training_pass(
+        made, rows, start, end, noisy, lengths, ops=ops or TrainingOps()
     )
     worst = 0.0
 
@@ -100,24 +69,24 @@ def worst_difference(made: TwoSidedNetwork, ops: TrainingOps | None = None) -> f
                 made.push(after, text[b:].flip(0).tolist()), suffix_states[row, : len(text) - b]
             )
             batch = torch.stack((canvas, canvas.flip(0)))
-            hidden = made.denoise(before, after, batch)
+            hidden = stepped(made, before, after, batch)
             compare(hidden[0], canvases[row, span])
             compare(hidden[1], trained_canvas(made, text, a, b, canvas.flip(0)))
 
             made.push(before, typed.tolist())  # typing: the suffix is not touched
             changed = torch.cat((text[:a], typed, text[a:]))
             expected = trained_canvas(made, changed, a + 1, b + 1, canvas)
-            compare(made.denoise(before, after, canvas[None])[0], expected)
+            compare(stepped(made, before, after, canvas[None])[0], expected)
 
             before.truncate(a)  # deleting
-            compare(made.denoise(before, after, canvas[None])[0], canvases[row, span])
+            compare(stepped(made, before, after, canvas[None])[0], canvases[row, span])
 
             n = min(2, len(text) - b - 1)  # the cursor moves over the next tokens
             made.push(before, text[b : b + n].tolist())
             after.truncate(len(after) - n)
             moved = torch.cat((text[:a], text[b : b + n], text[a:b], text[b + n :]))
             expected = trained_canvas(made, moved, a + n, b + n, canvas[:5])
-            compare(made.denoise(before, after, canvas[None, :5])[0], expected)
+            compare(stepped(made, before, after, canvas[None, :5])[0], expected)
     return worst
 
 
@@ -138,37 +107,37 @@ def test_the_ngram_table_is_an_input() -> None:
 def _sees_the_span(
     q: Tensor, k: Tensor, v: Tensor, start: Tensor, end: Tensor, n: Tensor
 ) -> Tensor:
-    return network.canvas_attention(q, k, v, start, start, n)
+    return canvas_attention(q, k, v, start, start, n)
 
 
 def _sees_padding(q: Tensor, k: Tensor, v: Tensor, start: Tensor, end: Tensor, n: Tensor) -> Tensor:
-    return network.canvas_attention(q, k, v, start, end, torch.full_like(n, 40))
+    return canvas_attention(q, k, v, start, end, torch.full_like(n, 40))
 
 
 def _one_prefix_state_short(
     near: Tensor, far: Tensor, own: Tensor, start: Tensor, cos: Tensor, sin: Tensor
 ) -> Tensor:
-    return network.gather_keys(near, far, own, start - 1, cos, sin)
+    return gather_keys(near, far, own, start - 1, cos, sin)
 
 
 def _suffix_counted_from_the_start(
     near: Tensor, far: Tensor, own: Tensor, start: Tensor, cos: Tensor, sin: Tensor
 ) -> Tensor:
-    return network.gather_keys(near, far, own, start, torch.ones_like(cos), torch.zeros_like(sin))
+    return gather_keys(near, far, own, start, torch.ones_like(cos), torch.zeros_like(sin))
 
 
 def _suffix_turned_the_other_way(
     near: Tensor, far: Tensor, own: Tensor, start: Tensor, cos: Tensor, sin: Tensor
 ) -> Tensor:
-    return network.gather_keys(near, far, own, start, cos, -sin)
+    return gather_keys(near, far, own, start, cos, -sin)
 
 
 def _values_of_the_wrong_stream(near: Tensor, far: Tensor, own: Tensor, start: Tensor) -> Tensor:
-    return network.gather_values(far, near, own, start)
+    return gather_values(far, near, own, start)
 
 
 def _not_causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return network.causal_attention(q.flip(1), k.flip(1), v.flip(1)).flip(1)
+    return causal_attention(q.flip(1), k.flip(1), v.flip(1)).flip(1)
 
 
 MISTAKES: dict[str, TrainingOps] = {
@@ -196,8 +165,8 @@ def test_nothing_of_the_span_reaches_its_canvas() -> None:
     other[0, 10:15] = (other[0, 10:15] + 1) % 100
     start, end, noisy = torch.tensor([[10]]), torch.tensor([[15]]), torch.randint(100, (1, 1, 8))
 
-    one = made.train_pass(row, start, end, noisy)[2]
-    two = made.train_pass(other, start, end, noisy)[2]
+    one = training_pass(made, row, start, end, noisy)[2]
+    two = training_pass(made, other, start, end, noisy)[2]
 
     assert torch.equal(one, two)
 
@@ -209,8 +178,8 @@ def test_canvases_of_a_row_do_not_see_one_another() -> None:
     changed[0, 1] = (changed[0, 1] + 1) % 100
     start, end = torch.tensor([[10, 10]]), torch.tensor([[15, 15]])
 
-    one = made.train_pass(row, start, end, noisy)[2][:, 0]
-    two = made.train_pass(row, start, end, changed)[2][:, 0]
+    one = training_pass(made, row, start, end, noisy)[2][:, 0]
+    two = training_pass(made, row, start, end, changed)[2][:, 0]
 
     assert torch.equal(one, two)
 
@@ -219,8 +188,8 @@ def test_long_rows_are_read_in_chunks_that_change_nothing() -> None:
     q, k, v = torch.randn(2, 37, 2, 2, 8), torch.randn(2, 37, 2, 8), torch.randn(2, 37, 2, 8)
 
     torch.testing.assert_close(
-        network.causal_attention(q, k, v, chunk=16),
-        network.causal_attention(q, k, v, chunk=64),
+        causal_attention(q, k, v, chunk=16),
+        causal_attention(q, k, v, chunk=64),
         rtol=0,
         atol=1e-6,
     )
@@ -259,27 +228,6 @@ def test_within_its_capacity_a_cache_is_never_allocated_again() -> None:
     assert len(cache) == 32
 
 
-def test_scores_are_the_forward_streams_and_leave_the_cache_as_it_is() -> None:
-    made = model()
-    prefix = torch.randint(100, (12,)).tolist()
-    rows = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
-    cache = made.cache(PREFIX, capacity=12)
-    made.push(cache, prefix)
-    keys = cache.keys.clone()
-
-    scores = made.score(cache, rows)
-
-    assert torch.equal(cache.keys, keys)
-    assert cache.ids == prefix
-    for row, found in zip(rows, scores, strict=True):
-        alone = made.cache(PREFIX)
-        hidden = made.push(alone, prefix + row)[len(prefix) - 1 : -1]
-        logs = made.logits(hidden).log_softmax(-1)
-        expected = logs.gather(1, torch.tensor(row)[:, None])[:, 0]
-        torch.testing.assert_close(found[: len(row)].double(), expected, rtol=0, atol=1e-5)
-        assert not found[len(row) :].any()
-
-
 def test_positions_do_not_depend_on_how_much_stands_on_the_far_sides() -> None:
     """Only distances count: shifting every position of a stream moves no logit."""
     made = model()
@@ -288,57 +236,10 @@ def test_positions_do_not_depend_on_how_much_stands_on_the_far_sides() -> None:
     zero = CONFIG.max_positions
 
     def product(at: int, to: int) -> float:
-        one = network.rotate(q, cos[zero + at], sin[zero + at])
-        return float(one @ network.rotate(k, cos[zero + to], sin[zero + to]))
+        one = rotate(q, cos[zero + at], sin[zero + at])
+        return float(one @ rotate(k, cos[zero + to], sin[zero + to]))
 
     assert product(5, 3) == pytest.approx(product(-7, -9), abs=1e-12)
-
-
-def test_weights_come_back_from_a_file(tmp_path: Path) -> None:
-    made = model().float()
-    path = tmp_path / "weights.safetensors"
-    tensors = {name: tensor.half() for name, tensor in made.state_dict().items()}
-    save_file(tensors, path, {"config": CONFIG.to_json()})
-
-    read = load_network(path)
-
-    assert read.config == CONFIG
-    for name, tensor in read.state_dict().items():
-        assert torch.equal(tensor, tensors[name].float())
-
-
-def test_a_file_of_before_0_2_loads_as_one_of_today(tmp_path: Path) -> None:
-    former = {
-        "induction": "echo",
-        "induction_length": "echo_length",
-        "ngram": "recall",
-        "ngram_level": "recall_level",
-    }
-    config = replace(CONFIG, ngram_table=True)
-    tensors = model(config).float().state_dict() | to_tensors(table())
-    head = {"length_up": torch.zeros(32, 32), "length_down": torch.zeros(14, 32)}
-    older = {former.get(name, name): tensor for name, tensor in tensors.items()}
-    named = {"new": tensors, "old": older | head}
-    options = {"new": "ngram_table", "old": "recall"}
-    thresholds = {"new": "show_threshold", "old": "worth_showing"}
-    for age, of_age in named.items():
-        metadata = {
-            "config": config.to_json().replace("ngram_table", options[age]),
-            thresholds[age]: "0.25",
-        }
-        save_file(of_age, tmp_path / age, metadata)
-    assert set(named["old"]) ^ set(named["new"]) == {*former, *former.values(), *head}
-
-    old, new = (load_network(tmp_path / age) for age in ("old", "new"))
-
-    assert old.config == new.config == config
-    assert old.state_dict().keys() == new.state_dict().keys()
-    for name, tensor in old.state_dict().items():
-        assert torch.equal(tensor, new.state_dict()[name])
-    assert old.table is not None
-    assert (old.table.keys == table().keys).all()
-    for age in named:
-        assert read_metadata(tmp_path / age)["show_threshold"] == "0.25"
 
 
 @pytest.mark.parametrize(

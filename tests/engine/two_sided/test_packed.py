@@ -14,15 +14,12 @@ from torch import Tensor
 from infill_engine import EngineConfig, InfillRequest, ModelError
 from infill_engine.local import LocalEngine
 from infill_engine.models.two_sided import network, packed
-from infill_engine.models.two_sided.denoiser import load_default
-from infill_engine.models.two_sided.network import (
-    PREFIX,
-    SUFFIX,
-    TwoSidedConfig,
-    TwoSidedNetwork,
-    load_network,
-)
+from infill_engine.models.two_sided.layers import PREFIX, SUFFIX, TwoSidedConfig
+from infill_engine.models.two_sided.loading import load_default
+from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.packed import Precision, pack, quantise
+from infill_engine.models.two_sided.scoring import score
+from infill_engine.models.two_sided.weights import load_network
 from infill_kernels.blocks import library
 
 # Relative to the largest product: half a unit in bfloat16's last place for the weight, the row
@@ -90,9 +87,10 @@ def everything(network: TwoSidedNetwork) -> list[Tensor]:
     prefix, suffix = torch.randint(9, (40,)).tolist(), torch.randint(9, (30,)).tolist()
     before, after = network.cache(PREFIX), network.cache(SUFFIX)
     forward, backward = network.push(before, prefix), network.push(after, suffix)
-    canvas = network.denoise(before, after, torch.randint(300, (2, 16)))
+    context = network.canvas_context(before, after, 2, 16)
+    canvas = network.step(context, torch.randint(300, (2, 16)))
     states = [network.logits(each) for each in (forward, backward, canvas)]
-    return [*states, network.score(before, [[1, 2, 3], [4]])]
+    return [*states, score(network, before, [[1, 2, 3], [4]])]
 
 
 @pytest.fixture(params=["compiled", "torch"])
@@ -143,7 +141,7 @@ def test_loading_imports_no_compiler() -> None:
     program = (
         "import sys, torch; before = set(sys.modules)\n"
         "from infill_engine.config import EngineConfig\n"
-        "from infill_engine.models.two_sided.denoiser import load_default\n"
+        "from infill_engine.models.two_sided.loading import load_default\n"
         "load_default(EngineConfig())\n"
         "print(*[name for name in set(sys.modules) - before if name.startswith(('torch', 'sym'))])"
     )

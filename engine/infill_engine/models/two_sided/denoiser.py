@@ -4,51 +4,35 @@ Both sides are stacks that end at the hole: typing pushes to the prefix, deletin
 away costs what lies between it and the hole, on that side alone.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast, get_args
 
 import torch
-from safetensors import SafetensorError
-from torch import Tensor
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.canvas import Canvas, lay_out
 from infill_engine.config import EngineConfig
-from infill_engine.copying import copies, up_to
 from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
-from infill_engine.errors import ModelError
-from infill_engine.models.two_sided.network import (
-    PREFIX,
-    SUFFIX,
-    CanvasContext,
-    SideCache,
-    TwoSidedNetwork,
-    load_network,
-    read_metadata,
-)
-from infill_engine.models.two_sided.packed import Precision, fastest
+from infill_engine.models.two_sided.kv_cache import CanvasContext, SideCache, common_length
+from infill_engine.models.two_sided.layers import PREFIX, SUFFIX
+from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.proposals import goes_on, proposals
+from infill_engine.models.two_sided.scoring import score
+from infill_engine.models.two_sided.vocabulary import Vocabulary
 from infill_engine.noise import Absorbing
 from infill_engine.request import EngineInfo, InfillRequest
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant
-from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, MASK, Tokenizer
+from infill_engine.tokenizer import BOS, END, EOS, MASK, Tokenizer
 from infill_engine.windows import first_tokens, last_tokens, prefix_window, suffix_window
 from infill_kernels import RowStatistics, row_statistics
-
-WEIGHTS = Path(__file__).parents[2] / "weights"
 
 # Trained on windows of 1,024 tokens; the prefix says more than the suffix.
 PREFIX_TOKENS, SUFFIX_TOKENS = 704, 316
 NEIGHBOUR_TOKENS = 192
 CHARACTERS_PER_TOKEN = 3.5
-# Two threads that sleep while they wait take twice as long for a step as one alone, and two that
-# spin fifty times as long once something else wants a core (engine/train/LOG.md).
-THREADS = 1
 CANVAS_LENGTHS = (16, 32, 64)
 # Steps at most; on the validation packages up to three times as many were no better.
 MAX_STEPS = {16: 3, 32: 6, 64: 10}
@@ -56,15 +40,7 @@ MAX_TOKENS = 192
 ENCODE_CHUNK = 256
 JOIN_TOKENS = 6
 ENTROPY_BOUND = 0.3
-# What the weights of the autoregressive baseline (benchmarks/ar_baseline.py) say they are.
-AR_BASELINE = ("ar-baseline", "ar-twin")
 OPENERS = ("(", "[", "{", ":")
-CLOSERS = " \t)]}>,;:'\"`"  # what may follow a hole that reaches over its line's end
-# What is copied is judged as a whole, up to so many tokens.
-COPY_TOKENS = 64
-# How the prefix alone goes on is guessed up to so many cells, for so many rows; one is given up
-# once it is less likely than this (nats).
-CONTINUATION_TOKENS, CONTINUATION_ROWS, UNLIKELY = 32, 2, -4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +49,6 @@ class SidesMemory:
 
     prefix: SideCache
     suffix: SideCache
-
-
-def common(old: Sequence[int], new: Sequence[int]) -> int:
-    """How many leading ids are the same."""
-    for at, (a, b) in enumerate(zip(old, new, strict=False)):
-        if a != b:
-            return at
-    return min(len(old), len(new))
-
-
-def _goes_on(suffix: str) -> bool:
-    """Whether the cursor's line has more behind it than what closes something."""
-    return bool(suffix.split("\n", 1)[0].strip(CLOSERS))
 
 
 class TwoSidedDenoiser:
@@ -105,18 +68,7 @@ class TwoSidedDenoiser:
         self._config = config
         self._source = source
         self._device = network.device
-        vocab = network.config.vocab_size
-        # Specials are never an answer, but END is; ids past the tokenizer's have no text.
-        forbidden = torch.zeros(vocab, device=self._device)
-        forbidden[:FIRST_LEARNED] = -torch.inf
-        forbidden[END] = 0.0
-        forbidden[tokenizer.vocab_size :] = -torch.inf
-        self._forbidden = forbidden
-        self._end = torch.zeros(vocab, dtype=torch.bool, device=self._device)
-        self._end[END] = True
-        self._end_or_line = self._end.clone()
-        self._end_or_line[tokenizer.line_breaks()] = True
-        self._healing: dict[bytes, Tensor] = {}
+        self._vocabulary = Vocabulary(tokenizer, network.config.vocab_size, network.device)
 
     def describe(self) -> EngineInfo:
         return EngineInfo(
@@ -169,7 +121,7 @@ class TwoSidedDenoiser:
         )
 
     def reusable(self, memory: SidesMemory, sides: Sides) -> int:
-        return common(memory.prefix.ids, sides.prefix_ids) + common(
+        return common_length(memory.prefix.ids, sides.prefix_ids) + common_length(
             memory.suffix.ids, sides.suffix_ids[::-1]
         )
 
@@ -191,7 +143,7 @@ class TwoSidedDenoiser:
             (memory.prefix, sides.prefix_ids),
             (memory.suffix, sides.suffix_ids[::-1]),
         ):
-            cache.truncate(common(cache.ids, new))
+            cache.truncate(common_length(cache.ids, new))
             while len(cache) < len(new) and not budget.cancelled():
                 self._network.push(cache, new[len(cache) : len(cache) + ENCODE_CHUNK])
         return memory
@@ -202,7 +154,7 @@ class TwoSidedDenoiser:
         More cells are slower, and at this size of model less often right: engine/train/LOG.md.
         When several candidates are wanted, shorter holes are denoised beside the longest.
         """
-        within = request.max_lines == 1 or _goes_on(request.suffix)
+        within = request.max_lines == 1 or goes_on(request.suffix)
         longest = 32 if not within and request.prefix.rstrip().endswith(OPENERS) else 16
         if request.num_candidates == 1:
             return (longest,)
@@ -226,8 +178,8 @@ class TwoSidedDenoiser:
         return Canvas(
             token_ids=torch.tensor([ids for ids, _ in rows], device=self._device),
             hole=torch.tensor([hole for _, hole in rows], device=self._device),
-            first=self._healing_mask(sides.healed_prefix) if sides.healed_prefix else None,
-            ends=self._end_or_line if one_line else self._end,
+            first=self._vocabulary.healing_mask(sides.healed_prefix),
+            ends=self._vocabulary.ends_or_breaks if one_line else self._vocabulary.ends,
             end_id=END,
         )
 
@@ -240,89 +192,9 @@ class TwoSidedDenoiser:
         *,
         budget: Budget = UNLIMITED,
     ) -> dict[tuple[int, ...], float]:
-        """What follows the same text elsewhere, and how the prefix goes on where the line ends
-        behind the hole.
-
-        (Within a line it was no help on the validation packages, and takes time.)
-        """
-        texts = copies(request.prefix, request.suffix, request.max_lines)
-        if memory is not None and most <= CONTINUATION_TOKENS and not _goes_on(request.suffix):
-            for text in self._continuations(sides, request.suffix, memory, most, budget):
-                texts.setdefault(text, -math.inf)
-        found: dict[tuple[int, ...], float] = {}
-        for text, worth in texts.items():
-            ids = tuple(self._ids(sides, text)) if text.strip() else ()
-            if 0 < len(ids) <= COPY_TOKENS:
-                found.setdefault(ids, worth)
-        return found
-
-    @torch.inference_mode()
-    def _continuations(
-        self,
-        sides: Sides,
-        suffix: str,
-        memory: SidesMemory,
-        most: int,
-        budget: Budget,
-    ) -> list[str]:
-        """Rests of the line as the prefix's stream has them: one from each of its likeliest first
-        tokens, from there on the likeliest, up to where the line or what follows the hole ends
-        it; none that is less likely than `UNLIKELY` as a whole.
-        """
-        text, length = memory.prefix.text, len(memory.prefix)
-        context = self._network.continuation_context(memory.prefix, CONTINUATION_ROWS, most)
-        rows: list[list[int]] = [[] for _ in range(CONTINUATION_ROWS)]
-        likelihood = [0.0] * CONTINUATION_ROWS
-        going = list(range(CONTINUATION_ROWS))
-        last, hints = (
-            [text.ids[-1]] * CONTINUATION_ROWS,
-            memory.prefix.hints(length - 1) * CONTINUATION_ROWS,
-        )
-        for at in range(most):
-            if budget.cancelled():
-                return []
-            hidden = self._network.continuation_step(context, at, last, hints)
-            logits = self._network.logits(hidden).float() + self._forbidden
-            logits[:, END] = -torch.inf
-            if at == 0 and sides.healed_prefix:
-                logits.masked_fill_(~self._healing_mask(sides.healed_prefix), -torch.inf)
-            sure, best = logits.log_softmax(-1).topk(CONTINUATION_ROWS)
-            for row in list(going):
-                choice = row if at == 0 else 0
-                token = int(best[row, choice])
-                likelihood[row] += float(sure[row, choice])
-                ends = self._end_or_line[token] and not (at == 0 and sides.healed_prefix)
-                if ends or likelihood[row] < UNLIKELY:
-                    going.remove(row)
-                    continue
-                rows[row].append(token)
-                if len(up_to(suffix, read := self._said(sides, rows[row]))) < len(read.rstrip()):
-                    going.remove(row)
-                    continue
-                last[row] = token
-                text.extend(rows[row])
-                (hints[row],) = memory.prefix.hints(len(memory.prefix) - 1)
-                text.truncate(length)
-            if not going:
-                break
-        sure_rows = zip(rows, likelihood, strict=True)
-        return [
-            up_to(suffix, self._said(sides, row)) for row, nats in sure_rows if nats >= UNLIKELY
-        ]
-
-    def _said(self, sides: Sides, ids: list[int]) -> str:
-        """What ids in the hole say, without what was taken back of the prefix."""
-        return (
-            self._tokenizer.decode(ids).removeprefix(sides.healed_prefix).decode("utf-8", "ignore")
-        )
-
-    def _ids(self, sides: Sides, text: str) -> list[int]:
-        """The ids of a text in the hole, what was taken back of the prefix included."""
-        ids = self._tokenizer.encode(sides.healed_prefix.decode() + text)
-        if not self._tokenizer.token_bytes[ids[0]].startswith(sides.healed_prefix):
-            # Together they are split elsewhere: what was taken back stays a token of its own.
-            ids = [self._tokenizer.ids[sides.healed_prefix], *self._tokenizer.encode(text)]
-        return ids
+        """What follows the same text elsewhere, and how the prefix goes on."""
+        prefix = memory.prefix if memory else None
+        return proposals(self._network, self._vocabulary, sides, request, prefix, most, budget)
 
     def config(self, canvas: Canvas, request: InfillRequest, sides: Sides) -> DenoiseConfig:
         length = canvas.token_ids.shape[1]
@@ -351,7 +223,7 @@ class TwoSidedDenoiser:
         # Rows that are done leave the batch, and the head is for the free cells of the others.
         going = ids.new_ones(len(ids), dtype=torch.bool) if canvas.done is None else ~canvas.done
         hidden = self._network.step(context, ids[going])[free[going]]
-        logits = self._network.logits(hidden).float().add_(self._forbidden)  # [n, V]
+        logits = self._network.logits(hidden).float().add_(self._vocabulary.forbidden)  # [n, V]
         cells = (free & going[:, None]).flatten().nonzero()[:, 0]
         if canvas.first is not None:
             first = cells % ids.shape[1] == canvas.free[0].int().argmax()
@@ -372,8 +244,8 @@ class TwoSidedDenoiser:
     ) -> list[Scored]:
         head = list(sides.suffix_ids[:JOIN_TOKENS])
         # What was taken back of the prefix is typed: the first token is one that begins with it.
-        first = self._healing_mask(sides.healed_prefix) if sides.healed_prefix else None
-        scores = self._network.score(memory.prefix, [[*row, *head] for row in rows], first)
+        first = self._vocabulary.healing_mask(sides.healed_prefix)
+        scores = score(self._network, memory.prefix, [[*row, *head] for row in rows], first)
         return [
             Scored(
                 likelihood=float(row_scores[: len(row)].mean()) if row else 0.0,
@@ -381,81 +253,3 @@ class TwoSidedDenoiser:
             )
             for row, row_scores in zip(rows, scores, strict=True)
         ]
-
-    def _healing_mask(self, piece: bytes) -> Tensor:
-        if piece not in self._healing:
-            allowed = torch.zeros_like(self._end)
-            allowed[self._tokenizer.healing_tokens(piece)] = True
-            self._healing[piece] = allowed
-        return self._healing[piece]
-
-
-def _precision(config: EngineConfig, device: str) -> Precision:
-    """What weights are kept in. Raises ModelError where the embedded model knows no such form."""
-    if config.dtype == "auto":
-        return fastest() if device == "cpu" else "float32"
-    for known in get_args(Precision):
-        if config.dtype == known and (device == "cpu" or known == "float32"):
-            return cast(Precision, known)
-    raise ModelError(
-        f"dtype={config.dtype!r} on {device} is not for the embedded model, which is float32, "
-        "bfloat16 or int8 on a CPU and float32 elsewhere; leave dtype unset"
-    )
-
-
-def load_default(config: EngineConfig) -> TwoSidedDenoiser:
-    """The embedded model, or another two-sided one in a folder or file that `config.model` names.
-
-    Raises ModelError when the files are missing or damaged or the device is not there.
-    """
-    if config.model in AR_BASELINE:
-        raise _no_ar_baseline(config.model)
-    path = WEIGHTS / "default.safetensors"
-    if config.model != "default":
-        path = Path(config.model).expanduser()
-        path = path / "default.safetensors" if path.is_dir() else path
-    if not path.is_file():
-        raise ModelError(
-            f'no weights at {path}; set infill.model to "default", or to a folder or '
-            "*.safetensors file of the embedded architecture"
-        )
-    network, tokenizer = load_model(config, path)
-    metadata = read_metadata(path)
-    if metadata.get("architecture") in AR_BASELINE:
-        raise _no_ar_baseline(str(path))
-    show_threshold = float(metadata.get("show_threshold", 0.0))
-    return TwoSidedDenoiser(network, tokenizer, config, str(path), show_threshold)
-
-
-def _no_ar_baseline(model: str) -> ModelError:
-    return ModelError(
-        f"{model} is the autoregressive baseline, which is no part of infill-ls; a checkout of the "
-        f"project measures it: python -m benchmarks.quality --model {model}"
-    )
-
-
-def load_model(config: EngineConfig, path: Path) -> tuple[TwoSidedNetwork, Tokenizer]:
-    """The network in a file, and the tokenizer beside it or else the embedded one.
-
-    Sets the threads. Raises ModelError when a file is damaged or the device is not there.
-    """
-    if config.device not in ("auto", "cpu") and not torch.cuda.is_available():
-        raise ModelError(f"device={config.device!r} is not available here; use cpu or auto")
-    device = "cpu" if config.device == "auto" else config.device
-    torch.set_num_threads(config.threads or THREADS)
-    precision = _precision(config, device)
-    beside = path.parent / "tokenizer.json"
-    tokenizer = Tokenizer(beside if beside.is_file() else WEIGHTS / "tokenizer.json")
-    try:
-        network = load_network(path, device=device, precision=precision)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(
-            f"{path} is not a readable model of the embedded architecture ({error}); "
-            "install infill-ls again, or point infill.model at another file"
-        ) from error
-    if tokenizer.vocab_size > network.config.vocab_size:
-        raise ModelError(
-            f"{path} has {network.config.vocab_size} tokens but its tokenizer has "
-            f"{tokenizer.vocab_size}; put the tokenizer.json it was trained with beside it"
-        )
-    return network, tokenizer

@@ -1,0 +1,140 @@
+"""Keys and values: of one side of the hole, and of what is read for one request behind them.
+
+A `SideCache` is a stack that lives from request to request. Buffers hold the keys and values of
+rows that share one or two sides: the rows of a canvas, or continuations of the prefix. Shapes: L
+layers, K key/value heads, E head width, R rows, N tokens of a row.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from infill_engine.models.two_sided.hints import Hints, stream_hints
+from infill_engine.models.two_sided.induction import InductionIndex
+from infill_engine.models.two_sided.layers import PREFIX, SUFFIX, TwoSidedConfig
+from infill_engine.models.two_sided.ngram_table import NgramTable
+
+
+def common_length(old: Sequence[int], new: Sequence[int]) -> int:
+    """How many leading ids are the same."""
+    for at, (a, b) in enumerate(zip(old, new, strict=False)):
+        if a != b:
+            return at
+    return min(len(old), len(new))
+
+
+class SideCache:
+    """Keys and values of one side, a stack at the cursor. Grows only when its capacity is short."""
+
+    def __init__(
+        self,
+        config: TwoSidedConfig,
+        stream: int,
+        *,
+        capacity: int = 1024,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+        table: NgramTable | None = None,
+    ) -> None:
+        assert stream in (PREFIX, SUFFIX), f"{stream=} has no cache"
+        self.stream = stream
+        self.text = InductionIndex()
+        self.table = table
+        shape = (config.num_layers, config.num_kv_heads, capacity, config.head_dim)
+        # Keys that are masked may be anything finite, so there is nothing uninitialised.
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)  # [L, K, capacity, E]
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens in the order they were pushed."""
+        return self.text.ids
+
+    def __len__(self) -> int:
+        return len(self.text.ids)
+
+    def hints(self, start: int) -> list[Hints]:
+        """The hints of each token from `start` on."""
+        return stream_hints(self.text, start, self.table)
+
+    def hints_after(self, ids: Sequence[int], start: int) -> list[Hints]:
+        """The hints from `start` on as they were if `ids` were pushed; changes nothing."""
+        length = len(self)
+        self.text.extend(ids)
+        hints = self.hints(start)
+        self.text.truncate(length)
+        return hints
+
+    def truncate(self, length: int) -> None:
+        """Pops the tokens nearest to the cursor until `length` are left."""
+        assert 0 <= length <= len(self.ids), f"cannot truncate {len(self.ids)} to {length}"
+        self.text.truncate(length)
+
+    def reserve(self, length: int) -> None:
+        """Makes room for `length` tokens in all."""
+        capacity = self.keys.shape[2]
+        if length <= capacity:
+            return
+        used = len(self.ids)
+        larger = [*self.keys.shape]
+        larger[2] = max(length, 2 * capacity)
+        for name in ("keys", "values"):
+            old: Tensor = getattr(self, name)
+            new = old.new_zeros(larger)
+            new[:, :, :used] = old[:, :, :used]
+            setattr(self, name, new)
+
+
+class KVBuffers(NamedTuple):
+    """Keys and values of some rows that read behind what they have in common.
+
+    keys, values [L, R, K, N, E], the rows' own from `old` on; before that, or apart in `shared`
+    [L, K, S, E], what all of them see. Holds for as long as what is shared does not change.
+    """
+
+    keys: Tensor
+    values: Tensor
+    old: int = 0
+    shared: tuple[Tensor, Tensor] | None = None
+
+
+class CanvasContext(NamedTuple):
+    """What the steps of a canvas have in common; holds for as long as neither cache changes.
+
+    buffers: behind the prefix and the suffix, which is turned to where the canvas's end puts it;
+    cos, sin [T, E/2] of the canvas's positions; added [T, D], to each cell's token: its hints and
+    the stream.
+    """
+
+    buffers: KVBuffers
+    cos: Tensor
+    sin: Tensor
+    added: Tensor
+
+
+class ContinuationContext(NamedTuple):
+    """What continuations of a prefix have in common; holds while its cache does not change.
+
+    buffers: behind the prefix without its last token, for rows that are all equally long;
+    cos, sin [n, E/2] of the positions from there on.
+    """
+
+    buffers: KVBuffers
+    cos: Tensor
+    sin: Tensor
+
+
+def visibility_mask(n: int, N: int, at: int, seen: int, like: Tensor) -> Tensor | None:
+    """[1 or n, N], -inf at the keys that n tokens from `at` on do not see, else 0; None if none is.
+
+    They see the first `seen`, or, where that is 0, those up to their own.
+    """
+    if seen == N or (seen == 0 and n == 1 and at + n == N):
+        return None
+    if seen == 0:
+        return like.new_full((n, N), -torch.inf).triu(at + 1)
+    mask = like.new_zeros(1, N)
+    mask[:, seen:] = -torch.inf
+    return mask

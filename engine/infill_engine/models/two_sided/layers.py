@@ -1,0 +1,101 @@
+"""What the two-sided network is made of: its configuration, its streams, and one block.
+
+Shapes: D width, H query heads, K key/value heads, G = H / K, E = D / H head width, I and O a
+weight's inputs and outputs.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from infill_engine.models.two_sided.packed import Packed
+from infill_kernels.blocks import Product
+
+PREFIX, SUFFIX, CANVAS = range(3)  # the streams
+
+_EPSILON = 1e-6
+
+Weight = Tensor | Packed | Product
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoSidedConfig:
+    """What is needed to build the network; stored as JSON in the weights' metadata."""
+
+    vocab_size: int = 6144
+    d_model: int = 384
+    num_layers: int = 4
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    d_ff: int = 1024
+    max_positions: int = 2304
+    rope_base: float = 10_000.0
+    ngram_table: bool = False
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.num_heads or self.d_model // self.num_heads % 2:
+            raise ValueError(f"{self.d_model=} / {self.num_heads=} must be an even head width")
+        if self.ngram_table and self.vocab_size > 8192:
+            raise ValueError(f"{self.vocab_size=}: the n-gram table holds tokens below 8192")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(f"{self.num_heads=} must be a multiple of {self.num_kv_heads=}")
+
+    @property
+    def head_dim(self) -> int:
+        return self.d_model // self.num_heads
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def norm(x: Tensor) -> Tensor:  # [..., D] -> [..., D]
+    return F.rms_norm(x, x.shape[-1:], eps=_EPSILON)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # [..., E]; cos, sin [..., E/2]
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+def product(x: Tensor, weight: Weight) -> Tensor:  # [..., I], [O, I] -> [..., O]
+    return F.linear(x, weight.to(x.dtype)) if isinstance(weight, Tensor) else weight(x)
+
+
+def project(
+    x: Tensor, qkv: Weight, cos: Tensor, sin: Tensor, split: tuple[int, int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """[..., D] -> rotated q [..., K, G, E], rotated k [..., K, E], v [..., K, E].
+
+    cos and sin are [..., E/2]; split is (K, G + 2, E).
+    """
+    mixed = torch.unflatten(product(norm(x), qkv), -1, split)
+    turned = rotate(norm(mixed[..., :-1, :]), cos[..., None, None, :], sin[..., None, None, :])
+    turned = turned.to(x.dtype)
+    return turned[..., :-1, :], turned[..., -1, :], mixed[..., -1, :]
+
+
+def mlp(x: Tensor, attended: Tensor, out: Weight, up: Weight, down: Weight) -> Tensor:
+    """The rest of a block after attention: x, attended [..., D] -> [..., D]."""
+    x = x + product(attended, out)
+    gate, value = product(norm(x), up).chunk(2, -1)
+    return x + product(F.silu(gate) * value, down)
+
+
+class Block(nn.Module):
+    qkv: Weight
+    out: Weight
+    up: Weight
+    down: Weight
+
+    def __init__(self, config: TwoSidedConfig) -> None:
+        super().__init__()
+        d, kv = config.d_model, config.num_kv_heads
+        # For each key/value head: its group of queries, its key, its value.
+        rows = kv * (config.num_heads // kv + 2) * config.head_dim
+        self.qkv = nn.Parameter(torch.empty(rows, d))
+        self.out = nn.Parameter(torch.empty(d, d))
+        self.up = nn.Parameter(torch.empty(2 * config.d_ff, d))
+        self.down = nn.Parameter(torch.empty(d, config.d_ff))

@@ -1,0 +1,119 @@
+"""What may stand in the hole besides what is denoised: copies, and how the prefix itself goes on.
+
+A row that starts from how the forward stream continues the prefix is often right where a canvas
+from noise is not (engine/train/LOG.md). The engine ranks all of them together.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from infill_engine.budget import Budget
+from infill_engine.copying import copies, up_to
+from infill_engine.denoiser import Sides
+from infill_engine.models.two_sided.hints import Hints
+from infill_engine.models.two_sided.kv_cache import SideCache
+from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.vocabulary import Vocabulary
+from infill_engine.request import InfillRequest
+from infill_engine.tokenizer import END
+
+CLOSERS = " \t)]}>,;:'\"`"  # what may follow a hole that reaches over its line's end
+# What is copied is judged as a whole, up to so many tokens.
+COPY_TOKENS = 64
+# A prefix is continued by so many tokens at most, in so many rows; a row is given up once it is
+# less likely than this (nats).
+CONTINUATION_TOKENS, CONTINUATION_ROWS, UNLIKELY = 32, 2, -4.0
+
+
+def goes_on(suffix: str) -> bool:
+    """Whether the cursor's line has more behind it than what closes something."""
+    return bool(suffix.split("\n", 1)[0].strip(CLOSERS))
+
+
+def proposals(
+    network: TwoSidedNetwork,
+    vocabulary: Vocabulary,
+    sides: Sides,
+    request: InfillRequest,
+    prefix: SideCache | None,
+    most: int,
+    budget: Budget,
+) -> dict[tuple[int, ...], float]:
+    """As `Denoiser.proposals`; where `prefix` is given and the line ends behind the hole, it is
+    continued.
+
+    (Within a line that was no help on the validation packages, and takes time.)
+    """
+    texts = copies(request.prefix, request.suffix, request.max_lines, budget=budget)
+    if prefix is not None and most <= CONTINUATION_TOKENS and not goes_on(request.suffix):
+        continued = continuations(network, vocabulary, sides, request.suffix, prefix, most, budget)
+        for text in continued:
+            texts.setdefault(text, -math.inf)
+    found: dict[tuple[int, ...], float] = {}
+    for text, worth in texts.items():
+        ids = tuple(vocabulary.ids(text, sides.healed_prefix)) if text.strip() else ()
+        if 0 < len(ids) <= COPY_TOKENS:
+            found.setdefault(ids, worth)
+    return found
+
+
+@dataclass(slots=True)
+class _Row:
+    """One continuation, `last` and `hints` being what the network reads next."""
+
+    last: int
+    hints: Hints
+    ids: list[int] = field(default_factory=list)
+    nats: float = 0.0
+    going: bool = True
+
+
+@torch.inference_mode()
+def continuations(
+    network: TwoSidedNetwork,
+    vocabulary: Vocabulary,
+    sides: Sides,
+    suffix: str,
+    prefix: SideCache,
+    most: int,
+    budget: Budget,
+) -> list[str]:
+    """Rests of the line as the prefix's stream has them: one from each of its likeliest first
+    tokens, from there on the likeliest, up to where the line or what follows the hole ends it;
+    none that is less likely than `UNLIKELY` as a whole, and none at all once the budget is over.
+    """
+    healed = sides.healed_prefix
+    begins = vocabulary.healing_mask(healed)
+    context = network.continuation_context(prefix, CONTINUATION_ROWS, most)
+    (hints,) = prefix.hints(len(prefix) - 1)
+    rows = [_Row(last=prefix.ids[-1], hints=hints) for _ in range(CONTINUATION_ROWS)]
+    for at in range(most):
+        if budget.over:
+            return []
+        ids = torch.tensor([[row.last] for row in rows], device=network.device)
+        told = torch.tensor([[row.hints] for row in rows], device=network.device)
+        hidden = network.continuation_step(context, at, ids, told)[:, 0]
+        logits = network.logits(hidden).float() + vocabulary.forbidden
+        logits[:, END] = -torch.inf
+        if at == 0 and begins is not None:
+            logits.masked_fill_(~begins, -torch.inf)
+        nats, likeliest = logits.log_softmax(-1).topk(CONTINUATION_ROWS)
+        for number, row in enumerate(rows):
+            if not row.going:
+                continue
+            choice = number if at == 0 else 0
+            token = int(likeliest[number, choice])
+            row.nats += float(nats[number, choice])
+            ends = bool(vocabulary.ends_or_breaks[token]) and not (at == 0 and healed)
+            if ends or row.nats < UNLIKELY:
+                row.going = False
+                continue
+            row.ids.append(token)
+            text = vocabulary.text(row.ids, healed)
+            row.going = len(up_to(suffix, text)) >= len(text.rstrip())
+            row.last, row.hints = token, prefix.hints_after(row.ids, len(prefix))[-1]
+        if not any(row.going for row in rows):
+            break
+    return [up_to(suffix, vocabulary.text(row.ids, healed)) for row in rows if row.nats >= UNLIKELY]

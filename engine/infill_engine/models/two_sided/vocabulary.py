@@ -1,0 +1,57 @@
+"""The tokenizer as the network's head sees it: masks over its vocabulary, and texts of a hole.
+
+Shapes: V tokens of the network, of which the tokenizer may have fewer.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from infill_engine.tokenizer import END, FIRST_LEARNED, Tokenizer
+
+# Masks of healed pieces that are kept; a mask is a byte for each token.
+HEALING_MASKS = 64
+
+
+class Vocabulary:
+    """All masks are [V] on `device`.
+
+    forbidden       float, -inf for what is never an answer, else 0
+    ends            bool, what ends a hole
+    ends_or_breaks  bool, what ends a hole that stays on its line
+    """
+
+    def __init__(self, tokenizer: Tokenizer, size: int, device: torch.device) -> None:
+        self.tokenizer = tokenizer
+        # Specials are never an answer, but END is; ids past the tokenizer's have no text.
+        self.forbidden = torch.zeros(size, device=device)
+        self.forbidden[:FIRST_LEARNED] = -torch.inf
+        self.forbidden[END] = 0.0
+        self.forbidden[tokenizer.vocab_size :] = -torch.inf
+        self.ends = torch.zeros(size, dtype=torch.bool, device=device)
+        self.ends[END] = True
+        self.ends_or_breaks = self.ends.clone()
+        self.ends_or_breaks[tokenizer.line_breaks()] = True
+        self._beginning_with = lru_cache(maxsize=HEALING_MASKS)(self._mask)
+
+    def healing_mask(self, healed_prefix: bytes) -> Tensor | None:
+        """[V] bool, the tokens that begin with what was taken back of the prefix, if anything."""
+        return self._beginning_with(healed_prefix) if healed_prefix else None
+
+    def _mask(self, piece: bytes) -> Tensor:
+        allowed = torch.zeros_like(self.ends)
+        allowed[self.tokenizer.healing_tokens(piece)] = True
+        return allowed
+
+    def text(self, ids: list[int], healed_prefix: bytes) -> str:
+        """What ids in the hole say, without what was taken back of the prefix."""
+        return self.tokenizer.decode(ids).removeprefix(healed_prefix).decode("utf-8", "ignore")
+
+    def ids(self, text: str, healed_prefix: bytes) -> list[int]:
+        """The ids of a text in the hole, what was taken back of the prefix included."""
+        ids = self.tokenizer.encode(healed_prefix.decode() + text)
+        if not self.tokenizer.token_bytes[ids[0]].startswith(healed_prefix):
+            # Together they are split elsewhere: what was taken back stays a token of its own.
+            ids = [self.tokenizer.ids[healed_prefix], *self.tokenizer.encode(text)]
+        return ids
