@@ -252,6 +252,10 @@ class DocumentStore:
             document = replace(document, version=version)
         return self._keep(document)
 
+    def all(self) -> list[Document]:
+        """Every open document, the first opened first; lost ones are not among them."""
+        return list(self._documents.values())
+
     def lose(self, uri: str) -> bool:
         """Its text is unknown from now on; False where it is not open."""
         key = document_key(uri)

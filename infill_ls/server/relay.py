@@ -1,0 +1,315 @@
+"""`infill-ls --connect`: a server on stdio in front of the one that a user's windows share.
+
+    editor ──stdio──► relay ──socket──► shared server
+                        │ what the editor said that a new server has to hear: initialize, the open
+                        │ documents as they are now, and what was asked and not answered
+
+So ten windows cost one model, and a server that dies, or no longer answers, costs a pause: another
+one is started and hears all that again. Knows messages, documents and nothing of models; imports
+nothing slow.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from infill_engine.errors import InfillError
+from infill_ls.documents import DocumentStore, Encoding
+from infill_ls.server import endpoint
+from infill_ls.server.changes import changes_of
+from infill_ls.server.transport import Writer, framed, read_message
+
+logger = logging.getLogger(__name__)
+
+SILENT_SECONDS = 10.0  # so long a server that was asked may say nothing
+BACK_OFF_SECONDS = 0.1, 5.0  # between attempts to start a server, the first and the longest
+AGAIN = "infill-ls/initialize-again"
+INITIALIZE, INITIALIZED, SHUTDOWN, EXIT = "initialize", "initialized", "shutdown", "exit"
+# What a server that cannot be reached would say, in the shape of each request.
+NOTHING: dict[str, Any] = {
+    "textDocument/inlineCompletion": {"items": []},
+    "textDocument/completion": {"isIncomplete": False, "items": []},
+    "textDocument/codeAction": [],
+    SHUTDOWN: None,
+}
+
+Message = dict[str, Any]
+Connect = Callable[[], Awaitable[endpoint.Streams]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that is not answered yet, and the version of its document when it was made."""
+
+    message: Message
+    version: int | None
+    at: float
+
+
+class Relay:
+    """One editor's connection, whichever server is behind it."""
+
+    def __init__(self, editor: Writer, connect: Connect) -> None:
+        self._editor = editor
+        self._connect = connect
+        self._server: asyncio.StreamWriter | None = None  # None while there is none to write to
+        self._initialize: Message | None = None
+        self._initialized = False
+        self._encoding: Encoding = "utf-16"
+        self._documents = DocumentStore()
+        self._asked: dict[str | int, Asked] = {}
+        self._by_server: set[str | int] = set()  # requests of the server that runs now
+        self._registered: set[str] = set()
+        self._last_said = time.monotonic()
+        self._shut_down = False
+        self._told = ""
+        self.exited = False
+
+    async def run(self, editor: asyncio.StreamReader) -> int:
+        """Until the editor says exit or its stream ends; the exit code."""
+        tasks = [
+            asyncio.create_task(self._from_editor(editor)),
+            asyncio.create_task(self._from_servers()),
+            asyncio.create_task(self._watch()),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            if self._server is not None:
+                self._server.close()
+        return 0 if self._shut_down or not self.exited else 1
+
+    # -- what the editor says --------------------------------------------------------------------
+
+    async def _from_editor(self, reader: asyncio.StreamReader) -> None:
+        while not self.exited and (body := await read_message(reader)) is not None:
+            if self._note(body) and self._server is not None:
+                self._server.write(framed(body))
+                with suppress(ConnectionError):
+                    await self._server.drain()
+
+    def _note(self, body: bytes) -> bool:
+        """Keeps what another server would have to hear; whether the one that runs has to."""
+        try:
+            message = json.loads(body)
+        except ValueError:
+            return True  # it says what is wrong
+        if not isinstance(message, dict):
+            return True
+        method, msg_id = message.get("method"), message.get("id")
+        if method is None:
+            # Not an answer to what a server asked that is gone.
+            asked = _key(msg_id) in self._by_server
+            self._by_server.discard(_key(msg_id))
+            return asked
+        params = message.get("params")
+        match method:
+            case "initialize":
+                self._initialize = message
+            case "initialized":
+                self._initialized = True
+            case "shutdown":
+                self._shut_down = True
+            case "exit":
+                self.exited = True
+            case "textDocument/didOpen" | "textDocument/didChange" | "textDocument/didClose":
+                self._follow(method, params if isinstance(params, dict) else {})
+        if msg_id is not None:
+            document = self._documents.get(_uri(params))
+            version = None if document is None else document.version
+            self._asked[_key(msg_id)] = Asked(message, version, time.monotonic())
+        return True
+
+    def _follow(self, method: str, params: Message) -> None:
+        item = params.get("textDocument")
+        if not isinstance(item, dict) or not isinstance(uri := item.get("uri"), str):
+            return
+        version = item.get("version") if isinstance(item.get("version"), int) else 0
+        if method.endswith("didOpen"):
+            language, text = item.get("languageId"), item.get("text")
+            if isinstance(text, str):
+                known = language if isinstance(language, str) else ""
+                self._documents.open(uri, known, version, text)
+        elif method.endswith("didClose"):
+            self._documents.close(uri)
+        else:
+            changes = changes_of(params.get("contentChanges"))
+            if changes is None:
+                self._documents.close(uri)  # what is no longer known cannot be told again
+            else:
+                self._documents.change(uri, version, changes, self._encoding)
+
+    # -- what servers say ------------------------------------------------------------------------
+
+    async def _from_servers(self) -> None:
+        """One server after the other, for as long as there is an editor."""
+        first, longest = BACK_OFF_SECONDS
+        pause = first
+        while True:
+            try:
+                reader, writer = await self._connect()
+            except (InfillError, OSError, TimeoutError) as error:
+                self._answer_all()
+                self._tell(str(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, longest)
+                continue
+            try:
+                await self._serve(reader, writer)
+                pause = first
+            except ConnectionError as error:
+                logger.warning("the shared server is gone: %s", error)
+            finally:
+                self._server = None
+                writer.close()
+            if self._shut_down:  # it has gone because it was asked to
+                self._answer_all()
+                await asyncio.Event().wait()
+            await asyncio.sleep(first)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._by_server.clear()
+        self._last_said = time.monotonic()
+        if self._initialize is None:
+            self._server = writer
+        else:
+            self._repeat_initialize(writer)
+        while (body := await read_message(reader)) is not None:
+            self._last_said = time.monotonic()
+            message = json.loads(body)
+            if message.get("id") == AGAIN and "method" not in message:
+                self._repeat_all(writer)
+            elif self._passes(message, writer):
+                self._editor.write(framed(body))
+
+    def _repeat_initialize(self, writer: asyncio.StreamWriter) -> None:
+        assert self._initialize is not None, "there is something to repeat"
+        if _key(self._initialize.get("id")) in self._asked:
+            # The first server died before it answered: nothing else was said yet.
+            _say(writer, self._initialize)
+            self._server = writer
+        else:
+            _say(writer, self._initialize | {"id": AGAIN})
+
+    def _repeat_all(self, writer: asyncio.StreamWriter) -> None:
+        """What makes the new server know what the old one knew; from then on it hears all."""
+        if self._initialized:
+            _say(writer, {"jsonrpc": "2.0", "method": INITIALIZED, "params": {}})
+        for document in self._documents.all():
+            item = {
+                "uri": document.uri,
+                "languageId": document.language_id,
+                "version": document.version,
+                "text": document.text,
+            }
+            params = {"textDocument": item}
+            _say(writer, {"jsonrpc": "2.0", "method": "textDocument/didOpen", "params": params})
+        for key, asked in list(self._asked.items()):
+            document = self._documents.get(_uri(asked.message.get("params")))
+            if asked.version is not None and (
+                document is None or document.version != asked.version
+            ):
+                self._answer(key)  # it is about a text that is no more
+            else:
+                _say(writer, asked.message)
+        self._server = writer
+
+    def _passes(self, message: Message, writer: asyncio.StreamWriter) -> bool:
+        """Whether the editor has to see this message of the server's."""
+        method, msg_id = message.get("method"), message.get("id")
+        if method is None:
+            asked = self._asked.pop(_key(msg_id), None)
+            if asked is not None and asked.message.get("method") == INITIALIZE:
+                self._encoding = _encoding(message)
+            return asked is not None or msg_id is None
+        if msg_id is None:
+            return True
+        if method == "client/registerCapability" and self._is_known(message):
+            _say(writer, {"jsonrpc": "2.0", "id": msg_id, "result": None})
+            return False
+        self._by_server.add(_key(msg_id))
+        return True
+
+    def _is_known(self, message: Message) -> bool:
+        """Whether the editor was asked for this by a server before; to ask again is an error."""
+        params = message.get("params") or {}
+        ids = {str(each.get("id")) for each in params.get("registrations", [])}
+        known = bool(ids) and ids <= self._registered
+        self._registered |= ids
+        return known
+
+    # -- what is said for a server ---------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """A server that was asked and says nothing for long is given up."""
+        while True:
+            await asyncio.sleep(SILENT_SECONDS / 10)
+            now = time.monotonic()
+            old = [key for key, each in self._asked.items() if now - each.at > SILENT_SECONDS]
+            silent = now - self._last_said > SILENT_SECONDS
+            if old and silent and self._server is not None:
+                logger.warning("the shared server does not answer and is ended")
+                endpoint.end(self._server)
+                self._server.close()
+            for key in old:
+                if self._asked[key].message.get("method") in NOTHING:
+                    self._answer(key)
+
+    def _answer_all(self) -> None:
+        for key in list(self._asked):
+            if self._asked[key].message.get("method") != INITIALIZE:
+                self._answer(key)
+
+    def _answer(self, key: str | int) -> None:
+        """Nothing, in the shape of what was asked; an error where that has none."""
+        message = self._asked.pop(key).message
+        answer: Message = {"jsonrpc": "2.0", "id": message["id"]}
+        method = message.get("method")
+        if method in NOTHING:
+            answer["result"] = NOTHING[str(method)]
+        else:
+            answer["error"] = {"code": -32803, "message": "The shared server has gone; try again."}
+        self._editor.write(framed(json.dumps(answer).encode()))
+
+    def _tell(self, why: str) -> None:
+        logger.error("%s", why)
+        if why != self._told and self._initialized:
+            self._told = why
+            params = {"type": 1, "message": f"infill: {why}"}
+            note = {"jsonrpc": "2.0", "method": "window/showMessage", "params": params}
+            self._editor.write(framed(json.dumps(note).encode()))
+
+
+def _say(writer: asyncio.StreamWriter, message: Message) -> None:
+    writer.write(framed(json.dumps(message).encode()))
+
+
+def _key(msg_id: Any) -> str | int:
+    """JSON-RPC's ids are strings or numbers; what is neither cannot be answered anyway."""
+    return msg_id if isinstance(msg_id, str | int) else repr(msg_id)
+
+
+def _uri(params: Any) -> str:
+    item = params.get("textDocument") if isinstance(params, dict) else None
+    uri = item.get("uri") if isinstance(item, dict) else None
+    return uri if isinstance(uri, str) else ""
+
+
+def _encoding(response: Message) -> Encoding:
+    capabilities = (response.get("result") or {}).get("capabilities") or {}
+    match capabilities.get("positionEncoding"):
+        case "utf-8":
+            return "utf-8"
+        case "utf-32":
+            return "utf-32"
+        case _:
+            return "utf-16"
