@@ -133,7 +133,8 @@ class Relay:
         item = params.get("textDocument")
         if not isinstance(item, dict) or not isinstance(uri := item.get("uri"), str):
             return
-        version = item.get("version") if isinstance(item.get("version"), int) else 0
+        said = item.get("version")
+        version = said if isinstance(said, int) else 0
         if method.endswith("didOpen"):
             language, text = item.get("languageId"), item.get("text")
             if isinstance(text, str):
@@ -214,10 +215,8 @@ class Relay:
             params = {"textDocument": item}
             _say(writer, {"jsonrpc": "2.0", "method": "textDocument/didOpen", "params": params})
         for key, asked in list(self._asked.items()):
-            document = self._documents.get(_uri(asked.message.get("params")))
-            if asked.version is not None and (
-                document is None or document.version != asked.version
-            ):
+            now = self._documents.get(_uri(asked.message.get("params")))
+            if asked.version is not None and (now is None or now.version != asked.version):
                 self._answer(key)  # it is about a text that is no more
             else:
                 _say(writer, asked.message)
