@@ -1,0 +1,208 @@
+"""Hours of editing in minutes: many editors, one shared server, and faults while it is measured.
+
+    python -m benchmarks.soak --minutes 60
+
+Editors type real files key by key, each through a relay of its own to one shared server, some of
+them taking back what they overtake, some leaving without a word. Meanwhile processes are killed
+and stopped, memory and disks run out, the model raises, and a remote server says nothing.
+
+The last line is JSON: `requests`; `unanswered` after half a minute; `wrong_version`, answers that
+do not fit the text that was asked about; `crashes` of the server that nobody asked for;
+`worst_stall_ms`, the longest wait outside of faults, with `p99_ms` beside it; `resident_mb` of the
+server at the start, in the middle and after the last editor has gone; `back_seconds`, from the
+server's death to an engine that was asked about the text typed meanwhile; `keys_lost`, how often
+that did not come.
+"""
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from benchmarks.soak import faults
+from benchmarks.soak.editor import ANSWER_SECONDS, Editor, Request, knows_text, type_files
+from benchmarks.soak.faults import FAULTS, Ground
+from infill_ls.cli.bench.cases import modules
+from infill_ls.cli.bench.scores import percentile
+from infill_ls.cli.machine import commit, resident_mb, this_machine
+from infill_ls.syntax.language import language_id_of
+
+ROOT = Path(__file__).parents[2]
+CASES = ROOT / "tests" / "data" / "languages"
+RECOVERY_SECONDS = 2.0  # after a fault, in which a wait is its consequence
+LEAST_PAUSE = 6.0  # between two faults
+DEADLINE_MS = 300  # the server's own for what nobody asked for; three lines or less ask for more
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is counted. `faulty` are spans of time in which a wait has an excuse."""
+
+    requests: list[Request] = field(default_factory=list)
+    faulty: list[tuple[float, float]] = field(default_factory=list)
+    back: list[float] = field(default_factory=list)
+    keys_lost: int = 0
+    crashes: int = 0
+    complaints: list[str] = field(default_factory=list)
+
+    def quiet(self, request: Request) -> bool:
+        end = request.answered or request.sent
+        return not any(start <= end and request.sent <= over for start, over in self.faulty)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--editors", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", default="default")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="infill-soak-") as folder:
+        result = soak(Path(folder), options)
+    print(json.dumps(result))
+    return 0
+
+
+def soak(folder: Path, options: argparse.Namespace) -> dict[str, object]:
+    chance = random.Random(options.seed)
+    socket = folder / "shared.sock"
+    path = os.pathsep.join(str(ROOT / part) for part in (".", "engine", "kernels"))
+    relay = [sys.executable, "-P", "-m", "benchmarks.soak.connect", str(socket), options.model]
+    tally = Tally()
+
+    def new_editor(
+        command: Sequence[str] = relay, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> Editor:
+        everything = {**os.environ, "PYTHONPATH": path, **environment}
+        return Editor(command, everything, cancels=chance.random() < 0.5)
+
+    ground = Ground(folder=folder, new_editor=new_editor)
+    sources = files()
+    first = new_editor()
+    first.start(60.0)
+    if not knows_text(first, ground.asked, 60.0):
+        raise RuntimeError(f"the server never came up: {first.told}")
+    pid = ground.server_pid()
+    memory = {"start": resident_mb(pid)}
+    stop = threading.Event()
+    editors = [new_editor() for _ in range(options.editors)]
+    threads = []
+    for number, editor in enumerate(editors):
+        editor.start(60.0)
+        seed = options.seed * 1000 + number
+        job = (editor, sources, random.Random(seed), stop.is_set)
+        threads.append(threading.Thread(target=type_files, args=job, daemon=True))
+        threads[-1].start()
+
+    began, until = time.monotonic(), time.monotonic() + 60 * options.minutes
+    pause = max(LEAST_PAUSE, 60 * options.minutes / (4 * len(FAULTS)) - 8)
+    number = 0
+    while time.monotonic() < until:
+        time.sleep(min(pause, max(0.0, until - time.monotonic())))
+        if time.monotonic() >= until:
+            break
+        fault = FAULTS[number % len(FAULTS)]
+        number += 1
+        suffer(fault, ground, first, tally)
+        if "middle" not in memory and time.monotonic() - began > 30 * options.minutes:
+            memory["middle"] = resident_mb(ground.server_pid())
+        say(f"{(time.monotonic() - began) / 60:5.1f} min  {fault.__name__}")
+    stop.set()
+    for thread in threads:
+        thread.join(5.0)
+    settle(editors, tally)
+    for editor in editors:
+        editor.leave()
+    time.sleep(2.0)
+    memory.setdefault("middle", resident_mb(ground.server_pid()))
+    memory["end"] = resident_mb(ground.server_pid())
+    first.leave()
+    return report(tally, memory, options, number)
+
+
+def suffer(fault: Callable[[Ground], None], ground: Ground, first: Editor, tally: Tally) -> None:
+    """One fault, and how long it takes until the server has the text that is typed after it."""
+    before, start = ground.server_pid(), time.monotonic()
+    try:
+        fault(ground)
+    except Exception:  # what a fault brings to light is a result
+        tally.complaints.append(f"{fault.__name__}: {traceback.format_exc(limit=2)}")
+    over = time.monotonic()
+    knows = knows_text(first, ground.asked, 10.0)
+    back = time.monotonic() - over
+    tally.keys_lost += not knows
+    if fault is faults.server_killed:
+        tally.back.append(back)
+    elif ground.server_pid() != before:
+        tally.crashes += 1
+        tally.complaints.append(f"the server died of {fault.__name__}")
+    tally.faulty.append((start, time.monotonic() + RECOVERY_SECONDS))
+
+
+def settle(editors: Sequence[Editor], tally: Tally) -> None:
+    """Waits for the last answers."""
+    until = time.monotonic() + ANSWER_SECONDS
+    for editor in editors:
+        while any(r.answered is None for r in editor.requests.values()):
+            if time.monotonic() > until or editor.dead:
+                break
+            time.sleep(0.05)
+        tally.requests += editor.requests.values()
+        tally.complaints += editor.told
+
+
+def report(
+    tally: Tally, memory: dict[str, float | None], options: argparse.Namespace, num_faults: int
+) -> dict[str, object]:
+    asked = tally.requests
+    quiet = [r for r in asked if r.answered is not None and tally.quiet(r) and not r.invoked]
+    waits = [1e3 * (r.answered - r.sent) for r in quiet if r.answered is not None]
+    wrong = [r for r in asked if r.wrong]
+    result: dict[str, object] = {
+        "requests": len(asked),
+        "unanswered": sum(r.answered is None for r in asked),
+        "wrong_version": len(wrong),
+        "crashes": tally.crashes,
+        "worst_stall_ms": round(max(waits, default=0.0), 1),
+        "p50_ms": round(percentile(waits, 0.5), 1),
+        "p99_ms": round(percentile(waits, 0.99), 1),
+        "shown": sum(r.shown for r in asked),
+        "resident_mb": {name: value and round(value, 1) for name, value in memory.items()},
+        "back_seconds": [round(seconds, 2) for seconds in tally.back],
+        "keys_lost": tally.keys_lost,
+        "faults": num_faults,
+        "minutes": options.minutes,
+        "editors": options.editors,
+        "wrong": sorted({r.wrong for r in wrong})[:5],
+        "complaints": sorted(set(tally.complaints))[:10],
+        "commit": commit(),
+        "cpu": this_machine().cpu,
+    }
+    return result
+
+
+def files() -> list[tuple[str, str, str]]:
+    """Names, language ids and texts: the standard library, and a file of every language."""
+    found = [(name.replace("/", "_"), "python", text) for name, text in modules().items()]
+    for path in sorted(CASES.iterdir()):
+        text = path.read_text(encoding="utf-8")
+        if text.isascii():  # positions are counted in UTF-16, which this keeps simple
+            found.append((path.name, language_id_of(path.name), text))
+    return [(name, language, text) for name, language, text in found if text.isascii()]
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
