@@ -6,13 +6,13 @@ python -m benchmarks.soak.connect SOCKET MODEL
 import sys
 from pathlib import Path
 
-from infill_ls.server.processes import run_connect
+from infill_ls.server.relay import run_relay
 
 
 def main() -> int:
     socket, model = sys.argv[1:]
     command = [sys.executable, "-P", "-m", "benchmarks.soak.serve", socket, model]
-    return run_connect(Path(socket), command)
+    return run_relay(Path(socket), command)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from infill_ls.server.processes import run_shared
-
 from infill_engine import (
     UNLIMITED,
     Budget,
@@ -27,6 +25,7 @@ from infill_engine import (
     load_engine,
 )
 from infill_engine.load import silent
+from infill_ls.server.processes import run_shared
 
 AROUND = 300  # characters on each side
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from pygls.exceptions import JsonRpcException, JsonRpcInternalError
+from pygls.exceptions import JsonRpcException, JsonRpcInternalError, JsonRpcInvalidParams
 
-from infill_ls.server.params import Fields
+from infill_ls.server.fields import Fields, ParamsError
 from infill_ls.server.session import DocumentSnapshot, Session
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,8 @@ def fault_boundary(name: str) -> Iterator[None]:
         yield
     except JsonRpcException:
         raise
+    except ParamsError as error:
+        raise JsonRpcInvalidParams(str(error)) from error
     except Exception as error:
         logger.exception("%s failed", name)
         raise JsonRpcInternalError(f"infill-ls failed at {name}; its log says why.") from error

@@ -1,122 +1,26 @@
-"""What clients say, field by field: from the JSON of a message to frozen values.
+"""What clients say, message by message: from the fields of a message to frozen values.
 
-What is read must be what LSP says, up to how a client's language writes numbers; what is not read
-may be anything, and so may what can be done without. An error names the field and says nothing of
-its text, which may be source code. Knows nothing of sessions.
+Knows nothing of sessions.
 """
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from lsprotocol import types as T
-from pygls.exceptions import JsonRpcInvalidParams
 
-from infill_ls.documents import Change, Encoding
+from infill_ls.documents import Encoding
+from infill_ls.server.fields import MAX_NUMBER, Fields
 
 ENCODINGS: tuple[Encoding, ...] = ("utf-8", "utf-16", "utf-32")
-_MAX = 2**31 - 1  # LSP's largest number
-_KINDS: dict[type, str] = {
-    dict: "an object",
-    list: "an array",
-    str: "a string",
-    bool: "true or false",
-    type(None): "null",
-}
 
 
-class ParamsError(JsonRpcInvalidParams):
-    """A field that is needed is missing, or is something else."""
+def position_of(fields: Fields, name: str) -> T.Position:
+    return T.Position(*fields.position(name))
 
 
-class Fields:
-    """A JSON object, read by name. `path` is where it stands in its message."""
-
-    def __init__(self, raw: object, path: str = "params") -> None:
-        self._raw = raw
-        self._path = path
-
-    def text(self, name: str) -> str:
-        value = self._value(name)
-        if not isinstance(value, str):
-            raise self._wrong(name, value, "a string")
-        return value
-
-    def text_or(self, name: str, otherwise: str) -> str:
-        value = self.optional(name)
-        return value if isinstance(value, str) else otherwise
-
-    def number(self, name: str) -> int:
-        value = self._value(name)
-        number = _whole(value)
-        if number is None:
-            raise self._wrong(name, value, "a whole number")
-        return number
-
-    def number_or_none(self, name: str) -> int | None:
-        return _whole(self.optional(name))
-
-    def flag(self, name: str) -> bool:
-        return self.optional(name) is True
-
-    def nested(self, name: str) -> "Fields":
-        value = self._value(name)
-        if not isinstance(value, dict):
-            raise self._wrong(name, value, "an object")
-        return Fields(value, f"{self._path}.{name}")
-
-    def nested_or_empty(self, name: str) -> "Fields":
-        return Fields(self.optional(name), f"{self._path}.{name}")
-
-    def array(self, name: str) -> "Iterator[Fields]":
-        """Its items, each of which should be an object."""
-        value = self._value(name)
-        if not isinstance(value, list):
-            raise self._wrong(name, value, "an array")
-        return (Fields(item, f"{self._path}.{name}[{i}]") for i, item in enumerate(value))
-
-    def texts(self, name: str) -> tuple[str, ...] | None:
-        """The strings in an array; None where it is none."""
-        value = self.optional(name)
-        return tuple(t for t in value if isinstance(t, str)) if isinstance(value, list) else None
-
-    def position(self, name: str) -> T.Position:
-        """Before the first line or character is the start, and what LSP cannot count the end."""
-        at = self.nested(name)
-        line, character = (min(max(at.number(n), 0), _MAX) for n in ("line", "character"))
-        return T.Position(line, character)
-
-    def range(self, name: str) -> T.Range:
-        at = self.nested(name)
-        return T.Range(at.position("start"), at.position("end"))
-
-    def optional(self, name: str) -> Any:
-        """As it is; None where there is none."""
-        return self._raw.get(name) if isinstance(self._raw, dict) else None
-
-    def _value(self, name: str) -> object:
-        if not isinstance(self._raw, dict):
-            raise ParamsError(f"{self._path} is {_kind(self._raw)}, but must be an object")
-        if name not in self._raw:
-            raise ParamsError(f"{self._path}.{name} is missing")
-        return self._raw[name]
-
-    def _wrong(self, name: str, value: object, wanted: str) -> ParamsError:
-        return ParamsError(f"{self._path}.{name} is {_kind(value)}, but must be {wanted}")
-
-
-def _whole(value: object) -> int | None:
-    """Some languages know no other number than 3.0, and JSON's largest is no float."""
-    if isinstance(value, float):
-        if math.isinf(value):
-            return _MAX if value > 0 else -_MAX
-        return int(value) if value.is_integer() else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _kind(value: object) -> str:
-    return _KINDS.get(type(value), f"the number {value}"[:40])
+def range_of(fields: Fields, name: str) -> T.Range:
+    line, character, last_line, last_character = fields.range(name)
+    return T.Range(T.Position(line, character), T.Position(last_line, last_character))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +63,7 @@ def initialize_params(fields: Fields) -> InitializeParams:
     root = fields.text_or("rootUri", "") or fields.text_or("rootPath", "")
     return InitializeParams(
         folders=_folders(fields, "workspaceFolders") or ((root,) if root else ()),
-        process_id=process_id if process_id is not None and 0 < process_id < _MAX else None,
+        process_id=process_id if process_id is not None and 0 < process_id < MAX_NUMBER else None,
         options=options,
         client=_client_features(fields.nested_or_empty("capabilities"), options),
     )
@@ -208,86 +112,6 @@ def _client_features(capabilities: Fields, options: object) -> ClientFeatures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentParams:
-    """Of messages that say no more than which document they are about."""
-
-    uri: str
-
-
-def document_params(fields: Fields) -> DocumentParams:
-    return DocumentParams(uri=fields.nested("textDocument").text("uri"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenParams:
-    """`language_id` is "" where the client does not say it; `text` None where it cannot be read,
-    and then `fault` says why."""
-
-    uri: str
-    language_id: str
-    version: int
-    text: str | None
-    fault: str = ""
-
-
-def open_params(fields: Fields) -> OpenParams:
-    document = fields.nested("textDocument")
-    text, fault = None, ""
-    try:
-        text = document.text("text")
-    except ParamsError as error:
-        fault = str(error)
-    return OpenParams(
-        uri=document.text("uri"),
-        language_id=document.text_or("languageId", ""),
-        version=document.number_or_none("version") or 0,
-        text=text,
-        fault=fault,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeParams:
-    """`version` is None where the client does not count. Where `fault` says why a change cannot be
-    read, the text after them all is unknown."""
-
-    uri: str
-    version: int | None
-    changes: tuple[Change, ...]
-    fault: str = ""
-
-
-def change_params(fields: Fields) -> ChangeParams:
-    document = fields.nested("textDocument")
-    uri, version = document.text("uri"), document.number_or_none("version")
-    changes: list[Change] = []
-    fault = ""
-    try:
-        raw_changes = list(fields.array("contentChanges"))
-    except ParamsError as error:
-        return ChangeParams(uri=uri, version=version, changes=(), fault=str(error))
-    for raw in raw_changes:
-        try:
-            change = _change(raw)
-        except ParamsError as error:
-            fault = fault or str(error)
-            continue
-        if change.range is None:  # the whole text: whatever came before does not matter
-            changes, fault = [], ""
-        changes.append(change)
-    return ChangeParams(uri=uri, version=version, changes=tuple(changes), fault=fault)
-
-
-def _change(fields: Fields) -> Change:
-    text = fields.text("text")
-    if fields.optional("range") is None:
-        return Change(text=text)
-    at = fields.range("range")
-    start, end = at.start, at.end
-    return Change(text=text, range=(start.line, start.character, end.line, end.character))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InlineCompletionParams:
     """`version` is Copilot's; `invoked` says that the user asked, rather than typed."""
 
@@ -305,11 +129,11 @@ def inline_completion_params(fields: Fields) -> InlineCompletionParams:
     selection = None
     if context.optional("selectedCompletionInfo") is not None:
         info = context.nested("selectedCompletionInfo")
-        selection = T.SelectedCompletionInfo(info.range("range"), info.text("text"))
+        selection = T.SelectedCompletionInfo(range_of(info, "range"), info.text("text"))
     return InlineCompletionParams(
         uri=document.text("uri"),
         version=document.number_or_none("version"),
-        position=fields.position("position"),
+        position=position_of(fields, "position"),
         # vscode-languageclient 9 sends 0 and 1 for Invoked and Automatic. 1 must be taken at its
         # word, for others mean it.
         invoked=context.number_or_none("triggerKind") in (0, 1),
@@ -325,7 +149,7 @@ class CompletionParams:
 
 def completion_params(fields: Fields) -> CompletionParams:
     uri = fields.nested("textDocument").text("uri")
-    return CompletionParams(uri=uri, position=fields.position("position"))
+    return CompletionParams(uri=uri, position=position_of(fields, "position"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,7 +166,7 @@ def code_action_params(fields: Fields) -> CodeActionParams:
     context = fields.nested_or_empty("context")
     return CodeActionParams(
         uri=fields.nested("textDocument").text("uri"),
-        range=fields.range("range"),
+        range=range_of(fields, "range"),
         only=context.texts("only"),
         automatic=context.number_or_none("triggerKind") == T.CodeActionTriggerKind.Automatic,
     )

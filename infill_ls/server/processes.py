@@ -1,23 +1,38 @@
 """The process round the connections: one client on stdio, or any number over TCP, one engine."""
 
 import asyncio
+import hmac
+import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+from lsprotocol import types as T
 
 from infill_engine import Engine, EngineConfig, load_engine
 from infill_ls.completion.worker import Worker
-from infill_ls.server import parent
+from infill_ls.server import endpoint, parent
 from infill_ls.server.app import Connection, connection
+from infill_ls.server.fields import Fields
 from infill_ls.server.session import Session
-from infill_ls.server.transport import StdoutWriter, serve, stream_of, take_stdio
+from infill_ls.server.transport import (
+    StdoutWriter,
+    framed,
+    read_message,
+    serve,
+    stream_of,
+    take_stdio,
+)
 
 logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 1.0  # how long a model run or load may hold up the end of the process
+LINGER_SECONDS = 20.0  # for a window that is opened again
+TOKEN_SECONDS = 5.0
 DIED_SECONDS = 1.0  # how long after its stream a process may take to end
 
 
@@ -48,46 +63,138 @@ def run_tcp(
     port: int,
     config: EngineConfig,
     *,
+    token: str | None = None,
     load: Callable[[EngineConfig], Engine] = load_engine,
 ) -> int:
     """Serves any number of clients round one engine; says on stderr where it listens.
 
+    With a `token`, those that send it with `initialize`, as `initializationOptions.token`.
     The client that started this process takes it along when it leaves; others come and go. But
     when the last of them died without a goodbye, nobody is left to end it, so it ends itself.
     """
     worker = Worker(load)
 
     async def listen() -> int:
-        ended = asyncio.Event()
-        clients: dict[Connection, asyncio.Task[Any] | None] = {}
+        clients = Clients(worker, config)
 
         async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            left = asyncio.Event()
-            client = connection(worker, config, leave=left.set, shared=True)
-            client.protocol.set_writer(writer)
-            clients[client] = asyncio.current_task()
-            await serve_until(client, reader, left)
-            writer.close()
+            first = b""
+            if token is not None and not (first := await with_token(reader, writer, token)):
+                writer.close()
+                return
+            client = await clients.serve(reader, writer, first)
             orphaned = await died(client)
-            del clients[client]
-            if started_us(client.session) or (orphaned and not clients):
-                ended.set()
+            if started_us(client.session) or (orphaned and not clients.connected):
+                clients.over.set()
 
         server = await asyncio.start_server(serve_client, host, port)
-        end_on_signals(ended)
         for socket in server.sockets:
             where = socket.getsockname()
             print(f"infill-ls listens on {where[0]}:{where[1]}", file=sys.stderr, flush=True)
-        await ended.wait()
+        return await clients.serve_until_over(server)
+
+    return run(listen(), worker)
+
+
+def run_shared(
+    path: Path,
+    config: EngineConfig,
+    *,
+    load: Callable[[EngineConfig], Engine] = load_engine,
+    linger: float = LINGER_SECONDS,
+) -> int:
+    """Serves a user's windows round one engine, at `path`, for `linger` seconds after the last."""
+    worker = Worker(load)
+
+    async def listen() -> int:
+        clients = Clients(worker, config)
+
+        async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await clients.serve(reader, writer)
+            if not clients.connected:
+                await leave_after(clients, linger)
+
+        server = await endpoint.listen(path, serve_client)
+        idle = asyncio.create_task(leave_after(clients, linger))  # if nobody comes at all
+        try:
+            return await clients.serve_until_over(server)
+        finally:
+            idle.cancel()
+            path.unlink(missing_ok=True)
+
+    return run(listen(), worker)
+
+
+async def leave_after(clients: "Clients", seconds: float) -> None:
+    """Ends it unless somebody connects meanwhile."""
+    num_served = clients.num_served
+    await asyncio.sleep(seconds)
+    if not clients.connected and clients.num_served == num_served:
+        clients.over.set()
+
+
+class Clients:
+    """The connections of a process that serves several; `over` ends all of them."""
+
+    def __init__(self, worker: Worker, config: EngineConfig) -> None:
+        self._worker = worker
+        self._config = config
+        self.connected: dict[Connection, asyncio.Task[Any] | None] = {}
+        self.num_served = 0
+        self.over = asyncio.Event()
+
+    async def serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes = b""
+    ) -> Connection:
+        """Until this one leaves; `first` is a message of it that was read already."""
+        left = asyncio.Event()
+        client = connection(self._worker, self._config, leave=left.set, shared=True)
+        client.protocol.set_writer(writer)
+        self.connected[client] = asyncio.current_task()
+        self.num_served += 1
+        try:
+            await serve_until(client, reader, left, first)
+        finally:
+            writer.close()
+            del self.connected[client]
+        return client
+
+    async def serve_until_over(self, server: asyncio.Server) -> int:
+        end_on_signals(self.over)
+        await self.over.wait()
         server.close()
-        for client in clients:
+        for client in self.connected:
             client.session.leave()
-        tasks = [task for task in clients.values() if task]
+        tasks = [task for task in self.connected.values() if task]
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         return 0
 
-    return run(listen(), worker)
+
+async def with_token(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str
+) -> bytes:
+    """A client's first message, if it holds the token; else it is told so, and this is empty."""
+    try:
+        body = await asyncio.wait_for(read_message(reader), TOKEN_SECONDS) or b""
+        first = json.loads(body)
+    except (TimeoutError, ValueError, RecursionError):
+        return b""
+    options = Fields(first).nested_or_empty("params").nested_or_empty("initializationOptions")
+    if hmac.compare_digest(options.text_or("token", "").encode(), token.encode()):
+        return body
+    logger.warning("a client without the token was refused")
+    error = {
+        "code": int(T.ErrorCodes.InvalidRequest),
+        "message": "This infill-ls wants its token as initializationOptions.token; it named the "
+        "file that holds it when it started.",
+    }
+    msg_id = first.get("id") if isinstance(first, dict) else None
+    answer = {"jsonrpc": "2.0", "id": msg_id, "error": error}
+    writer.write(framed(json.dumps(answer).encode()))
+    with suppress(ConnectionError):
+        await writer.drain()
+    return b""
 
 
 def run(serving: Coroutine[Any, Any, int], worker: Worker) -> int:
@@ -105,10 +212,13 @@ def run(serving: Coroutine[Any, Any, int], worker: Worker) -> int:
 
 
 async def serve_until(
-    client: Connection, reader: asyncio.StreamReader, left: asyncio.Event
+    client: Connection, reader: asyncio.StreamReader, left: asyncio.Event, first: bytes = b""
 ) -> None:
     """Until the client says exit, its stream ends, or its process does; then all of it ends."""
-    tasks = [asyncio.create_task(serve(client.protocol, reader)), asyncio.create_task(left.wait())]
+    tasks = [
+        asyncio.create_task(serve(client.protocol, reader, first)),
+        asyncio.create_task(left.wait()),
+    ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -24,6 +24,7 @@ from pygls.protocol import (
 )
 from pygls.server import JsonRPCServer
 
+from infill_ls.server.fields import Fields
 from infill_ls.server.handlers import (
     AtOnce,
     Handlers,
@@ -31,7 +32,6 @@ from infill_ls.server.handlers import (
     run_at_once,
     run_in_background,
 )
-from infill_ls.server.params import Fields
 from infill_ls.server.session import NoAnswer, Session
 
 logger = logging.getLogger(__name__)

@@ -13,16 +13,24 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from infill_engine.errors import InfillError
 from infill_ls.documents import DocumentStore, Encoding
 from infill_ls.server import endpoint
-from infill_ls.server.changes import changes_of
-from infill_ls.server.transport import Writer, framed, read_message
+from infill_ls.server.fields import Fields, ParamsError, change_params, document_params, open_params
+from infill_ls.server.transport import (
+    StdoutWriter,
+    Writer,
+    framed,
+    read_message,
+    stream_of,
+    take_stdio,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +71,8 @@ class Relay:
         self._encoding: Encoding = "utf-16"
         self._documents = DocumentStore()
         self._asked: dict[str | int, Asked] = {}
-        self._by_server: set[str | int] = set()  # requests of the server that runs now
+        self._by_server: dict[str, Any] = {}  # requests of the server that runs now, by our ids
+        self._num_by_servers = 0
         self._registered: set[str] = set()
         self._last_said = time.monotonic()
         self._shut_down = False
@@ -92,25 +101,27 @@ class Relay:
 
     async def _from_editor(self, reader: asyncio.StreamReader) -> None:
         while not self.exited and (body := await read_message(reader)) is not None:
-            if self._note(body) and self._server is not None:
-                self._server.write(framed(body))
+            passed = self._note(body)
+            if passed is not None and self._server is not None:
+                self._server.write(framed(passed))
                 with suppress(ConnectionError):
                     await self._server.drain()
 
-    def _note(self, body: bytes) -> bool:
-        """Keeps what another server would have to hear; whether the one that runs has to."""
+    def _note(self, body: bytes) -> bytes | None:
+        """Keeps what another server would have to be told, and gives what this one is told."""
         try:
             message = json.loads(body)
-        except ValueError:
-            return True  # it says what is wrong
+        except (ValueError, RecursionError):
+            return body  # the server says what is wrong
         if not isinstance(message, dict):
-            return True
+            return body
         method, msg_id = message.get("method"), message.get("id")
         if method is None:
-            # Not an answer to what a server asked that is gone.
-            asked = _key(msg_id) in self._by_server
-            self._by_server.discard(_key(msg_id))
-            return asked
+            # An answer, but not to what was asked by a server that is gone.
+            if _key(msg_id) not in self._by_server:
+                return None
+            asked_as = self._by_server.pop(str(msg_id))
+            return json.dumps(message | {"id": asked_as}).encode()
         params = message.get("params")
         match method:
             case "initialize":
@@ -122,32 +133,35 @@ class Relay:
             case "exit":
                 self.exited = True
             case "textDocument/didOpen" | "textDocument/didChange" | "textDocument/didClose":
-                self._follow(method, params if isinstance(params, dict) else {})
+                self._follow(method, Fields(params))
         if msg_id is not None:
             document = self._documents.get(_uri(params))
             version = None if document is None else document.version
             self._asked[_key(msg_id)] = Asked(message, version, time.monotonic())
-        return True
+        return body
 
-    def _follow(self, method: str, params: Message) -> None:
-        item = params.get("textDocument")
-        if not isinstance(item, dict) or not isinstance(uri := item.get("uri"), str):
-            return
-        said = item.get("version")
-        version = said if isinstance(said, int) else 0
-        if method.endswith("didOpen"):
-            language, text = item.get("languageId"), item.get("text")
-            if isinstance(text, str):
-                known = language if isinstance(language, str) else ""
-                self._documents.open(uri, known, version, text)
-        elif method.endswith("didClose"):
-            self._documents.close(uri)
-        else:
-            changes = changes_of(params.get("contentChanges"))
-            if changes is None:
-                self._documents.close(uri)  # what is no longer known cannot be told again
+    def _follow(self, method: str, fields: Fields) -> None:
+        """As the server does it: what is not known to the letter is not told again."""
+        try:
+            if method.endswith("didOpen"):
+                opened = open_params(fields)
+                if opened.text is None:
+                    self._documents.lose(opened.uri)
+                else:
+                    language = opened.language_id
+                    self._documents.open(opened.uri, language, opened.version, opened.text)
+            elif method.endswith("didClose"):
+                self._documents.close(document_params(fields).uri)
             else:
-                self._documents.change(uri, version, changes, self._encoding)
+                change = change_params(fields)
+                if change.fault:
+                    self._documents.lose(change.uri)
+                else:
+                    self._documents.change(
+                        change.uri, change.version, change.changes, self._encoding
+                    )
+        except ParamsError as error:
+            logger.info("%s: %s", method, error)  # the server says so too
 
     # -- what servers say ------------------------------------------------------------------------
 
@@ -189,8 +203,8 @@ class Relay:
             message = json.loads(body)
             if message.get("id") == AGAIN and "method" not in message:
                 self._repeat_all(writer)
-            elif self._passes(message, writer):
-                self._editor.write(framed(body))
+            elif (passed := self._passed(message, body, writer)) is not None:
+                self._editor.write(framed(passed))
 
     def _repeat_initialize(self, writer: asyncio.StreamWriter) -> None:
         assert self._initialize is not None, "there is something to repeat"
@@ -222,21 +236,24 @@ class Relay:
                 _say(writer, asked.message)
         self._server = writer
 
-    def _passes(self, message: Message, writer: asyncio.StreamWriter) -> bool:
-        """Whether the editor has to see this message of the server's."""
+    def _passed(self, message: Message, body: bytes, writer: asyncio.StreamWriter) -> bytes | None:
+        """What the editor is told of this message of the server's."""
         method, msg_id = message.get("method"), message.get("id")
         if method is None:
             asked = self._asked.pop(_key(msg_id), None)
             if asked is not None and asked.message.get("method") == INITIALIZE:
                 self._encoding = _encoding(message)
-            return asked is not None or msg_id is None
+            return body if asked is not None or msg_id is None else None
         if msg_id is None:
-            return True
+            return body
         if method == "client/registerCapability" and self._is_known(message):
             _say(writer, {"jsonrpc": "2.0", "id": msg_id, "result": None})
-            return False
-        self._by_server.add(_key(msg_id))
-        return True
+            return None
+        # Under an id of ours: two servers may give their requests the same one.
+        self._num_by_servers += 1
+        ours = f"infill-ls/relay/{self._num_by_servers}"
+        self._by_server[ours] = msg_id
+        return json.dumps(message | {"id": ours}).encode()
 
     def _is_known(self, message: Message) -> bool:
         """Whether the editor was asked for this by a server before; to ask again is an error."""
@@ -312,3 +329,15 @@ def _encoding(response: Message) -> Encoding:
             return "utf-32"
         case _:
             return "utf-16"
+
+
+def run_relay(path: Path, command: Sequence[str]) -> int:
+    """Serves an editor on stdin and stdout from the server at `path`, which `command` starts;
+    returns the exit code."""
+    stdin, stdout = take_stdio()
+
+    async def relay() -> int:
+        relayed = Relay(StdoutWriter(stdout), lambda: endpoint.connect_or_start(path, command))
+        return await relayed.run(stream_of(stdin))
+
+    return asyncio.run(relay())

@@ -12,6 +12,7 @@ import threading
 from typing import BinaryIO, Protocol
 
 logger = logging.getLogger(__name__)
+MOST_BYTES = 1 << 28  # of a message
 
 
 class Writer(Protocol):
@@ -46,8 +47,11 @@ class Receiver(Protocol):
     def receive(self, body: bytes) -> None: ...
 
 
-async def serve(receiver: Receiver, reader: asyncio.StreamReader) -> None:
-    """Hands over message after message until the client says exit or the stream ends."""
+async def serve(receiver: Receiver, reader: asyncio.StreamReader, first: bytes = b"") -> None:
+    """Hands over message after message until the client says exit or the stream ends; `first` is
+    one that was read already."""
+    if first:
+        receiver.receive(first)
     while not receiver.exited and (body := await read_message(reader)) is not None:
         receiver.receive(body)
 
@@ -58,13 +62,23 @@ def framed(body: bytes) -> bytes:
 
 
 async def read_message(reader: asyncio.StreamReader) -> bytes | None:
-    """The next message's body; None at the end of the stream."""
-    length = 0
+    """The next message's body; None at the end of the stream, or where it is no LSP.
+
+    A web page can make a browser send what holds JSON, but not without HTTP's own lines.
+    """
+    length = -1
     try:
-        while (line := await reader.readuntil(b"\n")).strip() or not length:
+        while (line := await reader.readuntil(b"\n")).strip() or length < 0:
             name, _, value = line.partition(b":")
-            if name.strip().lower() == b"content-length":
-                length = int(value)
+            match name.strip().lower():
+                case b"content-length":
+                    length = int(value)
+                case b"content-type" | b"":
+                    pass
+                case other:
+                    raise ValueError(f"a line that begins with {other[:20]!r} is no header of it")
+        if not 0 <= length <= MOST_BYTES:
+            raise ValueError(f"a message of {length} bytes; at most {MOST_BYTES} are read")
         return await reader.readexactly(length)
     except (asyncio.IncompleteReadError, ConnectionError):
         return None

@@ -12,9 +12,10 @@ from lsprotocol import types as T
 from infill_ls.completion.worker import Query
 from infill_ls.documents import Document, Encoding
 from infill_ls.server.features.acceptance import ACCEPTED, accepted
+from infill_ls.server.fields import Fields, ParamsError
 from infill_ls.server.handlers import Handlers, OnSnapshot
 from infill_ls.server.items import to_range
-from infill_ls.server.params import CodeActionParams, Fields, ParamsError, code_action_params
+from infill_ls.server.params import CodeActionParams, code_action_params, position_of, range_of
 from infill_ls.server.policy import limits_of, refusal
 from infill_ls.server.session import DocumentSnapshot, NoAnswer, Session
 
@@ -48,9 +49,9 @@ def command_params(fields: Fields) -> CommandParams:
             "params.arguments is empty, but must hold {uri, range} or {uri, position}"
         )
     if argument.optional("range") is not None:
-        at = argument.range("range")
+        at = range_of(argument, "range")
     else:
-        at = T.Range(argument.position("position"), argument.position("position"))
+        at = T.Range(position_of(argument, "position"), position_of(argument, "position"))
     return CommandParams(
         command=command,
         uri=argument.text("uri"),

@@ -5,9 +5,9 @@ from typing import Any
 
 from lsprotocol import types as T
 
+from infill_ls.server.fields import Fields
 from infill_ls.server.handlers import AtOnce, Handlers
 from infill_ls.server.loading import engine_config, load
-from infill_ls.server.params import Fields
 from infill_ls.server.session import NoAnswer, Session
 from infill_ls.settings import SECTION, parse, pushed
 

@@ -6,8 +6,7 @@ from pathlib import PurePosixPath
 from lsprotocol import types as T
 
 from infill_ls.documents import Change, Document, Encoding
-from infill_ls.server.handlers import AtOnce, Handlers, OnSnapshot
-from infill_ls.server.params import (
+from infill_ls.server.fields import (
     ChangeParams,
     DocumentParams,
     Fields,
@@ -16,6 +15,7 @@ from infill_ls.server.params import (
     document_params,
     open_params,
 )
+from infill_ls.server.handlers import AtOnce, Handlers, OnSnapshot
 from infill_ls.server.session import DocumentSnapshot, Session
 from infill_ls.uris import path_of
 
