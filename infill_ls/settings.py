@@ -16,7 +16,14 @@ from infill_ls.gitignore import mistake_in
 
 SECTION = "infill"
 # What editor plugins that speak Copilot's dialect put beside their settings.
-_NOT_OURS = {"editorInfo", "editorPluginInfo", "editorConfiguration", "copilotCapabilities"}
+# Of other plugins, and of those who start us.
+_NOT_OURS = {
+    "editorInfo",
+    "editorPluginInfo",
+    "editorConfiguration",
+    "copilotCapabilities",
+    "token",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ server answers `initialize` before any of it.
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -33,6 +32,7 @@ from infill_ls.cli.position import file_position
 EXAMPLES = """\
 examples:
   infill-ls                               serve an editor on stdio
+  infill-ls --connect                     the same, with one model for all windows
   infill-ls infill app.py:12:5 --watch    watch a hole being filled
   infill-ls infill app.py:12:5 --apply    and put the text into the file
   infill-ls doctor                        what runs here, and how fast
@@ -128,7 +128,22 @@ def parser() -> argparse.ArgumentParser:
     where = server.add_mutually_exclusive_group()
     where.add_argument("--stdio", action="store_true", help="serve on stdio, the default")
     where.add_argument(
+        "--connect",
+        action="store_true",
+        help="serve on stdio, from the one server that all windows of this user share",
+    )
+    where.add_argument(
         "--tcp", type=_address, metavar="HOST:PORT", help="serve every editor that connects there"
+    )
+    where.add_argument("--socket", type=Path, help=argparse.SUPPRESS)  # started by --connect
+    server.add_argument(
+        "--token-file", type=Path, metavar="F", help="of --tcp: the file with what clients must say"
+    )
+    server.add_argument(
+        "--no-token", action="store_true", help="of --tcp: serve whoever can connect"
+    )
+    server.add_argument(
+        "--allow-remote", action="store_true", help="of --tcp: let other machines connect"
     )
     server.add_argument("--log-file", type=Path, metavar="F", help="append the log to F")
     server.add_argument(
@@ -231,29 +246,9 @@ def _never_fail_to_encode(stream: TextIO) -> None:
 
 
 def serve(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
-    from infill_ls.server.processes import run_stdio, run_tcp
+    from infill_ls.cli.serve import serve
 
-    _log_to(arguments.log_file, arguments.log_level)
-    if not arguments.tcp:
-        return run_stdio(config, load=load, client_process_id=arguments.clientProcessId)
-    host, port = arguments.tcp
-    try:
-        return run_tcp(host, port, config, load=load)
-    except OSError as error:
-        raise UsageError(
-            f"{host}:{port} cannot be served: {error.strerror or error}. "
-            "Choose another port, or end what uses it."
-        ) from error
-
-
-def _log_to(path: Path | None, level: str) -> None:
-    """Standard output belongs to the protocol, so the log goes to a file or standard error."""
-    try:
-        handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler()
-    except OSError as error:
-        raise FileError(f"The log file {path} cannot be written: {error.strerror}.") from error
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(handlers=[handler], level=level.upper(), format=form)
+    return serve(arguments, config, load)
 
 
 def run_infill(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:

@@ -3,7 +3,8 @@
 Tests start this in place of `infill-ls`; everything but the engine is the product. SPEC is JSON:
 `texts` that the engine always knows (without them it knows `use_<last name>`), its `steps` and
 `seconds` a step, the `journal` file, `gate`: a file that must exist before loading ends,
-`noisy` for an engine that prints while it loads, and `model` false for none at all.
+`noisy` for an engine that prints while it loads, `model` false for none at all, and the `token`
+that TCP clients must know.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
     if options.tcp:
         host, _, port = options.tcp.rpartition(":")
-        return run_tcp(host, int(port), EngineConfig(), load=load)
+        return run_tcp(host, int(port), EngineConfig(), token=spec.get("token"), load=load)
     return run_stdio(EngineConfig(), load=load)
 
 

@@ -1,5 +1,6 @@
 """Several editors round one engine, and messages that arrive all at once or in pieces."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -111,3 +112,34 @@ async def test_messages_may_come_in_pieces() -> None:
             await wire.flushed()
 
         assert shown((await wire.answer("q"))["result"]) == ["use_alpha"]
+
+
+async def test_a_web_page_is_not_answered() -> None:
+    body = b'{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"capabilities": {}}}'
+    requests = [
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: https://evil.example\r\n",
+        b"POST http://127.0.0.1:1/ HTTP/1.1\r\n",
+        b"GET /?x: HTTP/1.1\r\n",
+    ]
+    async with tcp({}) as server:
+        for request in requests:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(request + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+
+            assert await asyncio.wait_for(reader.read(), 10) == b"", request
+
+
+async def test_only_who_knows_the_token_is_served() -> None:
+    async with tcp({"token": "a secret of some length"}) as server:
+        for options in ({}, {"token": "a guess"}, None):
+            wire = await server.connect()
+            params = {"processId": None, "capabilities": {}, "initializationOptions": options}
+            wire.send(wire.asks("i", "initialize", params))
+
+            assert "token" in (await wire.answer("i"))["error"]["message"]
+            await asyncio.wait_for(wire.ended.wait(), 10)
+        wire = await server.connect()
+        await wire.initialize(initializationOptions={"token": "a secret of some length"})
+        await wire.ready()
+
+        assert wire.all_heard("window/showMessage") == []
