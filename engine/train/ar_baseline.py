@@ -14,12 +14,11 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.ar_baseline import FILE, NAME, ContextCache, Rules, in_reading_order, states, write
@@ -29,19 +28,14 @@ from infill_engine.models.two_sided.layers import PREFIX, TwoSidedConfig
 from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.training_pass import TrainingOps
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, PAD
-from train import batches
+from train import batches, checkpoint
 from train import train as two_sided
-from train.batches import Corpus, Floats, Ints, Shape, _spans
-from train.train import (
-    FusedHead,
-    Losses,
-    Objective,
-    Task,
-    TrainConfig,
-    add_options,
-    chosen,
-    tail_holes,
-)
+from train.batches import BatchShape, Floats, Ints
+from train.config import TrainConfig, add_options, chosen
+from train.export import write_weights
+from train.objective import FusedHead, Losses, Objective, mean
+from train.validation import tail_holes
+from train.windows import ShardSet, window_spans
 
 # Of a middle's tokens, and of its end, in the loss; any other token counts 1.
 MIDDLE_WEIGHT = 4.0
@@ -53,18 +47,18 @@ PLAIN = 0.1  # of the rows stay as they are
 DEFAULTS = TrainConfig(
     tokens=10_240,
     shapes=(
-        Shape(row=128, canvas=16, share=0.30),
-        Shape(row=256, canvas=16, share=0.20),
-        Shape(row=256, canvas=32, share=0.10),
-        Shape(row=512, canvas=16, share=0.18),
-        Shape(row=512, canvas=64, share=0.12),
-        Shape(row=1024, canvas=32, share=0.10),
+        BatchShape(row=128, canvas=16, share=0.30),
+        BatchShape(row=256, canvas=16, share=0.20),
+        BatchShape(row=256, canvas=32, share=0.10),
+        BatchShape(row=512, canvas=16, share=0.18),
+        BatchShape(row=512, canvas=64, share=0.12),
+        BatchShape(row=1024, canvas=32, share=0.10),
     ),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class BaselineBatch:
     """B rows of N tokens. Weights are 0 where nothing is predicted."""
 
     rows: Ints  # [B, N]
@@ -75,7 +69,7 @@ class Batch:
     lengths: Ints  # [B], without padding
 
 
-def laid_out(rows: list[tuple[list[int], int]], size: int) -> Batch:
+def laid_out(rows: list[tuple[list[int], int]], size: int) -> BaselineBatch:
     """A batch of (ids, cursor) pairs, padded to `size` tokens; a cursor past the ids is none."""
     B = len(rows)
     ids, hints = np.full((B, size), PAD, np.int64), np.zeros((B, size, 4), np.int64)
@@ -90,7 +84,7 @@ def laid_out(rows: list[tuple[list[int], int]], size: int) -> Batch:
             middle[b, at : n - 1] = 1.0
             weight[b, at : n - 1] = MIDDLE_WEIGHT
     lengths = np.array([len(row) for row, _ in rows], np.int64)
-    return Batch(
+    return BaselineBatch(
         rows=ids, hints=hints, cursor=cursor, weight=weight, middle=middle, lengths=lengths
     )
 
@@ -103,18 +97,23 @@ def opened(ids: list[int], tag: int, start: int, end: int) -> tuple[list[int], i
 
 
 def batch(
-    corpus: Corpus, rng: np.random.Generator, *, tokens: int, shape: Shape, vocab_size: int = 0
-) -> Batch:
+    shards: ShardSet,
+    rng: np.random.Generator,
+    *,
+    tokens: int,
+    shape: BatchShape,
+    vocab_size: int = 0,
+) -> BaselineBatch:
     """A batch of about `tokens` positions, one window a row; nothing is drawn from `vocab_size`."""
     rows = []
     for _ in range(max(1, tokens // shape.row)):
         # One more than the window's own sentinels: the end of the middle.
-        shard, language, low, high, early = corpus.window(rng, shape.row - 1)
+        shard, language, low, high, early = shards.window(rng, shape.row - 1)
         ids, tag = shard.tokens[low:high].tolist(), FIRST_TAG + language
         if rng.random() < PLAIN:
             rows.append(([BOS, tag, EOS, *ids], shape.row))
             continue
-        spans = _spans(shard, low, high, early, rng, 2, shape.canvas)
+        spans = window_spans(shard, low, high, early, rng, 2, shape.canvas)
         start, end = spans[int(rng.integers(2))]
         rows.append(opened(ids, tag, start - low, end - low))
     return laid_out(rows, shape.row)
@@ -123,27 +122,20 @@ def batch(
 def losses(
     model: TwoSidedNetwork, data: Mapping[str, Tensor], *, dtype: torch.dtype, ops: TrainingOps
 ) -> Losses:
-    """`data` are a Batch's tensors on the model's device; the end counts as one of the middle."""
+    """`data` are a batch's tensors on the model's device; the end counts as one of the middle."""
     rows, weight, middle = data["rows"], data["weight"].flatten(), data["middle"].flatten()
     hidden = states(model, rows, data["cursor"], data["hints"], dtype=dtype, ops=ops)  # [B, N, D]
     total, each = FusedHead.apply(  # type: ignore[no-untyped-call]
         hidden.flatten(0, 1), model.embed, rows.roll(-1, 1).flatten(), weight / weight.sum()
     )
     context = (weight > 0).float() - middle
-
-    def mean(share: Tensor) -> Tensor:
-        return (each.detach() * share).sum() / share.sum().clamp_min(1e-9)
-
-    parts = {"middle": mean(middle), "context": mean(context)}
+    parts = {"middle": mean(each, middle), "context": mean(each, context)}
     return Losses(total, parts, hidden, rows.numel())
-
-
-# Validation
 
 
 @torch.no_grad()
 def validate(
-    model: TwoSidedNetwork, corpus: Corpus, config: TrainConfig, steps: int = 2, holes: int = 4
+    model: TwoSidedNetwork, shards: ShardSet, config: TrainConfig, steps: int = 2, holes: int = 4
 ) -> dict[str, float]:
     """Nats per token on the windows and the first spans of the two-sided model's validation."""
     rng = np.random.default_rng(1234)
@@ -151,10 +143,10 @@ def validate(
     sums: dict[str, list[float]] = defaultdict(list)
     for _ in range(steps):
         data = batches.batch(
-            corpus,
+            shards,
             rng,
             tokens=min(8192, config.tokens),
-            shape=Shape(row=size, canvas=canvas, share=1.0),
+            shape=BatchShape(row=size, canvas=canvas, share=1.0),
             vocab_size=model.config.vocab_size,
         )
         for m in range(min(holes, data.start.shape[1])):
@@ -175,8 +167,8 @@ def validate(
     return {name: round(sum(values) / len(values), 4) for name, values in sums.items()}
 
 
-def exact_match(model: TwoSidedNetwork, corpus: Corpus, count: int) -> dict[str, float]:
-    """Greedy rest-of-line infill of the spans of `train.exact_match`, 16 tokens at most."""
+def exact_match(model: TwoSidedNetwork, shards: ShardSet, count: int) -> dict[str, float]:
+    """Greedy rest-of-line infill of `tail_holes`, 16 tokens at most."""
     right = tried = 0
     forbidden = torch.zeros(model.config.vocab_size)
     forbidden[:FIRST_LEARNED] = -torch.inf
@@ -188,7 +180,7 @@ def exact_match(model: TwoSidedNetwork, corpus: Corpus, count: int) -> dict[str,
         breaks=[0] * model.config.vocab_size,
         most=16,
     )
-    for prefix, middle, suffix in tail_holes(corpus, count):
+    for prefix, middle, suffix in tail_holes(shards, count):
         sides = Sides(prefix_ids=tuple(prefix), suffix_ids=tuple(suffix))
         *_, found = write(model, ContextCache(model.cache(PREFIX)), sides, rules)
         tried += 1
@@ -196,15 +188,14 @@ def exact_match(model: TwoSidedNetwork, corpus: Corpus, count: int) -> dict[str,
     return {"tail_exact": round(right / max(1, tried), 4), "tail_count": tried}
 
 
-# The run
-
-
-def descended(config: TrainConfig, ops: TrainingOps) -> Objective:
+def objective(config: TrainConfig, ops: TrainingOps) -> Objective:
     dtype = getattr(torch, config.dtype)
     return lambda model, data, progress: losses(model, data, dtype=dtype, ops=ops)
 
 
-AR_BASELINE = Task(draw=batch, objective=descended, validate=validate, exact_match=exact_match)
+AR_BASELINE = two_sided.Recipe(
+    draw=batch, objective=objective, validate=validate, exact_match=exact_match
+)
 
 
 def train(
@@ -216,15 +207,12 @@ def train(
     weights: Path | None = None,
 ) -> dict[str, float]:
     """`train.train` of a baseline, which may start as the forward stream of two-sided `weights`."""
-    return two_sided.train(model, data, out, config, weights=weights, task=AR_BASELINE)
+    return two_sided.train(model, data, out, config, weights=weights, recipe=AR_BASELINE)
 
 
 def export(run: Path, target: Path) -> Path:
     """Writes the run's averaged weights, in half precision, to TARGET/ar-baseline.safetensors."""
-    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-    target.mkdir(parents=True, exist_ok=True)
-    path = target / FILE
-    partial = path.with_suffix(".partial")
+    state = checkpoint.load(run / "checkpoint.pt")
     metadata = {
         "architecture": NAME,
         "config": TwoSidedConfig(**state["config"]).to_json(),
@@ -233,9 +221,8 @@ def export(run: Path, target: Path) -> Path:
         **{name: str(state[name]) for name in ("step", "seen", "positions", "seconds")},
     }
     tensors = {name: tensor.half().contiguous() for name, tensor in state["average"].items()}
-    save_file(tensors, partial, metadata)
-    partial.chmod(0o644)
-    return partial.replace(path)
+    write_weights(target / FILE, tensors, metadata)
+    return target / FILE
 
 
 def main() -> None:
@@ -244,25 +231,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("artifacts/ar-baseline"))
     parser.add_argument("--target", type=Path, help="folder of the weights; OUT unless given")
     parser.add_argument("--weights", type=Path, help="start from two-sided weights")
-    parser.add_argument("--threads", type=int, default=0)
-    for spec in fields(TwoSidedConfig):
-        parser.add_argument(
-            f"--{spec.name.replace('_', '-')}", type=type(spec.default), default=spec.default
-        )
-    add_options(parser, DEFAULTS)
+    add_options(parser, TwoSidedConfig(), DEFAULTS)
     options = vars(parser.parse_args())
-    if options["threads"]:
-        torch.set_num_threads(options["threads"])
-    network = TwoSidedConfig(**{spec.name: options[spec.name] for spec in fields(TwoSidedConfig)})
-    config = chosen(options, DEFAULTS)
+    network, config = chosen(options, TwoSidedConfig()), chosen(options, DEFAULTS)
     torch.manual_seed(config.seed)
-    final = train(
-        TwoSidedNetwork(network),
-        options["data"],
-        options["out"],
-        config,
-        weights=options["weights"],
-    )
+    torch.set_num_threads(options["threads"])
+    model = TwoSidedNetwork(network)
+    final = train(model, options["data"], options["out"], config, weights=options["weights"])
     print(json.dumps(final))
     print(export(options["out"], options["target"] or options["out"]))
 

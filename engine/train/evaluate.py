@@ -19,21 +19,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from infill_engine import Draft, Engine, EngineConfig, InfillRequest, load_engine
 from infill_engine.copying import copies
 from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.models.two_sided.weights import read_weights
 from infill_engine.tokenizer import TAGS, Tokenizer
-from train.export import SHOWN_TITLE
+from train.export import SHOWN_TITLE, write_weights
 from train.shards import load
 from train.spans import KINDS
 
 SHOWN = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 # What the server goes by, as exp() of it: `infill_ls.completion.candidate.confidence`.
 FIGURE = "probability"
-
 
 SECTION = re.compile(rf"{SHOWN_TITLE}\n.*?(?=\n## )", re.DOTALL)
 SHOWN_SECTION = f"""\
@@ -163,10 +160,7 @@ def calibrate(weights: Path, answers: Sequence[ValidationAnswer], part: float) -
         raise ValueError("no hole was answered, so there is nothing to calibrate by")
     least = min(1.0, math.exp(curve[f"{part:.0%}"][1]))
     _, tensors, metadata = read_weights(weights)
-    partial = weights.with_suffix(".partial")
-    save_file(tensors, partial, metadata | {"show_threshold": f"{least:.4f}"})
-    partial.chmod(0o644)
-    partial.replace(weights)
+    write_weights(weights, tensors, metadata | {"show_threshold": f"{least:.4f}"})
     card = weights.parent / "MODEL_CARD.md"
     if card.is_file():
         rows = [

@@ -7,14 +7,15 @@ Every number of the card is read from the checkpoint and the run's log.
 
 import argparse
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_ls.cli.machine import commit
+from train import checkpoint
 
 WEIGHTS = Path(__file__).parent.parent / "infill_engine" / "weights"
 TABLE = Path("data/ngram_table/table.safetensors")
@@ -80,20 +81,6 @@ Not measured; `python -m train.evaluate --calibrate 0.5` does.
 """
 
 
-def commit() -> str:
-    """The commit of the checkout, or "unknown" outside of one."""
-    try:
-        return subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
 def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -150,17 +137,24 @@ def card(
     )
 
 
+def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes a weights file by rename, readable by everybody."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata)
+    partial.chmod(0o644)
+    partial.replace(path)
+
+
 def export(run: Path, target: Path, extra: dict[str, str], table: Path = TABLE) -> None:
     """Writes default.safetensors and MODEL_CARD.md into `target`, by rename.
 
     `table` is what `train.ngram_table` made, for a network that reads one.
     """
-    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    state = checkpoint.load(run / "checkpoint.pt")
     tensors = {name: tensor.half().contiguous() for name, tensor in state["average"].items()}
     config = TwoSidedConfig(**state["config"])
-    target.mkdir(parents=True, exist_ok=True)
     path = target / "default.safetensors"
-    partial = path.with_suffix(".partial")
     metadata = {
         "config": config.to_json(),
         "step": str(state["step"]),
@@ -171,9 +165,7 @@ def export(run: Path, target: Path, extra: dict[str, str], table: Path = TABLE) 
     parameters = sum(tensor.numel() for tensor in tensors.values())
     if config.ngram_table:
         tensors |= load_file(table)
-    save_file(tensors, partial, metadata)
-    partial.chmod(0o644)
-    partial.replace(path)
+    write_weights(path, tensors, metadata)
     text = card(state, read_log(run / "log.jsonl"), path.stat().st_size, parameters, extra)
     (target / "MODEL_CARD.md").write_text(text, encoding="utf-8")
 

@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from train import checkpoint
+
 PIECE_BYTES = 16 << 20
 COUNTS = ("config", "step", "seconds", "positions", "seen", "train_config", "date")
 
 
 def split(run: Path, folder: Path) -> list[Path]:
     """Writes the run's last checkpoint into `folder` as NUMBER-of-COUNT.piece files."""
-    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    state = checkpoint.load(run / "checkpoint.pt")
     average = state["average"]
     raw = torch.cat([each.bfloat16().flatten() for each in average.values()])
     planes = raw.view(torch.uint8).view(-1, 2).numpy()

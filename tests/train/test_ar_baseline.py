@@ -18,32 +18,35 @@ from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.training_pass import TrainingOps
 from infill_engine.models.two_sided.weights import load_network
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, PAD, Tokenizer
-from tests.train.test_train import CONFIG, LINE_BREAK, TINY, VOCABULARY, document
-from train import ar_baseline
+from tests.train.tiny import CONFIG, TINY, shard_set, write_shards
+from train import ar_baseline, validation
 from train import train as two_sided
-from train.ar_baseline import Batch, batch, exact_match, export, losses, opened, train, validate
-from train.batches import Corpus, Shape, tensors
+from train.ar_baseline import (
+    BaselineBatch,
+    batch,
+    exact_match,
+    export,
+    losses,
+    opened,
+    train,
+    validate,
+)
+from train.batches import BatchShape, tensors
 from train.shards import save, shard_of
+from train.windows import ShardSet
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "shards"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    save(shard_of([document(rng) for _ in range(40)]), folder / "train-000.npz")
-    save(shard_of([document(rng) for _ in range(10)]), folder / "val.npz")
-    return folder
+    return write_shards(tmp_path_factory.mktemp("data") / "shards")
 
 
-def held_out(data: Path) -> Corpus:
-    breaks = np.zeros(VOCABULARY, np.bool_)
-    breaks[LINE_BREAK] = True
-    return Corpus([data / "val.npz"], breaks)
+def held_out(data: Path) -> ShardSet:
+    return shard_set(data / "val.npz")
 
 
-def drawn(data: Path, row: int = 128) -> Batch:
-    rng, shape = np.random.default_rng(0), Shape(row=row, canvas=16, share=1.0)
+def drawn(data: Path, row: int = 128) -> BaselineBatch:
+    rng, shape = np.random.default_rng(0), BatchShape(row=row, canvas=16, share=1.0)
     return batch(held_out(data), rng, tokens=row * 60, shape=shape)
 
 
@@ -118,7 +121,7 @@ def test_the_loss_is_cross_entropy_and_its_parts_are_nats_per_token(data: Path) 
     assert result.parts["context"].item() == pytest.approx(each[context].mean().item(), rel=1e-4)
     assert result.positions == found.rows.size
     assert model.stream.grad is not None
-    assert model.stream.grad[2].abs().sum() > 0  # the middle's own voice
+    assert model.stream.grad[2].abs().sum() > 0  # the middle's own stream
 
 
 def test_exact_match_asks_for_the_holes_that_the_two_sided_model_is_asked_for(
@@ -139,9 +142,9 @@ def test_exact_match_asks_for_the_holes_that_the_two_sided_model_is_asked_for(
         assert in_reading_order(sides)[:2] == [BOS, FIRST_TAG]
         return real(model, place, sides, rules)
 
-    monkeypatch.setattr(two_sided, "infill_greedily", infill_greedily)
+    monkeypatch.setattr(validation, "infill_greedily", infill_greedily)
     monkeypatch.setattr(ar_baseline, "write", write)
-    two_sided.exact_match(TwoSidedNetwork(TINY), held_out(data), 5)
+    validation.exact_match(TwoSidedNetwork(TINY), held_out(data), 5)
     found = exact_match(TwoSidedNetwork(TINY), held_out(data), 5)
 
     assert asked["baseline"] == asked["two-sided"]
@@ -201,7 +204,7 @@ def test_what_is_exported_is_loaded_as_a_baseline_and_writes(tmp_path: Path) -> 
     network = TwoSidedConfig(
         vocab_size=tokenizer.vocab_size, d_model=32, num_layers=1, num_heads=2, d_ff=48
     )
-    shapes = (Shape(row=48, canvas=16, share=1.0),)
+    shapes = (BatchShape(row=48, canvas=16, share=1.0),)
     train(
         TwoSidedNetwork(network),
         folder,

@@ -14,22 +14,16 @@ from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.training_pass import TrainingOps, training_pass
 from infill_engine.models.two_sided.weights import load_network
 from infill_engine.tokenizer import MASK
-from train.batches import Corpus, Shape, batch, tensors
-from train.distil import (
-    DEFAULTS,
-    Distillation,
-    decode,
-    distil,
-    divergences,
-    fill_rows,
-    read_rows,
-)
+from tests.train.tiny import LINE_BREAK, shard_set
+from train.batches import BatchShape, batch, tensors
+from train.config import TrainConfig
+from train.decode import canvas_states, decode, encode_rows
+from train.distil import DEFAULTS, Distillation, distil, divergences
 from train.export import DEFAULT_EXTRA, export
 from train.fused import canvas_attention_fused, causal_attention_fused
 from train.shards import save, shard_of
-from train.train import TrainConfig, train
+from train.train import train
 
-LINE_BREAK = 60
 TINY = TwoSidedConfig(
     vocab_size=90,
     d_model=32,
@@ -42,7 +36,7 @@ TINY = TwoSidedConfig(
 CONFIG = TrainConfig(
     minutes=100.0,
     tokens=448,
-    shapes=(Shape(row=64, canvas=8, share=1.0),),
+    shapes=(BatchShape(row=64, canvas=8, share=1.0),),
     warmup_steps=5,
     dtype="float32",
     compile=False,
@@ -83,14 +77,12 @@ def weights(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def drawn(data: Path, seed: int = 0) -> dict[str, Tensor]:
-    breaks = np.zeros(TINY.vocab_size, np.bool_)
-    breaks[LINE_BREAK] = True
     return tensors(
         batch(
-            Corpus([data / "train-000.npz"], breaks),
+            shard_set(data / "train-000.npz", TINY.vocab_size),
             np.random.default_rng(seed),
             tokens=448,
-            shape=Shape(row=64, canvas=8, share=1.0),
+            shape=BatchShape(row=64, canvas=8, share=1.0),
             vocab_size=TINY.vocab_size,
         )
     )
@@ -109,11 +101,11 @@ def trained_pass(model: TwoSidedNetwork, data: dict[str, Tensor], ops: TrainingO
 @torch.no_grad()
 def test_passes_over_rows_read_once_are_the_training_pass(data: Path, weights: Path) -> None:
     model, one = load_network(weights, dtype=torch.float64), drawn(data)
-    sides = read_rows(model, one)
+    sides = encode_rows(model, one)
 
     expected = trained_pass(model, one, TrainingOps())
 
-    torch.testing.assert_close(fill_rows(model, sides, one["noisy"]), expected)
+    torch.testing.assert_close(canvas_states(model, sides, one["noisy"]), expected)
     fused = trained_pass(
         model,
         one,
@@ -156,27 +148,25 @@ def test_the_divergence_is_that_of_the_whole_distributions() -> None:
     assert torch.autograd.grad(found.sum(), hidden)[0].abs().sum() > 0
 
 
-def test_the_student_meets_its_own_wrong_guesses(
+def test_the_student_meets_its_own_wrong_proposals(
     data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("train.distil.SURE", 9.0)  # nats; so small a teacher is never surer
     config = replace(CONFIG, stream_weight=(0.3, 0.3))
     teacher = load_network(weights)
     objective = Distillation(teacher, config, steps=6, weight=0.5, ops=TrainingOps())
-    student, one = (
-        TwoSidedNetwork(TINY),
-        drawn(data),
-    )  # it knows nothing yet, so that its guesses are wrong
+    # It knows nothing yet, so that its proposals are wrong.
+    student, one = TwoSidedNetwork(TINY), drawn(data)
 
     found = objective(student, one, 0.0)
     own = objective.own
     assert own is not None
     found.total.backward()
-    guessed = (own != MASK) & (own != one["clean"]) & ~one["pinned"]
+    proposed = (own != MASK) & (own != one["clean"]) & ~one["pinned"]
     again = objective.states(one)
 
-    assert guessed.any(-1).float().mean() > 0.5
-    assert ((again == own) & guessed).any()
+    assert proposed.any(-1).float().mean() > 0.5
+    assert ((again == own) & proposed).any()
     assert found.parts["divergence"] > 0
     assert teacher.embed.grad is None
 

@@ -18,11 +18,12 @@ from infill_engine.models.two_sided.ngram_table import (
 from infill_engine.models.two_sided.weights import load_network
 from infill_engine.tokenizer import FIRST_LEARNED
 from train import ngram_table
-from train.batches import Shape
+from train.batches import BatchShape
+from train.config import TrainConfig
 from train.export import DEFAULT_EXTRA, export
 from train.ngram_table import DISCOUNT, LEAST_GROUPS, LEAST_SHARE, in_order, part, table
 from train.shards import Shard, load, save, shard_of
-from train.train import TrainConfig, train
+from train.train import train
 
 VOCAB = 100
 
@@ -122,7 +123,7 @@ def test_a_part_of_a_shard_keeps_its_spans() -> None:
     assert some.span_kind.tolist() == [0, 1, 0, 1]
 
 
-def test_a_network_learns_to_use_what_is_recalled_and_ships_with_it(
+def test_a_network_learns_to_use_the_table_and_ships_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From shards to weights: what is read is not counted, and the table is in the file."""
@@ -147,7 +148,7 @@ def test_a_network_learns_to_use_what_is_recalled_and_ships_with_it(
     settings = TrainConfig(
         max_steps=12,
         tokens=256,
-        shapes=(Shape(row=64, canvas=16, share=1.0),),
+        shapes=(BatchShape(row=64, canvas=16, share=1.0),),
         compile=False,
         warmup_steps=2,
         val_infills=0,
