@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 # Requests that follow one another faster come from a held uri or a paste. The first is run at
 # once, the others wait for the burst to end, so that a burst costs two model runs.
 BURST_SECONDS = 0.06
+# Past the deadline, for the engine to give out what it has. Then nobody waits any longer.
+GRACE_SECONDS = 0.05
+# So many requests in a row that came to nothing in time are worth a word.
+NUM_LATE = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,7 @@ class QueryResult:
     `complaint` is a sentence for the user about why it failed.
     """
 
-    how: str  # "model" | "reused" | "superseded" | "stopped" | "failed"
+    how: str  # "model" | "reused" | "superseded" | "stopped" | "late" | "failed"
     candidates: "tuple[Candidate, ...]" = ()
     infilled: "Infilled | None" = None
     complaint: str = ""
@@ -69,6 +73,7 @@ class Requests:
         self._runs: dict[str, _LiveRun] = {}
         self._arrivals: dict[str, float] = {}
         self._likely_next: Query | None = None
+        self._num_late = 0  # since the model last answered in time
         self._closed = False
 
     async def answer(self, query: Query, delay: float) -> QueryResult:
@@ -138,15 +143,32 @@ class Requests:
             return QueryResult(how="reused", candidates=known)
         if pause:
             await asyncio.wait([turn], timeout=pause)
+        until = time.monotonic() + query.limits.seconds + GRACE_SECONDS
         while not turn.done():
             if (known := self.reuse.find(query)) is not None:
                 return QueryResult(how="reused", candidates=known)
             live = self._run_for(query)
-            await asyncio.wait([turn, live.ended], return_when=asyncio.FIRST_COMPLETED)
+            left = max(until - time.monotonic(), 0.0)
+            await asyncio.wait(
+                [turn, live.ended], timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not (turn.done() or live.ended.done()):
+                return self._late(query)
             if live.run.query is query and not turn.done():
+                self._num_late = 0
                 return _result_of(live.run)
             # A run that was joined has ended: what it found is in `reuse` now, if it fits.
         return QueryResult(how="superseded")
+
+    def _late(self, query: Query) -> QueryResult:
+        """The run goes on, for what it finds is there when it is asked for again."""
+        self._num_late += 1
+        ms = query.limits.seconds * 1e3
+        complaint = (
+            f"The model seldom answers within {ms:.0f} ms here. Give it more time with "
+            "infill.deadlineMs, or choose a faster model; infill-ls doctor says how long it takes."
+        )
+        return QueryResult(how="late", complaint=complaint if self._num_late == NUM_LATE else "")
 
     def _take_turn(self, query: Query) -> "asyncio.Future[None]":
         uri = query.document.uri

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryLimits:
-    """How much is wanted. `seconds` count from the start of the model run.
+    """How much is wanted. `seconds` count from when the model was asked: waiting for other documents is part of it.
 
     `min_confidence` None is the engine's own `show_threshold`.
     """
@@ -68,6 +68,7 @@ class ModelRun:
         self.query = query
         self.owner = owner
         self.draft: str | None = None
+        self.deadline = time.monotonic() + query.limits.seconds
         self.result: Future[Infilled | None] = Future()
         self.result.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
         self._stopped = False
@@ -84,9 +85,8 @@ class ModelRun:
         return self._stopped
 
     def budget(self) -> Budget:
-        """From now on. One object for everything that the run goes through."""
-        deadline = time.monotonic() + self.query.limits.seconds
-        return Budget(deadline=deadline, cancelled=self.stopped)
+        """One object for everything that the run goes through."""
+        return Budget(deadline=self.deadline, cancelled=self.stopped)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from infill_engine import Engine, EngineConfig, EngineInfo, InfillRequest, load_engine
-from infill_ls.completion.requests import QueryResult, Requests
+from infill_ls.completion.requests import NUM_LATE, QueryResult, Requests
 from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.documents import Document
 from infill_ls.server.policy import limits_of
@@ -355,3 +355,22 @@ async def test_unless_told_otherwise_the_engine_says_what_is_worth_showing_unask
     assert limits_of(Settings(), invoked=False).min_confidence is None
     assert limits_of(Settings(), invoked=True).min_confidence == 0.0
     assert limits_of(Settings(min_confidence=0.4), invoked=True).min_confidence == 0.4
+
+
+async def test_nobody_waits_past_the_deadline_and_what_came_late_is_there_the_next_time() -> None:
+    engine = Stepping(last_name, steps=1)
+    limits = replace(LIMITS, seconds=0.05)
+    async with serving(engine) as requests:
+        what = replace(query("alpha "), limits=limits)
+        begun = time.monotonic()
+        answers = [await requests.answer(what, 0.0) for _ in range(NUM_LATE + 1)]
+        waited = (time.monotonic() - begun) / len(answers)
+        engine.allow(100)
+        end = time.monotonic() + 10
+        while (answer := await requests.answer(what, 0.0)).how == "late":
+            assert time.monotonic() < end
+
+    assert {each.how for each in answers} == {"late"}
+    assert 0.05 <= waited < 0.5
+    assert [bool(each.complaint) for each in answers] == [False] * (NUM_LATE - 1) + [True, False]
+    assert texts(answer) == ["use_alpha"]
