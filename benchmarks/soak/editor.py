@@ -182,10 +182,12 @@ class Editor:
         assert self._process is not None, "it was started"
         stdout = self._process.stdout
         assert stdout is not None, "it has pipes"
+        length = 0
         while line := stdout.readline():
-            length = int(line.split(b":")[1])
-            stdout.readline()
-            self._take(json.loads(stdout.read(length)))
+            if line.lower().startswith(b"content-length"):
+                length = int(line.split(b":")[1])
+            elif not line.strip():
+                self._take(json.loads(stdout.read(length)))
         with self._came:
             self.dead = True
             self._came.notify_all()
