@@ -1,29 +1,15 @@
 """What a user may set, as data: names, types, defaults, ranges and a line about each.
 
-One source for the server, the docs and the editors' settings pages. On the wire names are
-camelCase, alone or within an `infill` section. A wrong value costs a clear message, never the
-session: it goes on with the default. Knows nothing of lsprotocol.
+One source for the server, the docs and the editors' settings pages.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from infill_engine.config import Dtype
-from infill_ls.gitignore import mistake_in
 
 SECTION = "infill"
-# What editor plugins that speak Copilot's dialect put beside their settings.
-# Of other plugins, and of those who start us.
-_NOT_OURS = {
-    "editorInfo",
-    "editorPluginInfo",
-    "editorConfiguration",
-    "copilotCapabilities",
-    "token",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +121,8 @@ class Settings:
     min_confidence: float | None = _option(
         None,
         "number",
-        "Hide what is less probable to be right than this, 0 to 1; null shows all that "
-        "is asked for, and while typing what the model's own measurements say is worth it.",
+        "Hide what is less probable to be right than this, 0 to 1; null shows all that is asked "
+        "for, and while typing what reaches the show threshold that was measured for the model.",
         low=0,
         high=1,
         optional=True,
@@ -144,14 +130,14 @@ class Settings:
     deadline_ms: int = _option(
         300,
         "integer",
-        "The most milliseconds the model may think about a suggestion while typing.",
+        "The most milliseconds that the model may take for a suggestion while typing.",
         low=20,
         high=60_000,
     )
     deadline_invoked_ms: int = _option(
         1500,
         "integer",
-        "The most milliseconds the model may think about a suggestion that was asked for.",
+        "The most milliseconds that the model may take for a suggestion that was asked for.",
         low=20,
         high=60_000,
     )
@@ -163,10 +149,10 @@ class Settings:
     disabled_files: tuple[str, ...] = _option(
         (),
         "strings",
-        "Files in which nothing is suggested and which nothing is learnt from: patterns as in "
+        "Files in which nothing is suggested and which are no context of others: patterns as in "
         ".gitignore, {one,other} included, relative to the workspace or absolute. What .gitignore "
-        "and .infillignore files name and what usually holds secrets is left alone as well; a "
-        "pattern with ! in front takes a file back from those.",
+        "and .infillignore files name is left alone as well, unless a pattern with ! in front "
+        "takes it back; what usually holds secrets always is.",
     )
     max_file_size: int = _option(
         1_000_000,
@@ -185,8 +171,8 @@ class Settings:
     warm: bool = _option(
         True,
         "boolean",
-        "Read the text around the cursor ahead while the model is idle; faster suggestions for "
-        "some more work.",
+        "Encode the text on both sides of the cursor while the model is idle: faster suggestions "
+        "for some more work.",
     )
     model: str | None = _option(
         None,
@@ -288,81 +274,8 @@ def _camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-_BY_FIELD: dict[str, Option] = {
+BY_FIELD: dict[str, Option] = {
     field.name: Option(name=_camel(field.name), **field.metadata)
     for field in dataclasses.fields(Settings)
 }
-OPTIONS: tuple[Option, ...] = tuple(_BY_FIELD.values())
-
-
-def section(options: object) -> dict[str, Any]:
-    """The settings in what a client sent: bare, within an `infill` section, or nothing."""
-    if not isinstance(options, Mapping):
-        return {}
-    ours = options.get(SECTION, options)
-    return dict(ours) if isinstance(ours, Mapping) else {}
-
-
-def pushed(options: object) -> dict[str, Any] | None:
-    """The settings in a didChangeConfiguration; None when it is about other servers only."""
-    if not isinstance(options, Mapping):
-        return None
-    known = SECTION in options or any(option.name in options for option in OPTIONS)
-    return section(options) if known else None
-
-
-def parse(options: object) -> tuple[Settings, list[str]]:
-    """Settings from what a client sent, and a message for every value that cannot stand.
-
-    null is "not set" for every option.
-    """
-    if options is not None and not isinstance(options, Mapping):
-        return Settings(), [
-            f"The settings of {SECTION} must be an object of names and values, not "
-            f"{_shown(options)}. Going on with the defaults."
-        ]
-    given = {name: value for name, value in section(options).items() if name not in _NOT_OURS}
-    values: dict[str, Any] = {}
-    messages: list[str] = []
-    for field, option in _BY_FIELD.items():
-        value = given.pop(option.name, None)
-        if value is None:
-            continue
-        if option.accepts(value):
-            values[field] = option.resolved(value)
-        else:
-            messages.append(
-                f"{SECTION}.{option.name} is {_shown(value)}, but takes {option.allowed}. "
-                f"Going on with {_shown(option.default)}."
-            )
-    for pattern in values.get("disabled_files", ()):
-        if mistake := mistake_in(pattern):
-            messages.append(
-                f"{SECTION}.disabledFiles has {_shown(pattern)}, which keeps no file away: "
-                f"{mistake}."
-            )
-    messages += [_unknown(name) for name in given]
-    return Settings(**values), messages
-
-
-def _unknown(name: object) -> str:
-    names = [option.name for option in OPTIONS]
-    close = get_close_matches(str(name), names, n=1)
-    hint = f"Did you mean {SECTION}.{close[0]}?" if close else "There is: " + ", ".join(names) + "."
-    return f"{SECTION}.{name} is not a setting of infill-ls. {hint}"
-
-
-def _shown(value: object) -> str:
-    """As it stands in a settings file, shortened."""
-    match value:
-        case None:
-            text = "null"
-        case bool():
-            text = "true" if value else "false"
-        case str():
-            text = f'"{value}"'
-        case tuple():
-            text = repr(list(value))
-        case _:
-            text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+OPTIONS: tuple[Option, ...] = tuple(BY_FIELD.values())

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from infill_ls.settings import OPTIONS, Settings, parse, pushed
+from infill_ls.client_settings import parse, pushed
+from infill_ls.settings import OPTIONS, Settings
 
 
 def check(options: Any, expected: Settings, *messages: str) -> None:

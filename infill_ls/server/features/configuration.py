@@ -5,11 +5,12 @@ from typing import Any
 
 from lsprotocol import types as T
 
+from infill_ls.client_settings import parse, pushed
 from infill_ls.server.fields import Fields
 from infill_ls.server.handlers import AtOnce, Handlers
 from infill_ls.server.loading import engine_config, load
 from infill_ls.server.session import NoAnswer, Session
-from infill_ls.settings import SECTION, parse, pushed
+from infill_ls.settings import SECTION
 
 logger = logging.getLogger(__name__)
 PULL_SECONDS = 2.0  # a client that never answers must not keep the model from loading
