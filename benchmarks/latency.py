@@ -129,7 +129,7 @@ def cold(engine: Engine, case: Case) -> float:
 def server_mb(config: EngineConfig, cases: Sequence[Case]) -> float:
     """What a real server holds after it has answered in several files; NaN where it says nothing.
 
-    Raises RuntimeError when it ends.
+    Raises InfillError when it ends or cannot load the model.
     """
     with ServerProcess(arguments(config)) as server:
         server.initialize({"deadlineInvokedMs": 60_000})
@@ -270,7 +270,7 @@ def main(given: Sequence[str] | None = None) -> None:
     try:
         config = EngineConfig(model=options.model, dtype=options.dtype, threads=options.threads)
         result = measure(config, options.places)
-    except (InfillError, RuntimeError, ValueError) as error:
+    except (InfillError, ValueError) as error:
         raise SystemExit(str(error)) from None
     print(this_machine())
     show(result)

@@ -36,7 +36,7 @@ def _block(rows: list[Row]) -> Padding:
     table.add_column(overflow="fold")
     for label, value in rows:
         table.add_row(Text(label), Text(visible(value)))
-    return Padding(table, (0, 0, 1, 2))
+    return Padding(table, (0, 0, 1, 2), expand=False)
 
 
 def _advice(findings: Findings) -> Padding:
@@ -44,7 +44,7 @@ def _advice(findings: Findings) -> Padding:
     for sentence in findings.advice:
         mark = "✗" if sentence == findings.model_error else "›"
         table.add_row(Text(mark, WARN), Text(visible(sentence)))
-    return Padding(table, (0, 0, 0, 2))
+    return Padding(table, (0, 0, 0, 2), expand=False)
 
 
 def _machine_rows(machine: Machine) -> list[Row]:

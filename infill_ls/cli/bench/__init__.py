@@ -1,7 +1,7 @@
 """`infill-ls bench`: how fast and how good, measured here and now.
 
     cases ─► latency: a server from its start · a warm engine · the server without a model
-          └► quality: what is shown at holes whose text is known, beside two floors
+          └► quality: what is shown at holes whose text is known, beside two baselines
 
 Prints tables for people, and one JSON object as the last line.
 """
@@ -83,8 +83,8 @@ def run(
     }
     report.times(times)
     groups = {kind: quality.summary(group) for kind, group in quality.by_kind(outcomes).items()}
-    floors = {name: quality.summary(each) for name, each in quality.floors(cases).items()}
-    report.quality(groups | floors)
+    baselines = {name: quality.summary(each) for name, each in quality.baselines(cases).items()}
+    report.quality(groups | baselines)
     report.faults(outcomes)
     return {
         "machine": asdict(machine),
@@ -95,7 +95,7 @@ def run(
         "cold": [asdict(each) for each in cold],
         "ms": {name: percentiles(samples) for name, samples in times.items()},
         "quality": groups,
-        "floors": floors,
+        "baselines": baselines,
     }
 
 

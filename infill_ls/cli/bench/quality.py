@@ -72,7 +72,7 @@ def _asked(engine: Engine, case: Case, tick: Callable[[], None]) -> Outcome:
     )
 
 
-def floors(cases: Sequence[Case]) -> dict[str, list[Outcome]]:
+def baselines(cases: Sequence[Case]) -> dict[str, list[Outcome]]:
     """What an answer costs nothing: none, and a copy of what stood after similar text."""
     return {
         "empty": [Outcome(case=case, answer="") for case in cases],

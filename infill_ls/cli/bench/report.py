@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -77,13 +78,13 @@ class Report:
         self.line(f" infill-ls bench, commit {commit}", BOLD)
         self.line(f" {machine}")
         self.line(f" Python {machine.python}, torch {machine.torch}", DIM)
+        self.line()
         if busy > 0.5 * machine.cpus:
-            self.line(
-                f" Other programs keep {busy:.1f} of {machine.cpus} CPUs busy: "
+            self._print(
+                f"Other programs keep {busy:.1f} of {machine.cpus} CPUs busy: "
                 "the times below are not this machine's best.",
                 WARN,
             )
-        self.line()
 
     def bars(self, bars: Sequence[Bar]) -> None:
         table = _table("What it must reach", "measured", "at most", "")
@@ -91,7 +92,7 @@ class Report:
             mark = Text("✓", INFILL) if bar.met else Text("✗", WARN)
             measured, limit = _quantity(bar.value, bar.unit), _quantity(bar.limit, bar.unit)
             table.add_row(bar.name, measured, limit, mark)
-        self._console.print(table)
+        self._print(table)
 
     def times(self, times: Mapping[str, Sequence[float]]) -> None:
         table = _table("Milliseconds", *(name for name, _ in SHARES), "n")
@@ -99,23 +100,27 @@ class Report:
             figures = percentiles(samples)
             shown = (_figure(figures[share]) for share, _ in SHARES)
             table.add_row(name, *shown, str(len(samples)))
-        self._console.print(table)
+        self._print(table)
 
     def quality(self, groups: Mapping[str, Mapping[str, Any]]) -> None:
-        heads = ("exact", "edit sim", "shown", "broken", "new err", "repeats", "steps", "tok")
-        table = _table("Quality", "cases", *heads)
+        heads = ("exact", "similar", "shown", "broken", "errors", "repeats", "steps", "tokens")
+        table = _table("Quality", *heads)
         for name, figures in groups.items():
             shares = (f"{100 * figures[key]:.1f} %" for key in ("exact", "similarity", "shown"))
             counts = (str(figures[key]) for key in ("broken", "new_errors", "suffix_repetitions"))
             steps = (figures[key] for key in ("steps", "tokens_per_forward"))
             shown = (f"{each:.1f}" if figures["steps"] else "–" for each in steps)
-            table.add_row(name, str(figures["cases"]), *shares, *counts, *shown)
-        self._console.print(table)
-        self.line(
-            "  broken: a syntax error that the original has not; new err: one that the file with\n"
-            "  its hole has not; tok: tokens per denoising step\n",
+            table.add_row(f"{name} {figures['cases']}", *shares, *counts, *shown)
+        self._print(table)
+        self._print(
+            "similar: edit similarity; broken: a syntax error that the original has not; errors: "
+            "one that the file with its hole has not; tokens: per denoising step",
             DIM,
         )
+
+    def _print(self, what: Table | str, style: str = "") -> None:
+        shown = Text(what) if isinstance(what, str) else what
+        self._console.print(Padding(shown, (0, 0, 1, 1), style=style, expand=False))
 
     def faults(self, outcomes: Sequence[Outcome]) -> None:
         """Where a promise was broken, so that somebody can look."""
@@ -127,7 +132,8 @@ class Report:
 
 def _table(title: str, *columns: str) -> Table:
     """Names at the left, figures in columns that end alike."""
-    table = Table(box=SIMPLE_HEAD, header_style=BOLD, border_style=DIM, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, header_style=BOLD, show_edge=False, padding=(0, 0, 0, 1))
+    table.border_style = DIM
     table.add_column(title, min_width=12)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)

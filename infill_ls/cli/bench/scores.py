@@ -1,4 +1,4 @@
-"""How good an answer is, as numbers that anybody can recompute; and the floors to beat.
+"""How good an answer is, as numbers that anybody can recompute; and a baseline to beat.
 
 Judges by its own means, not by those of the server: a candidate that the server let through by
 mistake is found here.
@@ -125,7 +125,7 @@ def _unopened(text: str) -> Counter[str]:
 
 
 def copied(case: Case) -> str:
-    """n-gram copy, the floor of a method that only looks: what followed the longest context before.
+    """n-gram copy, the baseline that only looks: what followed the longest context before.
 
     Finds the longest end of the prefix that stands somewhere else in the file (the nearest such
     place before the cursor, else the first behind it) and copies what follows it there: up to the

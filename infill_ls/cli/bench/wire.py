@@ -16,8 +16,15 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from infill_engine import InfillError
+
 ROOT = Path(__file__).parents[3]
+ERROR = 1  # LSP's MessageType
 SECONDS = 120.0  # after which a server that does not answer is broken
+
+
+class ServerError(InfillError):
+    """The server has ended, answers with an error, or tells the user of one."""
 
 
 class ServerProcess:
@@ -38,6 +45,7 @@ class ServerProcess:
         assert self._process.stdout, "stdout is a pipe"
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._answers: dict[int, Future[Any]] = {}
+        self._complaint = ""
         self._next = 0
         self._writing = threading.Lock()
         threading.Thread(target=self._read, name="bench-client", daemon=True).start()
@@ -94,6 +102,8 @@ class ServerProcess:
         )
 
     def complete(self, uri: str, line: int, character: int, *, invoked: bool) -> list[Any]:
+        """The items. Raises ServerError once the server has told the user of an error, such as a
+        model that cannot be loaded: it answers on, but never with an item."""
         answer = self.request(
             "textDocument/inlineCompletion",
             {
@@ -102,6 +112,8 @@ class ServerProcess:
                 "context": {"triggerKind": 1 if invoked else 2},
             },
         )
+        if self._complaint:
+            raise ServerError(self._complaint)
         return list(answer["items"])
 
     def request(self, method: str, params: Any) -> Any:
@@ -132,13 +144,13 @@ class ServerProcess:
                 for future in waiting:
                     future.set_exception(gone)
 
-    def _gone(self) -> RuntimeError:
+    def _gone(self) -> ServerError:
         """What the server said on standard error before it ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
         self._errors.seek(0)
         said = self._errors.read()[-2000:].decode(errors="replace")
-        return RuntimeError(f"the server has ended. It said: {said}")
+        return ServerError(f"the server has ended. It said: {said}")
 
     def _message(self) -> dict[str, Any] | None:
         length = 0
@@ -154,9 +166,11 @@ class ServerProcess:
             if "id" in message:  # the server asks for something: this client has nothing
                 nothing = [None] if message["method"] == "workspace/configuration" else None
                 self._send({"id": message["id"], "result": nothing})
+            elif message["method"] == "window/showMessage" and message["params"]["type"] == ERROR:
+                self._complaint = message["params"]["message"]
             return
         future = self._answers[message["id"]]
         if "error" in message:
-            future.set_exception(RuntimeError(message["error"]["message"]))
+            future.set_exception(ServerError(message["error"]["message"]))
         else:
             future.set_result(message["result"])

@@ -1,4 +1,4 @@
-"""The bench is only worth what its judges are: they are judged here."""
+"""The bench: its cases, its judges, and what it measures."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from infill_ls.cli.bench.cases import (
     written_cases,
 )
 from infill_ls.cli.bench.report import Bar, Report, as_line
-from infill_ls.cli.bench.wire import ServerProcess
+from infill_ls.cli.bench.wire import ServerError, ServerProcess
 from infill_ls.cli.machine import resident_mb
 from tests.infill_ls.engines import Knowing, always
 
@@ -146,7 +146,7 @@ def test_an_answer_that_leaves_a_hole_broken_is_no_better_than_one_that_breaks_a
         ("q", "", ""),
     ],
 )
-def test_the_copying_floor_says_what_followed_similar_text(
+def test_the_copying_baseline_says_what_followed_similar_text(
     prefix: str, suffix: str, copied: str
 ) -> None:
     assert scores.copied(case(prefix, "", suffix)) == copied
@@ -204,20 +204,26 @@ def test_a_promise_that_could_not_be_measured_is_not_kept() -> None:
 @pytest.mark.e2e
 def test_a_server_process_answers_and_ends() -> None:
     with ServerProcess(["--model", "nowhere"]) as server:
-        answer = server.initialize()
+        answer = server.initialize({"enable": False})
         server.open("file:///a.py", "python", "x = \n")
-        items = server.complete("file:///a.py", 0, 4, invoked=True)
         pid = server.pid
 
     assert answer["serverInfo"]["name"] == "infill-ls"
-    assert items == []
     assert resident_mb(pid) is None
+
+
+@pytest.mark.e2e
+def test_a_server_without_a_model_is_not_waited_for() -> None:
+    case_of_it = case("x = ", "1", "\n")
+
+    with pytest.raises(ServerError, match="nowhere"):
+        latency.cold_start(EngineConfig(model="nowhere"), [case_of_it], lambda: None)
 
 
 @pytest.mark.e2e
 def test_a_server_that_cannot_start_says_why() -> None:
     with (
-        pytest.raises(RuntimeError, match="unrecognized arguments: --nonsense"),
+        pytest.raises(ServerError, match="unrecognized arguments: --nonsense"),
         ServerProcess(["--nonsense"]) as server,
     ):
         server.initialize()
