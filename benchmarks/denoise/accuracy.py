@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from benchmarks.denoise.models import (
-    FORMATS,
     REAL,
     TEMPERATURE,
     Spec,
@@ -17,7 +17,7 @@ from benchmarks.denoise.models import (
     random_tokens,
 )
 from infill_engine.models.diffusion_gemma.network import Network
-from infill_kernels import dequantise, head_statistics, linear, probabilities
+from infill_kernels import dequantise, head_statistics, probabilities
 
 
 def reference_logits(model: Any, prompt: Tensor, canvas: Tensor) -> Tensor:
@@ -75,13 +75,12 @@ def check(spec: Spec, device: torch.device, formats: list[str]) -> dict[str, dic
     found = {}
     exact = {name: weight.to(dtype) for name, weight in truth_model.state_dict().items()}
     for name in formats:
-        experts, rest = FORMATS[name]
         _restore(model, exact)
         _restore(truth_model, exact)
         network = converted(Network(model), name)
         # Prompts are encoded by transformers' modules, whose weights take the way of the others.
         for target in (model, truth_model):
-            _round_trip(target, experts, rest)
+            _round_trip(target, name)
         truth = reference_logits(truth_model, prompt, canvas)
         found[name] = {
             "ours": median_error(our_logits(network, prompt, canvas), truth),
@@ -101,18 +100,11 @@ def _restore(model: Any, weights: dict[str, Tensor]) -> None:
         weight.copy_(weights[name])
 
 
-def _round_trip(model: Any, experts: str, rest: str) -> None:
-    """Quantises matrices and takes them back, in place."""
+def _round_trip(model: Any, name: str) -> None:
+    """Quantises experts and takes them back, in place."""
     for layer in model.model.decoder.layers:
-        attention, mlp = layer.self_attn, layer.mlp
         for weight in (layer.experts.gate_up_proj, layer.experts.down_proj):
-            _rounded(weight, experts)
-        for module in (
-            *(attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj),
-            *(mlp.gate_proj, mlp.up_proj, mlp.down_proj),
-        ):
-            if module is not None:
-                _rounded(module.weight[None], rest)
+            _rounded(weight, name)
 
 
 def _rounded(weight: Tensor, name: str) -> None:

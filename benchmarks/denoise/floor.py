@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.denoise.loops import timed
-from benchmarks.denoise.models import FORMATS, Spec
+from benchmarks.denoise.models import Spec
 from infill_engine.models.diffusion_gemma import network as network_module
 from infill_engine.models.diffusion_gemma.network import Memory, Network
 from infill_kernels import top_experts
@@ -46,7 +46,6 @@ def least(spec: Spec, cells: int, context: int, touched: float, name: str) -> tu
     The table is read by the head and by the soft embedding; logits are written and read twice,
     their probabilities written and read once.
     """
-    experts, rest = FORMATS[name]
     full, sliding = spec.full_layers, spec.layers - spec.full_layers
     seen = min(context, spec.window - 1)
     heads = spec.heads
@@ -63,9 +62,8 @@ def least(spec: Spec, cells: int, context: int, touched: float, name: str) -> tu
         + full * context * spec.full_groups * spec.full_head_dim
     )
     moved = (
-        BYTES[rest] * (attention + spec.layers * dense)
-        + 2 * (router + dense + 2 * table + cached)
-        + BYTES[experts] * spec.layers * touched * expert
+        2 * (attention + (spec.layers + 1) * dense + router + 2 * table + cached)
+        + BYTES[name] * spec.layers * touched * expert
         + 10 * cells * spec.vocab
     )
     scores = (

@@ -11,15 +11,8 @@ from torch import Tensor
 from infill_engine.models.diffusion_gemma.network import Network
 from infill_kernels import ExpertWeights, quantise_fp8, quantise_int4
 
-# What a format says of the experts, and of every other matrix but the embedding table. The engine
-# quantises experts alone.
-FORMATS = {
-    "bf16": ("bf16", "bf16"),
-    "fp8": ("fp8", "bf16"),
-    "int4": ("int4", "bf16"),
-    "fp8, rest fp8": ("fp8", "fp8"),
-    "int4, rest fp8": ("int4", "fp8"),
-}
+# What experts are kept in; the rest is bfloat16, as in the engine.
+FORMATS = ("bf16", "fp8", "int4")
 TEMPERATURE = 0.6  # of every step
 
 
@@ -193,22 +186,13 @@ def quantise(weight: Tensor, name: str) -> ExpertWeights:
 
 
 def converted(network: Network, name: str) -> Network:
-    """The same network with matrices in another format."""
-    experts, rest = FORMATS[name]
-
-    def matrix(weight: Tensor) -> Any:
-        return weight if rest == "bf16" else quantise(weight[None], rest)
-
+    """The same network with experts in another format."""
     other = copy.copy(network)
     other.layers = [
         dataclasses.replace(
             layer,
-            experts_gate_up=quantise(_dense(layer.experts_gate_up), experts),
-            experts_down=quantise(_dense(layer.experts_down), experts),
-            query_key_value=matrix(layer.query_key_value),
-            out=matrix(layer.out),
-            gate_up=matrix(layer.gate_up),
-            down=matrix(layer.down),
+            experts_gate_up=quantise(_dense(layer.experts_gate_up), name),
+            experts_down=quantise(_dense(layer.experts_down), name),
         )
         for layer in network.layers
     ]

@@ -1,6 +1,5 @@
 """Every op of a denoising step with the shapes of the 26B-A4B checkpoint, to compile or to time."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infill_kernels import attention, experts, matmul, naive, norms, routing, statistics
+from infill_kernels import attention, experts, norms, reference, rope, routing, statistics
+from infill_kernels.formats import GROUP, ExpertWeights, Fp8, Int4
 
 WIDE, MLP, HIDDEN, HEADS, VOCAB, EXPERTS, CHOSEN = 2816, 2112, 704, 16, 262144, 128, 8
 EPS = 1e-6
@@ -84,18 +84,17 @@ def cases(cells: int, make: Make) -> list[OpCase]:
 def _norms(cases: _Cases) -> None:
     add, of, rows = cases.add, cases.of, cases.rows
     weight = of(WIDE)
-    add("rms_norm", norms.rms_norm, naive.rms_norm, *rows(), weight, eps=EPS)
-    add("sum_norms", norms.sum_norms, naive.sum_norms, *rows(2), weight, eps=EPS)
+    add("rms_norm", norms.rms_norm, reference.rms_norm, *rows(), weight, eps=EPS)
+    add("sum_norms", norms.sum_norms, reference.sum_norms, *rows(2), weight, eps=EPS)
     following = (weight, weight, of(WIDE, dtype=torch.float32))
-    add("add_norms", norms.add_norms, naive.add_norms, *rows(2), weight, following, eps=EPS)
+    add("add_norms", norms.add_norms, reference.add_norms, *rows(2), weight, following, eps=EPS)
     parts = of(cases.cells, CHOSEN, WIDE)
     add(
-        *("join_norms", norms.join_norms, naive.join_norms),
-        *(*rows(2), parts, *[weight] * 4),
+        *("join_norms", norms.join_norms, reference.join_norms),
+        *(*rows(2), parts, *[weight] * 4, of(1)),
         eps=EPS,
-        scale=of(1),
     )
-    add("gated", norms.gated, naive.gated, of(cases.cells, 2 * MLP))
+    add("gated", norms.gated, reference.gated, of(cases.cells, 2 * MLP))
 
 
 def _attention(cases: _Cases) -> None:
@@ -106,7 +105,7 @@ def _attention(cases: _Cases) -> None:
     ):
         angles = of(1, cells, size), of(1, cells, size)
         add(
-            *(f"split_norm_rope, {kind}", norms.split_norm_rope, naive.split_norm_rope),
+            *(f"split_norm_rope, {kind}", rope.split_norm_rope, reference.split_norm_rope),
             *(of(1, cells, made * size), of(size), of(size), *angles),
             heads=HEADS,
             groups=groups,
@@ -115,7 +114,7 @@ def _attention(cases: _Cases) -> None:
         # Unscaled scores of random heads would all be of one key.
         query = of(1, cells, HEADS, size) * size**-0.5
         add(
-            *(f"canvas_attention, {kind}", attention.canvas_attention, naive.canvas_attention),
+            *(f"canvas_attention, {kind}", attention.canvas_attention, reference.canvas_attention),
             query,
             *(of(1, cells, groups, size) for _ in range(2)),
             *(of(1, groups, seen, size) for _ in range(2)),
@@ -126,20 +125,16 @@ def _attention(cases: _Cases) -> None:
 def _experts(cases: _Cases) -> None:
     add, of, cells = cases.add, cases.of, cases.cells
     router = of(EXPERTS, WIDE), of(EXPERTS)
-    add("top_experts", routing.top_experts, naive.top_experts, *cases.rows(), *router, k=CHOSEN)
+    add("top_experts", routing.top_experts, reference.top_experts, *cases.rows(), *router, k=CHOSEN)
     touched = 1 - (1 - CHOSEN / EXPERTS) ** cells
     ids, shares = of(cells, CHOSEN, dtype=torch.int64), of(cells, CHOSEN, dtype=torch.float32)
     for form, matrix in FORMATS.items():
         matrices = matrix(of, EXPERTS, 2 * HIDDEN, WIDE), matrix(of, EXPERTS, WIDE, HIDDEN)
         add(
-            *(f"moe_parts, {form}", experts.moe_parts, naive.moe_parts),
+            *(f"moe_parts, {form}", experts.moe_parts, reference.moe_parts),
             *(*cases.rows(), ids, shares, *matrices),
             read=touched * _size(matrices),
         )
-        if form != "fp8 in blocks":
-            single = matrix(of, 1, 8192, WIDE)
-            single = single[0] if isinstance(single, Tensor) else single
-            add(f"linear, {form}", matmul.linear, naive.linear, *cases.rows(), single)
 
 
 def _statistics(cases: _Cases) -> None:
@@ -150,46 +145,32 @@ def _statistics(cases: _Cases) -> None:
     known = torch.full((cells,), 20.0, device=raw.device)
     head: dict[str, Any] = {"cap": 30.0, "allowed": allowed}
     add(
-        *("head_statistics", statistics.head_statistics, naive.head_statistics),
+        *("head_statistics", statistics.head_statistics, reference.head_statistics),
         *(raw, temperature, seed),
         **head,
     )
     add(
-        *("probabilities", statistics.probabilities, naive.probabilities),
+        *("probabilities", statistics.probabilities, reference.probabilities),
         *(raw, temperature, known),
         dtype=torch.bfloat16,
         read=2 * _size(raw),
         **head,
     )
-    add(
-        *("top_embedding", statistics.top_embedding, naive.top_embedding),
-        *(raw, temperature, known, of(VOCAB, WIDE), of(1)),
-        k=64,
-        read=2 * _size(raw) + 64 * cells * WIDE * 2,
-        **head,
-    )
 
 
-def _fp8(of: Any, number: int, width: int, inputs: int) -> naive.Fp8:
+def _fp8(of: Any, number: int, width: int, inputs: int) -> Fp8:
     codes = of(number, width, inputs, dtype=torch.float8_e4m3fn)
-    return naive.Fp8(codes=codes, scale=of(number, width, 1, dtype=torch.float32))
+    return Fp8(codes=codes, scale=of(number, width, 1, dtype=torch.float32))
 
 
-def _fp8_in_blocks(of: Any, number: int, width: int, inputs: int) -> naive.Fp8:
-    squares = (math.ceil(width / naive.BLOCK), math.ceil(inputs / naive.BLOCK))
-    scale = of(number, *squares, dtype=torch.float32)
-    return _fp8(of, number, width, inputs)._replace(scale=scale)
-
-
-def _int4(of: Any, number: int, width: int, inputs: int) -> naive.Int4:
+def _int4(of: Any, number: int, width: int, inputs: int) -> Int4:
     codes = of(number, width, inputs // 2, dtype=torch.uint8)
-    return naive.Int4(codes=codes, scale=of(number, inputs // naive.GROUP, width))
+    return Int4(codes=codes, scale=of(number, inputs // GROUP, width))
 
 
-FORMATS: dict[str, Callable[..., naive.ExpertWeights]] = {
+FORMATS: dict[str, Callable[..., ExpertWeights]] = {
     "bf16": lambda of, *shape: of(*shape),
     "fp8": _fp8,
-    "fp8 in blocks": _fp8_in_blocks,
     "int4": _int4,
 }
 

@@ -40,11 +40,9 @@ def _attention_kernel(
     value_batch_stride,
     value_group_stride,
     value_stride,
-    window,
     G: tl.constexpr,
     PER_GROUP: tl.constexpr,
     D: tl.constexpr,
-    WINDOWED: tl.constexpr,
     COUNTED: tl.constexpr,
     SPLITS: tl.constexpr,
     ROWS: tl.constexpr,
@@ -65,11 +63,8 @@ def _attention_kernel(
     end = capacity
     if COUNTED:
         end = tl.minimum(tl.load(length_ptr).to(tl.int32), capacity)
-    start = 0
-    if WINDOWED:
-        start = tl.maximum(0, end - window)
     # Blocks of context come first, then those of the canvas; a split has a run of them.
-    context_blocks = tl.cdiv(end - start, BLOCK_KEYS)
+    context_blocks = tl.cdiv(end, BLOCK_KEYS)
     blocks = context_blocks + tl.cdiv(num_cells, BLOCK_KEYS)
     share = tl.cdiv(blocks, SPLITS)
     first = split * share
@@ -87,7 +82,7 @@ def _attention_kernel(
     token = tl.arange(0, BLOCK_KEYS)
     for block in tl.range(first, last, num_stages=STAGES):
         cached = block < context_blocks
-        begin = tl.where(cached, start + block * BLOCK_KEYS, (block - context_blocks) * BLOCK_KEYS)
+        begin = tl.where(cached, block, block - context_blocks) * BLOCK_KEYS
         mask = begin + token < tl.where(cached, end, num_cells)
         line = tl.where(cached, key_stride, G * D)
         keys = tl.where(cached, context_key_ptr, key_ptr) + begin.to(tl.int64) * line
@@ -167,7 +162,6 @@ def canvas_attention(
     context_value: Tensor,
     *,
     length: Tensor | None = None,
-    window: int | None = None,
 ) -> Tensor:
     batch, num_cells, heads, size = query.shape
     groups, capacity = context_key.shape[1:3]
@@ -190,8 +184,7 @@ def canvas_attention(
     per_group = heads // groups
     rows = min(64, max(16, triton.next_power_of_2(num_cells * per_group)))
     rows, block_keys = tile(rows, size, query.element_size(), shared_memory(query.device))
-    seen = capacity if window is None else min(capacity, window - 1)
-    blocks = triton.cdiv(seen, block_keys) + triton.cdiv(num_cells, block_keys)
+    blocks = triton.cdiv(capacity, block_keys) + triton.cdiv(num_cells, block_keys)
     tiles = triton.cdiv(num_cells * per_group, rows) * batch * groups
     splits = max(1, min(PROGRAMS // tiles, blocks, MAX_SPLITS))
     parts, maximum, total = out, out, out
@@ -218,11 +211,9 @@ def canvas_attention(
         shared * context_value.stride(0),
         context_value.stride(1),
         context_value.stride(2),
-        0 if window is None else window - 1,
         groups,
         per_group,
         size,
-        window is not None,
         length is not None,
         splits,
         rows,

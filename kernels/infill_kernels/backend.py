@@ -25,25 +25,20 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 CHOICES = ("auto", "torch", "triton")
 
-# Ops that have a kernel, and the module it is in.
+# Every op that has a kernel, and the module it is in.
 KERNELS = {
     "add_norms": "norms",
-    "add_rms_norm": "norms",
     "canvas_attention": "attention",
     "gated": "norms",
     "head_statistics": "statistics",
     "join_norms": "norms",
-    "linear": "matmul",
     "moe": "experts",
     "moe_parts": "experts",
-    "norm_rope": "norms",
     "probabilities": "statistics",
     "rms_norm": "norms",
-    "route": "routing",
     "row_statistics": "statistics",
-    "split_norm_rope": "norms",
+    "split_norm_rope": "rope",
     "sum_norms": "norms",
-    "top_embedding": "statistics",
     "top_experts": "routing",
 }
 
@@ -84,11 +79,11 @@ NAME, REASON = choose(
 logger.info("kernels: %s, because %s", NAME, REASON)
 
 
-def select(naive: Callable[P, R]) -> Callable[P, R]:
-    """The op to use for a naive one: itself, or a choice between it and its kernel by device."""
-    name = naive.__name__
-    if NAME == "torch" or name not in KERNELS:
-        return naive
+def select(reference: Callable[P, R]) -> Callable[P, R]:
+    """The op to use for a reference: itself, or a choice between it and its kernel by device."""
+    name = reference.__name__
+    if NAME == "torch":
+        return reference
     kernel: Callable[P, R] | None = None
 
     def op(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -96,7 +91,7 @@ def select(naive: Callable[P, R]) -> Callable[P, R]:
         first: Any = args[0]
         assert isinstance(first, Tensor), f"{name} takes a tensor first"
         if not first.is_cuda and not interpreted():
-            return naive(*args, **kwargs)
+            return reference(*args, **kwargs)
         if kernel is None:
             module = importlib.import_module(f"infill_kernels.{KERNELS[name]}")
             kernel = getattr(module, name)
@@ -106,5 +101,5 @@ def select(naive: Callable[P, R]) -> Callable[P, R]:
         with torch.cuda.device(first.device):
             return kernel(*args, **kwargs)
 
-    update_wrapper(op, naive)
+    update_wrapper(op, reference)
     return op

@@ -19,17 +19,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from infill_kernels.naive import ExpertWeights
-from infill_kernels.tile import (
-    FOUR_BIT,
-    Layout,
-    cast,
-    gelu_tanh,
-    layout,
-    narrow,
-    product,
-    scaled,
-)
+from infill_kernels.formats import ExpertWeights
+from infill_kernels.tile import EIGHT_BIT, FOUR_BIT, cast, gelu_tanh, layout, narrow, product
 
 # What is between the two products is kept in float16 divided by this, when weights are fp8: such
 # weights become float16 in one instruction for two, bfloat16 in three for one.
@@ -119,8 +110,6 @@ def _gate_up_kernel(
             codes_ptr,
             scale_ptr,
             tl.minimum(row, F - 1),
-            0,
-            D // 2 if FORMAT == 3 else D,
             F,
             D,
             2 * F,
@@ -181,8 +170,6 @@ def _down_kernel(
             scale_ptr,
             tl.minimum(row, D - 1),
             0,
-            F // 2 if FORMAT == 3 else F,
-            0,
             F,
             D,
             FORMAT,
@@ -204,13 +191,13 @@ def config(rows_per_expert: float, form: int, matrices: int) -> Config:
     """A launch for so many rows an expert, on a chip of 132 multiprocessors.
 
     Tokens are enough for nearly all experts, whose weights then are read once. Two matrices, gate
-    and up, share a program's rows. A program reads 45 to 720 KB, long enough for others to start in
-    its shade, and stages keep 20 to 60 KB of that under way.
+    and up, share a program's rows. A program reads 45 to 720 KB, long enough to hide
+    the start of others, and stages keep 20 to 60 KB of that under way.
     """
     tokens = 16 if rows_per_expert <= 8 else 32 if rows_per_expert <= 24 else 64
     if form == FOUR_BIT:
         return Config(64, tokens, 64, 4, 6) if matrices == 2 else Config(128, tokens, 64, 8, 6)
-    return Config(64, tokens, 128 if scaled(form) else 64, 4, 4)
+    return Config(64, tokens, 128 if form == EIGHT_BIT else 64, 4, 4)
 
 
 def _meta(config: Config) -> dict[str, Any]:
@@ -236,9 +223,9 @@ def moe_parts(
     assert all(each.is_contiguous() for each in (x, experts, weights)), "inputs are contiguous"
     assert (first.rows, first.inputs) == (2 * hidden, width), "gate_up is [E, 2 F, D]"
     assert (second.num_experts, second.rows) == (num_experts, width), "down is [E, D, F]"
-    narrow_first, narrow_second = _narrowed(first, x.dtype), _narrowed(second, x.dtype)
-    assert narrow_first == narrow_second, "gate_up and down are of one format"
-    narrowed = torch.empty_like(x, dtype=torch.float16) if narrow_first else x
+    assert first.format == second.format, "gate_up and down are of one format"
+    narrows = first.format == EIGHT_BIT and x.dtype == torch.bfloat16
+    narrowed = torch.empty_like(x, dtype=torch.float16) if narrows else x
     pairs = torch.empty(num_experts, num_tokens, dtype=torch.int32, device=x.device)
     counts = torch.empty(num_experts, dtype=torch.int32, device=x.device)
     inner = narrowed.new_empty(num_tokens * k, hidden)
@@ -254,7 +241,7 @@ def moe_parts(
         num_tokens * k,
         num_tokens,
         x.numel(),
-        NARROW=narrow_first,
+        NARROW=narrows,
         CHUNK=min(PAIRS_AT_ONCE, triton.next_power_of_2(num_tokens * k)),
         num_warps=4,
     )
@@ -273,7 +260,7 @@ def moe_parts(
         width,
         hidden,
         first.format,
-        narrow_first,
+        narrows,
         **_meta(launch),
     )
     launch = config(num_tokens * k / num_experts, second.format, 1)
@@ -291,14 +278,10 @@ def moe_parts(
         width,
         hidden,
         second.format,
-        narrow_second,
+        narrows,
         **_meta(launch),
     )
     return parts
-
-
-def _narrowed(weights: Layout, dtype: torch.dtype) -> bool:
-    return scaled(weights.format) and dtype == torch.bfloat16
 
 
 def moe(

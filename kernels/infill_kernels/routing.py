@@ -8,8 +8,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from infill_kernels.norms import rms_norm
-
 
 @triton.jit
 def _top_kernel(
@@ -77,10 +75,3 @@ def top_experts(
             num_warps=4,
         )
     return experts, weights
-
-
-def route(
-    x: Tensor, scale: Tensor, projection: Tensor, per_expert_scale: Tensor, *, k: int, eps: float
-) -> tuple[Tensor, Tensor]:
-    normed = rms_norm(x, None, eps=eps) * scale * x.shape[-1] ** -0.5
-    return top_experts(normed, projection, per_expert_scale, k=k)

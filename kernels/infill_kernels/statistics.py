@@ -16,14 +16,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from infill_kernels.naive import HeadStatistics, RowStatistics
+from infill_kernels.reference import HeadStatistics, RowStatistics
 from infill_kernels.tile import cast
 
 # Of a block of 1024 columns a lane has four, 256 apart: the four words of one random number.
 _LANES: tl.constexpr = tl.constexpr(256)
 _COLUMNS = 1024
-_TOP_LANES = 512
-MAX_TOP = 256
 PROGRAMS = 2112  # 16 for each of 132 multiprocessors
 
 
@@ -215,154 +213,6 @@ def _probability_kernel(
     tl.store(out_ptr + at, cast(out, out_ptr.dtype.element_ty), mask=inside)
 
 
-@triton.jit
-def _possible(raw_ptr, allowed_ptr, column, V, MASKED: tl.constexpr):
-    """Raw outputs of some columns in float32; -inf where it is impossible."""
-    inside = column < V
-    raw = tl.load(raw_ptr + column, mask=inside, other=float("-inf")).to(tl.float32)
-    if MASKED:
-        allowed = tl.load(allowed_ptr + column, mask=inside, other=0) != 0
-        raw = tl.where(allowed, raw, float("-inf"))
-    return raw
-
-
-@triton.jit
-def _lane_kernel(
-    raw_ptr,
-    allowed_ptr,
-    maxima_ptr,  # [R, SPLITS, LANES] float32
-    V,
-    MASKED: tl.constexpr,
-    SPLITS: tl.constexpr,
-    LANES: tl.constexpr,
-):
-    """The largest output that each lane meets on its way."""
-    row = tl.program_id(0).to(tl.int64)
-    split = tl.program_id(1)
-    raw_ptr += row * V
-    lane = tl.arange(0, LANES)
-    blocks = tl.cdiv(V, LANES)
-    share = tl.cdiv(blocks, SPLITS)
-    best = tl.full((LANES,), float("-inf"), tl.float32)
-    for block in tl.range(split * share, tl.minimum((split + 1) * share, blocks), num_stages=4):
-        raw = _possible(raw_ptr, allowed_ptr, lane + block * LANES, V, MASKED)
-        best = tl.maximum(best, raw)
-    tl.store(maxima_ptr + (row * SPLITS + split) * LANES + lane, best)
-
-
-@triton.jit
-def _kth_kernel(
-    value_ptr,  # [R, SPLITS, SLOTS] float32
-    count_ptr,  # [R, SPLITS] int32, how many slots count, if COUNTED
-    kth_ptr,  # [R] float32
-    k,
-    COUNTED: tl.constexpr,
-    SPLITS: tl.constexpr,
-    SLOTS: tl.constexpr,
-    SIZE: tl.constexpr,
-):
-    """The k-th largest value of each row, or -inf if there are fewer: a bisection over its bits."""
-    row = tl.program_id(0).to(tl.int64)
-    at = tl.arange(0, SIZE)
-    mask = at < SPLITS * SLOTS
-    if COUNTED:
-        count = tl.load(count_ptr + row * SPLITS + at // SLOTS, mask=mask, other=0)
-        mask = mask & (at % SLOTS < count)
-    value = tl.load(value_ptr + row * SPLITS * SLOTS + at, mask=mask, other=float("-inf"))
-    # Integers in the order of the floats that have these bits.
-    key = value.to(tl.int32, bitcast=True)
-    key = (key ^ ((key >> 31) & 0x7FFFFFFF)).to(tl.int64)
-    low = tl.full((), -2147483648, tl.int64)
-    high = tl.full((), 2147483648, tl.int64)
-    for _ in range(32):
-        middle = (low + high) >> 1
-        enough = tl.sum((key >= middle).to(tl.int32), 0) >= k
-        low = tl.where(enough, middle, low)
-        high = tl.where(enough, high, middle)
-    tl.store(kth_ptr + row, tl.min(tl.where(key >= low, value, float("inf")), 0))
-
-
-@triton.jit
-def _collect_kernel(
-    raw_ptr,
-    allowed_ptr,
-    least_ptr,  # [R] float32
-    value_ptr,  # [R, SPLITS, SLOTS] float32
-    column_ptr,  # [R, SPLITS, SLOTS] int32
-    count_ptr,  # [R, SPLITS] int32
-    V,
-    MASKED: tl.constexpr,
-    SPLITS: tl.constexpr,
-    SLOTS: tl.constexpr,
-    SIZE: tl.constexpr,
-):
-    """The outputs that reach `least`, in the order of their columns."""
-    row = tl.program_id(0).to(tl.int64)
-    split = tl.program_id(1)
-    raw_ptr += row * V
-    least = tl.load(least_ptr + row)
-    blocks = tl.cdiv(V, SIZE)
-    share = tl.cdiv(blocks, SPLITS)
-    slots = (row * SPLITS + split) * SLOTS
-    count = 0
-    for block in range(split * share, tl.minimum((split + 1) * share, blocks)):
-        column = tl.arange(0, SIZE) + block * SIZE
-        raw = _possible(raw_ptr, allowed_ptr, column, V, MASKED)
-        hit = ((raw >= least) & (raw > float("-inf"))).to(tl.int32)
-        found = tl.sum(hit, 0)
-        # Nearly all blocks hold nothing.
-        if found > 0:
-            place = count + tl.cumsum(hit, 0) - 1
-            kept = (hit != 0) & (place < SLOTS)
-            tl.store(value_ptr + slots + place, raw, mask=kept)
-            tl.store(column_ptr + slots + place, column, mask=kept)
-        count += found
-    tl.store(count_ptr + row * SPLITS + split, tl.minimum(count, SLOTS))
-
-
-@triton.jit
-def _top_embedding_kernel(
-    value_ptr,  # [R, SPLITS, SLOTS] float32
-    column_ptr,  # [R, SPLITS, SLOTS] int32
-    count_ptr,  # [R, SPLITS] int32
-    kth_ptr,  # [R] float32
-    temperature_ptr,
-    log_sum_exp_ptr,
-    table_ptr,  # [V, D]
-    scale_ptr,
-    out_ptr,  # [R, D]
-    cap,
-    CAPPED: tl.constexpr,
-    D: tl.constexpr,
-    SPLITS: tl.constexpr,
-    SLOTS: tl.constexpr,
-    SIZE: tl.constexpr,
-    STEP: tl.constexpr,  # tokens at a time
-):
-    row = tl.program_id(1).to(tl.int64)
-    at = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
-    temperature = tl.load(temperature_ptr)
-    inverse = 1.0 / tl.where(temperature > 0, temperature, 1.0)
-    log_sum_exp = tl.load(log_sum_exp_ptr + row)
-    kth = tl.load(kth_ptr + row)
-    acc = tl.zeros((SIZE,), tl.float32)
-    for split in range(SPLITS):
-        count = tl.load(count_ptr + row * SPLITS + split)
-        for start in range(0, count, STEP):
-            slot = start + tl.arange(0, STEP)
-            place = (row * SPLITS + split) * SLOTS + slot
-            raw = tl.load(value_ptr + place, mask=slot < count, other=float("-inf"))
-            taken = (slot < count) & (raw >= kth)
-            z = _scaled(raw, value_ptr, slot, taken, inverse, CAPPED, cap, False)
-            weight = tl.exp(z - log_sum_exp)
-            token = tl.load(column_ptr + place, mask=taken, other=0).to(tl.int64)
-            pointers = table_ptr + token[:, None] * D + at[None, :]
-            lines = tl.load(pointers, mask=taken[:, None] & (at < D)[None, :], other=0.0)
-            acc += tl.sum(lines.to(tl.float32) * weight[:, None], 0)
-    acc *= tl.load(scale_ptr).to(tl.float32)
-    tl.store(out_ptr + row * D + at, cast(acc, out_ptr.dtype.element_ty), mask=at < D)
-
-
 def _check(raw: Tensor, temperature: Tensor, allowed: Tensor | None) -> None:
     assert raw.ndim == 2, f"logits are {tuple(raw.shape)}, not [R, V]"
     assert raw.is_contiguous(), "logits are contiguous"
@@ -420,12 +270,12 @@ def head_statistics(
 def row_statistics(
     logits: Tensor, *, temperature: float, generator: torch.Generator | None
 ) -> RowStatistics:
-    """`naive.row_statistics` with draws of another stream: the generator gives one seed."""
+    """`reference.row_statistics` with draws of another stream: the generator gives one seed."""
     flat = logits.reshape(-1, logits.shape[-1])
     device = logits.device if generator is None else generator.device
     seed = torch.randint(2**62, (1,), generator=generator, device=device).to(logits.device)
-    warmth = torch.full((1,), float(temperature), device=logits.device)
-    found = head_statistics(flat.contiguous(), warmth, seed)
+    scale = torch.full((1,), float(temperature), device=logits.device)
+    found = head_statistics(flat.contiguous(), scale, seed)
     return RowStatistics(*(each.view(logits.shape[:-1]) for each in found[:4]))
 
 
@@ -457,70 +307,4 @@ def probabilities(
             size,
             num_warps=8,
         )
-    return out
-
-
-def top_embedding(
-    raw: Tensor,
-    temperature: Tensor,
-    log_sum_exp: Tensor,
-    table: Tensor,
-    scale: Tensor,
-    *,
-    k: int,
-    cap: float | None = None,
-    allowed: Tensor | None = None,
-) -> Tensor:
-    _check(raw, temperature, allowed)
-    rows, width = raw.shape[0], table.shape[1]
-    assert log_sum_exp.shape == (rows,), f"log_sum_exp is {tuple(log_sum_exp.shape)}"
-    assert table.shape[0] == raw.shape[1], "the table has a row for each token"
-    assert table.is_contiguous(), "the table is contiguous"
-    assert 0 < k <= MAX_TOP, f"{k} tokens, but {MAX_TOP} at most"
-    out = table.new_empty(rows, width)
-    if not rows:
-        return out
-    # Capping and dividing keep the order, so what is largest can be found among raw outputs. The
-    # k-th largest of what single lanes met is no larger than the k-th largest of all, and little
-    # smaller: what reaches it is k outputs and a few more, which are collected and looked through.
-    columns = raw.shape[1]
-    splits = max(1, min(triton.cdiv(PROGRAMS, rows), triton.cdiv(columns, _COLUMNS), 8))
-    slots = 2 * triton.next_power_of_2(k)
-    maxima = raw.new_empty(rows, splits, _TOP_LANES, dtype=torch.float32)
-    values = raw.new_empty(rows, splits, slots, dtype=torch.float32)
-    places = raw.new_empty(rows, splits, slots, dtype=torch.int32)
-    counts = raw.new_empty(rows, splits, dtype=torch.int32)
-    least, kth = (raw.new_empty(rows, dtype=torch.float32) for _ in range(2))
-    mask = raw if allowed is None else allowed
-    masked = allowed is not None
-    _lane_kernel[(rows, splits)](
-        raw, mask, maxima, columns, masked, splits, _TOP_LANES, num_warps=4
-    )
-    size = triton.next_power_of_2(splits * _TOP_LANES)
-    _kth_kernel[(rows,)](maxima, counts, least, k, False, splits, _TOP_LANES, size, num_warps=4)
-    _collect_kernel[(rows, splits)](
-        raw, mask, least, values, places, counts, columns, masked, splits, slots, 2048, num_warps=4
-    )
-    size = triton.next_power_of_2(splits * slots)
-    _kth_kernel[(rows,)](values, counts, kth, k, True, splits, slots, size, num_warps=4)
-    size = min(512, triton.next_power_of_2(width))
-    _top_embedding_kernel[(triton.cdiv(width, size), rows)](
-        values,
-        places,
-        counts,
-        kth,
-        temperature,
-        log_sum_exp,
-        table,
-        scale,
-        out,
-        cap or 1.0,
-        cap is not None,
-        width,
-        splits,
-        slots,
-        size,
-        8,
-        num_warps=4,
-    )
     return out

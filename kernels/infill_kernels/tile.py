@@ -15,10 +15,9 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime import driver
 
-from infill_kernels.naive import BLOCK, GROUP, ExpertWeights, Int4
+from infill_kernels.formats import GROUP, ExpertWeights, Int4
 
-DENSE, ROW_SCALED, BLOCK_SCALED, FOUR_BIT = 0, 1, 2, 3
-_BLOCK: tl.constexpr = tl.constexpr(BLOCK)
+DENSE, EIGHT_BIT, FOUR_BIT = 0, 1, 2
 _GROUP: tl.constexpr = tl.constexpr(GROUP)
 _INTERPRETED: tl.constexpr = tl.constexpr(triton.knobs.runtime.interpret)
 
@@ -47,16 +46,11 @@ class Layout(NamedTuple):
     scale_stride: int
 
 
-def scaled(form: int) -> bool:
-    """Whether codes are fp8."""
-    return form in (ROW_SCALED, BLOCK_SCALED)
-
-
 def layout(weights: ExpertWeights, dtype: torch.dtype) -> Layout:
-    """Checks weights for a product with an x of dtype. A matrix [rows, inputs] is E = 1."""
+    """Checks weights [E, rows, inputs] for a product with an x of dtype."""
     if isinstance(weights, Tensor):
         assert weights.dtype == dtype, f"weights are {weights.dtype}, x is {dtype}"
-        codes = scale = weights if weights.ndim == 3 else weights[None]
+        codes = scale = weights
         form, inputs = DENSE, codes.shape[2]
     else:
         codes, scale = weights
@@ -69,10 +63,7 @@ def layout(weights: ExpertWeights, dtype: torch.dtype) -> Layout:
         else:
             assert codes.dtype == torch.float8_e4m3fn, f"fp8 codes are {codes.dtype}"
             inputs = codes.shape[2]
-            by_row = scale.shape[1:] == (codes.shape[1], 1)
-            form = ROW_SCALED if by_row else BLOCK_SCALED
-            blocks = (triton.cdiv(codes.shape[1], BLOCK), triton.cdiv(inputs, BLOCK))
-            expected = (codes.shape[0], *((codes.shape[1], 1) if by_row else blocks))
+            form, expected = EIGHT_BIT, (*codes.shape[:2], 1)
         assert scale.shape == expected, f"scales are {tuple(scale.shape)}, not {expected}"
     assert codes.is_contiguous(), "weights are contiguous"
     return Layout(
@@ -194,20 +185,12 @@ def _add_four_bit(acc, codes, low_x, high_x, low_scale, high_scale):
 
 
 @triton.jit
-def _block_scales(scale_ptr, row, start, K: tl.constexpr):
-    blocks: tl.constexpr = (K + _BLOCK - 1) // _BLOCK
-    return tl.load(scale_ptr + row // _BLOCK * blocks + start // _BLOCK)
-
-
-@triton.jit
 def product(
     x_ptr,
     x_row,
     codes_ptr,
     scale_ptr,
     row,
-    first,
-    last,
     SECOND: tl.constexpr,
     K: tl.constexpr,
     ROWS: tl.constexpr,
@@ -221,20 +204,19 @@ def product(
     x at x_row. SECOND 0 makes the second tile nothing.
 
     No row is out of bounds: a caller repeats one, and drops what comes of it. The weights are one
-    expert's, ROWS rows of K inputs. Summed are the columns of codes from first to last: multiples
-    of BLOCK_K, or of GROUP in 4 bits; a row has K of them, or K / 2.
+    expert's, ROWS rows of K inputs.
     """
     one = tl.zeros((BLOCK_ROWS, BLOCK_TOKENS), tl.float32)
     two = tl.zeros((BLOCK_ROWS, BLOCK_TOKENS), tl.float32)
-    # Scales are read one round ahead: they are too small for the asynchronous copies that bring
-    # codes and x, and would stall every round.
-    if FORMAT == 3:
+    if FORMAT == 2:
         half: tl.constexpr = K // 2
-        final = last // _GROUP - 1
-        low_scale, high_scale = _four_bit_scales(scale_ptr, row, first // _GROUP, ROWS, K)
-        low_other, high_other = _four_bit_scales(scale_ptr, row + SECOND, first // _GROUP, ROWS, K)
-        for step in tl.range(first // _GROUP, last // _GROUP, num_stages=STAGES):
-            ahead = tl.minimum(step + 1, final)
+        rounds: tl.constexpr = half // _GROUP
+        # Scales are read one round ahead: they are too small for the asynchronous copies that
+        # bring codes and x, and would stall every round.
+        low_scale, high_scale = _four_bit_scales(scale_ptr, row, 0, ROWS, K)
+        low_other, high_other = _four_bit_scales(scale_ptr, row + SECOND, 0, ROWS, K)
+        for step in tl.range(0, rounds, num_stages=STAGES):
+            ahead = tl.minimum(step + 1, rounds - 1)
             low_ahead, high_ahead = _four_bit_scales(scale_ptr, row, ahead, ROWS, K)
             k = step * _GROUP + tl.arange(0, _GROUP)
             low_x = _load_x(x_ptr, x_row, k, K, False)
@@ -249,24 +231,8 @@ def product(
                 two = _add_four_bit(two, codes, low_x, high_x, low_other, high_other)
                 low_other = low_ahead
                 high_other = high_ahead
-    elif FORMAT == 2:
-        scale = _block_scales(scale_ptr, row, first, K)
-        other = _block_scales(scale_ptr, row + SECOND, first, K)
-        for start in tl.range(first, last, BLOCK_K, num_stages=STAGES):
-            ahead = tl.minimum(start + BLOCK_K, K - 1)
-            scale_ahead = _block_scales(scale_ptr, row, ahead, K)
-            k = start + tl.arange(0, BLOCK_K)
-            x = _load_x(x_ptr, x_row, k, K, K % BLOCK_K != 0)
-            codes = _load_codes(codes_ptr, row, k, K, K % BLOCK_K != 0)
-            one += dot(_widen(codes, x.dtype), x, tl.zeros_like(one)) * scale[:, None]
-            scale = scale_ahead
-            if SECOND:
-                scale_ahead = _block_scales(scale_ptr, row + SECOND, ahead, K)
-                codes = _load_codes(codes_ptr, row + SECOND, k, K, K % BLOCK_K != 0)
-                two += dot(_widen(codes, x.dtype), x, tl.zeros_like(two)) * other[:, None]
-                other = scale_ahead
     else:
-        for start in tl.range(first, last, BLOCK_K, num_stages=STAGES):
+        for start in tl.range(0, K, BLOCK_K, num_stages=STAGES):
             k = start + tl.arange(0, BLOCK_K)
             x = _load_x(x_ptr, x_row, k, K, K % BLOCK_K != 0)
             codes = _load_codes(codes_ptr, row, k, K, K % BLOCK_K != 0)

@@ -1,12 +1,14 @@
+import ast
 import inspect
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import infill_kernels
-from infill_kernels import backend, naive
+from infill_kernels import backend, reference
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def run(code: str, **environment: str) -> str:
 def test_triton_is_not_imported_where_it_is_not_chosen():
     code = """
 import sys, torch, infill_kernels
-infill_kernels.rms_norm(torch.ones(2, 8), None, eps=1e-6)
+infill_kernels.rms_norm(torch.ones(2, 8), torch.ones(8), eps=1e-6)
 assert "triton" not in sys.modules
 """
     run(code, INFILL_KERNELS="torch")
@@ -62,23 +64,37 @@ def test_the_choice_is_logged_with_its_reason():
 def test_tensors_on_the_cpu_go_to_plain_torch_where_triton_is_chosen():
     code = """
 import sys, torch, infill_kernels
-infill_kernels.rms_norm(torch.ones(2, 8), None, eps=1e-6)
+infill_kernels.rms_norm(torch.ones(2, 8), torch.ones(8), eps=1e-6)
 assert "triton" not in sys.modules
 """
     run(code, INFILL_KERNELS="triton")
 
 
 @pytest.mark.parametrize("name", backend.KERNELS)
-def test_a_kernel_has_its_twins_signature_and_is_exported(name):
+def test_a_kernel_has_its_references_signature_and_is_exported(name):
     pytest.importorskip("triton")
     module = __import__(f"infill_kernels.{backend.KERNELS[name]}", fromlist=[name])
-    twin = getattr(naive, name)
+    plain = getattr(reference, name)
 
-    assert inspect.signature(getattr(module, name)) == inspect.signature(twin)
-    assert inspect.signature(getattr(infill_kernels, name)) == inspect.signature(twin)
+    assert inspect.signature(getattr(module, name)) == inspect.signature(plain)
+    assert inspect.signature(getattr(infill_kernels, name)) == inspect.signature(plain)
     assert name in infill_kernels.__all__
 
 
 def test_no_module_hides_an_op():
     """`import infill_kernels.x` binds x in the package, so no op may have a module's name."""
     assert not set(backend.KERNELS) & set(backend.KERNELS.values())
+
+
+def test_everything_that_is_exported_has_a_caller():
+    """A kernel that nothing calls but its tests and its benchmark is none."""
+    engine = Path(__file__).parents[2] / "engine" / "infill_engine"
+    called = {
+        alias.name
+        for path in engine.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "infill_kernels"
+        for alias in node.names
+    }
+
+    assert set(infill_kernels.__all__) - called == set()

@@ -16,7 +16,7 @@ FILES = sorted((Path(__file__).parent / "interpreted").glob("test_*.py"))
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the files run on the GPU themselves")
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_kernels_agree_with_their_twins_under_the_interpreter(file: Path) -> None:
+def test_kernels_agree_with_their_references_under_the_interpreter(file: Path) -> None:
     environment = os.environ | {
         "TRITON_INTERPRET": "1",
         "INFILL_KERNELS": "triton",

@@ -22,17 +22,17 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
 
 @pytest.fixture
 def check() -> Check:
-    """check(kernel's, twin's, truth): no worse than plain torch in the same dtype.
+    """check(kernel's, reference's, truth): no worse than plain torch in the same dtype.
 
-    The truth is the twin's in float32. What the kernel returns was rounded once at the very least,
-    so half a unit in the last place is its due.
+    The truth is the reference's in float32. What the kernel returns was rounded once at the very
+    least, so half a unit in the last place is its due.
     """
 
-    def compare(actual: Tensor, twin: Tensor, truth: Tensor) -> None:
-        assert actual.shape == twin.shape
-        assert actual.dtype == twin.dtype
+    def compare(actual: Tensor, plain: Tensor, truth: Tensor) -> None:
+        assert actual.shape == plain.shape
+        assert actual.dtype == plain.dtype
         error = (actual.float() - truth).abs()
-        yardstick = (twin.float() - truth).abs()
+        yardstick = (plain.float() - truth).abs()
         rounding = truth.abs() * torch.finfo(actual.dtype).eps / 2
         # Of float32 itself: sums in another order, exponentials of large numbers.
         slack = 1e-5 * (1 + truth.abs())

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from infill_kernels import attention, naive
+from infill_kernels import attention, reference
 
 
 def given(
@@ -28,8 +28,8 @@ def given(
 def agree(check, tensors: list[Tensor], **options) -> None:
     check(
         attention.canvas_attention(*tensors, **options),
-        naive.canvas_attention(*tensors, **options),
-        naive.canvas_attention(*(each.float() for each in tensors), **options),
+        reference.canvas_attention(*tensors, **options),
+        reference.canvas_attention(*(each.float() for each in tensors), **options),
     )
 
 
@@ -53,26 +53,20 @@ def test_head_sizes_of_the_model(size, device, check):
     agree(check, given(1, 1, 3, 2, 1, size, 40, torch.bfloat16, device))
 
 
-@pytest.mark.parametrize("window", [2, 65, 70, 71, 100])
-def test_every_cell_sees_the_same_last_window_of_the_context(window, device, check):
-    agree(check, given(1, 1, 6, 2, 1, 16, 70, torch.float32, device), window=window)
-
-
-@pytest.mark.parametrize("window", [None, 33])
 @pytest.mark.parametrize("length", [0, 1, 20, 64, 100])
-def test_what_lies_beyond_the_length_is_not_seen(window, length, device, check):
+def test_what_lies_beyond_the_length_is_not_seen(length, device, check):
     query, key, value, context_key, context_value = given(
         1, 1, 6, 2, 1, 16, 100, torch.float32, device
     )
     counted = torch.tensor([length], dtype=torch.int32, device=device)
     kept = context_key[:, :, :length], context_value[:, :, :length]
-    expected = naive.canvas_attention(query, key, value, *kept, window=window)
+    expected = reference.canvas_attention(query, key, value, *kept)
     context_key, context_value = context_key.clone(), context_value.clone()
     context_key[:, :, length:] = torch.nan
     context_value[:, :, length:] = torch.nan
 
     actual = attention.canvas_attention(
-        query, key, value, context_key, context_value, length=counted, window=window
+        query, key, value, context_key, context_value, length=counted
     )
 
     check(actual, expected, expected)

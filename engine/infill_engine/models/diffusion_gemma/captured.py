@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from infill_engine.canvas import Canvas
 from infill_engine.models.diffusion_gemma.network import CachedContext, Memory, Network
 from infill_engine.models.diffusion_gemma.stepping import FusedStepping, StepState, spread
-from infill_kernels import HeadStatistics, RowStatistics, head_statistics, linear, probabilities
+from infill_kernels import HeadStatistics, RowStatistics, head_statistics, probabilities
 
 # Each plan holds the head's output and its probabilities, some 300 MB for 256 cells.
 NUM_PLANS = 4

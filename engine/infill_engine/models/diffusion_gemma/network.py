@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, linear
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.models.diffusion_gemma.layer import Layer, joined, layer_of
@@ -22,7 +22,6 @@ from infill_kernels import (
     canvas_attention,
     gated,
     join_norms,
-    linear,
     moe_parts,
     rms_norm,
     soft_embedding,
@@ -219,8 +218,8 @@ class Network:
                 layer.post_moe_norm,
                 layer.post_norm,
                 next_norm,
+                layer.scalar,
                 eps=self.eps,
-                scale=layer.scalar,
             )
         return h.view(shape)
 

@@ -22,7 +22,7 @@ from infill_kernels import (
     quantise_fp8,
     quantise_int4,
 )
-from infill_kernels.naive import GROUP
+from infill_kernels.formats import GROUP
 
 METHOD = "infill"
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from infill_engine.canvas import Canvas
 from infill_engine.models.diffusion_gemma.network import CachedContext, Memory, Network
 from infill_kernels import (
     RowStatistics,
     head_statistics,
-    linear,
     probabilities,
     row_statistics,
 )
