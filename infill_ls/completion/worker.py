@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryLimits:
-    """How much is wanted. `seconds` count from when the model was asked: waiting for other documents is part of it.
+    """How much is wanted. `seconds` count from when the model was asked, waiting for other
+    documents included.
 
     `min_confidence` None is the engine's own `show_threshold`.
     """
