@@ -24,6 +24,7 @@ from infill_ls.uris import path_of
 OWN_FILE = ".infillignore"
 # Of one ignore file no more is read, and no more patterns are kept; real ones have a hundredth.
 _MAX_BYTES, _MAX_RULES = 256 * 1024, 2000
+_MAX_DEPTH = 200  # real ones have a tenth, and every folder is looked into
 # Windows and macOS do not tell upper from lower case, and neither does git there.
 _FOLD = sys.platform in ("win32", "darwin")
 _LOCAL = re.compile(r"(file|vscode-notebook-cell):|[A-Za-z]:[/\\]|[^:]*$", re.IGNORECASE)
@@ -65,6 +66,8 @@ def ignored_file(policy: IgnorePolicy, path: str) -> str:
 
 def _ignored_path(policy: IgnorePolicy, path: str, *, local: bool) -> str:
     """What was found on the disk holds for a second: then a changed ignore file is read again."""
+    if path.count("/") > _MAX_DEPTH:
+        return f"in more than {_MAX_DEPTH} folders"
     return _decided(policy, _rooted(path), local, int(time.monotonic()))
 
 

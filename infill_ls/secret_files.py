@@ -50,7 +50,8 @@ NAMES: tuple[str, ...] = (
 )
 # Globs of the end of a path.
 PATHS: tuple[str, ...] = (
-    *(".docker/config.json", ".config/gcloud/*", "gcloud/*.json", "gh/hosts.yml", "config/hub"),
+    *(".docker/config.json", ".git/config", ".config/gcloud/*", "gcloud/*.json"),
+    *("gh/hosts.yml", "config/hub"),
     *("glab-cli/config.yml", ".bundle/config", ".cargo/credentials*", ".gem/credentials"),
     *(".composer/auth.json", ".nuget/nuget.config", "huggingface/token", "etc/shadow"),
 )

@@ -339,12 +339,18 @@ async def test_settings_are_asked_for_where_the_client_has_them() -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_secret_files_reach_no_model(tmp_path: Path) -> None:
+async def test_secret_and_ignored_files_reach_no_model(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("build/\n")
+    built = (tmp_path / "build" / "a.py").as_uri()
     async with stdio({"journal": str(journal)}) as wire:
-        await wire.initialize()
+        await wire.initialize(initializationOptions={"disabledFiles": ["*.{gen,tmp}.py"]})
         await wire.ready()
-        for uri in ("file:///project/.env", "file:///home/me/.ssh/config"):
+        for uri in (
+            *("file:///project/.env", "file:///home/c#/.env~", "file:///home/me/.ssh/config"),
+            *(built, "file:///project/a.gen.py"),
+        ):
             wire.open("token = ", uri=uri)
             wire.send(types("x", 0, 8, 2, uri))
             assert shown(await wire.request(INFILL, infill_at(0, 9, uri))) == []

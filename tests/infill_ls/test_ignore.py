@@ -50,11 +50,15 @@ def test_a_file_of_secrets_is_left_alone_whatever_its_uri_looks_like() -> None:
         "file:///home/",
         "",
         "file:///a%00b",
-        "file:///" + "a/" * 2000 + "~" * 5000,
+        "file:///" + "a/" * 150 + "~" * 100_000,
     ],
 )
 def test_other_documents_are_completed(uri: str) -> None:
     assert reason(uri) == ""
+
+
+def test_a_path_of_thousands_of_folders_is_no_file() -> None:
+    assert reason("file:///" + "a/" * 1_000_000) == "in more than 200 folders"
 
 
 def test_a_link_to_secrets_is_left_alone(tmp_path: Path) -> None:
