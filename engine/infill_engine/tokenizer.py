@@ -6,7 +6,9 @@ by line and the ids concatenated: at a keystroke only the cursor's line is encod
 
 import json
 import re
-from functools import lru_cache
+import sys
+from array import array
+from collections import OrderedDict
 from pathlib import Path
 
 from tokenizers import Tokenizer as BpeTokenizer
@@ -56,6 +58,38 @@ ALIASES = {
 # A run of newlines with their indentation, and the rest of that line.
 SEGMENT = re.compile(r"(?:\n[ \t]*)+[^\n]*|[^\n]+")
 
+# What is kept of encoded segments: some ten thousand lines, or one that was typed for a while.
+SEGMENT_BYTES = 4 << 20
+
+
+class RecentSegments:
+    """The ids of the segments that were encoded or asked for last, within `limit` bytes.
+
+    Bytes and not segments are counted: on a line of thousands of characters every keystroke makes
+    another segment of that length.
+    """
+
+    OVERHEAD = 250  # bytes of an entry beside its text and its ids
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.size = limit, 0
+        self._ids: OrderedDict[str, array[int]] = OrderedDict()
+
+    def get(self, segment: str) -> "array[int] | None":
+        ids = self._ids.get(segment)
+        if ids is not None:
+            self._ids.move_to_end(segment)
+        return ids
+
+    def put(self, segment: str, ids: "array[int]") -> None:
+        self._ids[segment] = ids
+        self.size += self._bytes(segment, ids)
+        while self.size > self.limit:
+            self.size -= self._bytes(*self._ids.popitem(last=False))
+
+    def _bytes(self, segment: str, ids: "array[int]") -> int:
+        return sys.getsizeof(segment) + sys.getsizeof(ids) + self.OVERHEAD
+
 
 def _byte_of_symbol() -> dict[str, int]:
     """The printable stand-ins that byte-level BPE writes for bytes (GPT-2's table)."""
@@ -84,13 +118,13 @@ class Tokenizer:
             if token_id >= FIRST_LEARNED:
                 self.token_bytes[token_id] = bytes(byte[character] for character in symbol)
         self.ids = {token: token_id for token_id, token in enumerate(self.token_bytes) if token}
-        self._segment = lru_cache(maxsize=16_384)(self._encode_segment)
+        self._recent = RecentSegments(SEGMENT_BYTES)
 
     def encode(self, text: str) -> list[int]:
         """The ids of text with LF line ends."""
         ids: list[int] = []
         for segment in SEGMENT.findall(text):
-            ids += self._segment(segment)
+            ids += self._encode_segment(segment)
         return ids
 
     def decode(self, ids: list[int]) -> bytes:
@@ -115,6 +149,9 @@ class Tokenizer:
         name = ALIASES.get(language_id, language_id)
         return FIRST_TAG + TAGS.index(name if name in TAGS else "other")
 
-    def _encode_segment(self, segment: str) -> list[int]:
-        ids: list[int] = self._bpe.encode(segment, add_special_tokens=False).ids
+    def _encode_segment(self, segment: str) -> "array[int]":
+        ids = self._recent.get(segment)
+        if ids is None:
+            ids = array("I", self._bpe.encode(segment, add_special_tokens=False).ids)
+            self._recent.put(segment, ids)
         return ids

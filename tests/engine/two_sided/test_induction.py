@@ -39,6 +39,9 @@ def test_pushing_and_popping_leaves_the_hints_of_what_is_there(seed: int) -> Non
         index.truncate(rng.randint(len(index.ids) // 2, len(index.ids)))
         assert index.found == [expected(index.ids[: i + 1]) for i in range(len(index.ids))]
         assert stream_induction_hints(index.ids) == index.found
+        fresh = InductionIndex()
+        fresh.extend(index.ids)
+        assert index._ends == fresh._ends, "what was typed and deleted must be forgotten"
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -45,7 +45,11 @@ class InductionIndex:
         for at in range(len(text) - 1, length - 1, -1):
             for n in _KEYS:
                 if n <= at + 1:
-                    self._ends[tuple(text[at - n + 1 : at + 1])].pop()
+                    key = tuple(text[at - n + 1 : at + 1])
+                    places = self._ends[key]
+                    places.pop()
+                    if not places:  # or all that was ever typed would be kept
+                        del self._ends[key]
             text.pop()
             self.found.pop()
 
