@@ -79,6 +79,7 @@ def item(
     """Replaces the word before the cursor by itself and the text, so that menus that filter by
     that word keep it."""
     word = document.text[start:offset]
+    inserted = word + text.replace("\n", document.newline)
     first, _, more = text.partition("\n")
     label = (word + first).strip() or text.strip().partition("\n")[0]
     if len(label) > LABEL_LENGTH:
@@ -95,7 +96,7 @@ def item(
         insert_text_format=T.InsertTextFormat.PlainText,
         # The text has its indentation; a client that adds its own would double it.
         insert_text_mode=T.InsertTextMode.AsIs,
-        text_edit=T.TextEdit(to_range(document, start, offset, encoding), word + text),
+        text_edit=T.TextEdit(to_range(document, start, offset, encoding), inserted),
     )
 
 
