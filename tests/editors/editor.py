@@ -40,15 +40,22 @@ GHOST = """
 
 
 class Editor(Nvim):
-    """`server` is the server's command line, as a list of arguments to this Python."""
+    """`server` is the server's command line, as a list of arguments to this Python; None leaves it
+    to the plugin to find one. `environment` is Neovim's, beside what this process has."""
 
     def __init__(
-        self, program: Path, folder: Path, server: list[str], options: dict[str, Any] | None = None
+        self,
+        program: Path,
+        folder: Path,
+        server: list[str] | None,
+        options: dict[str, Any] | None = None,
+        **environment: str,
     ) -> None:
         self.folder = folder
         self.log_file = folder / "server.log"
         self._skip = 0
-        given = {"cmd": [sys.executable, *server], "tab": True, **(options or {})}
+        found = {} if server is None else {"cmd": [sys.executable, *server]}
+        given = {**found, "tab": True, **(options or {})}
         super().__init__(
             program,
             folder,
@@ -56,6 +63,7 @@ class Editor(Nvim):
             INFILL_PLUGIN=str(ROOT / "editors" / "neovim"),
             INFILL_OPTIONS=json.dumps(given),
             PYTHONPATH=PYTHONPATH,
+            **environment,
         )
 
     def type(self, keys: str) -> None:

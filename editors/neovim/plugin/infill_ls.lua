@@ -17,7 +17,7 @@ end, {
   complete = function(lead)
     return require('infill_ls.command').complete(lead)
   end,
-  desc = 'Infill the range, or at the cursor; or: restart, stop, start, status',
+  desc = 'Infill the range, or at the cursor; or: doctor, restart, start, status, stop, trust',
 })
 
 local function begin()

@@ -18,6 +18,10 @@ def properties() -> dict[str, Any]:
     return {f"{SECTION}.{option.name}": property_of(option) for option in OPTIONS}
 
 
+def is_of_the_machine(option: Option) -> bool:
+    return option.name in MACHINE or option.name.startswith("remote")
+
+
 def property_of(option: Option) -> dict[str, Any]:
     kind = "array" if option.kind == "strings" else option.kind
     default = list(option.default) if option.kind == "strings" else option.default
@@ -28,8 +32,7 @@ def property_of(option: Option) -> dict[str, Any]:
         made["enum"] = [*option.choices, *([None] if option.optional else [])]
     if option.low is not None:
         made |= {"minimum": option.low, "maximum": option.high}
-    machine = option.name in MACHINE or option.name.startswith("remote")
-    made["scope"] = "machine" if machine else "window"
+    made["scope"] = "machine" if is_of_the_machine(option) else "window"
     made["description"] = option.about
     return made
 

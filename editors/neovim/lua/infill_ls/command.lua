@@ -1,10 +1,15 @@
 -- :Infill. The editing is the server's: it sends a workspace/applyEdit with the version it read.
+local consent = require('infill_ls.consent')
+local find = require('infill_ls.find')
 local server = require('infill_ls.server')
 local status = require('infill_ls.status')
 
 local M = {}
 
 local actions = {
+  doctor = function()
+    require('infill_ls.doctor').run()
+  end,
   restart = function()
     server.restart()
   end,
@@ -17,6 +22,14 @@ local actions = {
   status = function()
     local now = status.get()
     vim.notify('infill: ' .. now.state .. (now.message ~= '' and ': ' .. now.message or ''))
+  end,
+  trust = function()
+    local program = find.workspace_program(server.root(0))
+    if program then
+      consent.ask(program, server.restart)
+    else
+      vim.notify('infill: this workspace has no infill-ls, or yours comes first')
+    end
   end,
 }
 

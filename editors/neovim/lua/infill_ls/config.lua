@@ -3,7 +3,7 @@
 local M = {}
 
 M.defaults = {
-  cmd = nil, -- the server's command line, a list; nil looks in the workspace's venv, then on PATH
+  cmd = nil, -- the server's command line, a list; nil looks on PATH, then in the workspace's venv
   filetypes = nil, -- a list; nil attaches to every file, and the server decides by language
   root_markers = { '.git', 'pyproject.toml', 'package.json', 'Cargo.toml', 'go.mod' },
   settings = {}, -- the server's, by their own names: { maxLines = 10 }

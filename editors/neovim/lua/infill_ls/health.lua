@@ -1,5 +1,6 @@
 -- :checkhealth infill_ls: what is found, what runs, and what to do about what is missing.
 local config = require('infill_ls.config')
+local find = require('infill_ls.find')
 local server = require('infill_ls.server')
 local status = require('infill_ls.status')
 
@@ -18,7 +19,7 @@ end
 
 local function check_server()
   vim.health.start('Server')
-  local command, where = server.find(server.root(0))
+  local command, where = find.server(server.root(0))
   if not command then
     vim.health.error(where)
     return
@@ -26,13 +27,19 @@ local function check_server()
   vim.health.ok(('%s, from %s'):format(table.concat(command, ' '), where))
   local asked = vim.list_extend(vim.deepcopy(command), { '--version' })
   local ran, result = pcall(function()
-    return vim.system(asked, { text = true }):wait(20000)
+    return vim.system(asked, { text = true, cwd = find.cwd() }):wait(20000)
   end)
   if ran and result.code == 0 then
     vim.health.ok(vim.trim(result.stdout))
   else
     local why = ran and vim.trim((result.stderr or '') .. ' exit code ' .. result.code) or result
-    vim.health.error('it does not run: ' .. why, { 'Run it in a shell: infill-ls doctor' })
+    vim.health.error('it does not run: ' .. why, { 'Run it in a shell: infill-ls --version' })
+  end
+  local settings = config.get().settings
+  local names = vim.tbl_keys(settings)
+  table.sort(names)
+  for _, name in ipairs(names) do
+    vim.health.info(('setting %s: %s'):format(name, vim.inspect(settings[name])))
   end
 end
 
@@ -59,7 +66,7 @@ local function check_clients()
   end
   local now = status.get()
   if now.state == 'error' then
-    vim.health.error(now.message, { 'infill-ls doctor says more' })
+    vim.health.error(now.message, { ':Infill doctor says more' })
   else
     vim.health.info('state: ' .. now.state .. (now.message ~= '' and ': ' .. now.message or ''))
   end

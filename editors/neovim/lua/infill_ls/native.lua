@@ -1,5 +1,4 @@
--- Neovim's own inline completion (0.12), with what it lacks: requests that are overtaken are
--- cancelled, ghost text that was typed past disappears at once, accepting while typing does not
+-- Neovim's own inline completion (0.12), with what it lacks: superseded requests are cancelled, ghost text that was typed past disappears at once, accepting while typing does not
 -- double characters, \r\n does not end up in the buffer, and words and lines can be accepted.
 local text = require('infill_ls.text')
 
@@ -8,7 +7,7 @@ local M = {}
 local INVOKED = 1
 local NAMESPACE = 'nvim.lsp.inline_completion' -- the one documented handle on what it shows
 
-local pending = {} -- by buffer: the request under way
+local pending = {} -- by buffer: { client_id, id } of the request under way
 local last = {} -- by buffer: { client_id, items } as last shown
 local invoke = {} -- buffers whose next request the user asked for
 
@@ -58,10 +57,11 @@ function M.adopt(client)
       invoke[bufnr] = nil
       params.context.triggerKind = INVOKED
     end
-    if pending[bufnr] then
-      self:cancel_request(pending[bufnr].id)
+    local before = pending[bufnr]
+    if before and before.client_id == self.id then -- not one of a server that is gone
+      self:cancel_request(before.id)
     end
-    local mine = {}
+    local mine = { client_id = self.id }
     pending[bufnr] = mine
     local tick = vim.api.nvim_buf_get_changedtick(bufnr)
     local sent, id = request(self, method, params, function(err, result, context)

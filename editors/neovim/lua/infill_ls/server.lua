@@ -1,24 +1,29 @@
--- Finds the server, starts it for a buffer, and starts it again after it died.
+-- Starts the server for a buffer, starts it again after it died, and ends it: one at a time.
 local config = require('infill_ls.config')
+local consent = require('infill_ls.consent')
+local find = require('infill_ls.find')
+local resync = require('infill_ls.resync')
 local status = require('infill_ls.status')
 
 local M = {}
 
 M.NAME = 'infill_ls'
 local BACK_OFF_MS = { 500, 2000, 8000, 30000 } -- one restart each; then it stays down
-local CALM_SECONDS = 180 -- a server that ran so long did not die of its start
+local STABLE_SECONDS = 180 -- a server that ran so long did not die of its start
+local SHUTDOWN_MS = 2000 -- for a server to end by itself; then it is terminated
+local ENDED_MS = 10000 -- then another is started, whether it has ended or not
 
 local restarts = 0
 local started_at = 0
-local stopping = false -- so that stopping it ourselves is no crash
-local told = {}
-
-local windows = vim.fn.has('win32') == 1
+local active = false -- whether servers are to run
+local asked = 0 -- counts start, stop and restart; what an older one planned is no longer wanted
+local ending = {} -- ids of clients that we told to stop: their end is no crash
+local notified = {}
 
 -- Says a thing once a session: a language server is asked at every buffer.
-local function tell_once(message, level)
-  if not told[message] then
-    told[message] = true
+local function notify_once(message, level)
+  if not notified[message] then
+    notified[message] = true
     vim.schedule(function()
       vim.notify(message, level)
     end)
@@ -33,43 +38,6 @@ function M.root(bufnr)
   end
   local markers = config.get().root_markers
   return vim.fs.root(bufnr, markers) or vim.fs.dirname(name)
-end
-
-local function venv_command(venv)
-  if not venv or venv == '' then
-    return nil
-  end
-  local bin = windows and 'Scripts/infill-ls.exe' or 'bin/infill-ls'
-  local path = vim.fs.joinpath(venv, bin)
-  return vim.fn.executable(path) == 1 and path or nil
-end
-
--- The command line and where it was found, or nil and what to do about it.
-function M.find(root)
-  local given = config.get().cmd
-  if given then
-    if vim.fn.executable(given[1]) == 0 then
-      return nil, ('the configured command %s cannot be run'):format(given[1])
-    end
-    return given, 'the option cmd'
-  end
-  for _, venv in ipairs({ '.venv', 'venv' }) do
-    local path = root and venv_command(vim.fs.joinpath(root, venv))
-    if path then
-      return { path }, "the workspace's " .. venv
-    end
-  end
-  local active = venv_command(vim.env.VIRTUAL_ENV)
-  if active then
-    return { active }, 'the active virtual environment'
-  end
-  local path = vim.fn.exepath('infill-ls')
-  if path ~= '' then
-    return { path }, 'PATH'
-  end
-  return nil,
-    'infill-ls was not found: not in .venv or venv of the workspace, not on PATH. '
-      .. 'Install it (pipx install infill-ls), or set the option cmd; see :help infill_ls-server'
 end
 
 -- Until 0.10 a client is a table of functions, from 0.11 an object with methods.
@@ -91,6 +59,11 @@ function M.client(bufnr)
   return M.clients({ bufnr = bufnr })[1]
 end
 
+-- Those that are still starting, or ending, as well.
+local function every_client()
+  return M.clients({ _uninitialized = true })
+end
+
 local function wanted(bufnr)
   if vim.bo[bufnr].buftype ~= '' or vim.b[bufnr].infill_ls == false then
     return false
@@ -104,14 +77,18 @@ local function startable(bufnr)
   if not wanted(bufnr) then
     return false
   end
-  local command, why = M.find(M.root(bufnr))
-  if not command then
-    status.set({ kind = 'Error', message = why })
-    -- Short: a message that does not fit the screen's width waits for a key.
-    tell_once('infill_ls: no server; see :checkhealth infill_ls', vim.log.levels.WARN)
-    return false
+  local command, why, program = find.server(M.root(bufnr))
+  if command then
+    return true
   end
-  return true
+  status.set({ kind = 'Error', message = why })
+  if program then
+    consent.ask_once(program, M.start)
+  else
+    -- Short: a message that does not fit the screen's width waits for a key.
+    notify_once('infill_ls: no server; see :checkhealth infill_ls', vim.log.levels.WARN)
+  end
+  return false
 end
 
 -- Older Neovims do not know the feature, so they do not offer it.
@@ -135,10 +112,10 @@ end
 local function on_exit(code, signal, client_id)
   vim.schedule(function()
     status.gone(client_id)
-    if stopping or vim.v.exiting ~= vim.NIL or (code == 0 and signal == 0) then
+    if ending[client_id] or vim.v.exiting ~= vim.NIL or (code == 0 and signal == 0) then
       return
     end
-    if vim.uv.now() / 1000 - started_at > CALM_SECONDS then
+    if vim.uv.now() / 1000 - started_at > STABLE_SECONDS then
       restarts = 0
     end
     restarts = restarts + 1
@@ -153,53 +130,20 @@ local function on_exit(code, signal, client_id)
     if restarts == 1 then
       vim.notify('infill_ls: the server died and is started again', vim.log.levels.WARN)
     end
-    vim.defer_fn(M.start, delay)
+    local mine = asked
+    vim.defer_fn(function()
+      if mine == asked then
+        M.start()
+      end
+    end, delay)
   end)
 end
 
--- Neovim (0.10 to 0.12) stops listening to a buffer at the first key without any client, and goes on
--- to believe that it listens: a server that came back would never hear of another change. So we
--- notice the same moment, and before the next start make it believe otherwise. The table is hidden
--- in a closure; where it is not found, nothing is done.
-local deaf = {}
-local watched = {}
-
-local function watch(bufnr)
-  if watched[bufnr] then
-    return
-  end
-  watched[bufnr] = true
-  vim.api.nvim_buf_attach(bufnr, false, {
-    on_lines = function()
-      if #vim.lsp.get_clients({ bufnr = bufnr, _uninitialized = true }) == 0 then
-        deaf[bufnr] = true
-      end
-    end,
-    on_detach = function()
-      watched[bufnr] = nil
-      deaf[bufnr] = nil
-    end,
-  })
-end
-
-local function upvalue(of, wanted_name)
-  for i = 1, 60 do
-    local name, value = debug.getupvalue(of, i)
-    if name == wanted_name or name == nil then
-      return value
-    end
-  end
-end
-
-local function listen_again()
-  local attach = upvalue(vim.lsp.buf_attach_client, 'buf_attach') or vim.lsp.buf_attach_client
-  local believed = upvalue(attach, 'attached_buffers')
-  for bufnr in pairs(deaf) do
-    deaf[bufnr] = nil
-    if type(believed) == 'table' then
-      believed[bufnr] = nil
-    end
-  end
+-- One client a root, and none that is ending.
+local function reusable(client, wanted_config)
+  return client.name == M.NAME
+    and client.root_dir == wanted_config.root_dir
+    and not ending[client.id]
 end
 
 -- What both ways of starting share. The program is looked for as late as can be. Before 0.12 `cmd`
@@ -210,10 +154,10 @@ local function client_config(known_root)
     name = M.NAME,
     cmd = function(dispatchers, resolved)
       local root = resolved and resolved.root_dir or known_root or M.root(0)
-      local command, why = M.find(root)
+      local command, why = find.server(root)
       assert(command, why)
       started_at = vim.uv.now() / 1000
-      return vim.lsp.rpc.start(command, dispatchers, { cwd = root })
+      return vim.lsp.rpc.start(command, dispatchers, { cwd = find.cwd() })
     end,
     capabilities = capabilities(),
     init_options = plugin_info(),
@@ -224,10 +168,14 @@ local function client_config(known_root)
       end,
     },
     on_init = function(client)
+      if not active then -- it was to stop before it had begun to start
+        ending[client.id] = true
+        return M.call(client, 'stop')
+      end
       require('infill_ls.ghost_text').adopt(client)
     end,
     on_attach = function(client, bufnr)
-      watch(bufnr)
+      resync.watch(bufnr)
       require('infill_ls.ghost_text').attach(client, bufnr)
     end,
     on_exit = on_exit,
@@ -241,15 +189,16 @@ local function start_by_hand(bufnr)
   end
   local own = client_config(M.root(bufnr))
   own.root_dir = M.root(bufnr)
-  vim.lsp.start(own, { bufnr = bufnr })
+  vim.lsp.start(own, { bufnr = bufnr, reuse_client = reusable })
 end
 
--- Starts the server for every buffer that is open, and for those to come.
-function M.start()
-  stopping = false
-  listen_again()
+-- For every buffer that is open, and for those to come.
+local function launch()
+  active = true
+  resync.listen_again()
   if vim.lsp.enable then
     local own = client_config()
+    own.reuse_client = reusable
     own.filetypes = config.get().filetypes
     own.root_dir = function(bufnr, on_dir)
       if startable(bufnr) then
@@ -274,32 +223,60 @@ function M.start()
   end
 end
 
+local function any_ending()
+  return vim.iter(every_client()):any(function(client)
+    return ending[client.id]
+  end)
+end
+
+-- Starts the server, once those that are ending have ended.
+function M.start()
+  asked = asked + 1
+  local mine = asked
+  local until_ms = vim.uv.now() + ENDED_MS
+  local function when_ended()
+    if mine ~= asked then
+      return
+    end
+    if any_ending() and vim.uv.now() < until_ms then
+      vim.defer_fn(when_ended, 50)
+    else
+      launch()
+    end
+  end
+  when_ended()
+end
+
 function M.stop()
-  stopping = true
+  asked = asked + 1
+  active = false
   restarts = 0
   pcall(vim.api.nvim_del_augroup_by_name, 'infill_ls.start')
+  local clients = every_client()
+  for _, client in ipairs(clients) do
+    ending[client.id] = true
+  end
   if vim.lsp.enable then
     vim.lsp.enable(M.NAME, false)
   end
-  for _, client in ipairs(M.clients()) do
-    M.call(client, 'stop')
+  for _, client in ipairs(clients) do
+    if not M.call(client, 'is_stopped') then
+      M.call(client, 'stop')
+    end
   end
+  vim.defer_fn(function()
+    for _, client in ipairs(every_client()) do
+      if ending[client.id] then
+        M.call(client, 'stop', true)
+      end
+    end
+  end, SHUTDOWN_MS)
 end
 
 function M.restart()
   M.stop()
-  told = {}
-  -- A client that is still going down would be taken for the one to use.
-  local tries = 0
-  local function when_gone()
-    tries = tries + 1
-    if #M.clients() > 0 and tries < 50 then
-      vim.defer_fn(when_gone, 100)
-    else
-      M.start()
-    end
-  end
-  when_gone()
+  notified = {}
+  M.start()
 end
 
 return M

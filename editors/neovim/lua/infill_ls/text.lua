@@ -28,12 +28,14 @@ function M.rest(text, typed)
 end
 
 -- The beginning of `rest` that is accepted. A word takes along what stands before it; bytes above
--- 127 belong to words, so that no character is cut.
+-- 127 belong to words, so that no character is cut. A line takes along the blank ones before it.
 function M.chunk(rest, part)
   if part == 'word' then
     return rest:match('^%s*[%w_\128-\255]+') or rest:match('^%s*[^%w_%s\128-\255]+') or rest
   elseif part == 'line' then
-    return rest:match('^\n*[^\n]+') or rest
+    local blank = rest:match('^%s*\n') or ''
+    local line = rest:sub(#blank + 1):match('^[^\n]*%S[^\n]*')
+    return line and blank .. line or rest
   end
   return rest
 end
