@@ -1,8 +1,8 @@
 """A language server that does nothing but start and end, slowly: `slow_server.py HOW PIDS`.
 
 HOW is "slow" (it ends half a second after it was told to), "stubborn" (only SIGTERM ends it) or
-"mute" (it never answers `initialize`). It adds its number to the file PIDS. With `doctor` behind
-them it prints what it was given.
+"mute" (it never answers `initialize`). It adds its number to the file PIDS, and makes the file
+PIDS.two when another of them still runs. With `doctor` behind them it prints what it was given.
 """
 
 import json
@@ -31,7 +31,10 @@ def main(how: str, pids: str, *more: str) -> None:
     if "doctor" in more:
         print(json.dumps(more))
         return
-    with open(pids, "a") as file:
+    with open(pids, "a+") as file:
+        file.seek(0)
+        if any(os.path.exists(f"/proc/{pid}") for pid in file.read().split()):
+            open(f"{pids}.two", "w").close()
         print(os.getpid(), file=file)
     while True:
         got = message()

@@ -246,6 +246,7 @@ def test_restarts_that_overlap_leave_one_and_stopping_none(
     assert editor.until(lambda: not living(noted), 10), living(noted)
     number = len(pids(noted))
     assert not editor.until(lambda: len(pids(noted)) > number, 1)
+    assert not Path(f"{noted}.two").exists()
     assert "died" not in editor.messages
 
 
