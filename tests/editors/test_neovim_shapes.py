@@ -77,6 +77,21 @@ def test_line_by_line(knowing: Editor) -> None:
     assert knowing.until(lambda: knowing.lines[1:5] == ["call(", "    1,", "    2,", ")"], 5)
 
 
+def test_how_much_a_key_takes(knowing: Editor) -> None:
+    for rest, part, taken in [
+        ("a b\nc", "line", "a b"),
+        ("\n    1,\n    2,\n", "line", "\n    1,"),
+        ("\n\n  \n    1,\n", "line", "\n\n  \n    1,"),
+        ("    1,\n", "line", "    1,"),
+        ("\n  \n", "line", "\n  \n"),
+        ("\n    one two", "word", "\n    one"),
+        ("größe = 1", "word", "größe"),
+        ("(), x", "word", "(),"),
+        ("a\nb", "all", "a\nb"),
+    ]:
+        assert taken == knowing.lua("return require('infill_ls.text').chunk(...)", rest, part)
+
+
 def test_the_command_infills_a_range_and_undo_takes_it_back(knowing: Editor) -> None:
     knowing.open("range.py", b"x = [\n    0\n]\n")
 
