@@ -63,9 +63,9 @@ NO_ROWS = {"comment", "template_string", "regex", "jsx_text", "html_comment", "h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Task:
     """A hole to fill. `unit` is what cases have in common, so that they are no independent
-    evidence: a file, or a task. `check` is Python that, put behind the whole text, raises where
+    evidence: a file, or a problem of HumanEval. `check` is Python that, put behind the whole text, raises where
     the answer is wrong; "" where nothing can be run.
     """
 
@@ -151,14 +151,12 @@ def sources(name: str, package: Path, group: str) -> list[Source]:
     return found
 
 
-def problems(
-    packages: dict[str, dict[str, Path]], kinds: Sequence[str], limit: int
-) -> list[Problem]:
+def tasks(packages: dict[str, dict[str, Path]], kinds: Sequence[str], limit: int) -> list[Task]:
     """At most `limit` holes of each group and kind, of every package as evenly as it goes.
 
     A smaller limit gives the head of what a larger one gives.
     """
-    found: list[Problem] = []
+    found: list[Task] = []
     kinds = [kind for kind in KINDS if kind in kinds]
     for group, entries in packages.items() if kinds else ():
         texts = [sources(name, path, group) for name, path in entries.items()]
@@ -168,7 +166,7 @@ def problems(
                 for of_package in texts
             ]
             found += [
-                Problem(group=group, kind=kind, unit=case.name.partition(":")[0], case=case)
+                Task(group=group, kind=kind, unit=case.name.partition(":")[0], case=case)
                 for case in _in_turn(in_turn)[:limit]
             ]
     return found

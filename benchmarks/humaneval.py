@@ -1,4 +1,4 @@
-"""HumanEval-Infilling as problems whose answers can be run. Its files are read, never shipped.
+"""HumanEval-Infilling as tasks whose answers can be run. Its files are read, never shipped.
 
 The holes are the benchmark's own, so that figures compare with published ones: a single line is
 asked for from its first column. Only the hole's last line end stays in the file, for the cursor
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.holdout import Problem
+from benchmarks.holdout import Task
 from infill_engine import RequestError
 from infill_ls.cli.bench.cases import Case, hashed
 
@@ -24,8 +24,8 @@ SETS = {
 SOURCE = "the repository openai/human-eval-infilling holds them under data/"
 
 
-def problems(data: Path, kinds: Sequence[str], limit: int) -> list[Problem]:
-    """At most `limit` problems of each kind, chosen by hash; raises RequestError where a file is
+def tasks(data: Path, kinds: Sequence[str], limit: int) -> list[Task]:
+    """At most `limit` tasks of each kind, chosen by hash; raises RequestError where a file is
     missing. A smaller limit gives the head of what a larger one gives."""
     found = []
     for kind, (file, like) in SETS.items():
@@ -36,18 +36,18 @@ def problems(data: Path, kinds: Sequence[str], limit: int) -> list[Problem]:
         if path is None:
             raise RequestError(f"no {file} in {data} or {data}/humaneval-infilling; {SOURCE}")
         with gzip.open(path, "rt", encoding="utf-8") as lines:
-            tasks = [json.loads(line) for line in lines]
-        tasks.sort(key=lambda task: hashed(task["task_id"]))
-        found += [_problem(kind, like, task) for task in tasks[:limit]]
+            rows = [json.loads(line) for line in lines]
+        rows.sort(key=lambda row: hashed(row["task_id"]))
+        found += [_task(kind, like, row) for row in rows[:limit]]
     return found
 
 
-def _problem(kind: str, like: str, task: dict[str, Any]) -> Problem:
-    reference, suffix = task["canonical_solution"], task["suffix"]
+def _task(kind: str, like: str, row: dict[str, Any]) -> Task:
+    reference, suffix = row["canonical_solution"], row["suffix"]
     if reference.endswith("\n"):
         reference, suffix = reference[:-1], "\n" + suffix
-    name = task["task_id"]  # SingleLineInfilling/HumanEval/0/L0
-    return Problem(
+    name = row["task_id"]  # SingleLineInfilling/HumanEval/0/L0
+    return Task(
         group="humaneval",
         kind=kind,
         unit="/".join(name.split("/")[1:3]),
@@ -55,9 +55,9 @@ def _problem(kind: str, like: str, task: dict[str, Any]) -> Problem:
             name=name,
             kind=like,
             language_id="python",
-            prefix=task["prompt"],
+            prefix=row["prompt"],
             reference=reference,
             suffix=suffix,
         ),
-        check=f"\n{task['test']}\ncheck({task['entry_point']})\n",
+        check=f"\n{row['test']}\ncheck({row['entry_point']})\n",
     )

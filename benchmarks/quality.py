@@ -19,13 +19,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ar_baseline, holdout, humaneval, judge, report, sandbox
-from benchmarks.holdout import Problem
-from benchmarks.judge import Answer, Judged
+from benchmarks import ar_baseline, grading, holdout, humaneval, report, sandbox
+from benchmarks.grading import Graded, Suggestion
+from benchmarks.holdout import Task
 from benchmarks.peer import Peer
 from benchmarks.progress import counted, say
 from benchmarks.report import Goal
-from benchmarks.systems import FLOORS, System, engine_system, load
+from benchmarks.systems import WITHOUT_MODEL, System, engine_system, load
 from infill_engine import EngineConfig, InfillError, ModelError, RequestError
 from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.tokenizer import Tokenizer
@@ -39,35 +39,33 @@ LIMIT = 120
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infill-ls" / "holdout"
 
 
-def asked(name: str, system: System, problems: Sequence[Problem]) -> list[Answer]:
-    tick = counted(name, len(problems))
+def asked(name: str, system: System, tasks: Sequence[Task]) -> list[Suggestion]:
+    tick = counted(name, len(tasks))
     answers = []
-    for problem in problems:
-        answers.append(system(problem))
+    for task in tasks:
+        answers.append(system(task))
         tick()
     return answers
 
 
 def model_answers(
-    name: str, model: str, steps: int | None, problems: Sequence[Problem]
-) -> tuple[dict[str, Any], list[Answer]]:
+    name: str, model: str, steps: int | None, tasks: Sequence[Task]
+) -> tuple[dict[str, Any], list[Suggestion]]:
     """What the engine says of itself, and its answers. Raises ModelError."""
     engine = load(EngineConfig(model=model, max_denoising_steps=steps))
     system = engine_system(engine)
-    system(problems[0])  # what is done once is no part of the first answer
-    return asdict(engine.describe()), asked(name, system, problems)
+    system(tasks[0])  # what is done once is no part of the first answer
+    return asdict(engine.describe()), asked(name, system, tasks)
 
 
-def judged(
-    answers: dict[str, list[Answer]], problems: Sequence[Problem]
-) -> dict[str, list[Judged]]:
+def graded(answers: dict[str, list[Suggestion]], tasks: Sequence[Task]) -> dict[str, list[Graded]]:
     """Every answer beside the truth; programs are run once each, as many at a time as there are
     CPUs."""
     programs = dict.fromkeys(
         program
         for of_system in answers.values()
-        for problem, answer in zip(problems, of_system, strict=True)
-        if (program := judge.program(problem, answer))
+        for task, answer in zip(tasks, of_system, strict=True)
+        if (program := grading.program(task, answer))
     )
     if programs:
         tick = counted("programs run", len(programs))
@@ -82,19 +80,19 @@ def judged(
     else:
         verdicts = {}
     tokenizer = Tokenizer(WEIGHTS / "tokenizer.json")
-    tick = counted("cases judged", len(problems))
-    found: dict[str, list[Judged]] = {name: [] for name in answers}
-    for at, problem in enumerate(problems):
-        length = len(tokenizer.encode(problem.case.reference.strip()))
+    tick = counted("cases graded", len(tasks))
+    found: dict[str, list[Graded]] = {name: [] for name in answers}
+    for at, task in enumerate(tasks):
+        length = len(tokenizer.encode(task.case.reference.strip()))
         for name, of_system in answers.items():
-            found[name].append(judge.judged(problem, of_system[at], length, verdicts))
+            found[name].append(grading.graded(task, of_system[at], length, verdicts))
         tick()
     return found
 
 
-def collect(options: argparse.Namespace) -> tuple[list[Problem], dict[str, list[str]]]:
-    """The problems, and by group the packages that some come from."""
-    problems = []
+def collect(options: argparse.Namespace) -> tuple[list[Task], dict[str, list[str]]]:
+    """The tasks, and by group the packages that some come from."""
+    tasks = []
     if any(kind in KINDS for kind in options.kinds):
         if options.packages is None:
             packages = holdout.fetched(CACHE, say)
@@ -103,35 +101,35 @@ def collect(options: argparse.Namespace) -> tuple[list[Problem], dict[str, list[
         else:
             raise RequestError(f"--packages {options.packages} is no folder; give one, or leave it")
         say("cutting holes")
-        problems += holdout.problems(packages, options.kinds, options.limit)
+        tasks += holdout.tasks(packages, options.kinds, options.limit)
     used = {
-        group: sorted({p.unit.partition("/")[0] for p in problems if p.group == group})
+        group: sorted({p.unit.partition("/")[0] for p in tasks if p.group == group})
         for group in holdout.GROUPS
     }
     if options.data is not None:
-        problems += humaneval.problems(options.data, options.kinds, options.limit)
-    if not problems:
+        tasks += humaneval.tasks(options.data, options.kinds, options.limit)
+    if not tasks:
         raise RequestError(
             "there is nothing to fill: no package could be fetched (or --packages holds no source "
             "file), and --data DIR with HumanEval-Infilling was not given for its kinds"
         )
-    return problems, used
+    return tasks, used
 
 
-def held_out(group: Sequence[Judged]) -> list[Judged]:
+def held_out(group: Sequence[Graded]) -> list[Graded]:
     """Those of packages."""
-    return [each for each in group if each.problem.group in holdout.GROUPS]
+    return [each for each in group if each.task.group in holdout.GROUPS]
 
 
 def compared(
-    results: dict[str, list[Judged]], engines: Sequence[str], other: str
+    results: dict[str, list[Graded]], engines: Sequence[str], other: str
 ) -> dict[str, dict[str, Any]]:
     """Of every engine and set, whether it is better than another system."""
-    against = judge.by_kind(results[other])
+    against = grading.by_kind(results[other])
     return {
         name: {
-            " ".join(of_set): asdict(judge.better(group, against[of_set]))
-            for of_set, group in judge.by_kind(results[name]).items()
+            " ".join(of_set): asdict(grading.better(group, against[of_set]))
+            for of_set, group in grading.by_kind(results[name]).items()
         }
         for name in engines
     }
@@ -200,12 +198,11 @@ def reached(result: dict[str, Any], name: str) -> list[Goal]:
     return found
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    machine, revision, busy = this_machine(), commit(), busy_cpus()
-    problems, packages = collect(options)
-    guarded = sandbox.guarded() if any(problem.check for problem in problems) else ""
-    say(f"{len(problems)} cases; {guarded or 'nothing is run'}")
-    answers = {name: asked(name, floor, problems) for name, floor in FLOORS.items()}
+def answered(
+    options: argparse.Namespace, tasks: Sequence[Task]
+) -> tuple[dict[str, Any], dict[str, list[Suggestion]]]:
+    """What each engine says of itself, and the answers of every system, by name."""
+    answers = {name: asked(name, system, tasks) for name, system in WITHOUT_MODEL.items()}
     engines: dict[str, Any] = {}
     for model in options.model or ("default", ar_baseline.NAME):
         base = model if Path(model).name in engines else Path(model).name
@@ -214,7 +211,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 break  # it writes from left to right
             name = base + (f" k={steps}" if steps else "")
             try:
-                engines[name], answers[name] = model_answers(name, model, steps, problems)
+                engines[name], answers[name] = model_answers(name, model, steps, tasks)
             except ModelError as error:
                 if options.model or model != ar_baseline.NAME:
                     raise
@@ -225,8 +222,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         with Peer(path) as peer:
             name = path.stem
             engines[name] = asdict(peer.describe())
-            answers[name] = asked(name, engine_system(peer), problems)
-    results = judged(answers, problems)
+            answers[name] = asked(name, engine_system(peer), tasks)
+    return engines, answers
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    machine, revision, busy = this_machine(), commit(), busy_cpus()
+    tasks, packages = collect(options)
+    guarded = sandbox.guarded() if any(task.check for task in tasks) else ""
+    say(f"{len(tasks)} cases; {guarded or 'nothing is run'}")
+    engines, answers = answered(options, tasks)
+    results = graded(answers, tasks)
     result: dict[str, Any] = {
         "benchmark": "quality",
         "machine": asdict(machine),
@@ -236,18 +242,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "packages": packages,
         "sandbox": guarded,
         "engines": engines,
-        "sets": judge.summaries(results),
-        "all": {name: judge.summary(group) for name, group in results.items()},
+        "sets": grading.summaries(results),
+        "all": {name: grading.summary(group) for name, group in results.items()},
         "better_than_copy": compared(results, list(engines), "n-gram copy"),
         "curve": {
             name: {
-                figure: judge.curve(held_out(results[name]), figure)
+                figure: grading.curve(held_out(results[name]), figure)
                 for figure in ("sure", "joined")
             }
             for name in engines
         },
-        "faults": {name: judge.faults(results[name]) for name in engines},
-        "by_length": {name: judge.by_length(results[name]) for name in engines},
+        "faults": {name: grading.faults(results[name]) for name in engines},
+        "by_length": {name: grading.by_length(results[name]) for name in engines},
     }
     if other := ar_baseline_of(result):
         result["better_than_ar_baseline"] = compared(results, list(engines), other)

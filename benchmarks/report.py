@@ -1,7 +1,7 @@
 """The quality benchmark's figures as tables and as a plot. Measures nothing."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -35,60 +35,57 @@ class Goal:
 
 def tables(result: Mapping[str, Any], out: TextIO) -> None:
     """At most 100 columns."""
+    lines = [
+        f"quality, commit {result['commit']}; percent; ms at a place not read before",
+        "Of what is shown: exact; valid: no more syntax errors than with the truth; joins: repeats",
+        "neither side; len: median, in lengths of the truth; >2x: more than twice as long",
+        "",
+        *_of_sets(result["sets"] | {"all": result["all"]}),
+    ]
+    for name in result["engines"]:
+        lines += ["", *_of_engine(name, result)]
+    print("\n".join(lines), end="\n\n", file=out)
 
-    def line(text: str = "") -> None:
-        print(text, file=out)
 
-    line(f"quality, commit {result['commit']}; percent; ms at a place not read before")
-    line(
-        "Of what is shown: exact; valid: no more syntax errors than with the truth; joins: repeats"
-    )
-    line("neither side; len: median, in lengths of the truth; >2x: more than twice as long")
-    line()
+def _of_sets(sets: Mapping[str, Any]) -> Iterator[str]:
     heads = ("exact", "folded", "edit", "pass@1", "shown", "exact", "valid", "joins")
-    line(
-        " " * NAME
-        + "".join(f"{head:>7}" for head in heads)
-        + f"{'len':>6}{'>2x':>6}{'p50':>7}{'p95':>7}"
-    )
-    for of_set, systems in (result["sets"] | {"all": result["all"]}).items():
+    titles = "".join(f"{head:>7}" for head in heads)
+    yield " " * NAME + titles + f"{'len':>6}{'>2x':>6}{'p50':>7}{'p95':>7}"
+    for of_set, systems in sets.items():
         first = next(iter(systems.values()))
-        line(f"{of_set}, {first['cases']} cases in {first['units']} files or tasks")
+        yield f"{of_set}, {first['cases']} cases in {first['units']} files or tasks"
         for name, figures in systems.items():
             shown = figures["of_shown"]
             shares = (
                 *(figures["exact"], figures["folded"], figures["similarity"], figures["passed"]),
                 *(figures["shown"], shown["exact"], shown["valid"], shown["joins"]),
             )
-            line(
+            yield (
                 f"  {name[: NAME - 2]:<{NAME - 2}}"
                 + "".join(f"{percent(share):>7}" for share in shares)
                 + f"{number(shown['length'], 2):>6}{percent(shown['over_2x']):>6}"
                 + f"{number(figures['ms']['p50'], 1):>7}{number(figures['ms']['p95'], 1):>7}"
             )
-    for name in result["engines"]:
-        line()
-        line(f"{name}: exact match beyond n-gram copy, points, 95 % (paired; files, tasks)")
-        for of_set, each in result["better_than_copy"][name].items():
-            low, high = (100 * each[edge] for edge in ("low", "high"))
-            sure = "better" if low > 0 else "worse" if high < 0 else "not told apart"
-            line(
-                f"  {of_set:<28}{100 * each['difference']:>+7.1f}"
-                f"  [{low:+.1f}, {high:+.1f}]  {sure}"
-            )
-        line(f"{name}: the surest answers in packages, by likelihood, and with the suffix's head")
-        by_figure = result["curve"][name]
-        for alone, joined in zip(by_figure["sure"], by_figure["joined"], strict=False):
-            line(f"  {100 * alone['share']:5.1f} % shown: {_point(alone)}; {_point(joined)}")
-        line(f"{name}: by tokens of the truth, context read before")
-        for span, figures in result["by_length"][name].items():
-            line(
-                f"  {span:>6} tokens: {figures['cases']:5} cases, {100 * figures['exact']:5.1f} %"
-                f" exact, p50 {figures['warm_ms_p50']:.0f} ms"
-            )
-        for fault in result["faults"][name][:NUM_FAULTS]:
-            line(f"  {fault['case'][-50:]}: {fault['fault']}: {fault['answer']!r}"[:100])
-    line()
+
+
+def _of_engine(name: str, result: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{name}: exact match beyond n-gram copy, points, 95 % (paired; files, tasks)"
+    for of_set, each in result["better_than_copy"][name].items():
+        low, high = (100 * each[edge] for edge in ("low", "high"))
+        sure = "better" if low > 0 else "worse" if high < 0 else "not told apart"
+        yield f"  {of_set:<28}{100 * each['difference']:>+7.1f}  [{low:+.1f}, {high:+.1f}]  {sure}"
+    yield f"{name}: the surest answers in packages, by likelihood, and with the suffix's head"
+    by_figure = result["curve"][name]
+    for alone, joined in zip(by_figure["sure"], by_figure["joined"], strict=False):
+        yield f"  {100 * alone['share']:5.1f} % shown: {_point(alone)}; {_point(joined)}"
+    yield f"{name}: by tokens of the truth, context read before"
+    for span, figures in result["by_length"][name].items():
+        yield (
+            f"  {span:>6} tokens: {figures['cases']:5} cases, {100 * figures['exact']:5.1f} %"
+            f" exact, p50 {figures['warm_ms_p50']:.0f} ms"
+        )
+    for fault in result["faults"][name][:NUM_FAULTS]:
+        yield f"  {fault['case'][-50:]}: {fault['fault']}: {fault['answer']!r}"[:100]
 
 
 def _point(point: Mapping[str, float]) -> str:

@@ -92,7 +92,7 @@ os.write(report, b"end")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SandboxLimits:
     cpu_seconds: int = 4
     wall_seconds: float = 6.0
     memory_bytes: int = 2**30
@@ -107,10 +107,10 @@ class Ran:
     kept: frozenset[str]
 
 
-LIMITS = Limits()
+LIMITS = SandboxLimits()
 
 
-def run(program: str, limits: Limits = LIMITS, *, namespaces: bool = True) -> Ran:
+def run(program: str, limits: SandboxLimits = LIMITS, *, namespaces: bool = True) -> Ran:
     """Whether the program's last line was reached, which no early exit does. What it writes is
     thrown away. Without `namespaces` it is run as on a system that has none."""
     reads, writes = os.pipe()

@@ -1,4 +1,4 @@
-"""What is asked to fill the holes: engines, through the pipeline that people get, and floors."""
+"""What is asked to fill the holes: engines, through the pipeline that people get, and rules."""
 
 import math
 import re
@@ -8,15 +8,15 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from benchmarks.ar_baseline import is_ar_baseline, load_ar_baseline
-from benchmarks.holdout import Problem
-from benchmarks.judge import Answer
+from benchmarks.grading import Suggestion
+from benchmarks.holdout import Task
 from infill_engine import Engine, EngineConfig, load_engine
 from infill_ls.cli.bench import scores
 from infill_ls.cli.bench.cases import Case
 from infill_ls.completion.pipeline import InfillOptions, Trees, infill_at
 from infill_ls.documents import Document
 
-System = Callable[[Problem], Answer]
+System = Callable[[Task], Suggestion]
 MULTI_LINE = 20  # lines at most, as of an explicit request in an editor
 LEXEME = re.compile(r"\w+|[^\w\s]")
 
@@ -34,8 +34,8 @@ def load(config: EngineConfig) -> Engine:
 def engine_system(engine: Engine) -> System:
     """Greedy, one answer, no deadline, nothing hidden for doubt."""
 
-    def ask(problem: Problem) -> Answer:
-        case = problem.case
+    def ask(task: Task) -> Suggestion:
+        case = task.case
         document = Document(
             uri=f"file:///{case.name.partition(':')[0]}",
             version=0,
@@ -47,7 +47,7 @@ def engine_system(engine: Engine) -> System:
         infilled = infill_at(engine, document, len(case.prefix), options, trees=Trees())
         draft = infilled.draft
         best = infilled.candidates[0] if infilled.candidates else None
-        return Answer(
+        return Suggestion(
             text=best.text if best else "",
             ms=infilled.ms.total,
             encode_ms=infilled.ms.encode,
@@ -60,11 +60,11 @@ def engine_system(engine: Engine) -> System:
     return ask
 
 
-def floor(answer: Callable[[Case], str]) -> System:
-    def ask(problem: Problem) -> Answer:
+def without_model(answer: Callable[[Case], str]) -> System:
+    def ask(task: Task) -> Suggestion:
         started = time.perf_counter()
-        text = answer(problem.case)
-        return Answer(text=text, ms=(time.perf_counter() - started) * 1e3)
+        text = answer(task.case)
+        return Suggestion(text=text, ms=(time.perf_counter() - started) * 1e3)
 
     return ask
 
@@ -93,8 +93,8 @@ def line_copy(case: Case) -> str:
     return following.strip().removeprefix(before[-1].strip()).lstrip()
 
 
-FLOORS: dict[str, System] = {
-    "empty": floor(lambda case: ""),
-    "line copy": floor(line_copy),
-    "n-gram copy": floor(scores.copied),
+WITHOUT_MODEL: dict[str, System] = {
+    "empty": without_model(lambda case: ""),
+    "line copy": without_model(line_copy),
+    "n-gram copy": without_model(scores.copied),
 }

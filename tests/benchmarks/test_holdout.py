@@ -70,7 +70,7 @@ def test_holes_are_the_same_every_time_and_a_smaller_limit_is_the_head_of_a_larg
 ) -> None:
     def names(limit: int) -> dict[tuple[str, str], list[str]]:
         found: dict[tuple[str, str], list[str]] = {}
-        for each in holdout.problems(holdout.given(packages), KINDS, limit):
+        for each in holdout.tasks(holdout.given(packages), KINDS, limit):
             found.setdefault((each.group, each.kind), []).append(each.case.name)
         return found
 
@@ -85,7 +85,7 @@ def test_holes_are_the_same_every_time_and_a_smaller_limit_is_the_head_of_a_larg
 
 def test_a_hole_with_its_truth_is_the_file_and_fits_its_kind(packages: Path) -> None:
     texts = {f"{path.parent.name}/{path.name}": path.read_text() for path in packages.glob("*/*.*")}
-    for each in holdout.problems(holdout.given(packages), KINDS, 12):
+    for each in holdout.tasks(holdout.given(packages), KINDS, 12):
         case = each.case
 
         assert texts[each.unit] == each.with_answer(case.reference), case.name
@@ -127,11 +127,11 @@ def test_a_humaneval_hole_keeps_its_line_end_in_the_file(tmp_path: Path) -> None
     (tmp_path / "humaneval-infilling").mkdir()
     with gzip.open(tmp_path / "humaneval-infilling" / file, "wt") as lines:
         lines.write(json.dumps(task) + "\n")
-    (found,) = humaneval.problems(tmp_path, ["single-line", "tail"], 5)
+    (found,) = humaneval.tasks(tmp_path, ["single-line", "tail"], 5)
 
     assert (found.unit, found.case.kind) == ("HumanEval/7", "line")
     assert (found.case.reference, found.case.suffix) == ("    y = x", "\n    return y\n")
     assert found.with_answer("    y = x") == "def f(x):\n    y = x\n    return y\n"
     assert found.check.endswith("check(f)\n")
     with pytest.raises(RequestError, match="no HumanEval-MultiLineInfilling"):
-        humaneval.problems(tmp_path, ["multi-line"], 5)
+        humaneval.tasks(tmp_path, ["multi-line"], 5)

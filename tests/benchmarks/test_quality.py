@@ -24,7 +24,7 @@ TASK = {
     "suffix": "    return y\n",
     "test": "def check(double):\n    assert double(4) == 8\n",
 }
-FLOORS = ["empty", "line copy", "n-gram copy"]
+WITHOUT_MODEL = ["empty", "line copy", "n-gram copy"]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def measured(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[di
 
 
 @pytest.mark.slow
-def test_measures_the_embedded_model_beside_the_floors(
+def test_measures_the_embedded_model_beside_systems_without_a_model(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     packages, data = folders
@@ -58,7 +58,7 @@ def test_measures_the_embedded_model_beside_the_floors(
 
     assert list(result["sets"]) == ["python tail", "humaneval single-line"]
     for of_set, cases in (("python tail", 3), ("humaneval single-line", 1)):
-        assert list(result["sets"][of_set]) == [*FLOORS, "default"]
+        assert list(result["sets"][of_set]) == [*WITHOUT_MODEL, "default"]
         for name, figures in result["sets"][of_set].items():
             assert figures["cases"] == cases
             assert (figures["shown"] == 0) or name != "empty"

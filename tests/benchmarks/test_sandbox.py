@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sandbox
-from benchmarks.sandbox import Limits
+from benchmarks.sandbox import SandboxLimits
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 # Generous with wall time, so that on a busy machine it is the limit in question that stops.
-PATIENT = Limits(wall_seconds=60)
+PATIENT = SandboxLimits(wall_seconds=60)
 LOOP = "while True:\n    pass\n"
 both = pytest.mark.parametrize("namespaces", [True, False], ids=["namespaces", "none"])
 
@@ -68,7 +68,7 @@ def test_memory_is_limited(namespaces: bool) -> None:
 @both
 def test_a_program_that_computes_for_ever_is_killed_by_its_cpu_time(namespaces: bool) -> None:
     began = time.monotonic()
-    ran = sandbox.run(LOOP, Limits(cpu_seconds=1, wall_seconds=90), namespaces=namespaces)
+    ran = sandbox.run(LOOP, SandboxLimits(cpu_seconds=1, wall_seconds=90), namespaces=namespaces)
 
     assert ran.verdict == "timeout"
     assert time.monotonic() - began < 80
@@ -79,7 +79,10 @@ def test_a_program_that_waits_for_ever_is_killed(namespaces: bool) -> None:
     program = "import time\ntime.sleep(100)\n"
     began = time.monotonic()
 
-    assert sandbox.run(program, Limits(wall_seconds=1), namespaces=namespaces).verdict == "timeout"
+    assert (
+        sandbox.run(program, SandboxLimits(wall_seconds=1), namespaces=namespaces).verdict
+        == "timeout"
+    )
     assert time.monotonic() - began < 20
 
 
@@ -116,7 +119,7 @@ def test_a_child_is_killed_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sandbox, "LAUNCHER", allowed)
     before = children()
     forks = "import os, time\nif os.fork() == 0:\n    time.sleep(99)\n"
-    ran = sandbox.run(forks, Limits(wall_seconds=2))
+    ran = sandbox.run(forks, SandboxLimits(wall_seconds=2))
 
     # The parent has come to its end; the child holds the other end of the report.
     assert ran.verdict == "timeout"

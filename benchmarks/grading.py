@@ -1,7 +1,7 @@
 """What an answer is worth, and what many are: the figures of every table, and when one system is
 better than another.
 
-Judges by its own means and by those of `infill_ls.cli.bench`, never by the server's.
+Grades by its own means and by those of `infill_ls.cli.bench`, never by the server's.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.holdout import Problem
+from benchmarks.holdout import Task
 from infill_ls.cli.bench import scores
 from infill_ls.cli.bench.quality import Outcome
 from infill_ls.cli.bench.scores import mean, percentile
@@ -25,7 +25,7 @@ TOKENS = ((1, 9), (10, 29), (30, 10**6))  # of the reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Suggestion:
     """What a system shows, "" where nothing. `sure`, from 0 to 1, is what the server's threshold
     asks, the likelihood of the answer; `joined` counts that of the suffix's head behind it too.
 
@@ -43,17 +43,17 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class Graded:
     """An answer beside what stood there. `passed` is None where nothing can be run."""
 
-    problem: Problem
-    answer: Answer
+    task: Task
+    answer: Suggestion
     reference_tokens: int
     passed: bool | None = None
 
     @cached_property
     def outcome(self) -> Outcome:
-        return Outcome(case=self.problem.case, answer=self.answer.text)
+        return Outcome(case=self.task.case, answer=self.answer.text)
 
     @property
     def shown(self) -> bool:
@@ -66,7 +66,7 @@ class Judged:
     @property
     def folded(self) -> bool:
         """Exact but for white space."""
-        return self.answer.text.split() == self.problem.case.reference.split()
+        return self.answer.text.split() == self.task.case.reference.split()
 
     @cached_property
     def similarity(self) -> float:
@@ -80,14 +80,14 @@ class Judged:
     @cached_property
     def joins(self) -> bool:
         """Whether it says neither what follows nor what stands before."""
-        case, text = self.problem.case, self.answer.text
+        case, text = self.task.case, self.answer.text
         same = text == case.reference
         return same or not (self.outcome.repeats_suffix or repeats(case.prefix, text, case.suffix))
 
     @property
     def length(self) -> float:
         """In lengths of the reference."""
-        return len(self.answer.text.strip()) / max(len(self.problem.case.reference.strip()), 1)
+        return len(self.answer.text.strip()) / max(len(self.task.case.reference.strip()), 1)
 
 
 def repeats(prefix: str, text: str, suffix: str) -> bool:
@@ -105,32 +105,30 @@ def repeats(prefix: str, text: str, suffix: str) -> bool:
     return bool(last) and last in DOUBLES and suffix.startswith(last)
 
 
-def program(problem: Problem, answer: Answer) -> str:
+def program(task: Task, answer: Suggestion) -> str:
     """What to run for an answer; "" where there is nothing to run, or where it cannot parse."""
-    whole = problem.with_answer(answer.text)
-    if not problem.check:
+    whole = task.with_answer(answer.text)
+    if not task.check:
         return ""
     try:
         compile(whole, "answer.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError):
         return ""
-    return whole + problem.check
+    return whole + task.check
 
 
-def judged(
-    problem: Problem, answer: Answer, reference_tokens: int, verdicts: Mapping[str, bool]
-) -> Judged:
+def graded(
+    task: Task, answer: Suggestion, reference_tokens: int, verdicts: Mapping[str, bool]
+) -> Graded:
     """`verdicts` says of programs whether they passed."""
-    passed = verdicts.get(program(problem, answer), False) if problem.check else None
-    result = Judged(
-        problem=problem, answer=answer, reference_tokens=reference_tokens, passed=passed
-    )
+    passed = verdicts.get(program(task, answer), False) if task.check else None
+    result = Graded(task=task, answer=answer, reference_tokens=reference_tokens, passed=passed)
     if result.shown:
         _ = result.valid  # now, while the syntax of the whole file is known from the last answer
     return result
 
 
-def summary(group: Sequence[Judged]) -> dict[str, Any]:
+def summary(group: Sequence[Graded]) -> dict[str, Any]:
     """Shares from 0 to 1 of all cases; `of_shown` of those shown."""
     shown = [each for each in group if each.shown]
     ran = [each.passed for each in group if each.passed is not None]
@@ -139,7 +137,7 @@ def summary(group: Sequence[Judged]) -> dict[str, Any]:
     steps = sum(each.answer.steps for each in group)
     return {
         "cases": len(group),
-        "units": len({each.problem.unit for each in group}),
+        "units": len({each.task.unit for each in group}),
         "exact": mean([each.exact for each in group]),
         "folded": mean([each.folded for each in group]),
         "similarity": mean([each.similarity for each in group]),
@@ -165,11 +163,11 @@ def _share(values: Sequence[bool]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def by_kind(group: Sequence[Judged]) -> dict[tuple[str, str], list[Judged]]:
-    """By group and kind, in the order of the problems."""
-    kinds: dict[tuple[str, str], list[Judged]] = {}
+def by_kind(group: Sequence[Graded]) -> dict[tuple[str, str], list[Graded]]:
+    """By group and kind, in the order of the tasks."""
+    kinds: dict[tuple[str, str], list[Graded]] = {}
     for each in group:
-        kinds.setdefault((each.problem.group, each.problem.kind), []).append(each)
+        kinds.setdefault((each.task.group, each.task.kind), []).append(each)
     return kinds
 
 
@@ -188,12 +186,12 @@ class Better:
         return self.low > 0
 
 
-def better(first: Sequence[Judged], second: Sequence[Judged]) -> Better:
-    """Paired bootstrap over units of the difference in exact match; both of the same problems."""
+def better(first: Sequence[Graded], second: Sequence[Graded]) -> Better:
+    """Paired bootstrap over units of the difference in exact match; both of the same tasks."""
     units: dict[str, list[int]] = {}
     for a, b in zip(first, second, strict=True):
-        assert a.problem is b.problem, "the systems were asked the same"
-        units.setdefault(a.problem.unit, []).append(a.exact - b.exact)
+        assert a.task is b.task, "the systems were asked the same"
+        units.setdefault(a.task.unit, []).append(a.exact - b.exact)
     gains = np.array([sum(each) for each in units.values()], np.float64)
     sizes = np.array([len(each) for each in units.values()], np.float64)
     draws = np.random.default_rng(0).integers(len(units), size=(RESAMPLES, len(units)))
@@ -207,7 +205,7 @@ def better(first: Sequence[Judged], second: Sequence[Judged]) -> Better:
     )
 
 
-def curve(group: Sequence[Judged], figure: str) -> list[dict[str, float]]:
+def curve(group: Sequence[Graded], figure: str) -> list[dict[str, float]]:
     """How exact the surest answers are, by the share of all cases that is shown, with the
     threshold that shows so many. `figure` is "sure" or "joined". The last point is all that the
     system has to show."""
@@ -223,10 +221,10 @@ def curve(group: Sequence[Judged], figure: str) -> list[dict[str, float]]:
     return points
 
 
-def faults(group: Sequence[Judged]) -> list[dict[str, str]]:
+def faults(group: Sequence[Graded]) -> list[dict[str, str]]:
     """What should never have been shown, so that somebody can look."""
     return [
-        {"case": each.problem.case.name, "answer": each.answer.text, "fault": fault}
+        {"case": each.task.case.name, "answer": each.answer.text, "fault": fault}
         for each in group
         for fault, at_fault in (
             ("a new syntax error", not each.valid and each.outcome.adds_error),
@@ -236,7 +234,7 @@ def faults(group: Sequence[Judged]) -> list[dict[str, str]]:
     ]
 
 
-def by_length(group: Sequence[Judged]) -> dict[str, dict[str, float]]:
+def by_length(group: Sequence[Graded]) -> dict[str, dict[str, float]]:
     """By how many tokens the reference has: exactness, and what the answers took."""
     table = {}
     for low, high in TOKENS:
@@ -251,7 +249,7 @@ def by_length(group: Sequence[Judged]) -> dict[str, dict[str, float]]:
     return table
 
 
-def summaries(systems: Mapping[str, Sequence[Judged]]) -> dict[str, dict[str, Any]]:
+def summaries(systems: Mapping[str, Sequence[Graded]]) -> dict[str, dict[str, Any]]:
     """By "group kind" and system."""
     table: dict[str, dict[str, Any]] = {}
     for name, group in systems.items():
