@@ -65,8 +65,8 @@ NO_ROWS = {"comment", "template_string", "regex", "jsx_text", "html_comment", "h
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A hole to fill. `unit` is what cases have in common, so that they are no independent
-    evidence: a file, or a problem of HumanEval. `check` is Python that, put behind the whole text, raises where
-    the answer is wrong; "" where nothing can be run.
+    evidence: a file, or a problem of HumanEval. `check` is Python that, put behind the whole text,
+    raises where the answer is wrong; "" where nothing can be run.
     """
 
     group: str
