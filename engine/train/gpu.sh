@@ -2,7 +2,8 @@
 # A training run on a GPU machine that may go away, command by command; all commands are the same.
 # Each unpacks what was copied to the machine (shards, the pieces of a checkpoint), starts the trainer
 # detached where none runs, waits, and leaves log and pieces in $OUT. A trainer that still runs from
-# the command before goes on meanwhile, and takes up the new shards. engine/train/LOG.md has the commands of a whole run.
+# the command before goes on meanwhile, and takes up the new shards. engine/train/LOG.md has the
+# commands of a whole run.
 #
 #     OUT=FOLDER MODEL="--d-model 512 ..." engine/train/gpu.sh SECONDS MINUTES DISTIL [options]
 #

@@ -21,5 +21,6 @@ export OMP_WAIT_POLICY=passive
 
 "$python" -m train.corpus all --root data
 [ -f data/ngram_table/table.safetensors ] || "$python" -m train.ngram_table --data data/shards
-"$python" -m train.train --data data/ngram_table/shards --ngram-table --out "$run" --minutes "$minutes" "$@"
+"$python" -m train.train --data data/ngram_table/shards --ngram-table --out "$run" \
+    --minutes "$minutes" "$@"
 "$python" -m train.export --run "$run"

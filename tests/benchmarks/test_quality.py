@@ -1,4 +1,4 @@
-"""The whole quality benchmark on a thimble of data, with the embedded model."""
+"""The whole quality benchmark on very little data, with the embedded model."""
 
 import gzip
 import io
