@@ -25,8 +25,8 @@ from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.models.two_sided.weights import read_weights
 from infill_engine.tokenizer import TAGS, Tokenizer
 from train.export import SHOWN_TITLE, write_weights
+from train.holes import KINDS
 from train.shards import load
-from train.spans import KINDS
 
 SHOWN = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 # What the server goes by, as exp() of it: `infill_ls.completion.candidate.confidence`.

@@ -7,12 +7,12 @@ import pytest
 from tokenizers import Tokenizer
 
 from tests.train.corpus.samples import ORDINARY, SOLUTION
-from train import spans, tokenizer
+from train import holes, spans, tokenizer
 
 
 @pytest.fixture(scope="module")
 def bpe() -> Tokenizer:
-    return tokenizer.train(iter([ORDINARY, SOLUTION, Path(spans.__file__).read_text()] * 3), 700)
+    return tokenizer.train(iter([ORDINARY, SOLUTION, Path(holes.__file__).read_text()] * 3), 700)
 
 
 def encoder(bpe: Tokenizer):  # type: ignore[no-untyped-def]
@@ -20,14 +20,14 @@ def encoder(bpe: Tokenizer):  # type: ignore[no-untyped-def]
 
 
 def test_spans_are_valid_and_of_every_kind(bpe: Tokenizer) -> None:
-    source = Path(spans.__file__).read_text(encoding="utf-8")
+    source = Path(holes.__file__).read_text(encoding="utf-8")
     packed = [spans.pack(source, "python", "a.py", encoder(bpe), seed) for seed in range(3)]
 
-    assert {kind for p in packed for _, _, kind in p.spans} == set(range(len(spans.KINDS)))
+    assert {kind for p in packed for _, _, kind in p.spans} == set(range(len(holes.KINDS)))
     for p in packed:
         assert p.spans == sorted(p.spans)
         assert all(0 <= a <= b <= len(p.tokens) and b - a <= 64 for a, b, _ in p.spans)
-        assert all((a == b) == (kind == spans.EMPTY) for a, b, kind in p.spans)
+        assert all((a == b) == (kind == holes.EMPTY) for a, b, kind in p.spans)
         assert bpe.decode(p.tokens, skip_special_tokens=False) == source
 
 
@@ -35,7 +35,7 @@ def test_lines_and_tails_end_where_the_line_does(bpe: Tokenizer) -> None:
     packed = spans.pack(ORDINARY * 8, "python", "a.py", encoder(bpe), seed=1)
     for start, end, kind in packed.spans:
         text = bpe.decode(packed.tokens[start:end], skip_special_tokens=False)
-        if kind in (spans.TAIL, spans.LINE):
+        if kind in (holes.TAIL, holes.LINE):
             after = bpe.decode(packed.tokens[end:], skip_special_tokens=False)
             assert "\n" not in text
             assert after == "" or after[0] == "\n"
@@ -63,7 +63,7 @@ def test_cut_spans_are_tokenised_in_parts_that_decode_to_the_text(bpe: Tokenizer
 
 
 def test_a_fair_share_of_spans_starts_or_ends_inside_a_word(bpe: Tokenizer) -> None:
-    source = Path(spans.__file__).read_text(encoding="utf-8")
+    source = Path(holes.__file__).read_text(encoding="utf-8")
     packed = [spans.pack(source, "python", "a.py", encoder(bpe), seed) for seed in range(5)]
     share = sum(p.words_cut for p in packed) / sum(len(p.spans) for p in packed)
 

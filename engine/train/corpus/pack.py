@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from train import shards, spans, tokenizer
 from train.corpus.packages import Package, is_validation
 from train.corpus.state import SourceFile, kept_files, packed_packages, replace, say
+from train.holes import KINDS
 
 CORPUS_DATE = "2026-11-21"
 
@@ -111,7 +112,7 @@ def pack(root: Path, tokenizer_path: Path, shard_tokens: int, limit: int) -> Non
 
 
 def _counts(packed: spans.Packed, tokens: str) -> Counter[str]:
-    counts = Counter(f"spans {spans.KINDS[kind]}" for _, _, kind in packed.spans)
+    counts = Counter(f"spans {KINDS[kind]}" for _, _, kind in packed.spans)
     counts[tokens] = len(packed.tokens)
     counts["spans"] = len(packed.spans)
     counts["spans that cut a piece"] = packed.cuts

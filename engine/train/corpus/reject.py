@@ -9,9 +9,9 @@ import re
 import tomllib
 from pathlib import PurePosixPath
 
-from train import spans
 from train.corpus import decontaminate, licences
 from train.corpus.packages import HELD_OUT_NAMES
+from train.holes import parse
 
 MIN_BYTES, MAX_BYTES, MAX_DATA_BYTES = 200, 200_000, 20_000
 MAX_MEAN_LINE, MAX_LINE = 100, 1_000
@@ -140,7 +140,7 @@ def syntax_reason(text: str, language: str, path: str) -> str:
         elif language in ("javascript", "typescript"):
             if COMPILED_TEXT.search(text):
                 return "generated"
-            root = spans.parse(text, language, path)
+            root = parse(text, language, path)
             if root is None or root.has_error:
                 return "syntax"
     except (SyntaxError, ValueError, RecursionError, MemoryError):
