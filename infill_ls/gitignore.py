@@ -18,6 +18,7 @@ _CLASSES = {
 }  # fmt: skip
 _BRACES = re.compile(r"(?<!\\)\{([^{}]*,[^{}]*)\}")
 _MAX_EXPANDED = 100
+_MAX_LENGTH = 4096
 # What git takes, and what no file can meet all the same or was meant otherwise.
 _MISTAKES = (
     (re.compile("#"), "it begins a comment; write \\# for the character"),
@@ -66,6 +67,8 @@ def rule_of(line: str, *, base: str = "/", source: str = "", fold: bool = False)
     text = _trimmed(line)
     if not text or text.startswith("#"):
         return None
+    if len(text) > _MAX_LENGTH:
+        raise PatternError("it is longer than any path")
     glob = text.removeprefix("!")
     folders_only = glob.endswith("/")
     glob = glob.removesuffix("/")

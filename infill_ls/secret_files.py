@@ -73,7 +73,12 @@ _COPY = re.compile(
     re.DOTALL,
 )
 _KEYS = (
-    ("PRIVATE KEY", re.compile(r"PRIVATE KEY(?: BLOCK)?-----"), "a private key"),
+    # With the key behind it: code that reads and writes keys names the header too.
+    (
+        "PRIVATE KEY",
+        re.compile(r"PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,300}?[A-Za-z0-9+/]{40}"),
+        "a private key",
+    ),
     ("PuTTY-User-Key-File", re.compile("PuTTY-User-Key-File-[0-9]"), "a private key"),
     ("AGE-SECRET-KEY-1", re.compile("AGE-SECRET-KEY-1[0-9A-Z]{50}"), "a private key"),
     *(

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from infill_ls.gitignore import PatternError, deciding, rule_of, rules_of
 
-NAMES = st.sampled_from(["a", "b", "ab", "foo", "x.py", "a]b", "a-b", "Foo", " c", "#d", "!e"])
+NAMES = st.sampled_from(
+    ["a", "b", "ab", "foo", "x.py", "a]b", "a-b", "aab", "Foo", " c", "#d", "!e"]
+)
 GLOBS = st.sampled_from(
     [
         *("a", "b", "foo", "x.py", "*", "**", "*.py", "f*", "*o", "*o*", "?", "??", "f?o"),
@@ -26,6 +28,7 @@ PATTERNS = st.builds(
     st.lists(GLOBS, min_size=1, max_size=3),
     st.sampled_from(["", "", "/", "/**", "/*", " ", "\\ ", "\r"]),
 )
+WILD = st.text("ab*?[]!^\\\\/-:x. ", min_size=1, max_size=12)
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 
 
@@ -41,18 +44,18 @@ def git_ignores(repository: Path, paths: list[str]) -> set[str]:
     done = subprocess.run(
         ["git", "-c", "core.excludesFile=", "check-ignore", "--no-index", "--stdin", "-z"],
         cwd=repository,
-        input="\0".join(paths),
+        input="\0".join(f"./{path}" for path in paths),
         capture_output=True,
         text=True,
     )
     assert done.returncode in (0, 1), done.stderr
-    return set(done.stdout.split("\0")) - {""}
+    return {path.removeprefix("./") for path in done.stdout.split("\0") if path}
 
 
 @settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.lists(PATTERNS, min_size=1, max_size=5), st.lists(PATHS, min_size=8, max_size=20))
+@given(st.lists(PATTERNS | WILD, min_size=1, max_size=5), st.lists(PATHS, min_size=8, max_size=20))
 def test_git_says_the_same(repository: Path, patterns: list[str], paths: list[str]) -> None:
     (repository / ".gitignore").write_text("\n".join(patterns) + "\n", newline="")
     rules = list(rules_of(patterns, base="/r/", source="", fold=False))

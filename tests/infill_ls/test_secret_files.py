@@ -58,6 +58,7 @@ def test_code_about_secrets_and_templates_are_no_secrets(path: str) -> None:
     assert not names_secrets(f"/home/someone/{path}")
 
 
+BASE64 = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSj"
 AWS = "AKIA" + "IOSFODNN7EXAMPLE"
 GITHUB = "ghp_" + "x7" * 18
 
@@ -65,8 +66,11 @@ GITHUB = "ghp_" + "x7" * 18
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE", "a private key"),
-        ("-----BEGIN PGP PRIVATE KEY BLOCK-----\n", "a private key"),
+        (f"-----BEGIN RSA PRIVATE KEY-----\n{BASE64}", "a private key"),
+        (f"-----BEGIN RSA PRIVATE KEY-----\nDEK-Info: AES-128-CBC\n\n{BASE64}", "a private key"),
+        (f"key = ('-----BEGIN PRIVATE KEY-----\\n'\n    '{BASE64}\\n'", "a private key"),
+        (f"-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{BASE64}", "a private key"),
+        ("if line == '-----BEGIN PRIVATE KEY-----':\n    return load(line)\n", ""),
         (f"aws = {AWS}\n", "a token"),
         (f"url = 'https://{GITHUB}@github.com'", "a token"),
         ("key: sk-" + "proj-" + "aB3" * 14, "a token"),
@@ -77,7 +81,7 @@ GITHUB = "ghp_" + "x7" * 18
         ("API_KEY = '" + "9f86d081884c7d65" * 2 + "'", "a token"),
         ('{"access_token": "' + "9f86d081884c7d65" * 2 + '"}', "a token"),
         ("client_secret=" + "9f86d081884c7d65" * 2 + "\n", "a token"),
-        ("-----BEGIN CERTIFICATE-----\nMIIE", ""),
+        (f"-----BEGIN CERTIFICATE-----\n{BASE64}", ""),
         ("token = tokenizer.tokens[position_of_the_next_token_in_line_2]", ""),
         ("token = next_token_of_the_underlying_iterator_of_lines\n", ""),
         ("sha256 = '" + "9f86d081884c7d65" * 4 + "'", ""),

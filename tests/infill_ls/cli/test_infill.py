@@ -246,7 +246,7 @@ def test_a_file_that_git_ignores_is_refused_and_the_pattern_named(run: Any, sour
 
 
 def test_a_text_with_a_key_does_not_go_to_a_server(run: Any, source: Path) -> None:
-    source.write_text("KEY = '-----BEGIN PRIVATE KEY-----'\nx = \n")
+    source.write_text("KEY = '-----BEGIN PRIVATE KEY-----" + "MIIEvQIB" * 8 + "'\nx = \n")
     here = run("infill", f"{source}:2:5")
     there = run("infill", f"{source}:2:5", "--model", "http://127.0.0.1:9")
 
