@@ -33,7 +33,7 @@ from train import train as two_sided
 from train.batches import BatchShape, Floats, Ints
 from train.config import TrainConfig, add_options, chosen
 from train.export import write_weights
-from train.objective import FusedHead, Losses, Objective, mean
+from train.objective import FusedHead, Losses, Objective, weighted_mean
 from train.validation import tail_holes
 from train.windows import ShardSet, window_spans
 
@@ -129,7 +129,10 @@ def losses(
         hidden.flatten(0, 1), model.embed, rows.roll(-1, 1).flatten(), weight / weight.sum()
     )
     context = (weight > 0).float() - middle
-    parts = {"middle": mean(each, middle), "context": mean(each, context)}
+    parts = {
+        "middle": weighted_mean(each, middle),
+        "context": weighted_mean(each, context),
+    }
     return Losses(total, parts, hidden, rows.numel())
 
 

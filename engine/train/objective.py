@@ -120,11 +120,13 @@ def losses(
         "prefix": (each[:n], known),
         "suffix": (each[n : 2 * n], known),
     }
-    parts = {name: mean(values, share.flatten()) for name, (values, share) in shares.items()}
+    parts = {
+        name: weighted_mean(values, share.flatten()) for name, (values, share) in shares.items()
+    }
     return Losses(total, parts, canvas, 2 * n + noisy.numel())
 
 
-def mean(values: Tensor, share: Tensor) -> Tensor:
+def weighted_mean(values: Tensor, share: Tensor) -> Tensor:
     """Detached; `share` is how much each value counts."""
     return (values.detach() * share).sum() / share.sum().clamp_min(1e-9)
 

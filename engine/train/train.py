@@ -52,7 +52,7 @@ class Recipe:
 TWO_SIDED = Recipe()
 
 
-class Run:
+class TrainingRun:
     """A run between two steps: the model and its moving average, the optimisers, counts and log."""
 
     def __init__(
@@ -140,6 +140,19 @@ class Run:
     def log(self, **line: object) -> None:
         self._log.write(json.dumps(line) + "\n")
 
+    def log_start(self, weights: Path | None, paths: list[Path]) -> None:
+        self.log(
+            event="start",
+            step=self.counts.step,
+            model=asdict(self.model.config),
+            parameters=sum(param.numel() for param in self.parameters),
+            config=asdict(self.config),
+            weights=str(weights) if weights else None,
+            shards=len(paths),
+            unique_tokens=sum(map(num_tokens, paths)),
+            date=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
+        )
+
     def log_losses(self) -> dict[str, float]:
         """Logs, and returns, the means since the last time."""
         counts = self.counts
@@ -195,22 +208,12 @@ def train(
     torch.manual_seed(config.seed)
     if config.device != "cpu":
         torch.set_float32_matmul_precision("high")
-    run = Run(model.to(config.device), out, config, weights=weights, recipe=recipe)
+    run = TrainingRun(model.to(config.device), out, config, weights=weights, recipe=recipe)
     held_out = shards_of(data, model.config, "val.npz")
     first_step = run.counts.step
     source = Batches(data, model.config, config, first_step=first_step, draw=recipe.draw)
     paths = sorted(data.glob("train-*.npz"))
-    run.log(
-        event="start",
-        step=run.counts.step,
-        model=asdict(model.config),
-        parameters=sum(param.numel() for param in run.parameters),
-        config=asdict(config),
-        weights=str(weights) if weights else None,
-        shards=len(paths),
-        unique_tokens=sum(map(num_tokens, paths)),
-        date=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
-    )
+    run.log_start(weights, paths)
     counts, losses = run.counts, dict[str, float]()
     last_save = last_val = counts.seconds
     for data_batch, tokens in loaded(source, config):
