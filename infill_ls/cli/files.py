@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from infill_ls.cli.errors import FileError
+from infill_ls.cli.machine import counted
 
 BOM = b"\xef\xbb\xbf"
 
@@ -94,7 +95,8 @@ def replace(path: Path, old: bytes, new: bytes) -> str:
     _flush_folder(target.parent)
     notes = [] if kept else ["it belongs to you now, for its owner could not be kept"]
     if was.st_nlink > 1:
-        notes.append(f"{was.st_nlink - 1} other hard links to it keep the old text")
+        links = counted(was.st_nlink - 1, "other hard link")
+        notes.append(f"the text under its {links} is the old one")
     return "; ".join(notes)
 
 

@@ -97,7 +97,7 @@ def test_other_hard_links_keep_the_old_text_and_that_is_said(path: Path) -> None
     os.link(path, other)
     note = files.replace(path, OLD, NEW)
 
-    assert note == "1 other hard links to it keep the old text"
+    assert note == "the text under its 1 other hard link is the old one"
     assert (path.read_bytes(), other.read_bytes()) == (NEW, OLD)
 
 
