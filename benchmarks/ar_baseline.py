@@ -27,7 +27,8 @@ from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.config import EngineConfig
 from infill_engine.denoiser import Sides
 from infill_engine.errors import ModelError
-from infill_engine.local import NUM_MEMORIES, WORTH_CONTINUING, WORTH_REUSING
+from infill_engine.local import WORTH_CONTINUING
+from infill_engine.memories import NUM_MEMORIES, WORTH_REUSING
 from infill_engine.models.two_sided.denoiser import (
     ENCODE_CHUNK,
     MAX_TOKENS,
@@ -407,7 +408,7 @@ class ArBaselineEngine:
         )
 
     def _place(self, ids: Sequence[int]) -> ContextCache:
-        """The place that shares most with these ids, or a new one, as `LocalEngine` does it."""
+        """The place that shares most with these ids, or a new one, as `Memories` does it."""
         reusable = [common_length(place.cache.ids[: place.context], ids) for place in self._places]
         best = max(reusable, default=0)
         enough = best >= min(WORTH_REUSING, len(ids) - 1)

@@ -66,8 +66,12 @@ class Denoiser(Protocol[MemoryT]):
     ) -> MemoryT:
         """Keys and values of both sides; reuses, and may overwrite, what is in `memory`.
 
-        Stops early when cancelled; what it returns is then only good for reuse.
+        Stops within a chunk once the budget is over; what it returns is then only good for reuse.
         """
+        ...
+
+    def holds(self, memory: MemoryT, sides: Sides) -> bool:
+        """Whether all of these sides is encoded in `memory`."""
         ...
 
     def hole_lengths(self, request: InfillRequest) -> tuple[int, ...]:
@@ -94,11 +98,11 @@ class Denoiser(Protocol[MemoryT]):
         budget: Budget = UNLIMITED,
     ) -> dict[tuple[int, ...], float]:
         """Whole middles for a single hole, to be ranked with what is denoised, and for each the
-        logarithm of how likely it is whatever its scores say; those that are read on from the
-        prefix have at most `most` tokens.
+        logarithm of how likely it is whatever its scores say; those that continue the prefix have
+        at most `most` tokens.
 
-        `memory` may be asked, where it is given, and is left as it was; when cancelled, within one
-        forward pass.
+        `memory` may be asked, where it is given, and is left as it was. Ends within one forward
+        pass of the budget's end, with the proposals that are whole by then.
         """
         ...
 
@@ -119,5 +123,8 @@ class Denoiser(Protocol[MemoryT]):
         ...
 
     def score(self, memory: MemoryT, sides: Sides, rows: Sequence[Sequence[int]]) -> list[Scored]:
-        """How likely the model finds each middle after the prefix, and the suffix after it."""
+        """How likely the model finds each middle after the prefix, and the suffix after it.
+
+        One forward pass.
+        """
         ...

@@ -18,13 +18,6 @@ class Sampler(Protocol):
         ...
 
 
-def _lowest(cost: Tensor, open_cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Ascending cost with closed cells last, the order, and each place's rank [1, T]."""
-    ascending, order = cost.masked_fill(~open_cells, torch.inf).sort(dim=-1, stable=True)
-    rank = torch.arange(cost.shape[-1], device=cost.device)[None]
-    return ascending, order, rank
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntropyBound:
     """Accepts the most certain cells while the entropy of those before them sums to the bound.
@@ -37,19 +30,9 @@ class EntropyBound:
     bound: float = 0.1
 
     def accept(self, stats: RowStatistics, open_cells: Tensor, quota: Tensor) -> Tensor:
-        ascending, order, rank = _lowest(stats.entropy, open_cells)
+        closed_last = stats.entropy.masked_fill(~open_cells, torch.inf)
+        ascending, order = closed_last.sort(dim=-1, stable=True)
+        rank = torch.arange(ascending.shape[-1], device=ascending.device)[None]
         finite = ascending.nan_to_num(posinf=0.0)
         within = (finite.cumsum(-1) - finite <= self.bound) | (rank < quota[:, None])
-        return torch.zeros_like(open_cells).scatter(-1, order, within) & open_cells
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfidenceThreshold:
-    """Accepts every cell whose best token has at least this probability (arXiv:2505.22618)."""
-
-    threshold: float = 0.9
-
-    def accept(self, stats: RowStatistics, open_cells: Tensor, quota: Tensor) -> Tensor:
-        ascending, order, rank = _lowest(-stats.confidence, open_cells)
-        within = (ascending <= -self.threshold) | (rank < quota[:, None])
         return torch.zeros_like(open_cells).scatter(-1, order, within) & open_cells

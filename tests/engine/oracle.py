@@ -85,6 +85,9 @@ class Oracle:
         self.encoded.append(sides)
         return sides
 
+    def holds(self, memory: Sides, sides: Sides) -> bool:
+        return memory == sides
+
     def hole_lengths(self, request: InfillRequest) -> tuple[int, ...]:
         return self.lengths
 

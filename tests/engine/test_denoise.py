@@ -12,7 +12,7 @@ from infill_engine.canvas import PINNED, Canvas, close_holes, fill_ids, lay_out
 from infill_engine.denoise import DenoiseConfig, denoise
 from infill_engine.early_stop import Chained, Decided, Entropy, Progress, TokenStability
 from infill_engine.noise import Absorbing, Uniform
-from infill_engine.sampler import ConfidenceThreshold, EntropyBound
+from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant, Linear
 from infill_kernels import RowStatistics, row_statistics
 from tests.engine.oracle import END, MASK, VOCAB, Exact, Oracle, ids, letters
@@ -45,13 +45,6 @@ CONFIGS = {
         max_denoising_steps=16,
         noise=Absorbing(mask_id=MASK),
         sampler=EntropyBound(bound=0.1),
-        schedule=Constant(),
-        early_stop=Chained((Decided(), TokenStability())),
-    ),
-    "absorbing, confidence": DenoiseConfig(
-        max_denoising_steps=16,
-        noise=Absorbing(mask_id=MASK),
-        sampler=ConfidenceThreshold(threshold=0.8),
         schedule=Constant(),
         early_stop=Chained((Decided(), TokenStability())),
     ),
@@ -197,12 +190,11 @@ def test_the_entropy_bound_accepts_what_brute_force_accepts() -> None:
         assert sorted(accepted[0].nonzero().flatten().tolist()) == sorted(best)
 
 
-@pytest.mark.parametrize("sampler", [EntropyBound(bound=0.0), ConfidenceThreshold(threshold=2.0)])
-def test_the_quota_is_met_by_the_most_certain_cells(sampler) -> None:
+def test_the_quota_is_met_by_the_most_certain_cells() -> None:
     entropy = torch.tensor([[0.5, 0.1, 0.9, 0.3], [0.4, 0.2, 0.1, 0.3]])
     open_cells = torch.tensor([[True, True, True, True], [True, True, False, False]])
 
-    accepted = sampler.accept(stats_of(entropy), open_cells, torch.tensor([2, 5]))
+    accepted = EntropyBound(bound=0.0).accept(stats_of(entropy), open_cells, torch.tensor([2, 5]))
 
     assert accepted.tolist() == [[False, True, False, True], [True, True, False, False]]
 

@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -10,6 +12,7 @@ from infill_engine import Hole, InfillRequest, RequestError
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.local import LocalEngine
+from infill_engine.request import Draft
 from infill_engine.template import template
 from tests.engine.oracle import Oracle, letters
 
@@ -183,6 +186,74 @@ def test_a_deadline_ends_with_a_complete_scored_draft() -> None:
 
     assert draft.text == "abcdefgh"
     assert not math.isnan(draft.likelihood)
+
+
+@dataclass
+class Slow(Oracle):
+    """Encodes so many tokens of the prefix before the clock, which it moves on by a second each,
+    comes to the deadline."""
+
+    def encode(self, sides: Sides, memory: Sides | None, *, budget: Budget = UNLIMITED) -> Sides:
+        done = len(memory.prefix_ids) if memory else 0
+        while done < len(sides.prefix_ids) and not budget.over:
+            done += 1
+            CLOCK[0] += 1
+        return super().encode(replace(sides, prefix_ids=sides.prefix_ids[:done]), None)
+
+    def reusable(self, memory: Sides, sides: Sides) -> int:
+        return len(memory.prefix_ids)
+
+
+CLOCK = [0.0]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    CLOCK[0] = 0.0
+    monkeypatch.setattr("infill_engine.budget.time.monotonic", lambda: CLOCK[0])
+
+
+@pytest.mark.usefixtures("clock")
+def test_sides_that_are_not_encoded_in_time_give_nothing_but_the_next_request_a_start() -> None:
+    slow = Slow(fills=["abc"])
+    engine = LocalEngine(slow)
+    request = InfillRequest(prefix="0123456789" * 10, suffix="")
+
+    assert list(engine.infill(request, budget=Budget(deadline=70.0))) == []
+    assert slow.steps == 0
+    slow.start = len(request.prefix)
+    *_, draft = engine.infill(request, budget=Budget(deadline=100.0))
+
+    assert draft.text == "abc"
+    assert [len(sides.prefix_ids) for sides in slow.encoded] == [70, 100]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_block_that_is_not_encoded_in_time_leaves_what_was_there_before_it() -> None:
+    slow = Slow(fills=["abcdefghijkl"], lengths=(8,))
+    engine = LocalEngine(slow)
+
+    *_, draft = engine.infill(InfillRequest(prefix="01", suffix=""), budget=Budget(deadline=5.0))
+
+    assert draft.text == "abcdefgh"
+    assert not math.isnan(draft.log_probability)
+    assert [len(sides.prefix_ids) for sides in slow.encoded] == [2, 5]
+
+
+def test_a_request_that_is_taken_back_is_not_scored() -> None:
+    class Unscored(Oracle):
+        def score(self, memory: Sides, sides: Sides, rows: Sequence[Sequence[int]]) -> list[Scored]:
+            raise AssertionError("nobody waits for it")
+
+    for middle in ((Hole(),), (Hole(), "|", Hole())):
+        oracle = Unscored(fills=["ab", "cd"], canvas_lengths=(16,))
+        request = InfillRequest(prefix="", suffix="", middle=middle)
+        drafts: list[Draft] = []
+        budget = Budget(cancelled=partial(bool, drafts))
+        for draft in LocalEngine(oracle).infill(request, budget=budget):
+            drafts.append(draft)
+
+        assert [draft.steps for draft in drafts] == [1]
 
 
 def test_warming_encodes_and_denoises_nothing() -> None:

@@ -1,6 +1,8 @@
 """What is kept of both sides equals encoding them from scratch, whatever was typed in between."""
 
+import math
 import random
+import time
 
 import pytest
 import torch
@@ -77,6 +79,19 @@ def test_an_encode_that_was_cancelled_is_good_for_reuse(denoiser) -> None:
     assert (canvas_logits(denoiser, whole) - canvas_logits(denoiser, fresh)).abs().max() < 1e-10
 
 
+def test_a_deadline_ends_encoding_too_and_still_gives_a_step_to_what_is_encoded(denoiser) -> None:
+    engine = LocalEngine(denoiser)
+    request = InfillRequest(prefix=SOURCE, suffix=SOURCE)
+    late = Budget(deadline=time.monotonic())
+
+    assert list(engine.infill(request, budget=late)) == []
+    engine.warm(request)
+    *_, draft = engine.infill(request, budget=late)
+
+    assert draft.steps == 1
+    assert not math.isnan(draft.log_probability)
+
+
 def test_several_places_are_remembered(denoiser) -> None:
     engine = LocalEngine(denoiser)
     places = [InfillRequest(prefix=f"# {n}\n" * 99, suffix=f"\n# {n}" * 99) for n in range(3)]
@@ -85,7 +100,7 @@ def test_several_places_are_remembered(denoiser) -> None:
 
     for place in places:
         sides = denoiser.sides(place)
-        best = max(denoiser.reusable(memory, sides) for memory in engine._memories)
+        best = max(denoiser.reusable(memory, sides) for memory in engine._memories.kept)
         assert best == len(sides.prefix_ids) + len(sides.suffix_ids)
 
 

@@ -34,6 +34,15 @@ def test_what_is_copied_is_whole_and_keeps_its_worth(denoiser) -> None:
     assert short[tuple(whole)] == long[tuple(whole)] == max(long.values()) > -math.inf
 
 
+def test_nothing_is_looked_for_once_time_is_up(denoiser) -> None:
+    request = InfillRequest(prefix="foo(1)\n" * 9 + "fo", suffix="\n")
+    sides = denoiser.sides(request)
+    memory = denoiser.encode(sides, None)
+
+    assert denoiser.proposals(sides, request, memory, 16)
+    assert denoiser.proposals(sides, request, memory, 16, budget=Budget(deadline=0.0)) == {}
+
+
 def test_a_continuation_stops_within_a_pass_when_cancelled(denoiser, monkeypatch) -> None:
     request = InfillRequest(prefix=SOURCE + "def area(wid", suffix="\n")
     sides = denoiser.sides(request)

@@ -123,6 +123,9 @@ class DiffusionGemma:
         ids = torch.tensor([sides.prefix_ids])
         return self._network.encode(ids, memory, budget=budget)
 
+    def holds(self, memory: Memory, sides: Sides) -> bool:
+        return torch.equal(memory.token_ids, torch.tensor([sides.prefix_ids]))
+
     def hole_lengths(self, request: InfillRequest) -> tuple[int, ...]:
         """Shorter within a line, longer where a block or a bracket was opened."""
         if request.max_lines == 1 or request.suffix.split("\n", 1)[0].strip(" \t)]}>,;:'\"`"):

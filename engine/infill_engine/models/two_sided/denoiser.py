@@ -144,9 +144,15 @@ class TwoSidedDenoiser:
             (memory.suffix, sides.suffix_ids[::-1]),
         ):
             cache.truncate(common_length(cache.ids, new))
-            while len(cache) < len(new) and not budget.cancelled():
+            while len(cache) < len(new) and not budget.over:
                 self._network.push(cache, new[len(cache) : len(cache) + ENCODE_CHUNK])
         return memory
+
+    def holds(self, memory: SidesMemory, sides: Sides) -> bool:
+        return (memory.prefix.ids, memory.suffix.ids) == (
+            list(sides.prefix_ids),
+            list(sides.suffix_ids[::-1]),
+        )
 
     def hole_lengths(self, request: InfillRequest) -> tuple[int, ...]:
         """32 cells where a block or a bracket was opened, 16 elsewhere; a full canvas is continued.
