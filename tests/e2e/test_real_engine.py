@@ -1,7 +1,6 @@
-"""`python -m infill_ls` with nothing replaced: the real engine, in the weights of the wheel.
+"""`python -m infill_ls` with nothing replaced: the real engine, with the weights that ship.
 
-Where there are none the network has the same shape and knows nothing, which is enough for what is
-promised here: answers in the right form, cancellation, memory, and no crash.
+What is promised here: answers in the right form, cancellation, memory, and no crash.
 """
 
 import ast
@@ -13,12 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
-from infill_engine.models.two_sided import denoiser as default
-from infill_engine.models.two_sided.layers import TwoSidedConfig
-from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_ls.documents import Document
 from tests.e2e.wire import INFILL, ROOT, Wire, ended, infill_at, shown, spawned, types
 
@@ -39,22 +33,10 @@ class Circle:
 """
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    if (default.WEIGHTS / "default.safetensors").is_file():
-        return "default"
-    torch.manual_seed(0)
-    network = TwoSidedNetwork(TwoSidedConfig())
-    path = tmp_path_factory.mktemp("weights") / "default.safetensors"
-    tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
-    save_file(tensors, path, {"config": network.config.to_json()})
-    return str(path)
-
-
 @asynccontextmanager
-async def infill_ls(model: str) -> AsyncIterator[tuple[Wire, int]]:
+async def infill_ls() -> AsyncIterator[tuple[Wire, int]]:
     """The server as an editor starts it, ready; and its process id."""
-    async with spawned("-m", "infill_ls", "--stdio", "--model", model) as (process, wire):
+    async with spawned("-m", "infill_ls", "--stdio") as (process, wire):
         await wire.initialize(initializationOptions={"deadlineMs": 60_000})
         await wire.ready()
         wire.open(SOURCE, uri=URI, language="python")
@@ -83,8 +65,8 @@ def accepted(result: Any) -> str:
     return document.replaced(start, end, item["insertText"], version=2).text
 
 
-async def test_the_model_answers_in_the_right_form_and_within_its_memory(model: str) -> None:
-    async with infill_ls(model) as (wire, pid):
+async def test_the_model_answers_in_the_right_form_and_within_its_memory() -> None:
+    async with infill_ls() as (wire, pid):
         invoked = infill_at(8, 25, URI, context={"triggerKind": 1})
         result = await wire.request(INFILL, invoked)
         texts = shown(result)
@@ -101,8 +83,8 @@ async def test_the_model_answers_in_the_right_form_and_within_its_memory(model: 
         assert shown(await wire.request(INFILL, invoked)) == texts
 
 
-async def test_a_cancelled_request_frees_the_model_for_the_next(model: str) -> None:
-    async with infill_ls(model) as (wire, _):
+async def test_a_cancelled_request_frees_the_model_for_the_next() -> None:
+    async with infill_ls() as (wire, _):
         wire.send(
             wire.asks("q", INFILL, infill_at(8, 25, URI)),
             {"method": "$/cancelRequest", "params": {"id": "q"}},
@@ -112,8 +94,8 @@ async def test_a_cancelled_request_frees_the_model_for_the_next(model: str) -> N
         shown((await wire.answer("r"))["result"])
 
 
-async def test_a_shutdown_while_torch_is_imported_ends_the_process_soon(model: str) -> None:
-    async with spawned("-m", "infill_ls", "--model", model) as (process, wire):
+async def test_a_shutdown_while_torch_is_imported_ends_the_process_soon() -> None:
+    async with spawned("-m", "infill_ls") as (process, wire):
         await wire.initialize()
         await wire.shut_down()
         asked = time.monotonic()
