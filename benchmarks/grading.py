@@ -181,10 +181,6 @@ class Better:
     high: float
     p: float
 
-    @property
-    def sure(self) -> bool:
-        return self.low > 0
-
 
 def better(first: Sequence[Graded], second: Sequence[Graded]) -> Better:
     """Paired bootstrap over units of the difference in exact match; both of the same tasks."""

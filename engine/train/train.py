@@ -76,7 +76,7 @@ class TrainingRun:
         if self._checkpoint.exists():
             self._resume()
         used = {name: each for name, each in model.named_parameters() if each.requires_grad}
-        self.parameters = list(used.values())
+        self.parameters: list[Tensor] = list(used.values())
         self._averages = [self.average[name] for name in used]
         self._averaged = TwoSidedNetwork(model.config).to(config.device)
         self._objective = recipe.objective(config, compiled_ops(config))

@@ -54,13 +54,13 @@ def wheel_facts(archive: Path) -> ArchiveFacts:
     licence, reason = licences.licence_of(
         meta["License-Expression"], str(meta["License"] or ""), classifiers
     )
-    body = meta.get_payload(decode=True)
-    markdown = "markdown" in str(meta["Description-Content-Type"]) and isinstance(body, bytes)
+    markdown = "markdown" in str(meta["Description-Content-Type"])
+    body = meta.get_payload(decode=True) if markdown else b""
     return ArchiveFacts(
         version=str(meta["Version"]),
         licence=licence,
         reason=reason,
-        description=body.decode("utf-8", "replace") if markdown else "",
+        description=body.decode("utf-8", "replace") if isinstance(body, bytes) else "",
     )
 
 

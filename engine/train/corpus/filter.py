@@ -64,13 +64,14 @@ def filter_package(root: Path, package: Package, hashes: Path = HASHES) -> dict[
         if found.description:
             files.append(("README.md", found.description.encode()))
         for path, data in files:
-            file, reason = filtered(path, data, package.index, benchmark)
+            file, reason = filtered(path, data, package.source, benchmark)
             if file is None:
                 dropped[reason] += 1
             else:
                 rows.append(json.dumps(asdict(file), separators=(",", ":")) + "\n")
     facts = {
-        **package._asdict(),
+        "index": package.source,
+        "name": package.name,
         "dropped": dict(dropped),
         "files": len(rows),
         "sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),

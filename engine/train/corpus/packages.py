@@ -19,9 +19,9 @@ BENCHMARK_NAMES = re.compile(
 
 
 class Package(NamedTuple):
-    """A package of an index: "pypi" or "npm"."""
+    """A package of an index, "pypi" or "npm"."""
 
-    index: str
+    source: str
     name: str
 
     @property
@@ -56,7 +56,7 @@ def is_validation(name: str) -> bool:
 
 
 def package_list(path: Path) -> list[Package]:
-    """The packages of a list of "INDEX NAME" lines, without those that the rule holds out."""
+    """The packages of a list of "SOURCE NAME" lines, without those that the rule holds out."""
     lines = path.read_text(encoding="utf-8").splitlines()
     packages = [Package(*line.split()) for line in lines if line.strip() and line[0] != "#"]
     return [package for package in packages if not held_out(package.name)]

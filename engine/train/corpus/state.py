@@ -33,17 +33,17 @@ class SourceFile:
 
 def archive_folder(root: Path, package: Package) -> Path:
     """Where a package's archive lies."""
-    return root / "fetch" / package.index / package.file_name
+    return root / "fetch" / package.source / package.file_name
 
 
 def files_path(root: Path, package: Package) -> Path:
     """Where a package's filtered files are."""
-    return root / "filtered" / package.index / f"{package.file_name}.jsonl.gz"
+    return root / "filtered" / package.source / f"{package.file_name}.jsonl.gz"
 
 
 def facts_path(root: Path, package: Package) -> Path:
     """Where a package's facts are."""
-    return root / "filtered" / package.index / f"{package.file_name}.json"
+    return root / "filtered" / package.source / f"{package.file_name}.json"
 
 
 def source_files(root: Path, package: Package) -> Iterator[SourceFile]:
