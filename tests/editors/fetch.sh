@@ -6,7 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/infill-ls
 missing=()
 
-try() { # try NAME COMMAND...: three times, for a network has its weather
+try() { # try NAME COMMAND...: three times, for a network may fail for a moment
   local name=$1 status
   shift
   for pause in 0 5 20; do

@@ -7,8 +7,8 @@ const STABLE_MS = 180_000;
 export interface Verdict {
   /** Milliseconds until the next start; undefined when it stays down. */
   wait: number | undefined;
-  /** Whether the user is to hear of it: once a series. */
-  tell: boolean;
+  /** Whether the user is notified: once a series. */
+  notify: boolean;
 }
 
 export class Backoff {
@@ -30,6 +30,6 @@ export class Backoff {
     }
     const wait = WAITS_MS[this.crashes];
     this.crashes += 1;
-    return { wait, tell: this.crashes === 1 };
+    return { wait, notify: this.crashes === 1 };
   }
 }

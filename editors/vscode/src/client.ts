@@ -21,7 +21,7 @@ interface Status {
   message: string;
 }
 
-export interface ClientSurroundings {
+export interface ClientHost {
   log: vscode.LogOutputChannel;
   version: string;
   changed(facts: Partial<Facts>): void;
@@ -40,14 +40,14 @@ class QuietClient extends LanguageClient {
 export function clientOf(
   child: ChildProcessWithoutNullStreams,
   closed: () => void,
-  around: ClientSurroundings,
+  host: ClientHost,
 ): LanguageClient {
   const options: LanguageClientOptions = {
     documentSelector: DOCUMENTS,
-    outputChannel: around.log,
+    outputChannel: host.log,
     // By this the server knows that status notifications are read here.
     initializationOptions: {
-      editorPluginInfo: { name: 'infill-ls-vscode', version: around.version },
+      editorPluginInfo: { name: 'infill-ls-vscode', version: host.version },
     },
     initializationFailedHandler: () => false,
     errorHandler: {
@@ -59,12 +59,12 @@ export function clientOf(
     },
     middleware: {
       provideInlineCompletionItems: (document, position, context, token, next) =>
-        around.pausedHere(document) ? undefined : next(document, position, context, token),
+        host.pausedHere(document) ? undefined : next(document, position, context, token),
     },
   };
   const client = new QuietClient('infill-ls', 'infill', () => Promise.resolve(child), options);
   client.onNotification('didChangeStatus', ({ busy, kind, message }: Status) => {
-    around.changed({ busy: busy ? message : '', problem: kind === 'Error' ? message : '' });
+    host.changed({ busy: busy ? message : '', problem: kind === 'Error' ? message : '' });
   });
   return client;
 }

@@ -51,8 +51,8 @@ class Extension {
         }),
       changed: (facts) => this.bar.set(facts),
       error: (message) => this.log.error(message),
-      tellDied: () =>
-        void this.tell(
+      notifyDied: () =>
+        void this.notify(
           vscode.window.showWarningMessage,
           'infill: the server ended unexpectedly and is being started again.',
         ),
@@ -185,7 +185,7 @@ class Extension {
       if (problem !== undefined) {
         this.bar.set({ server: 'absent', reason: problem });
         const message = `infill: the server was not installed. ${problem}`;
-        void this.tell(vscode.window.showErrorMessage, message);
+        void this.notify(vscode.window.showErrorMessage, message);
       }
       return problem === undefined;
     });
@@ -226,7 +226,7 @@ class Extension {
     }
   }
 
-  private async tell(
+  private async notify(
     show: (message: string, ...items: string[]) => Thenable<string | undefined>,
     message: string,
   ): Promise<void> {

@@ -70,10 +70,10 @@ export function findServer(places: Places, consent: Consent, disk: Disk): Found 
   const environments = places.folders.flatMap((folder) =>
     ENVIRONMENTS.map((environment) => within(disk.join(folder, environment), disk)),
   );
-  const theirs = [...onPath, ...environments].find((program) => disk.executable(program));
-  return theirs === undefined
+  const fromWorkspace = [...onPath, ...environments].find((program) => disk.executable(program));
+  return fromWorkspace === undefined
     ? { kind: 'absent', reason: 'infill-ls is not installed' }
-    : withConsent(theirs, consent);
+    : withConsent(fromWorkspace, consent);
 }
 
 function configured(program: string, disk: Disk): Found {

@@ -17,7 +17,7 @@ export type Paused = 'here' | 'language' | 'everywhere';
 
 export type State = 'loading' | 'ready' | 'thinking' | 'paused' | 'error';
 
-export interface Look {
+export interface Appearance {
   state: State;
   text: string;
   tooltip: string;
@@ -37,12 +37,12 @@ const PAUSED: Record<Paused, string> = {
   everywhere: 'paused everywhere',
 };
 
-export function look(facts: Facts): Look {
-  const [state, tooltip] = told(facts);
+export function appearance(facts: Facts): Appearance {
+  const [state, tooltip] = described(facts);
   return { state, text: `${ICONS[state]} infill`, tooltip: `infill: ${tooltip}` };
 }
 
-function told(facts: Facts): [State, string] {
+function described(facts: Facts): [State, string] {
   if (facts.server === 'absent' || facts.server === 'failed') {
     return ['error', facts.reason];
   }

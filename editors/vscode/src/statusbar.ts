@@ -1,6 +1,6 @@
 // The item in the status bar: shows the facts as they come in.
 import * as vscode from 'vscode';
-import { type Facts, look } from './status';
+import { type Facts, appearance } from './status';
 
 // Below this nobody sees an answer coming, and the item would only flicker.
 const THINKING_MS = 150;
@@ -29,7 +29,7 @@ export class StatusBar implements vscode.Disposable {
   set(change: Partial<Facts>): void {
     this.facts = { ...this.facts, ...change };
     clearTimeout(this.timer);
-    if (look(this.facts).state === 'thinking') {
+    if (appearance(this.facts).state === 'thinking') {
       this.timer = setTimeout(() => this.draw(), THINKING_MS);
     } else {
       this.draw();
@@ -37,7 +37,7 @@ export class StatusBar implements vscode.Disposable {
   }
 
   private draw(): void {
-    const { state, text, tooltip } = look(this.facts);
+    const { state, text, tooltip } = appearance(this.facts);
     this.tooltip = tooltip;
     this.item.text = text;
     this.item.tooltip = tooltip;

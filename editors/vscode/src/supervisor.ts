@@ -12,8 +12,8 @@ export interface Connection {
   stop(timeoutMs: number): Promise<void>;
 }
 
-/** Milliseconds for each way of ending a process before the next, harder one. */
-export interface Patience {
+/** Milliseconds that each way of ending a process is given before the next, more forcible one. */
+export interface Timeouts {
   /** For the answer to `shutdown`. */
   shutdown: number;
   /** For the process to end by itself after `exit`. */
@@ -23,19 +23,19 @@ export interface Patience {
 }
 
 // VS Code gives an extension five seconds to deactivate: together these must stay below.
-const PATIENCE: Patience = { shutdown: 1500, exit: 1000, terminate: 1000 };
+const TIMEOUTS: Timeouts = { shutdown: 1500, exit: 1000, terminate: 1000 };
 
-export interface Surroundings<C extends Connection> {
+export interface Host<C extends Connection> {
   /** `closed` is to be called when the stream has ended. */
   connect(child: ChildProcessWithoutNullStreams, closed: () => void): C;
   changed(facts: Partial<Facts>): void;
   error(message: string): void;
-  /** Tells the user that the server died: once in a series of crashes. */
-  tellDied(): void;
+  /** Notifies the user that the server died: once in a series of crashes. */
+  notifyDied(): void;
   /** Where the server is started. Not in the workspace: a model's name would be looked for there
    * as a folder, and `python -m` would import from there. */
   cwd: string;
-  patience?: Patience;
+  timeouts?: Timeouts;
 }
 
 interface Run<C extends Connection> {
@@ -55,7 +55,7 @@ export class Supervisor<C extends Connection> {
   private timer: NodeJS.Timeout | undefined;
   private closed = false;
 
-  constructor(private readonly around: Surroundings<C>) {}
+  constructor(private readonly host: Host<C>) {}
 
   /** To the server that runs; undefined while none is initialized. */
   get connection(): C | undefined {
@@ -103,14 +103,14 @@ export class Supervisor<C extends Connection> {
 
   private launch(command: string): void {
     // Busy until the server says it is not: it answers before it has begun to load.
-    this.around.changed({ server: 'starting', busy: 'loading the model', problem: '' });
+    this.host.changed({ server: 'starting', busy: 'loading the model', problem: '' });
     this.backoff.started(Date.now());
-    const child = spawn(command, ['--stdio'], { cwd: this.around.cwd, windowsHide: true });
+    const child = spawn(command, ['--stdio'], { cwd: this.host.cwd, windowsHide: true });
     const closed = (): void => this.died(run);
     const run: Run<C> = {
       command,
       child,
-      connection: this.around.connect(child, closed),
+      connection: this.host.connect(child, closed),
       initialized: false,
       lastError: '',
     };
@@ -118,7 +118,7 @@ export class Supervisor<C extends Connection> {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       run.lastError = text.trim().split('\n').at(-1) ?? '';
     });
-    child.stdin.on('error', () => undefined); // it ended: `closed` hears of that
+    child.stdin.on('error', () => undefined); // it ended, and `closed` is called
     child.on('error', (error) => {
       run.lastError = error.message;
       closed();
@@ -127,7 +127,7 @@ export class Supervisor<C extends Connection> {
       () => {
         if (this.run === run) {
           run.initialized = true;
-          this.around.changed({ server: 'running' });
+          this.host.changed({ server: 'running' });
         }
       },
       (error: unknown) => {
@@ -144,16 +144,16 @@ export class Supervisor<C extends Connection> {
     if (run === undefined) {
       return;
     }
-    const patience = this.around.patience ?? PATIENCE;
+    const timeouts = this.host.timeouts ?? TIMEOUTS;
     if (!run.initialized) {
       // It cannot be asked to shut down yet.
-      return ended(run.child, { ...patience, exit: 0 });
+      return ended(run.child, { ...timeouts, exit: 0 });
     }
-    const stopped = run.connection.stop(patience.shutdown).catch((error: unknown) => {
-      this.around.error(`the server did not shut down: ${String(error)}`);
+    const stopped = run.connection.stop(timeouts.shutdown).catch((error: unknown) => {
+      this.host.error(`the server did not shut down: ${String(error)}`);
     });
-    await Promise.race([stopped, passed(patience.shutdown)]);
-    await ended(run.child, patience);
+    await Promise.race([stopped, passed(timeouts.shutdown)]);
+    await ended(run.child, timeouts);
   }
 
   /** Called by whoever notices first: the closed stream, the failed spawn or the failed start. */
@@ -163,14 +163,14 @@ export class Supervisor<C extends Connection> {
     }
     this.run = undefined;
     // A stream can be closed, and `initialize` refused, by a process that lives on.
-    void this.next(() => ended(run.child, this.around.patience ?? PATIENCE));
-    const { wait, tell } = this.backoff.died(Date.now());
+    void this.next(() => ended(run.child, this.host.timeouts ?? TIMEOUTS));
+    const { wait, notify } = this.backoff.died(Date.now());
     const reason = `the server ended${run.lastError && `: ${run.lastError}`}`;
-    this.around.error(`${reason}; ${wait === undefined ? 'it stays down' : `again in ${wait} ms`}`);
+    this.host.error(`${reason}; ${wait === undefined ? 'it stays down' : `again in ${wait} ms`}`);
     if (wait === undefined) {
-      this.around.changed({ server: 'failed', reason });
+      this.host.changed({ server: 'failed', reason });
     } else {
-      this.around.changed({ server: 'starting', busy: '', problem: '' });
+      this.host.changed({ server: 'starting', busy: '', problem: '' });
       const mine = this.asked;
       const again = async (): Promise<void> => {
         if (mine === this.asked) {
@@ -179,8 +179,8 @@ export class Supervisor<C extends Connection> {
       };
       this.timer = setTimeout(() => void this.next(again), wait);
     }
-    if (tell) {
-      this.around.tellDied();
+    if (notify) {
+      this.host.notifyDied();
     }
   }
 }
@@ -188,7 +188,7 @@ export class Supervisor<C extends Connection> {
 /** Settles when the process is gone, and sees to it that it goes. */
 async function ended(
   child: ChildProcessWithoutNullStreams,
-  patience: Patience,
+  timeouts: Timeouts,
 ): Promise<void> {
   if (child.pid === undefined) {
     return; // it never started
@@ -203,11 +203,11 @@ async function ended(
   const goneWithin = (ms: number): Promise<boolean> =>
     Promise.race([gone.then(() => true), passed(ms).then(() => false)]);
   child.stdin.end();
-  if (await goneWithin(patience.exit)) {
+  if (await goneWithin(timeouts.exit)) {
     return;
   }
   child.kill('SIGTERM');
-  if (await goneWithin(patience.terminate)) {
+  if (await goneWithin(timeouts.terminate)) {
     return;
   }
   child.kill('SIGKILL');

@@ -9,7 +9,7 @@ test('every crash waits longer, one message is shown, then it stays down', () =>
     return backoff.died(second * 1000 + 10);
   });
   assert.deepEqual(verdicts.map(({ wait }) => wait), [500, 2000, 8000, 30000, undefined]);
-  assert.deepEqual(verdicts.map(({ tell }) => tell), [true, false, false, false, false]);
+  assert.deepEqual(verdicts.map(({ notify }) => notify), [true, false, false, false, false]);
 });
 
 test('a server that ran for long begins a new series', () => {
@@ -17,7 +17,7 @@ test('a server that ran for long begins a new series', () => {
   backoff.started(0);
   backoff.died(100);
   backoff.started(1000);
-  assert.deepEqual(backoff.died(200_000), { wait: 500, tell: true });
+  assert.deepEqual(backoff.died(200_000), { wait: 500, notify: true });
 });
 
 test('a restart by hand begins a new series', () => {
@@ -26,5 +26,5 @@ test('a restart by hand begins a new series', () => {
   backoff.died(1);
   backoff.reset();
   backoff.started(2);
-  assert.deepEqual(backoff.died(3), { wait: 500, tell: true });
+  assert.deepEqual(backoff.died(3), { wait: 500, notify: true });
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Facts, look, menu, type State } from '../src/status';
+import { type Facts, appearance, menu, type State } from '../src/status';
 
 const ready: Facts = {
   server: 'running',
@@ -26,7 +26,7 @@ const cases: [string, Partial<Facts>, State, RegExp][] = [
 ];
 for (const [name, facts, state, tooltip] of cases) {
   test(name, () => {
-    const shown = look({ ...ready, ...facts });
+    const shown = appearance({ ...ready, ...facts });
     assert.equal(shown.state, state);
     assert.match(shown.tooltip, tooltip);
   });

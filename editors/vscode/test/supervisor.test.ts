@@ -60,11 +60,11 @@ class Fake implements Connection {
 }
 
 /** A supervisor with fakes round it. */
-class Desk {
+class Trial {
   readonly started: Fake[] = [];
   readonly states: string[] = [];
   mostAtOnce = 0;
-  numTold = 0;
+  numNotified = 0;
   readonly supervisor: Supervisor<Fake>;
 
   constructor(how: Start = 'initialized') {
@@ -77,9 +77,9 @@ class Desk {
       },
       changed: ({ server }) => server && this.states.push(server),
       error: () => undefined,
-      tellDied: () => (this.numTold += 1),
+      notifyDied: () => (this.numNotified += 1),
       cwd: folder,
-      patience: { shutdown: 20, exit: 40, terminate: 300 },
+      timeouts: { shutdown: 20, exit: 40, terminate: 300 },
     });
   }
 
@@ -110,71 +110,71 @@ async function until(condition: () => boolean): Promise<void> {
 
 for (const [name, file] of Object.entries({ willing, slow, stubborn })) {
   test(`a ${name} server is gone when closing is done`, async () => {
-    const desk = new Desk();
-    await desk.supervisor.restart(() => file);
-    await desk.up();
-    await desk.supervisor.close();
-    assert.equal(desk.started.length, 1);
-    assert.equal(desk.running, 0);
-    assert.equal(desk.numTold, 0);
+    const trial = new Trial();
+    await trial.supervisor.restart(() => file);
+    await trial.up();
+    await trial.supervisor.close();
+    assert.equal(trial.started.length, 1);
+    assert.equal(trial.running, 0);
+    assert.equal(trial.numNotified, 0);
   });
 
   test(`restarts of a ${name} server that overlap leave one`, async () => {
-    const desk = new Desk();
-    await desk.supervisor.restart(() => file);
-    await desk.up();
-    const restarts = [1, 2, 3].map(() => desk.supervisor.restart(() => file));
+    const trial = new Trial();
+    await trial.supervisor.restart(() => file);
+    await trial.up();
+    const restarts = [1, 2, 3].map(() => trial.supervisor.restart(() => file));
     await Promise.all(restarts);
-    await desk.up();
-    assert.equal(desk.running, 1);
-    assert.equal(desk.started.length, 2); // only the last of the three started one
+    await trial.up();
+    assert.equal(trial.running, 1);
+    assert.equal(trial.started.length, 2); // only the last of the three started one
 
-    void desk.supervisor.restart(() => file);
+    void trial.supervisor.restart(() => file);
     await new Promise((resolve) => setTimeout(resolve, 10));
-    await desk.supervisor.restart(() => file); // while the first still waits for the end
-    await desk.up();
-    assert.equal(desk.mostAtOnce, 1);
-    await desk.supervisor.close();
-    assert.equal(desk.running, 0);
+    await trial.supervisor.restart(() => file); // while the first still waits for the end
+    await trial.up();
+    assert.equal(trial.mostAtOnce, 1);
+    await trial.supervisor.close();
+    assert.equal(trial.running, 0);
   });
 }
 
 test('a server that is not initialized yet can be restarted and closed', async () => {
-  const desk = new Desk('never');
-  await desk.supervisor.restart(() => willing);
-  await desk.supervisor.restart(() => willing);
-  assert.equal(desk.running, 1);
-  assert.equal(desk.supervisor.connection, undefined);
-  await desk.supervisor.close();
-  assert.equal(desk.running, 0);
-  assert.equal(desk.numTold, 0);
+  const trial = new Trial('never');
+  await trial.supervisor.restart(() => willing);
+  await trial.supervisor.restart(() => willing);
+  assert.equal(trial.running, 1);
+  assert.equal(trial.supervisor.connection, undefined);
+  await trial.supervisor.close();
+  assert.equal(trial.running, 0);
+  assert.equal(trial.numNotified, 0);
 });
 
 test('nothing starts after closing, whatever was waiting', async () => {
-  const desk = new Desk();
-  void desk.supervisor.restart(() => slow);
-  void desk.supervisor.restart(() => slow);
-  await desk.supervisor.close();
-  await desk.supervisor.restart(() => slow);
-  assert.equal(desk.running, 0);
+  const trial = new Trial();
+  void trial.supervisor.restart(() => slow);
+  void trial.supervisor.restart(() => slow);
+  await trial.supervisor.close();
+  await trial.supervisor.restart(() => slow);
+  assert.equal(trial.running, 0);
 });
 
 test('one that died is started again; one that was ended is not', async () => {
-  const desk = new Desk();
-  await desk.supervisor.restart(() => willing);
-  await desk.up();
-  desk.started[0]?.child.kill('SIGKILL');
-  await until(() => desk.started.length === 2);
-  await desk.up();
-  assert.equal(desk.numTold, 1);
+  const trial = new Trial();
+  await trial.supervisor.restart(() => willing);
+  await trial.up();
+  trial.started[0]?.child.kill('SIGKILL');
+  await until(() => trial.started.length === 2);
+  await trial.up();
+  assert.equal(trial.numNotified, 1);
 
-  desk.started[1]?.child.kill('SIGKILL');
-  await until(() => desk.supervisor.connection === undefined);
-  await desk.supervisor.restart(() => undefined); // while it waits to start another
+  trial.started[1]?.child.kill('SIGKILL');
+  await until(() => trial.supervisor.connection === undefined);
+  await trial.supervisor.restart(() => undefined); // while it waits to start another
   await new Promise((resolve) => setTimeout(resolve, 2300));
-  assert.equal(desk.started.length, 2);
-  assert.equal(desk.running, 0);
-  await desk.supervisor.close();
+  assert.equal(trial.started.length, 2);
+  assert.equal(trial.running, 0);
+  await trial.supervisor.close();
 });
 
 const halfDead: [string, Start, string][] = [
@@ -183,37 +183,37 @@ const halfDead: [string, Start, string][] = [
 ];
 for (const [name, how, file] of halfDead) {
   test(`a process that ${name} and lives on is ended`, async () => {
-    const desk = new Desk(how);
-    await desk.supervisor.restart(() => file);
-    await until(() => desk.numTold === 1);
-    await until(() => desk.running === 0);
-    await desk.supervisor.close();
+    const trial = new Trial(how);
+    await trial.supervisor.restart(() => file);
+    await until(() => trial.numNotified === 1);
+    await until(() => trial.running === 0);
+    await trial.supervisor.close();
   });
 }
 
 test('a program that cannot be started counts as died', async () => {
-  const desk = new Desk();
-  await desk.supervisor.restart(() => join(folder, 'gone'));
-  await until(() => desk.numTold === 1);
-  await desk.supervisor.close();
-  assert.equal(desk.running, 0);
+  const trial = new Trial();
+  await trial.supervisor.restart(() => join(folder, 'gone'));
+  await until(() => trial.numNotified === 1);
+  await trial.supervisor.close();
+  assert.equal(trial.running, 0);
 });
 
 test('nothing runs while it is being installed, and a restart waits for that', async () => {
-  const desk = new Desk();
-  await desk.supervisor.restart(() => willing);
-  await desk.up();
+  const trial = new Trial();
+  await trial.supervisor.restart(() => willing);
+  await trial.up();
   let finish = (): void => undefined;
-  const installed = desk.supervisor.whileStopped(async () => {
+  const installed = trial.supervisor.whileStopped(async () => {
     await new Promise<void>((resolve) => (finish = resolve));
     return 'done';
   });
-  const restarted = desk.supervisor.restart(() => willing);
-  await until(() => desk.running === 0);
-  assert.equal(desk.started.length, 1);
+  const restarted = trial.supervisor.restart(() => willing);
+  await until(() => trial.running === 0);
+  assert.equal(trial.started.length, 1);
   finish();
   assert.equal(await installed, 'done');
   await restarted;
-  assert.equal(desk.started.length, 2);
-  await desk.supervisor.close();
+  assert.equal(trial.started.length, 2);
+  await trial.supervisor.close();
 });

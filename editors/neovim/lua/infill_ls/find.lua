@@ -78,7 +78,7 @@ local function configured(given, root)
 end
 
 -- The command line, where it was found, and whether its program came with the workspace.
-local function look(root)
+local function locate(root)
   if config.get().cmd then
     return configured(config.get().cmd, root)
   end
@@ -108,8 +108,8 @@ end
 
 -- The command line and where it was found; or nil, why not, and the program that waits for consent.
 function M.server(root)
-  local command, where, theirs = look(root)
-  if not command or not theirs then
+  local command, where, from_workspace = locate(root)
+  if not command or not from_workspace then
     return command, where
   end
   local answer = consent.answer(command[1])
@@ -125,8 +125,8 @@ end
 
 -- The program of the workspace that would be started if the user consents, whatever was said of it.
 function M.workspace_program(root)
-  local command, _, theirs = look(root)
-  return command and theirs and command[1] or nil
+  local command, _, from_workspace = locate(root)
+  return command and from_workspace and command[1] or nil
 end
 
 -- Where programs are started. Not in the workspace: `python -m` would import from it, and a model's

@@ -8,8 +8,8 @@ local function drawn_by()
 end
 
 -- Once per client, before it is attached to any buffer.
-function M.adopt(client)
-  drawn_by().adopt(client)
+function M.prepare(client)
+  drawn_by().prepare(client)
 end
 
 function M.attach(client, bufnr)

@@ -46,7 +46,7 @@ local function cleaned(result)
 end
 
 -- All requests of the client pass here, for Neovim has no hook between its request and its drawing.
-function M.adopt(client)
+function M.prepare(client)
   local request = client.request
   client.request = function(self, method, params, handler, bufnr)
     if method ~= text.METHOD then
@@ -77,7 +77,7 @@ function M.adopt(client)
       last[bufnr] = { client_id = self.id, items = result.items }
       handler(err, result, context)
       if result.items[1] then
-        text.tell_shown(self, result.items[1])
+        text.report_shown(self, result.items[1])
       end
     end, bufnr)
     mine.id = id
@@ -155,8 +155,8 @@ local function adjusted(item, part)
   if chunk ~= rest then
     local client = vim.lsp.get_client_by_id(item.client_id)
     if client then
-      local told = { insertText = item.insert_text, command = item.command }
-      text.tell_partly_accepted(client, told, typed .. chunk)
+      local reported = { insertText = item.insert_text, command = item.command }
+      text.report_partly_accepted(client, reported, typed .. chunk)
     end
     item.insert_text, item.command = typed .. chunk, nil
     end_row, end_col = cursor_row, cursor_col

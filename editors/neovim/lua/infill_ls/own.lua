@@ -12,7 +12,7 @@ local M = {}
 local INVOKED, AUTOMATIC = 1, 2
 local namespace = vim.api.nvim_create_namespace('infill_ls.ghost')
 
-local shown = nil -- { bufnr, client, items, index, row, col, past, tail, told }
+local shown = nil -- { bufnr, client, items, index, row, col, past, tail, reported }
 local pending = nil -- { client, id } of the request under way
 local timer = nil
 local asked = nil -- what the last request was about; the same twice is one key's two events
@@ -112,9 +112,9 @@ local function draw()
     -- Behind what was there first, such as another plugin's hint.
     priority = 200,
   })
-  if not shown.told then
-    shown.told = true
-    text.tell_shown(shown.client, item)
+  if not shown.reported then
+    shown.reported = true
+    text.report_shown(shown.client, item)
   end
 end
 
@@ -208,7 +208,7 @@ local function moved(bufnr)
   end)
 end
 
-function M.adopt() end
+function M.prepare() end
 
 function M.attach(_, bufnr)
   vim.api.nvim_set_hl(0, 'InfillGhost', { link = 'Comment', default = true })
@@ -268,7 +268,7 @@ function M.accept(part)
     end
   else
     local taken = item.insertText:sub(1, #item.insertText - #rest + #chunk)
-    text.tell_partly_accepted(from.client, item, taken)
+    text.report_partly_accepted(from.client, item, taken)
     draw()
   end
   return true

@@ -1,5 +1,5 @@
 -- Neovim (0.10 to 0.12) stops listening to a buffer at the first key without any client, and goes on
--- to believe that it listens: a server that came back would never be told of another change. So we
+-- to believe that it listens: a server that came back would never receive another change. So we
 -- notice the same moment, and before the next start make it believe otherwise. The table is hidden
 -- in a closure; where it is not found, nothing is done.
 local M = {}

@@ -17,7 +17,7 @@ local restarts = 0
 local started_at = 0
 local active = false -- whether servers are to run
 local asked = 0 -- counts start, stop and restart; what an older one planned is no longer wanted
-local ending = {} -- ids of clients that we told to stop: their end is no crash
+local ending = {} -- ids of clients that were asked to stop: their end is no crash
 local notified = {}
 
 -- Says a thing once a session: a language server is asked at every buffer.
@@ -30,7 +30,7 @@ local function notify_once(message, level)
   end
 end
 
--- The folder that the server is told of: the project's, else the file's own.
+-- The folder that the server is given: the project's, else the file's own.
 function M.root(bufnr)
   local name = vim.api.nvim_buf_get_name(bufnr)
   if name == '' then
@@ -147,7 +147,7 @@ local function reusable(client, wanted_config)
 end
 
 -- What both ways of starting share. The program is looked for as late as can be. Before 0.12 `cmd`
--- is not told the root; before 0.11 it is known here.
+-- is not given the root; before 0.11 it is known here.
 local function client_config(known_root)
   local settings = config.get().settings
   return {
@@ -172,7 +172,7 @@ local function client_config(known_root)
         ending[client.id] = true
         return M.call(client, 'stop')
       end
-      require('infill_ls.ghost_text').adopt(client)
+      require('infill_ls.ghost_text').prepare(client)
     end,
     on_attach = function(client, bufnr)
       resync.watch(bufnr)

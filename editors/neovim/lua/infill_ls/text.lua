@@ -69,13 +69,13 @@ local function notify(client, method, params)
 end
 
 -- The server counts what was shown and taken by the command in its items; others want nothing.
-function M.tell_shown(client, item)
+function M.report_shown(client, item)
   if item.command then
     notify(client, 'textDocument/didShowCompletion', { item = item })
   end
 end
 
-function M.tell_partly_accepted(client, item, accepted)
+function M.report_partly_accepted(client, item, accepted)
   if item.command then
     local length = utf16_length(accepted)
     notify(client, 'textDocument/didPartiallyAcceptCompletion', {
