@@ -58,7 +58,7 @@ e2e = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="class")
 def code(tools: Path, vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VSCode]:
-    """With the embedded model, found on PATH."""
+    """With the embedded model."""
     out = tmp_path_factory.mktemp("vscode")
     server = f"-m infill_ls --log-file '{out}/vs/server.log' --log-level info \"$@\""
     with VSCode(tools, vsix, out / "vs", FILES, SETTINGS, server) as code:

@@ -1,7 +1,7 @@
 """A real VS Code with our extension, driven by its page in a headless Chromium.
 
-Everything it writes is below one folder. The server is a script on PATH, as a user would have it,
-or in the workspace's `.venv`, as a project might bring it; it runs this checkout.
+Everything it writes is below one folder. The server is a script that a setting names, as a user
+might, or one in the workspace's `.venv`, as a project might bring it; it runs this checkout.
 """
 
 import json
@@ -84,8 +84,8 @@ CLOCK = """(selector) => {
 
 class VSCode:
     """`tools` is what fetch.sh filled, `files` are the workspace's, by name, `settings` the user's
-    and `machine` the machine's; `server` on PATH and `workspace_server` stand for this Python's
-    arguments, as a shell has them, and "" for no server."""
+    and `machine` the machine's; `server` and `workspace_server` stand for this Python's arguments,
+    as a shell has them, and "" for no server."""
 
     def __init__(
         self,
@@ -116,9 +116,13 @@ class VSCode:
                 program.write_text(self.script(given))
                 program.chmod(0o755)
         (folder / "data" / "User" / "settings.json").write_text(json.dumps(WORKBENCH | settings))
+        # Not by PATH: VS Code takes that from a login shell.
+        own = {"infill-ls.path": str(folder / "bin" / "infill-ls")} if server else {}
         # A window whose files are elsewhere, as code-server's are, has settings of scope `machine`
         # from there.
-        (folder / "data" / "Machine" / "settings.json").write_text(json.dumps(machine or {}))
+        (folder / "data" / "Machine" / "settings.json").write_text(
+            json.dumps(own | (machine or {}))
+        )
         # It has no key of its own.
         line = {"key": "ctrl+alt+l", "command": "infill.acceptLine"}
         (folder / "data" / "User" / "keybindings.json").write_text(json.dumps([line]))
@@ -133,14 +137,9 @@ class VSCode:
             "EXTENSIONS_GALLERY": "{}",
             # Not the server of this checkout, which is none that a user has.
             "PATH": os.pathsep.join(
-                [
-                    str(folder / "bin"),
-                    *(
-                        part
-                        for part in os.environ["PATH"].split(os.pathsep)
-                        if not Path(part, "infill-ls").exists()
-                    ),
-                ]
+                part
+                for part in os.environ["PATH"].split(os.pathsep)
+                if not Path(part, "infill-ls").exists()
             ),
         }
         node = tools / "python" / "playwright" / "driver" / "node"
