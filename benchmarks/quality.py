@@ -19,7 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ar_baseline, grading, holdout, humaneval, report, sandbox
+from benchmarks import grading, holdout, humaneval, report, sandbox
+from benchmarks.ar_baseline.engine import NAME as AR_BASELINE
 from benchmarks.grading import Graded, Suggestion
 from benchmarks.holdout import Task
 from benchmarks.peer import Peer
@@ -138,7 +139,7 @@ def compared(
 def ar_baseline_of(result: dict[str, Any]) -> str:
     """The name of the system that is the autoregressive baseline; "" where none is."""
     engines = result["engines"].items()
-    return next((name for name, info in engines if info["model"] == ar_baseline.NAME), "")
+    return next((name for name, info in engines if info["model"] == AR_BASELINE), "")
 
 
 def reached(result: dict[str, Any], name: str) -> list[Goal]:
@@ -204,7 +205,7 @@ def answered(
     """What each engine says of itself, and the answers of every system, by name."""
     answers = {name: asked(name, system, tasks) for name, system in WITHOUT_MODEL.items()}
     engines: dict[str, Any] = {}
-    for model in options.model or ("default", ar_baseline.NAME):
+    for model in options.model or ("default", AR_BASELINE):
         base = model if Path(model).name in engines else Path(model).name
         for steps in (None, *options.steps):
             if steps and not engines[base]["canvas_lengths"]:
@@ -213,7 +214,7 @@ def answered(
             try:
                 engines[name], answers[name] = model_answers(name, model, steps, tasks)
             except ModelError as error:
-                if options.model or model != ar_baseline.NAME:
+                if options.model or model != AR_BASELINE:
                     raise
                 say(f"the autoregressive baseline is left out: {error}")
                 break

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 
-from benchmarks.ar_baseline import is_ar_baseline, load_ar_baseline
+from benchmarks.ar_baseline.files import is_ar_baseline, load_ar_baseline
 from benchmarks.grading import Suggestion
 from benchmarks.holdout import Task
 from infill_engine import Engine, EngineConfig, load_engine

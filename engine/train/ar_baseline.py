@@ -21,7 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.ar_baseline import FILE, NAME, ContextCache, Rules, in_reading_order, states, write
+from benchmarks.ar_baseline.engine import NAME
+from benchmarks.ar_baseline.files import FILE
+from benchmarks.ar_baseline.reading import ContextCache, in_reading_order, states
+from benchmarks.ar_baseline.writing import Rules, write
 from infill_engine.denoiser import Sides
 from infill_engine.models.two_sided.induction import stream_induction_hints
 from infill_engine.models.two_sided.layers import PREFIX, TwoSidedConfig

@@ -10,18 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import ar_baseline
-from benchmarks.ar_baseline import (
-    ArBaselineEngine,
-    ContextCache,
-    Middle,
-    Rules,
-    in_reading_order,
-    plain_rules,
-    read_context,
-    states,
-    write,
-)
+from benchmarks.ar_baseline import files, writing
+from benchmarks.ar_baseline.engine import ArBaselineEngine, plain_rules
+from benchmarks.ar_baseline.reading import ContextCache, in_reading_order, read_context, states
+from benchmarks.ar_baseline.writing import Middle, Rules, write
 from benchmarks.systems import load
 from infill_engine import EngineConfig, Hole, InfillRequest, ModelError, load_engine
 from infill_engine.budget import UNLIMITED, Budget
@@ -218,7 +210,7 @@ def test_the_budget_bounds_a_middle_and_doubt_gives_it_up() -> None:
 
     assert len(full.ids) == 5
     assert not full.closed
-    assert sum(given_up.logs[-3:]) / 3 < ar_baseline.WORTH_CONTINUING
+    assert sum(given_up.logs[-3:]) / 3 < writing.WORTH_CONTINUING
     assert len(given_up.ids) == 3
 
 
@@ -413,7 +405,7 @@ def test_the_program_that_ships_says_where_the_baseline_went(tmp_path: Path) -> 
 def test_the_name_finds_the_file_of_a_persons_data_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ar_baseline, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(files, "user_data_path", lambda *_, **__: tmp_path)
 
     with pytest.raises(ModelError, match=r"train\.ar_baseline.*--minutes") as error:
         load(EngineConfig(model=name))
@@ -422,29 +414,6 @@ def test_the_name_finds_the_file_of_a_persons_data_folder(
     path = saved(tmp_path / f"{name}.safetensors", architecture=name)
     for either in ("ar-baseline", "ar-twin"):
         assert load(EngineConfig(model=either)).describe().source == str(path)
-
-
-@pytest.mark.parametrize(
-    ("platform", "folder"),
-    [
-        ("linux", ".local/share/infill-ls"),
-        ("darwin", "Library/Application Support/infill-ls"),
-        ("win32", "AppData/Local/infill-ls"),
-    ],
-)
-def test_the_data_folder_is_the_platforms(
-    platform: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.platform", platform)
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    monkeypatch.delenv("LOCALAPPDATA", raising=False)
-    assert ar_baseline.data_folder() == tmp_path / folder
-
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "x"))
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "x"))
-    moved = tmp_path / "x" / "infill-ls"
-    assert ar_baseline.data_folder() == (tmp_path / folder if platform == "darwin" else moved)
 
 
 def test_a_damaged_file_is_reported_with_its_path(tmp_path: Path) -> None:

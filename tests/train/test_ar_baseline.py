@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.ar_baseline import in_reading_order, states
+from benchmarks.ar_baseline.reading import in_reading_order, states
 from benchmarks.systems import load
 from infill_engine import EngineConfig, InfillRequest
 from infill_engine.models.two_sided.induction import stream_induction_hints

@@ -18,7 +18,7 @@ WEIGHTS = Path(__file__).parents[2] / "weights"
 # Two threads that sleep while they wait take twice as long for a step as one alone, and two that
 # spin fifty times as long once something else wants a core (engine/train/LOG.md).
 THREADS = 1
-# What the weights of the autoregressive baseline (benchmarks/ar_baseline.py) say they are.
+# What the weights of the autoregressive baseline (benchmarks/ar_baseline) say they are.
 AR_BASELINE = ("ar-baseline", "ar-twin")
 
 
