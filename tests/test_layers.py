@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,10 @@ LIGHT = ["infill_engine", "infill_ls", "infill_ls.cli.main", "infill_ls.server.p
 PUBLIC_FACE = {
     f"infill_engine.{name}" for name in ("budget", "config", "errors", "load", "request")
 }
-NOT_SHIPPED = {"train", "bench", "tests"}
+NOT_SHIPPED = {"train", "bench", "benchmarks", "tests"}
+# Within the server's package: a room imports those below it, and what all of them know.
+ROOMS = (("cli", "server"), ("completion",), ("syntax",))
+MOST_LINES, MEAN_LINES = 500, 200
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -87,3 +91,95 @@ def test_the_server_meets_the_engine_at_its_public_face() -> None:
         inner = {name for name in imported(path) if name.startswith("infill_engine.")}
 
         assert inner - PUBLIC_FACE == set(), path.relative_to(ROOT)
+
+
+def module_of(path: Path, folder: str) -> str:
+    """The dotted name of a file in a package's folder."""
+    parts = path.relative_to((ROOT / folder).parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_among(known: set[str], path: Path) -> set[str]:
+    """The modules of `known` that a file names, in functions and for type checkers included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            submodules = names & known
+            found |= submodules if len(submodules) == len(names) else submodules | {node.module}
+    return found & known
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    modules = {module_of(path, folder): path for folder in FORBIDDEN for path in sources(folder)}
+    graph = {name: imports_among(set(modules), path) - {name} for name, path in modules.items()}
+    circle: list[str] = []
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+
+    assert circle == []
+
+
+def test_a_circle_is_noticed(tmp_path: Path) -> None:
+    for name, text in {
+        "one": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from room.two import x\n",
+        "two": "def f():\n    from room import one\n",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    known = {"room", "room.one", "room.two"}
+
+    assert imports_among(known, tmp_path / "one.py") == {"room.two"}
+    assert imports_among(known, tmp_path / "two.py") == {"room.one"}
+
+
+def is_in(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("level", range(len(ROOMS)))
+def test_rooms_of_the_server_import_only_what_lies_below(level: int) -> None:
+    above = {f"infill_ls.{room}" for rooms in ROOMS[:level] for room in rooms}
+    above |= {"infill_ls.cli"} if level == 0 else set()
+    for room in ROOMS[level]:
+        for path in sources(f"infill_ls/{room}"):
+            if room == "cli":
+                continue  # it starts the server and measures all of it
+            wrong = [name for name in imported(path) if is_in(name, above)]
+
+            assert wrong == [], path.relative_to(ROOT)
+
+
+def test_what_every_room_knows_imports_no_room() -> None:
+    rooms = {f"infill_ls.{room}" for rooms in ROOMS for room in rooms}
+    for path in sorted((ROOT / "infill_ls").glob("*.py")):
+        if path.name == "__main__.py":
+            continue
+        wrong = [name for name in imported(path) if is_in(name, rooms)]
+
+        assert wrong == [], path.relative_to(ROOT)
+
+
+def source_lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.mark.parametrize(
+    "folder", [*FORBIDDEN, "engine/train", "benchmarks", "kernels/bench", "tests", "editors"]
+)
+def test_a_file_is_one_idea(folder: str) -> None:
+    endings = ("*.py", "*.c", "*.lua", "*.ts")
+    files = [path for ending in endings for path in (ROOT / folder).rglob(ending)]
+    ours = [path for path in files if not {"node_modules", "out", "dist"} & set(path.parts)]
+    long = {str(path.relative_to(ROOT)): source_lines(path) for path in ours}
+
+    assert {name: count for name, count in long.items() if count > MOST_LINES} == {}
+
+
+def test_files_that_ship_are_short_on_average() -> None:
+    counts = [source_lines(path) for folder in FORBIDDEN for path in sources(folder)]
+
+    assert sum(counts) / len(counts) <= MEAN_LINES
