@@ -29,7 +29,7 @@ from infill_ls.cli.bench.cases import (
     line_spans,
     tail_spans,
 )
-from infill_ls.syntax.language import grammar, language_id_of
+from infill_ls.syntax.language import language_id_of, language_of
 from train.corpus.archives import archive_files
 from train.corpus.fetch import fetch_one
 from train.corpus.packages import Package
@@ -187,9 +187,9 @@ class Script(Source):
 
     @cached_property
     def nodes(self) -> list[tree_sitter.Node]:
-        language = grammar(self.language_id)
-        assert language is not None, f"{self.language_id} has a grammar"
-        found, left = [], [tree_sitter.Parser(language).parse(self.text.encode()).root_node]
+        grammar = language_of(self.language_id).grammar
+        assert grammar is not None, f"{self.language_id} has a grammar"
+        found, left = [], [tree_sitter.Parser(grammar).parse(self.text.encode()).root_node]
         while left:
             node = left.pop()
             found.append(node)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from infill_engine.request import Hole, InfillRequest
 from infill_ls.documents import Document
-from infill_ls.syntax import language as languages
+from infill_ls.syntax.language import Language, language_of
 
 # The engine cuts to its own token windows, but copies from all of it.
 _PREFIX, _SUFFIX = 24_000, 12_000
@@ -44,7 +44,7 @@ class Context:
 
     prefix: str
     suffix: str
-    language_id: str
+    language: Language
     indentation: str
     newline: str
     offset: int
@@ -64,14 +64,15 @@ class Context:
 
 def context_at(document: Document, offset: int) -> Context:
     text = document.text
+    language = language_of(document.language_id)
     offset = min(max(offset, 0), len(text))
     prefix = _lf(text[_prefix_start(text, offset) : offset])
     suffix = _lf(text[offset : _suffix_end(text, offset)])
     return Context(
         prefix=prefix,
         suffix=suffix,
-        language_id=document.language_id,
-        indentation=indentation_of(prefix, suffix, document.language_id),
+        language=language,
+        indentation=indentation_of(prefix, suffix, language),
         newline=document.newline,
         offset=offset,
         uri=document.uri,
@@ -84,7 +85,7 @@ def request_for(context: Context, options: InfillOptions) -> InfillRequest:
     return InfillRequest(
         prefix=context.prefix,
         suffix=context.suffix,
-        language_id=context.language_id,
+        language_id=context.language.id,
         middle=(options.selected, hole) if options.selected else (hole,),
         max_lines=options.max_lines,
         num_candidates=options.num_candidates,
@@ -118,7 +119,7 @@ def _lf(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def indentation_of(prefix: str, suffix: str, language_id: str) -> str:
+def indentation_of(prefix: str, suffix: str, language: Language) -> str:
     """One level of indentation as the text does it, or as is usual in the language.
 
     Where a file has both, tabs or spaces go by the nearest indented line before the cursor.
@@ -136,7 +137,7 @@ def indentation_of(prefix: str, suffix: str, language_id: str) -> str:
         elif 2 <= width - previous <= 8:
             steps[width - previous] += 1
         previous = width
-    usual = languages.language(language_id).indentation
+    usual = language.indentation
     indented = (line for line in reversed(prefix.split("\n")) if line.startswith(("\t", " ")))
     nearest = next((line[0] for line in indented if not line.startswith(" *")), "")
     if nearest == "\t" or (not nearest and tabs > steps.total()):

@@ -1,42 +1,36 @@
 """From a cursor in a document to what may be shown there: the one pipeline of server, command
 line and benchmark.
 
-    context_at -> engine.infill -> tidied -> check -> re-noise what is wrong -> cut back -> drop
+    context_at -> engine.infill -> trimmed -> attempted (parsed in place) -> renoised -> cut back
 
-What comes out adds no syntax error to the file and does not say what follows the cursor.
+What comes out adds no syntax error to the file and does not say what follows the cursor. What
+could not be checked before the deadline is not shown.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
-from infill_engine.budget import UNLIMITED, Budget
+from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_engine.request import Draft, Engine, Hole, InfillRequest
-from infill_ls.completion.candidate import (
-    Candidate,
-    allowed_lines,
-    confidence,
-    missing_closers,
-    repeated,
-    shorter,
-    tidied,
-    widened,
-)
+from infill_ls.completion.attempt import Attempt, attempted, blamed, cut_back
+from infill_ls.completion.candidate import Candidate, confidence
 from infill_ls.completion.context import Context, InfillOptions, context_at, request_for
+from infill_ls.completion.repetition import repeated
+from infill_ls.completion.trim import allowed_lines, trimmed
 from infill_ls.documents import Document
-from infill_ls.syntax.check import Place, Trees, Verdict, check
+from infill_ls.syntax.trees import ParsePoint, Trees
 
 __all__ = ["Candidate", "InfillOptions", "Infilled", "Timings", "Trees", "infill_at"]
 
-# How often a wrong span is thought over again.
+# How often a wrong span is renoised.
 _RENOISED = 2
-# How many shorter texts are tried after that, at most and by the bytes that each has to be parsed
-# with: where a whole large file is, two.
-_CUTS, _CUT_BYTES = 10, 160_000
 # Seconds that a run of the engine needs to be worth starting before the deadline.
 _WORTH_STARTING = 0.02
+# Seconds for the checks after the deadline, or after the engine's last step where that is later.
+_CHECKS = 0.03
+_UNCHECKED = "it cannot be checked in time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,41 +70,42 @@ def infill_at(
     watch: Callable[[Draft], None] | None = None,
 ) -> Infilled:
     """`offset` counts code points. `watch` sees every draft as it comes."""
-    run = _Run(engine=engine, options=options, budget=budget)
-    with run.timed("total"):
-        with run.timed("context"):
+    runs = _EngineRuns(engine=engine, budget=budget)
+    with runs.timed("total"):
+        with runs.timed("context"):
             context = context_at(document, offset)
             lines = allowed_lines(context, options.max_lines)
             request = request_for(context, replace(options, max_lines=lines))
-        draft = run.last_draft(request, watch or _unwatched)
-        found: tuple[Candidate, ...] = ()
-        if draft is None or budget.cancelled():
-            why = "cancelled" if budget.cancelled() else "the engine offers nothing"
-        else:
-            with run.timed("place"):
-                place = trees.place(document, context.offset)
-            found, why = _candidates(run, request, context, place, draft)
+        draft = runs.last_draft(request, watch)
+        shown: tuple[Candidate, ...] = ()
+        why = "the engine offers nothing"
+        if draft is not None and not budget.cancelled():
+            try:
+                point = trees.point(document, context.offset, budget=runs.checks)
+            except BudgetSpent:
+                why = _UNCHECKED
+            else:
+                site = _Site(request=request, options=options, context=context, point=point)
+                shown, why = _candidates(runs, site, draft)
+        if budget.cancelled():
+            shown, why = (), "cancelled"
     return Infilled(
-        candidates=found,
+        candidates=shown,
         draft=draft,
-        ms=run.timings(),
-        rejected="" if found else why,
-        num_renoised=run.num_renoised,
+        ms=runs.timings(),
+        rejected="" if shown else why,
+        num_renoised=runs.num_renoised,
     )
 
 
-def _unwatched(draft: Draft) -> None:
-    """The `watch` of those who do not."""
-
-
 @dataclass(slots=True, kw_only=True)
-class _Run:
+class _EngineRuns:
     """What one infill asks of the engine, and what it costs."""
 
     engine: Engine
-    options: InfillOptions
     budget: Budget
     num_renoised: int = 0
+    ended: float = 0.0  # when the engine stopped last, in seconds of `time.monotonic()`
     seconds: dict[str, float] = field(default_factory=dict)
     encode_ms: float = 0.0
     denoise_ms: float = 0.0
@@ -123,16 +118,26 @@ class _Run:
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
-    def last_draft(self, request: InfillRequest, watch: Callable[[Draft], None]) -> Draft | None:
+    def last_draft(
+        self, request: InfillRequest, watch: Callable[[Draft], None] | None = None
+    ) -> Draft | None:
         last = None
         with self.timed("engine"):
             for last in self.engine.infill(request, budget=self.budget):
-                watch(last)
+                if watch is not None:
+                    watch(last)
+        self.ended = time.monotonic()
         if last is not None:
             self.encode_ms += last.encode_ms
             self.denoise_ms += last.denoise_ms
         return last
 
+    @property
+    def checks(self) -> Budget:
+        """The budget of what comes after the engine."""
+        return replace(self.budget, deadline=max(self.budget.deadline, self.ended) + _CHECKS)
+
+    @property
     def may_renoise(self) -> bool:
         return self.num_renoised < _RENOISED and self.budget.left() > _WORTH_STARTING
 
@@ -150,59 +155,64 @@ class _Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
-    """A text, what the parser says of it, and how sure the engine was."""
+class _Site:
+    """What the texts of one request are held against; without a grammar there is no `point`."""
+
+    request: InfillRequest
+    options: InfillOptions
+    context: Context
+    point: ParsePoint | None
+
+    def trimmed(self, text: str) -> str:
+        """`trimmed`, and "" where the result does not go on from the menu's selection."""
+        text = trimmed(text, self.context, self.request.max_lines)
+        selected = self.options.selected
+        return text if text.startswith(selected) and text != selected else ""
+
+    def attempted(self, text: str, score: float, draft: Draft, budget: Budget) -> Attempt:
+        return attempted(text, score, draft, point=self.point, context=self.context, budget=budget)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proposal:
+    """A draft's text as far as it belongs at the cursor, and how sure the engine is of it."""
 
     text: str
-    verdict: Verdict
     score: float
     draft: Draft
 
 
-def _candidates(
-    run: _Run, request: InfillRequest, context: Context, place: Place | None, draft: Draft
-) -> tuple[tuple[Candidate, ...], str]:
+def _candidates(runs: _EngineRuns, site: _Site, draft: Draft) -> tuple[tuple[Candidate, ...], str]:
     """The candidates, best first, or why there are none."""
-    options = run.options
-    why = "empty"
-    attempts: list[_Attempt] = []
-    for each in (draft, *draft.others):
-        text = _tidied(each.text, context, request)
-        if not text:
-            why = _why_not(each.text, context)
-            continue
-        score = confidence(each)
-        if score < options.min_confidence:
-            why = f"confidence {score:.2f} is below {options.min_confidence:.2f}"
-            continue
-        attempts.append(_judged(place, context, text, score, each))
-        if sum(attempt.verdict.valid for attempt in attempts) >= options.num_candidates:
-            break  # a check takes milliseconds, so the rest is for where one fails
-    good = [each for each in attempts if each.verdict.valid]
+    proposals, why = _proposals(runs, site, draft)
+    attempts = _attempts(runs, site, proposals)
+    if proposals and not attempts:
+        return (), _UNCHECKED
+    good = [attempt for attempt in attempts if attempt.verdict.valid]
     if attempts and not good:
         why = attempts[0].verdict.reason
-        mended = _renoised(run, request, context, place, attempts[0])
-        mended = mended or next(
-            filter(
-                None, (_cut(place, context, run, a) for a in attempts[: options.num_candidates])
-            ),
-            None,
-        )
+        mended = _renoised(runs, site, attempts[0]) or _cut_back(runs, site, attempts)
         good = [mended] if mended else []
-    good.sort(key=lambda attempt: not attempt.verdict.clean)  # stable: else in the engine's order
-    texts: dict[str, Candidate] = {}
-    for attempt in good:
-        if attempt.score < options.min_confidence:
-            why = f"confidence {attempt.score:.2f} is below {options.min_confidence:.2f}"
-            continue
-        candidate = Candidate(
-            text=attempt.text,
-            score=attempt.score,
-            parses=None if place is None else True,
-            draft=attempt.draft,
-        )
-        texts.setdefault(attempt.text, candidate)
-    return tuple(texts.values())[: max(options.num_candidates, 1)], why
+        if mended and mended.score < site.options.min_confidence:
+            return (), _unsure(mended.score, site.options)
+    return _ranked(good, site), why
+
+
+def _proposals(runs: _EngineRuns, site: _Site, draft: Draft) -> tuple[list[_Proposal], str]:
+    """What is left of the engine's texts, in its order, and why another one is not among them."""
+    proposals: list[_Proposal] = []
+    why = "empty"
+    for each in (draft, *draft.others):
+        if runs.checks.over:
+            break
+        text, score = site.trimmed(each.text), confidence(each)
+        if not text:
+            why = _why_not(each.text, site.context)
+        elif score < site.options.min_confidence:
+            why = _unsure(score, site.options)
+        else:
+            proposals.append(_Proposal(text=text, score=score, draft=each))
+    return proposals, why
 
 
 def _why_not(text: str, context: Context) -> str:
@@ -212,104 +222,80 @@ def _why_not(text: str, context: Context) -> str:
     return f"it repeats {says}" if says else "nothing of it belongs here"
 
 
-def _tidied(text: str, context: Context, request: InfillRequest) -> str:
-    """`tidied`, and "" where the result does not go on from the menu's selection."""
-    selected = "".join(part for part in request.middle[:1] if isinstance(part, str))
-    text = tidied(text, context, request.max_lines)
-    return text if text.startswith(selected) and text != selected else ""
+def _unsure(score: float, options: InfillOptions) -> str:
+    return f"confidence {score:.2f} is below {options.min_confidence:.2f}"
 
 
-def _judged(
-    place: Place | None, context: Context, text: str, score: float, draft: Draft
-) -> _Attempt:
-    if place is None:
-        verdict = Verdict(valid=True, clean=True)
-        return _Attempt(text=text, verdict=verdict, score=score, draft=draft)
-    verdict = check(place, text)
-    if not verdict.clean:
-        text, verdict = _closed(place, context, text, verdict)
-    return _Attempt(text=text, verdict=verdict, score=score, draft=draft)
+def _attempts(runs: _EngineRuns, site: _Site, proposals: list[_Proposal]) -> list[Attempt]:
+    """The proposals checked, until enough are right or the time is over: a check takes
+    milliseconds, so the rest is for where one fails."""
+    attempts: list[Attempt] = []
+    num_valid = 0
+    with suppress(BudgetSpent):
+        for each in proposals:
+            attempts.append(site.attempted(each.text, each.score, each.draft, runs.checks))
+            num_valid += attempts[-1].verdict.valid
+            if num_valid >= site.options.num_candidates:
+                break
+    return attempts
 
 
-def _closed(place: Place, context: Context, text: str, verdict: Verdict) -> tuple[str, Verdict]:
-    """The text with the brackets closed that are open on its line, where that makes it right.
-
-    Where closing them right away would have mended the file, but not with the text before them,
-    then the text is at fault, though the file is no worse for it.
-    """
-    before, after = place.before.decode(), place.after.decode()
-    closers = missing_closers(before, text, after, place.language_id)
-    if not closers:
-        return text, verdict
-    closed = text.rstrip() + closers
-    with_closers = check(place, closed)
-    if with_closers.clean and not repeated(closed, context):
-        return closed, with_closers
-    alone = missing_closers(before, "", after, place.language_id)
-    if verdict.valid and alone and check(place, alone).clean and not with_closers.clean:
-        spans = with_closers.spans or ((0, len(text)),)
-        return text, Verdict(valid=False, clean=False, spans=spans, reason="a new syntax error")
-    return text, verdict
-
-
-def _renoised(
-    run: _Run,
-    request: InfillRequest,
-    context: Context,
-    place: Place | None,
-    attempt: _Attempt,
-) -> _Attempt | None:
-    """A valid text after the span that the parser blames was thought over; None where there is
+def _renoised(runs: _EngineRuns, site: _Site, attempt: Attempt) -> Attempt | None:
+    """A valid text after the span that the parser blames went back to noise; None where there is
     none. The engine keeps the rest of the text as it is."""
-    while place is not None and run.may_renoise():
-        start, end = _blamed(attempt)
-        selected = request.middle[0] if isinstance(request.middle[0], str) else ""
-        start = max(start, len(selected))
-        end = max(start, end)
-        kept = attempt.text[:start], attempt.text[end:]
-        most = run.engine.describe().max_tokens
-        hole = Hole(max_tokens=min((end - start) // 2 + 8, most))
-        middle = tuple(part for part in (kept[0], hole, kept[1]) if part)
-        run.num_renoised += 1
-        draft = run.last_draft(
-            replace(request, middle=middle, num_candidates=1, seed=request.seed + run.num_renoised),
-            _unwatched,
-        )
-        text = _tidied(draft.text, context, request) if draft is not None else ""
+    while site.point is not None and runs.may_renoise:
+        draft = runs.last_draft(_renoising(runs, site, attempt))
+        text = site.trimmed(draft.text) if draft is not None else ""
         if draft is None or not text:
             return None
-        attempt = _judged(place, context, text, min(attempt.score, confidence(draft)), draft)
+        try:
+            score = min(attempt.score, confidence(draft))
+            attempt = site.attempted(text, score, draft, runs.checks)
+        except BudgetSpent:
+            return None
         if attempt.verdict.valid:
             return attempt
     return None
 
 
-def _blamed(attempt: _Attempt) -> tuple[int, int]:
-    """The span to think over: from the first to the last wrong place; the whole text where the
-    wrong is outside of it."""
-    text, spans = attempt.text, attempt.verdict.spans
-    if not spans:
-        return 0, len(text)
-    start, end = min(span[0] for span in spans), max(span[1] for span in spans)
-    return widened(text, min(start, len(text)), min(end, len(text)))
+def _renoising(runs: _EngineRuns, site: _Site, attempt: Attempt) -> InfillRequest:
+    """The request to fill a hole in place of what the parser blames."""
+    start, end = blamed(attempt)
+    start = max(start, len(site.options.selected))
+    end = max(start, end)
+    hole = Hole(max_tokens=min((end - start) // 2 + 8, runs.engine.describe().max_tokens))
+    middle = tuple(part for part in (attempt.text[:start], hole, attempt.text[end:]) if part)
+    runs.num_renoised += 1
+    seed = site.request.seed + runs.num_renoised
+    return replace(site.request, middle=middle, num_candidates=1, seed=seed)
 
 
-def _cut(place: Place | None, context: Context, run: _Run, attempt: _Attempt) -> _Attempt | None:
-    """The longest beginning of the text that is right where it stands; None where there is none.
-
-    Half a text that leaves a broken file as broken as it was would help nobody.
-    """
-    if place is None:
+def _cut_back(runs: _EngineRuns, site: _Site, attempts: list[Attempt]) -> Attempt | None:
+    if site.point is None:
         return None
-    text = attempt.text
-    ends = [span[1] for span in attempt.verdict.spans] or [len(text)]
-    selected = run.options.selected
-    num_cuts = _CUT_BYTES // (len(place.before) + len(place.after) + 1)
-    num_cuts = max(2, min(num_cuts, _CUTS))
-    for kept in islice(shorter(text, min(max(ends) + 1, len(text))), num_cuts):
-        if not kept.startswith(selected) or kept == selected or repeated(kept, context):
-            continue
-        tried = _judged(place, context, kept, attempt.score, attempt.draft)
-        if tried.verdict.clean and not repeated(tried.text, context):
-            return tried
+    with suppress(BudgetSpent):
+        for attempt in attempts[: site.options.num_candidates]:
+            shorter = cut_back(
+                attempt,
+                selected=site.options.selected,
+                point=site.point,
+                context=site.context,
+                budget=runs.checks,
+            )
+            if shorter is not None:
+                return shorter
     return None
+
+
+def _ranked(good: list[Attempt], site: _Site) -> tuple[Candidate, ...]:
+    """Each text once: those that leave nothing wrong first, else in the engine's order."""
+    texts: dict[str, Candidate] = {}
+    for attempt in sorted(good, key=lambda attempt: not attempt.verdict.clean):
+        candidate = Candidate(
+            text=attempt.text,
+            score=attempt.score,
+            parses=None if site.point is None else True,
+            draft=attempt.draft,
+        )
+        texts.setdefault(attempt.text, candidate)
+    return tuple(texts.values())[: max(site.options.num_candidates, 1)]

@@ -308,12 +308,7 @@ class Worker:
         budget = Budget(cancelled=run.stopped)
         with suppress(BudgetSpent):
             self._engine.warm(request, budget=budget)
-            budget.check()
-            # The first parse of a large file takes longer than any other.
-            trees = self._trees_of(run.owner)
-            trees.place(document, offset)
-            budget.check()
-            trees.settle(document)
+            self._trees_of(run.owner).parse_ahead(document, offset, budget=budget)
 
     def _trees_of(self, owner: object) -> "Trees":
         from infill_ls.completion.pipeline import Trees

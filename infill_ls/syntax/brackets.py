@@ -8,34 +8,13 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from infill_ls.syntax.language import language
+from infill_ls.syntax.language import Language
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 OPENERS, CLOSERS = frozenset(PAIRS), frozenset(PAIRS.values())
 _OPENER_OF = {closer: opener for opener, closer in PAIRS.items()}
 
-# Which quotes make strings, longest first. In the others `'` is a character or an apostrophe.
-_QUOTES: dict[str, tuple[str, ...]] = {
-    "python": ('"""', "'''", '"', "'"),
-    "toml": ('"""', "'''", '"', "'"),
-    "javascript": ('"', "'", "`"),
-    "typescript": ('"', "'", "`"),
-    "typescriptreact": ('"', "'", "`"),
-    "go": ('"', "`"),
-    "java": ('"""', '"'),
-    "csharp": ('"""', '"'),
-    "ruby": ('"', "'", "`"),
-    "php": ('"', "'"),
-    "shellscript": ('"', "'", "`"),
-    "css": ('"', "'"),
-    "html": ('"',),
-    "json": ('"',),
-    "yaml": (),
-    "markdown": (),
-}
 _MULTI_LINE = frozenset({'"""', "'''", "`"})
-# Languages whose plain strings go on over line ends.
-_LONG_STRINGS = frozenset({"shellscript", "php", "ruby", "rust", "html"})
 _CHARACTER = r"'(?:\\[^\n]{1,8}?|[^\\'\n])'"
 
 
@@ -61,31 +40,36 @@ class Balance:
 
 
 @lru_cache(maxsize=64)  # both sides of a place are asked about again with every text
-def balance(text: str, language_id: str, quote: str = "") -> Balance:
-    """`quote` is the string that is open where the text starts, "" for none."""
+def balance(text: str, language: Language, quote: str = "") -> Balance:
+    """`quote` is the string that is open where the text starts, "" for none. Takes time in
+    proportion to the text, whatever its brackets and quotes are."""
     start = 0
     if quote:
-        end = _string_end(quote, language_id).match(text)
+        end = _string_end(quote, language).match(text)
         if end is None:
             return Balance(closers="", closers_at=(), openers="", mismatched=0, quote=quote)
         start = end.end()
     closers: list[int] = []
     stack: list[str] = []
+    num_open = dict.fromkeys(PAIRS, 0)  # by kind: the stack itself can be thousands deep
     mismatched = 0
     open_quote = ""
-    for match in _pattern(language(language_id).id).finditer(text, start):
+    for match in _pattern(language).finditer(text, start):
         token = match.group()
         if token in OPENERS:
             stack.append(token)
+            num_open[token] += 1
         elif token in CLOSERS:
             opener = _OPENER_OF[token]
-            if opener not in stack:
+            if not num_open[opener]:
                 closers.append(match.start())
                 continue
-            while stack.pop() != opener:
+            while (last := stack.pop()) != opener:
+                num_open[last] -= 1
                 mismatched += 1
+            num_open[opener] -= 1
         elif match.lastgroup is not None:
-            open_quote = _quote_of(token, language_id)
+            open_quote = next(each for each in language.quotes if token.startswith(each))
     return Balance(
         closers="".join(text[at] for at in closers),
         closers_at=tuple(closers),
@@ -104,53 +88,49 @@ def followed(first: Balance, then: Balance) -> str:
     return "".join(stack) + then.openers
 
 
-def string_end(text: str, language_id: str, quote: str) -> int:
+def string_end(text: str, language: Language, quote: str) -> int:
     """Where the string that is open at the text's start is closed; the text's length if nowhere."""
-    end = _string_end(quote, language_id).match(text)
+    end = _string_end(quote, language).match(text)
     if end is None:
         return len(text)
     return end.end() - (len(quote) if end.group().endswith(quote) else 0)
 
 
-def _quotes(language_id: str) -> tuple[str, ...]:
-    return _QUOTES.get(language(language_id).id, ('"',))
+def _over_lines(quote: str, language: Language) -> bool:
+    return quote in _MULTI_LINE or language.long_strings
 
 
-def _quote_of(text: str, language_id: str) -> str:
-    return next(quote for quote in _quotes(language_id) if text.startswith(quote))
-
-
-def _inside(quote: str, language_id: str) -> str:
+def _inside(quote: str, language: Language) -> str:
     """A pattern for what may stand between two quotes."""
-    if quote in _MULTI_LINE or language_id in _LONG_STRINGS:
+    if _over_lines(quote, language):
         return rf"(?:\\[\s\S]|(?!{quote})[^\\])*"
     return rf"(?:\\[\s\S]|[^\\\n{quote}])*"
 
 
 @cache
-def _string_end(quote: str, language_id: str) -> re.Pattern[str]:
-    line_end = "" if quote in _MULTI_LINE or language_id in _LONG_STRINGS else r"|(?=\n)"
-    return re.compile(f"{_inside(quote, language(language_id).id)}(?:{quote}{line_end})")
+def _string_end(quote: str, language: Language) -> re.Pattern[str]:
+    line_end = "" if _over_lines(quote, language) else r"|(?=\n)"
+    return re.compile(f"{_inside(quote, language)}(?:{quote}{line_end})")
 
 
 @cache
-def _pattern(language_id: str) -> re.Pattern[str]:
+def _pattern(language: Language) -> re.Pattern[str]:
     """Matches comments and strings whole, strings open at the end in a group, and brackets."""
     tokens: list[str] = []
-    comment = language(language_id).line_comment
+    comment = language.line_comment
     if comment:
         # A shell's `$#` is none.
-        before = r"(?<![^\s;])" if language_id in ("shellscript", "yaml") else ""
+        before = r"(?<![^\s;])" if language.id in ("shellscript", "yaml") else ""
         tokens.append(rf"{before}{re.escape(comment)}[^\n]*")
-    if comment == "//" or language_id == "css":
+    if comment == "//" or language.id == "css":
         tokens.append(r"/\*[\s\S]*?(?:\*/|\Z)")
-    if language_id == "html":
+    if language.id == "html":
         tokens.append(r"<!--[\s\S]*?(?:-->|\Z)")
-    for index, quote in enumerate(_quotes(language_id)):
-        inside = _inside(quote, language_id)
+    for index, quote in enumerate(language.quotes):
+        inside = _inside(quote, language)
         tokens += [f"{quote}{inside}{quote}", rf"(?P<open{index}>{quote}{inside}\\?\Z)"]
-        if not (quote in _MULTI_LINE or language_id in _LONG_STRINGS):
+        if not _over_lines(quote, language):
             tokens.append(f"{quote}{inside}(?=\n)")
-    if "'" not in _quotes(language_id) and language_id not in ("yaml", "markdown", "html", ""):
+    if language.characters and "'" not in language.quotes:
         tokens.append(_CHARACTER)
     return re.compile("|".join([*tokens, r"[()\[\]{}]"]))

@@ -9,24 +9,33 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import PurePath
+from typing import TYPE_CHECKING, Literal
 
-import tree_sitter
+if TYPE_CHECKING:  # the server answers `initialize` without it
+    import tree_sitter
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Language:
-    """`grammar` is the module of a PyPI package and the function in it; "" for none.
+    """`grammar_function` is the module of a PyPI package and the function in it; "" for none.
 
     `indentation` is used where a file shows none of its own. `line_comment` is "" where the
-    language has none. `carry_on` are the words that continue a block at the indentation of the
-    line that opened it (`else`), `close` those that end it (`end`).
+    language has none. `quotes` are those that make strings, longest first; in a language without
+    `'` among them that is a character or an apostrophe, if `characters`. Plain strings go on over
+    line ends where there are `long_strings`. `tags` says by whose rules tags need a partner.
+    `carry_on` are the words that continue a block at the indentation of the line that opened it
+    (`else`), `close` those that end it (`end`).
     """
 
     id: str
-    grammar: str
-    line_comment: str
+    grammar_function: str = ""
+    line_comment: str = ""
+    quotes: tuple[str, ...] = ('"',)
+    long_strings: bool = False
+    characters: bool = True
+    tags: Literal["html", "jsx", ""] = ""
     indentation: str = "    "
     aliases: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
@@ -34,31 +43,53 @@ class Language:
     carry_on: frozenset[str] = frozenset()
     close: frozenset[str] = frozenset()
 
+    @property
+    def grammar(self) -> "tree_sitter.Language | None":
+        """Imported at the first use; None where there is none to be had."""
+        return _load(self.grammar_function)
+
 
 _BRACES = frozenset({"else", "catch", "finally", "while", "case", "default"})
+_PLAIN, _SCRIPT = ('"', "'"), ('"', "'", "`")
+_PYTHON = ('"""', "'''", '"', "'")
 
 LANGUAGES: tuple[Language, ...] = (
     Language(
         id="python",
-        grammar="tree_sitter_python:language",
+        grammar_function="tree_sitter_python:language",
         line_comment="#",
+        quotes=_PYTHON,
         aliases=("py", "python3"),
         extensions=(".py", ".pyi", ".pyw"),
         carry_on=frozenset({"elif", "else", "except", "finally", "case"}),
     ),
     Language(
         id="javascript",
-        grammar="tree_sitter_javascript:language",
+        grammar_function="tree_sitter_javascript:language",
         line_comment="//",
+        quotes=_SCRIPT,
         indentation="  ",
-        aliases=("js", "javascriptreact", "jsx"),
-        extensions=(".js", ".mjs", ".cjs", ".jsx"),
+        tags="jsx",
+        aliases=("js",),
+        extensions=(".js", ".mjs", ".cjs"),
+        carry_on=_BRACES,
+    ),
+    Language(
+        id="javascriptreact",
+        grammar_function="tree_sitter_javascript:language",
+        line_comment="//",
+        quotes=_SCRIPT,
+        tags="jsx",
+        indentation="  ",
+        aliases=("jsx",),
+        extensions=(".jsx",),
         carry_on=_BRACES,
     ),
     Language(
         id="typescript",
-        grammar="tree_sitter_typescript:language_typescript",
+        grammar_function="tree_sitter_typescript:language_typescript",
         line_comment="//",
+        quotes=_SCRIPT,
         indentation="  ",
         aliases=("ts",),
         extensions=(".ts", ".mts", ".cts"),
@@ -66,8 +97,10 @@ LANGUAGES: tuple[Language, ...] = (
     ),
     Language(
         id="typescriptreact",
-        grammar="tree_sitter_typescript:language_tsx",
+        grammar_function="tree_sitter_typescript:language_tsx",
         line_comment="//",
+        quotes=_SCRIPT,
+        tags="jsx",
         indentation="  ",
         aliases=("tsx",),
         extensions=(".tsx",),
@@ -75,15 +108,17 @@ LANGUAGES: tuple[Language, ...] = (
     ),
     Language(
         id="java",
-        grammar="tree_sitter_java:language",
+        grammar_function="tree_sitter_java:language",
         line_comment="//",
+        quotes=('"""', '"'),
         extensions=(".java",),
         carry_on=_BRACES,
     ),
     Language(
         id="go",
-        grammar="tree_sitter_go:language",
+        grammar_function="tree_sitter_go:language",
         line_comment="//",
+        quotes=('"', "`"),
         indentation="\t",
         aliases=("golang",),
         extensions=(".go",),
@@ -91,22 +126,23 @@ LANGUAGES: tuple[Language, ...] = (
     ),
     Language(
         id="rust",
-        grammar="tree_sitter_rust:language",
+        grammar_function="tree_sitter_rust:language",
         line_comment="//",
+        long_strings=True,
         aliases=("rs",),
         extensions=(".rs",),
         carry_on=_BRACES,
     ),
     Language(
         id="c",
-        grammar="tree_sitter_c:language",
+        grammar_function="tree_sitter_c:language",
         line_comment="//",
         extensions=(".c",),
         carry_on=_BRACES,
     ),
     Language(
         id="cpp",
-        grammar="tree_sitter_cpp:language",
+        grammar_function="tree_sitter_cpp:language",
         line_comment="//",
         aliases=("c++", "cuda-cpp"),
         # Headers: C ones mostly parse as C++, the reverse seldom holds.
@@ -115,16 +151,19 @@ LANGUAGES: tuple[Language, ...] = (
     ),
     Language(
         id="csharp",
-        grammar="tree_sitter_c_sharp:language",
+        grammar_function="tree_sitter_c_sharp:language",
         line_comment="//",
+        quotes=('"""', '"'),
         aliases=("c#", "cs"),
         extensions=(".cs", ".csx"),
         carry_on=_BRACES,
     ),
     Language(
         id="ruby",
-        grammar="tree_sitter_ruby:language",
+        grammar_function="tree_sitter_ruby:language",
         line_comment="#",
+        quotes=_SCRIPT,
+        long_strings=True,
         indentation="  ",
         aliases=("rb",),
         extensions=(".rb", ".rake", ".gemspec", ".ru"),
@@ -134,16 +173,20 @@ LANGUAGES: tuple[Language, ...] = (
     ),
     Language(
         id="php",
-        grammar="tree_sitter_php:language_php",
+        grammar_function="tree_sitter_php:language_php",
         line_comment="//",
+        quotes=_PLAIN,
+        long_strings=True,
         extensions=(".php", ".phtml"),
         carry_on=_BRACES | {"elseif"},
         close=frozenset({"endif", "endforeach", "endfor", "endwhile", "endswitch"}),
     ),
     Language(
         id="shellscript",
-        grammar="tree_sitter_bash:language",
+        grammar_function="tree_sitter_bash:language",
         line_comment="#",
+        quotes=_SCRIPT,
+        long_strings=True,
         indentation="  ",
         aliases=("sh", "bash", "zsh", "shell"),
         extensions=(".sh", ".bash", ".zsh", ".ksh", ".bats"),
@@ -153,53 +196,56 @@ LANGUAGES: tuple[Language, ...] = (
     ),
     Language(
         id="html",
-        grammar="tree_sitter_html:language",
-        line_comment="",
+        grammar_function="tree_sitter_html:language",
+        long_strings=True,
+        characters=False,
+        tags="html",
         indentation="  ",
         extensions=(".html", ".htm", ".xhtml"),
     ),
     Language(
         id="css",
-        grammar="tree_sitter_css:language",
-        line_comment="",
+        grammar_function="tree_sitter_css:language",
+        quotes=_PLAIN,
         indentation="  ",
         extensions=(".css",),
     ),
     Language(
         id="json",
-        grammar="tree_sitter_json:language",
-        line_comment="",
+        grammar_function="tree_sitter_json:language",
         indentation="  ",
         aliases=("jsonc", "jsonl"),
         extensions=(".json", ".jsonc", ".jsonl", ".ipynb", ".geojson", ".webmanifest"),
     ),
     Language(
         id="yaml",
-        grammar="tree_sitter_yaml:language",
+        grammar_function="tree_sitter_yaml:language",
         line_comment="#",
+        quotes=(),
+        characters=False,
         indentation="  ",
         aliases=("yml", "dockercompose", "github-actions-workflow"),
         extensions=(".yaml", ".yml"),
     ),
     Language(
         id="toml",
-        grammar="tree_sitter_toml:language",
+        grammar_function="tree_sitter_toml:language",
         line_comment="#",
+        quotes=_PYTHON,
         indentation="  ",
         extensions=(".toml",),
         file_names=("Cargo.lock", "poetry.lock", "uv.lock"),
     ),
     # Known by name, so that the command line can say what a file is; no syntax check.
-    Language(id="markdown", grammar="", line_comment="", extensions=(".md", ".markdown")),
-    Language(id="kotlin", grammar="", line_comment="//", extensions=(".kt", ".kts")),
-    Language(id="swift", grammar="", line_comment="//", extensions=(".swift",)),
-    Language(id="scala", grammar="", line_comment="//", extensions=(".scala", ".sbt")),
-    Language(id="dart", grammar="", line_comment="//", indentation="  ", extensions=(".dart",)),
-    Language(id="scss", grammar="", line_comment="//", indentation="  ", extensions=(".scss",)),
-    Language(id="sql", grammar="", line_comment="--", extensions=(".sql",)),
+    Language(id="markdown", quotes=(), characters=False, extensions=(".md", ".markdown")),
+    Language(id="kotlin", line_comment="//", extensions=(".kt", ".kts")),
+    Language(id="swift", line_comment="//", extensions=(".swift",)),
+    Language(id="scala", line_comment="//", extensions=(".scala", ".sbt")),
+    Language(id="dart", line_comment="//", indentation="  ", extensions=(".dart",)),
+    Language(id="scss", line_comment="//", indentation="  ", extensions=(".scss",)),
+    Language(id="sql", line_comment="--", extensions=(".sql",)),
     Language(
         id="lua",
-        grammar="",
         line_comment="--",
         extensions=(".lua",),
         carry_on=frozenset({"else", "elseif"}),
@@ -207,7 +253,6 @@ LANGUAGES: tuple[Language, ...] = (
     ),
     Language(
         id="makefile",
-        grammar="",
         line_comment="#",
         indentation="\t",
         extensions=(".mk",),
@@ -215,44 +260,38 @@ LANGUAGES: tuple[Language, ...] = (
     ),
     Language(
         id="dockerfile",
-        grammar="",
         line_comment="#",
         extensions=(".dockerfile",),
         file_names=("Dockerfile", "Containerfile"),
     ),
 )
 
-_UNKNOWN = Language(id="", grammar="", line_comment="")
 _BY_ID = {name: language for language in LANGUAGES for name in (language.id, *language.aliases)}
 _BY_EXTENSION = {ending: language for language in LANGUAGES for ending in language.extensions}
 _BY_FILE_NAME = {name: language for language in LANGUAGES for name in language.file_names}
 
 
-def language(language_id: str) -> Language:
-    """The language behind an editor's id, as VS Code and others spell it; one without traits
-    where it is unknown."""
-    return _BY_ID.get(language_id.lower(), _UNKNOWN)
+def language_of(language_id: str) -> Language:
+    """The language behind an editor's id, as VS Code and others spell it; where it is unknown one
+    of that id without traits."""
+    name = language_id.lower()
+    return _BY_ID.get(name) or Language(id=name, characters=False)
 
 
 def language_id_of(path: str) -> str:
     """The id an editor would give this file by its name; "plaintext" where nothing is known."""
     name = PurePath(path)
-    by_ending = _BY_EXTENSION.get(name.suffix.lower(), _UNKNOWN)
-    if name.suffix.lower() == ".jsx":
-        return "javascriptreact"
-    return _BY_FILE_NAME.get(name.name, by_ending).id or "plaintext"
-
-
-def grammar(language_id: str) -> tree_sitter.Language | None:
-    """The grammar, imported at the first call; None where there is none to be had."""
-    return _load(language(language_id).grammar)
+    known = _BY_FILE_NAME.get(name.name) or _BY_EXTENSION.get(name.suffix.lower())
+    return known.id if known else "plaintext"
 
 
 @cache
-def _load(name: str) -> tree_sitter.Language | None:
-    if not name:
+def _load(grammar_function: str) -> "tree_sitter.Language | None":
+    if not grammar_function:
         return None
-    module, _, function = name.partition(":")
+    import tree_sitter
+
+    module, _, function = grammar_function.partition(":")
     try:
         return tree_sitter.Language(getattr(import_module(module), function)())
     except (ImportError, AttributeError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 tree-sitter's grammar is lenient where Python is not: it takes `if x:` without a block, any
 indentation, `try` alone, a line that breaks off after a dot. This asks `ast` about the statements
-that hold the cursor, sixty lines at most, so it costs less than a millisecond.
+that hold the cursor, sixty lines of at most 8,000 bytes, so it costs a millisecond or two.
 
 The user's Python may be newer than the one that runs here, or much older. So an error only counts
 against a text when it stands in it, or when the same statements were free of errors before.
@@ -17,7 +17,11 @@ from functools import lru_cache
 
 from tree_sitter import Node, Tree
 
+from infill_engine.budget import Budget
+from infill_ls.syntax.parse import path_to
+
 _MOST_LINES = 60
+_MOST_BYTES = 8_000  # `ast` cannot be interrupted
 _LINE_NAMED = re.compile(r"on line (\d+)")
 
 
@@ -50,15 +54,18 @@ class _Error:
     message: str
 
 
-def fault(tree: Tree, source: bytes, start: int, end: int, before: Tree) -> Fault | None:
-    """What is wrong with [start, end) of the source, whose tree this is; None where nothing is,
-    or nothing can be said. `before` is the tree of the source without it."""
-    piece = _piece(tree, source, start, end)
+def fault(
+    tree: Tree, source: bytes, span: tuple[int, int], before: Tree, *, budget: Budget
+) -> Fault | None:
+    """What is wrong with the span of the source, whose tree this is; None where nothing is, or
+    nothing can be said. `before` is the tree of the source without it. Raises BudgetSpent."""
+    start, end = span
+    piece = _piece(tree, source, start, end, budget)
     now = _error(piece, source) if piece else None
     if now is None:
         return None
     without = source[:start] + source[end:]
-    piece_before = _piece(before, without, start, start)
+    piece_before = _piece(before, without, start, start, budget)
     then = _error(piece_before, without) if piece_before else None
     if piece_before is None or then is not None:
         # Something was wrong already: is this the same, or is it the text's?
@@ -78,7 +85,9 @@ def fault(tree: Tree, source: bytes, start: int, end: int, before: Tree) -> Faul
 
 
 def _error(piece: _Piece, source: bytes) -> _Error | None:
-    """The first syntax error in a piece of the source."""
+    """The first syntax error in a piece of the source; None as well where it is too long."""
+    if piece.high - piece.low > _MOST_BYTES:
+        return None
     raw = _parse(piece.head + source[piece.low : piece.high] + piece.tail)
     if raw is None:
         return None
@@ -109,7 +118,7 @@ def _parse(lines: bytes) -> _Error | None:
     return None
 
 
-def _piece(tree: Tree, source: bytes, start: int, end: int) -> _Piece | None:
+def _piece(tree: Tree, source: bytes, start: int, end: int, budget: Budget) -> _Piece | None:
     """The largest statement of at most sixty lines that holds [start, end) without the white
     space at its ends, or the white space round a lone place; where there is none, those
     statements of a longer block that touch it.
@@ -120,11 +129,11 @@ def _piece(tree: Tree, source: bytes, start: int, end: int) -> _Piece | None:
         low, high = end - len(text.lstrip()), start + len(text.rstrip())
     else:
         low, high = len(source[:start].rstrip()), len(source) - len(source[end:].lstrip())
-    node = tree.root_node.descendant_for_byte_range(min(low, high), high)
+    path = path_to(tree, min(low, high), high, budget)
     inner: list[Node] = []
     best: Node | None = None
-    while node is not None:
-        if _is_statement(node):
+    for parent, node in reversed(list(zip([None, *path], path, strict=False))):
+        if _is_statement(node, parent):
             if node.end_point.row - node.start_point.row >= _MOST_LINES:
                 header = None if best is not None or inner else _header(node, source, high)
                 if header is not None:
@@ -135,9 +144,8 @@ def _piece(tree: Tree, source: bytes, start: int, end: int) -> _Piece | None:
             inner = [
                 child
                 for child in node.named_children
-                if child.start_byte <= high and child.end_byte >= low and _is_statement(child)
+                if child.start_byte <= high and child.end_byte >= low and _is_statement(child, node)
             ]
-        node = node.parent
     nodes = [best] if best is not None else inner
     if not nodes:
         return _Piece(low=low, high=low, head=b"", tail=b"")
@@ -174,8 +182,7 @@ def _header(statement: Node, source: bytes, high: int) -> _Piece | None:
     )
 
 
-def _is_statement(node: Node) -> bool:
-    parent = node.parent
+def _is_statement(node: Node, parent: Node | None) -> bool:
     return (
         parent is not None
         and parent.type in ("block", "module")

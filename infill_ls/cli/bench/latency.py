@@ -232,8 +232,7 @@ def server_overhead(places: int, tick: Callable[[], None]) -> Overhead:
             if not typed:
                 samples.jumps.append(samples.all[-1])
         document = document.replaced(at, at, line[TYPED_CHARS:], version=version + 1)
-        trees.place(document, end)
-        trees.settle(document)
+        trees.parse_ahead(document, end, budget=UNLIMITED)
         tick()
     return samples
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 import tree_sitter
 
 from infill_ls.cli.bench.cases import ONE_LINE, Case
-from infill_ls.syntax.language import grammar
+from infill_ls.syntax.language import language_of
 
 OVERLAP = 8  # characters of the suffix that an answer's end may not say first
 CLOSERS = ")]}"
@@ -42,10 +42,10 @@ def _levenshtein(a: str, b: str) -> int:
 @lru_cache(maxsize=8)
 def syntax_errors(language_id: str, text: str) -> int:
     """ERROR and MISSING nodes of a fresh parse; 0 for a language without a grammar."""
-    language = grammar(language_id)
-    if language is None:
+    grammar = language_of(language_id).grammar
+    if grammar is None:
         return 0
-    errors, left = 0, [tree_sitter.Parser(language).parse(text.encode()).root_node]
+    errors, left = 0, [tree_sitter.Parser(grammar).parse(text.encode()).root_node]
     while left:
         node = left.pop()
         errors += node.is_error or node.is_missing

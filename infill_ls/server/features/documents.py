@@ -17,13 +17,14 @@ from infill_ls.server.fields import (
 )
 from infill_ls.server.handlers import AtOnce, Handlers, OnSnapshot
 from infill_ls.server.session import DocumentSnapshot, Session
+from infill_ls.syntax.language import language_id_of
 from infill_ls.uris import path_of
 
 logger = logging.getLogger(__name__)
 
 
 def did_open(session: Session, params: OpenParams) -> None:
-    language_id = params.language_id or _language_by_name(params.uri)
+    language_id = params.language_id or language_id_of(path_of(params.uri) or "")
     session.open_document(params.uri, language_id, params.version, params.text or "")
     if params.text is None:
         _lose(session, params.uri, params.fault)
@@ -68,13 +69,6 @@ def _lose(session: Session, uri: str, fault: str) -> None:
         f"The editor sent a text of {name} that cannot be read, as the log says; nothing is "
         "suggested there until its whole text comes, for example when it is opened again.",
     )
-
-
-def _language_by_name(uri: str) -> str:
-    # It brings the parser's library, which the start of the server can do without.
-    from infill_ls.syntax.language import language_id_of
-
-    return language_id_of(path_of(uri) or "")
 
 
 def _focused(fields: Fields) -> DocumentParams:

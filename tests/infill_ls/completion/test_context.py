@@ -14,6 +14,7 @@ from infill_ls.completion.context import (
     warm_request,
 )
 from infill_ls.documents import Document
+from infill_ls.syntax.language import language_of
 
 LINES = "".join(f"value_{i} = compute({i})\n" for i in range(2000))
 
@@ -115,7 +116,7 @@ def test_typing_moves_neither_end_of_the_window() -> None:
 def test_one_level_of_indentation(source: str, language_id: str, expected: str) -> None:
     before, after = source.split("‸")
 
-    assert expected == indentation_of(before, after, language_id)
+    assert expected == indentation_of(before, after, language_of(language_id))
 
 
 def test_a_request_has_one_hole_and_all_that_is_asked_for() -> None:

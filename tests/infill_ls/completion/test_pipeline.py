@@ -15,7 +15,7 @@ from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.request import Draft, Hole, InfillRequest
 from infill_ls.completion.pipeline import Infilled, InfillOptions, Trees, infill_at
 from infill_ls.documents import Document
-from infill_ls.syntax.language import grammar, language_id_of
+from infill_ls.syntax.language import language_id_of, language_of
 from tests.infill_ls.scripted import Engine, Filling, Knowing, Scripted, Several, draft
 
 FILES = sorted((Path(__file__).parents[2] / "data" / "languages").iterdir())
@@ -283,7 +283,7 @@ def test_the_stages_are_timed() -> None:
 
 
 def num_problems(text: str, language_id: str) -> int:
-    found = grammar(language_id)
+    found = language_of(language_id).grammar
     assert found is not None
     count, stack = 0, [Parser(found).parse(text.encode()).root_node]
     while stack:

@@ -1,0 +1,65 @@
+"""What one version of a source changes in the one before, as tree-sitter wants to be told.
+
+Offsets are bytes of UTF-8; points are rows and columns, where LF ends a row and columns are bytes.
+"""
+
+from tree_sitter import Point
+
+
+def difference(old: bytes, new: bytes) -> tuple[int, int, int]:
+    """The one span that differs, at whole characters: its start, its end in old and in new."""
+    start = _common_prefix(old, new)
+    while start and _within_character(old, start):
+        start -= 1
+    tail = _common_suffix(old, new, min(len(old), len(new)) - start)
+    while tail and _within_character(old, len(old) - tail):
+        tail -= 1
+    return start, len(old) - tail, len(new) - tail
+
+
+def tree_edit(
+    old: bytes, new: bytes, start: int, old_end: int, new_end: int
+) -> tuple[int, int, int, Point, Point, Point]:
+    """The arguments of `Tree.edit` for [start, old_end) of `old` having become [start, new_end) of
+    `new`."""
+    row, line_start = old.count(b"\n", 0, start), old.rfind(b"\n", 0, start) + 1
+    return (
+        *(start, old_end, new_end),
+        Point(row, start - line_start),
+        _point(old, row, line_start, old_end),
+        _point(new, row, line_start, new_end),
+    )
+
+
+def _point(source: bytes, row: int, line_start: int, offset: int) -> Point:
+    """Row and column of an offset behind the start of a known line."""
+    rows = source.count(b"\n", line_start, offset)
+    if rows:
+        line_start = source.rfind(b"\n", 0, offset) + 1
+    return Point(row + rows, offset - line_start)
+
+
+def _within_character(source: bytes, index: int) -> bool:
+    return index < len(source) and source[index] & 0xC0 == 0x80
+
+
+def _common_prefix(old: bytes, new: bytes) -> int:
+    low, high = 0, min(len(old), len(new))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if old[low:middle] == new[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _common_suffix(old: bytes, new: bytes, limit: int) -> int:
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if old[len(old) - middle : len(old) - low] == new[len(new) - middle : len(new) - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

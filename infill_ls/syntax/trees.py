@@ -1,0 +1,131 @@
+"""The syntax trees of the open documents, and from them what a text at a cursor is checked with.
+
+In a small file that is the whole of it; in a large one an excerpt, so that neither the size of a
+file nor an error far away decides how long a check takes. Offsets are code points of the document
+on the way in, bytes of UTF-8 within.
+"""
+
+from dataclasses import dataclass, field
+
+from tree_sitter import Language as Grammar
+from tree_sitter import Parser, Tree
+
+from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
+from infill_ls.documents import Document
+from infill_ls.syntax.excerpt import Excerpt, by_lines
+from infill_ls.syntax.language import Language, language_of
+from infill_ls.syntax.outline import Outline
+from infill_ls.syntax.parse import Problem, parse, problems, utf8
+
+# Files up to this size are checked as they are: a fresh parse takes some milliseconds.
+_WHOLE = 16_000
+# More than this cannot be checked in time.
+_LARGEST = 64_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsePoint:
+    """A cursor and the source round it, of a large file an excerpt; with the tree of it, and what
+    is wrong there already."""
+
+    language: Language
+    before: bytes
+    after: bytes
+    tree: Tree
+    problems: tuple[Problem, ...]
+    parser: Parser = field(repr=False)
+
+    @property
+    def broken(self) -> bool:
+        return bool(self.problems)
+
+
+class Trees:
+    """What is kept of documents from one request to the next. Belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._outlines: dict[str, tuple[Language, Outline]] = {}  # by URI, of large files only
+        self._parsers: dict[str, Parser] = {}
+        self._latest: tuple[Document, int, ParsePoint] | None = None
+
+    def point(
+        self, document: Document, offset: int, *, budget: Budget = UNLIMITED
+    ) -> ParsePoint | None:
+        """The cursor at `offset`; None where there is no grammar.
+
+        Raises BudgetSpent, also where not even an excerpt is small enough: a line can be endless.
+        """
+        language = language_of(document.language_id)
+        grammar = language.grammar
+        if grammar is None:
+            return None
+        latest = self._latest
+        if latest is not None and latest[0] is document and latest[1] == offset:
+            return latest[2]
+        point = self._point(document, offset, language, grammar, budget)
+        self._latest = document, offset, point
+        return point
+
+    def parse_ahead(self, document: Document, offset: int, *, budget: Budget) -> None:
+        """Does what the next `point` near here needs; for when nobody waits. Raises BudgetSpent;
+        what was parsed until then is not lost."""
+        self.point(document, offset, budget=budget)
+        if document.uri in self._outlines:
+            self._outlines[document.uri][1].refresh(budget=budget)
+
+    def forget(self, uri: str) -> None:
+        self._outlines.pop(uri, None)
+        if self._latest is not None and self._latest[0].uri == uri:
+            self._latest = None
+
+    def _point(
+        self, document: Document, offset: int, language: Language, grammar: Grammar, budget: Budget
+    ) -> ParsePoint:
+        parser = self._parsers.setdefault(language.grammar_function, Parser(grammar))
+        source, cursor = utf8(document.text), len(utf8(document.text[:offset]))
+        if len(source) <= _WHOLE:
+            self._outlines.pop(document.uri, None)
+            whole = source[:cursor], source[cursor:]
+            return _parse_point(language, whole, parser, budget)
+        outline = self._outline(document.uri, language, grammar)
+        outline.follow(source)
+        # The other half is for the excerpt itself and for the check.
+        excerpt = outline.excerpt(cursor, budget=budget.within(budget.left() / 2))
+        point = None
+        if excerpt is not None and _size(excerpt) <= _LARGEST:
+            point = _parse_point(language, excerpt, parser, budget)
+            if not point.broken:
+                return point
+        # No tree yet, or one that errors have led astray.
+        excerpt = by_lines(source, cursor, language, budget=budget)
+        if _size(excerpt) > _LARGEST:
+            if point is None:
+                raise BudgetSpent
+            return point
+        local = _parse_point(language, excerpt, parser, budget)
+        return point if point is not None and local.broken and outline.faultless else local
+
+    def _outline(self, uri: str, language: Language, grammar: Grammar) -> Outline:
+        known = self._outlines.get(uri)
+        if known is None or known[0] != language:
+            known = self._outlines[uri] = language, Outline(grammar)
+        return known[1]
+
+
+def _size(excerpt: Excerpt) -> int:
+    return len(excerpt[0]) + len(excerpt[1])
+
+
+def _parse_point(
+    language: Language, excerpt: Excerpt, parser: Parser, budget: Budget
+) -> ParsePoint:
+    before, after = excerpt
+    tree = parse(parser, before + after, budget=budget)
+    return ParsePoint(
+        language=language,
+        before=before,
+        after=after,
+        tree=tree,
+        problems=problems(tree, before + after, language, budget=budget),
+        parser=parser,
+    )

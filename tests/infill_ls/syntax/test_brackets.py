@@ -1,0 +1,39 @@
+"""Brackets and quotes of fragments, told apart from those in strings and comments."""
+
+import pytest
+
+from infill_ls.syntax.brackets import balance
+from infill_ls.syntax.language import language_of
+
+PYTHON = language_of("python")
+
+
+@pytest.mark.parametrize(
+    ("text", "language_id", "closers", "openers", "quote"),
+    [
+        ("f(a, [1", "python", "", "([", ""),
+        ("a) + b]", "python", ")]", "", ""),
+        ("f(')')", "python", "", "", ""),
+        ("f(# )\n", "python", "", "(", ""),
+        ("x = 'a", "python", "", "", "'"),
+        ('"""a (', "python", "", "", '"""'),
+        ("'a\nb(", "python", "", "(", ""),
+        ("fn<'a>(&'a b, '(')", "rust", "", "", ""),
+        ("`a ${b", "javascript", "", "", "`"),
+        ("/* ( */ a)", "c", ")", "", ""),
+        ("echo $# (", "shellscript", "", "(", ""),
+        ("don't (", "yaml", "", "(", ""),
+        ("(", "klingon", "", "(", ""),
+    ],
+)
+def test_brackets_are_counted_outside_of_strings_and_comments(
+    text: str, language_id: str, closers: str, openers: str, quote: str
+) -> None:
+    found = balance(text, language_of(language_id))
+
+    assert (closers, openers, quote) == (found.closers, found.openers, found.quote)
+
+
+def test_brackets_are_counted_on_from_an_open_string() -> None:
+    assert balance("a) + 'b' + (", PYTHON, "'").openers == ""
+    assert balance("a') + (", PYTHON, "'").closers == ")"
