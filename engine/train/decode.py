@@ -13,9 +13,14 @@ from torch.nn import functional as F
 from infill_engine.canvas import PINNED, Canvas
 from infill_engine.denoise import DenoiseConfig, denoise
 from infill_engine.early_stop import Chained, Decided, TokenStability
-from infill_engine.models.two_sided.layers import CANVAS, PREFIX, SUFFIX, Block, mlp, norm, project
+from infill_engine.models.two_sided.layers import CANVAS, PREFIX, SUFFIX, mlp, norm, project
 from infill_engine.models.two_sided.network import TwoSidedNetwork
-from infill_engine.models.two_sided.training_pass import backwards, gather_keys, gather_values
+from infill_engine.models.two_sided.training_pass import (
+    backwards,
+    gather_keys,
+    gather_values,
+    reversal,
+)
 from infill_engine.noise import Absorbing
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant
@@ -45,10 +50,6 @@ class EncodedRows:
     hints: Tensor
 
 
-def layers(model: TwoSidedNetwork) -> list[Block]:
-    return [block for block in model.blocks if isinstance(block, Block)]
-
-
 @torch.no_grad()
 def encode_rows(model: TwoSidedNetwork, data: Mapping[str, Tensor]) -> EncodedRows:
     """The streams of `training_pass`, kept; in the model's own dtype."""
@@ -60,8 +61,7 @@ def encode_rows(model: TwoSidedNetwork, data: Mapping[str, Tensor]) -> EncodedRo
     pos = torch.stack((i, -i)).repeat_interleave(B, 0) + zero  # [2B, N]
     cos, sin = cos_table[pos], sin_table[pos]
     turn = start + T - end + lengths[:, None] - 1 + zero  # [B, M]
-    backward = (lengths[:, None] - 1 - i) % N
-    order = (backward + N * torch.arange(B, device=device)[:, None]).flatten()
+    backward, order = reversal(lengths, N)
     x = torch.cat(
         (
             model.input_states(rows, data["prefix_hints"], PREFIX),
@@ -69,7 +69,7 @@ def encode_rows(model: TwoSidedNetwork, data: Mapping[str, Tensor]) -> EncodedRo
         )
     )
     keys, values = [], []
-    for block in layers(model):
+    for block in model.layers:
         q, k, v = project(x, block.qkv, cos, sin, model.split)
         (near_k, far_k), (near_v, far_v) = k.chunk(2), v.chunk(2)
         far_k, far_v = backwards(far_k, order), backwards(far_v, order)
@@ -88,7 +88,7 @@ def canvas_states(model: TwoSidedNetwork, sides: EncodedRows, noisy: Tensor) -> 
     cos_table, sin_table = model.angles(torch.promote_types(model.dtype, torch.float32))
     cos, sin = cos_table[sides.pos], sin_table[sides.pos]
     x = model.input_states(noisy, sides.hints, CANVAS)
-    for block, keys, values in zip(layers(model), sides.keys, sides.values, strict=True):
+    for block, keys, values in zip(model.layers, sides.keys, sides.values, strict=True):
         q, keys[:, :, -T:], values[:, :, -T:] = project(x, block.qkv, cos, sin, model.split)
         attended = canvas_attention_fused(q, keys, values, sides.start, sides.end, sides.lengths)
         x = mlp(x, attended, block.out, block.up, block.down)

@@ -137,15 +137,7 @@ def training_pass(
     if lengths is None:
         lengths = torch.full((B,), N, device=device)
     if hints is None:
-        asked = zip(rows.tolist(), lengths.tolist(), start.tolist(), end.tolist(), strict=True)
-        forward, far, hung = zip(
-            *(row_hints(*row, canvas=T, table=network.table) for row in asked), strict=True
-        )
-        hints = (
-            torch.tensor(forward, device=device),
-            torch.tensor(far, device=device),
-            torch.tensor(hung, device=device),
-        )
+        hints = _row_hints(network, rows, lengths, start, end, T)
     cos_table, sin_table = network.angles(torch.promote_types(dtype, torch.float32))
     zero = network.config.max_positions
     i = torch.arange(N, device=device)
@@ -156,11 +148,7 @@ def training_pass(
     # start + T + i - end.
     turn = start + T - end + lengths[:, None] - 1 + zero  # [B, M]
     turn_cos, turn_sin = cos_table[turn], sin_table[turn]
-    # Reverses each row without its padding; a row's tokens stay in the row.
-    backward = (lengths[:, None] - 1 - i) % N  # [B, N]
-    order = (backward + N * torch.arange(B, device=device)[:, None]).flatten()
-
-    streams = 2 * B * N
+    backward, order = reversal(lengths, N)
     x = torch.cat(
         (
             network.input_states(rows, hints[0], PREFIX).flatten(0, 1),
@@ -168,25 +156,47 @@ def training_pass(
             network.input_states(noisy, hints[2], CANVAS).flatten(0, 2),
         )
     ).to(dtype)
+
+    def apart(x: Tensor) -> tuple[Tensor, Tensor]:
+        """[2BN + BMT, ...] -> that of streams [2B, N, ...] and of canvases [B, M, T, ...]"""
+        streams, canvases = torch.split(x, [2 * B * N, B * M * T])
+        return torch.unflatten(streams, 0, (2 * B, N)), torch.unflatten(canvases, 0, (B, M, T))
+
     for block in network.layers:
         q, k, v = ops.project(x, block.qkv, cos, sin, network.split)
-        (stream_q, own_q), (stream_k, own_k), (stream_v, own_v) = (
-            torch.split(part, [streams, B * M * T]) for part in (q, k, v)
-        )
-        stream_q, stream_k, stream_v = (
-            torch.unflatten(part, 0, (2 * B, N)) for part in (stream_q, stream_k, stream_v)
-        )
-        own_q, own_k, own_v = (
-            torch.unflatten(part, 0, (B, M, T)) for part in (own_q, own_k, own_v)
-        )
+        (stream_q, own_q), (stream_k, own_k), (stream_v, own_v) = map(apart, (q, k, v))
         (near_k, far_k), (near_v, far_v) = stream_k.chunk(2), stream_v.chunk(2)
         far_k, far_v = backwards(far_k, order), backwards(far_v, order)
         keys = ops.gather_keys(near_k, far_k, own_k, start, turn_cos, turn_sin)
         values = ops.gather_values(near_v, far_v, own_v, start)
-        streams_read = ops.causal_attention(stream_q, stream_k, stream_v)  # [2B, N, D]
-        filled = ops.canvas_attention(own_q, keys, values, start, end, lengths)  # [B, M, T, D]
-        attended = torch.cat((streams_read.flatten(0, 1), filled.flatten(0, 2)))
+        of_streams = ops.causal_attention(stream_q, stream_k, stream_v)  # [2B, N, D]
+        of_canvases = ops.canvas_attention(own_q, keys, values, start, end, lengths)
+        attended = torch.cat((of_streams.flatten(0, 1), of_canvases.flatten(0, 2)))
         x = ops.mlp(x, attended, block.out, block.up, block.down)
-    x = norm(x)
-    prefix, suffix = torch.unflatten(x[:streams], 0, (2, B, N)).unbind(0)
-    return prefix, suffix, torch.unflatten(x[streams:], 0, (B, M, T))
+    of_streams, of_canvases = apart(norm(x))
+    prefix, suffix = of_streams.chunk(2)
+    return prefix, suffix, of_canvases
+
+
+def reversal(lengths: Tensor, N: int) -> tuple[Tensor, Tensor]:
+    """How rows [B, N] are taken backwards without their padding, from lengths [B] on.
+
+    Where each token of a row comes from [B, N], and the same among all tokens [B * N] for
+    `backwards`; padding stays in its row, behind the tokens.
+    """
+    i = torch.arange(N, device=lengths.device)
+    backward = (lengths[:, None] - 1 - i) % N
+    rows = torch.arange(len(lengths), device=lengths.device)
+    return backward, (backward + N * rows[:, None]).flatten()
+
+
+def _row_hints(
+    network: TwoSidedNetwork, rows: Tensor, lengths: Tensor, start: Tensor, end: Tensor, T: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the prefix [B, N, 4], the suffix [B, N, 4] and the canvases [B, M, T, 4]."""
+    asked = zip(rows.tolist(), lengths.tolist(), start.tolist(), end.tolist(), strict=True)
+    found = (row_hints(*row, canvas=T, table=network.table) for row in asked)
+    prefix, suffix, canvases = (
+        torch.tensor(part, device=rows.device) for part in zip(*found, strict=True)
+    )
+    return prefix, suffix, canvases
