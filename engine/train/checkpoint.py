@@ -11,7 +11,7 @@ from infill_engine.models.two_sided.weights import FORMER_HEAD, FORMER_NAMES, FO
 
 
 @dataclass(slots=True)
-class Counts:
+class RunCounts:
     """How far a run is, counted over all the processes that were part of it."""
 
     step: int = 0
@@ -20,7 +20,7 @@ class Counts:
     seen: int = 0  # document tokens
 
 
-def save(path: Path, counts: Counts, **state: Any) -> None:
+def save(path: Path, counts: RunCounts, **state: Any) -> None:
     """Writes a checkpoint by rename, so that a reader never sees half of it."""
     partial = path.with_suffix(".partial")
     date = time.strftime("%Y-%m-%d", time.gmtime())
@@ -32,7 +32,7 @@ def load(path: Path, device: str = "cpu") -> dict[str, Any]:
     """A checkpoint under the names of today, whatever version wrote it.
 
     config and train_config are the network's options and the run's, the latter as JSON; model and
-    average are tensors by name, optimizers their states. Then there are the fields of `Counts`.
+    average are tensors by name, optimizers their states. Then there are the fields of `RunCounts`.
     There are no optimizers where the network had a part that it has no longer: their states are
     by position, and are built anew.
     """
@@ -51,5 +51,5 @@ def load(path: Path, device: str = "cpu") -> dict[str, Any]:
     return state | tensors | {"config": config}
 
 
-def counts_of(state: dict[str, Any]) -> Counts:
-    return Counts(**{spec.name: state[spec.name] for spec in fields(Counts)})
+def counts_of(state: dict[str, Any]) -> RunCounts:
+    return RunCounts(**{spec.name: state[spec.name] for spec in fields(RunCounts)})

@@ -67,7 +67,7 @@ class TrainingRun:
         """Goes on from the checkpoint in `out`; where there is none, from `weights` if given."""
         out.mkdir(parents=True, exist_ok=True)
         self.model, self.config, self.recipe = model, config, recipe
-        self.counts = checkpoint.Counts()
+        self.counts = checkpoint.RunCounts()
         self._checkpoint = out / "checkpoint.pt"
         self._optimizers = optimisers(model, config)
         if weights is not None and not self._checkpoint.exists():
@@ -131,7 +131,7 @@ class TrainingRun:
         self.tick()
 
     def tick(self) -> None:
-        """Counts the time since the last call; validation and saving count, for the clock is the
+        """RunCounts the time since the last call; validation and saving count, for the clock is the
         budget."""
         now = time.monotonic()
         self.counts.seconds += min(self._pause, now - self._mark)
