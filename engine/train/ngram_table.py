@@ -37,7 +37,7 @@ Counts = NDArray[np.int64]
 
 
 def in_order(shard: Shard, number: int) -> NDArray[np.int64]:
-    """Indices of a shard's documents, package after package: undoes the permutation of `train.corpus.pack`."""
+    """Indices of a shard's documents, package after package: undoes `OpenShard.write`."""
     order = np.random.default_rng(number).permutation(len(shard.doc_language))
     return np.argsort(order)
 

@@ -131,7 +131,7 @@ class TrainingRun:
         self.tick()
 
     def tick(self) -> None:
-        """RunCounts the time since the last call; validation and saving count, for the clock is the
+        """Counts the time since the last call; validation and saving count, for the clock is the
         budget."""
         now = time.monotonic()
         self.counts.seconds += min(self._pause, now - self._mark)
