@@ -2,7 +2,7 @@
 
 Knows nothing of LSP or asyncio. Every method may be called from any thread and returns at once;
 results come by futures that are set on the engine's thread. Nothing that goes wrong there ends it:
-`Worker._run` is the one place that catches, logs, answers and goes on.
+`Worker._do_next` is the one place that catches, logs, answers and goes on.
 """
 
 import logging
@@ -218,17 +218,25 @@ class Worker:
     # -- on the engine's thread -------------------------------------------------------------------
 
     def _run(self) -> None:
-        while task := self._next():
-            try:
-                task.work()
-            except InfillError as error:  # for the user, who is told: of a server that fails, say
-                logger.error("%s failed: %s", task.name, error)
-                task.fail(error)
-            except BaseException as error:  # also of a library that calls sys.exit
-                logger.exception("%s failed", task.name)
-                task.fail(error)
+        while self._do_next():
+            pass  # and keep nothing of it: it holds documents
         for run in self._runs:  # closing: they never ran
             run.result.set_result(None)
+
+    def _do_next(self) -> bool:
+        """Waits for something to do and does it; False when there will be nothing any more."""
+        task = self._next()
+        if task is None:
+            return False
+        try:
+            task.work()
+        except InfillError as error:  # for the user, who is told: of a server that fails, say
+            logger.error("%s failed: %s", task.name, error)
+            task.fail(error)
+        except BaseException as error:  # also of a library that calls sys.exit
+            logger.exception("%s failed", task.name)
+            task.fail(error)
+        return True
 
     def _next(self) -> _Task | None:
         with self._changed:

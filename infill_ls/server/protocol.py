@@ -10,10 +10,11 @@ import itertools
 import json
 import logging
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, Literal
 
+from cattrs import Converter
 from lsprotocol import types as T
 from pygls.exceptions import JsonRpcException
 from pygls.protocol import (
@@ -43,7 +44,7 @@ MessageId = str | int
 class InfillProtocol(JsonRPCProtocol):
     """`stage` is where the connection stands in the life that LSP gives it."""
 
-    def __init__(self, server: JsonRPCServer, converter: Any) -> None:
+    def __init__(self, server: JsonRPCServer, converter: Converter) -> None:
         super().__init__(server, converter)
         self.stage: Literal["new", "running", "shut down", "exited"] = "new"
         self.exit_code = 0  # what LSP wants of `exit`: 1 when no `shutdown` came before
@@ -101,10 +102,12 @@ class InfillProtocol(JsonRPCProtocol):
 
     def _receive_call(self, msg_id: MessageId | None, method: str, fields: Fields) -> None:
         """A request, or without an id a notification."""
-        if method == T.CANCEL_REQUEST:
+        if method == T.CANCEL_REQUEST and msg_id is None:
             self._cancel(_message_id(fields.optional("id")))
             return
         if method == T.EXIT:
+            if msg_id is not None:
+                self._refuse(msg_id, T.ErrorCodes.InvalidRequest, "exit is a notification.")
             self.exit_code = 0 if self.stage == "shut down" else 1
             self.stage = "exited"
             return
@@ -119,7 +122,7 @@ class InfillProtocol(JsonRPCProtocol):
             with fault_boundary(method):
                 call = handler.arrived(self._session, fields)
         except JsonRpcException as error:
-            logger.warning("%s: %s", method, error)
+            logger.warning("%s: %s", method, error.message)
             if msg_id is not None:
                 self._refuse(msg_id, error.code, f"{method}: {error}")
             return
@@ -173,8 +176,15 @@ class _Server(JsonRPCServer):
         """The fault boundary has logged it."""
 
 
+@cache
+def _converter() -> Converter:
+    """From LSP's types to JSON. It compiles itself as it goes, so one serves all connections."""
+    converter: Converter = default_converter()  # type: ignore[no-untyped-call]
+    return converter
+
+
 def new_protocol() -> InfillProtocol:
-    protocol = _Server(InfillProtocol, default_converter).protocol
+    protocol = _Server(InfillProtocol, _converter).protocol
     assert isinstance(protocol, InfillProtocol), "pygls makes what it is told to"
     return protocol
 

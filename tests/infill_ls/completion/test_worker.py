@@ -1,11 +1,25 @@
 """The engine's thread: what it does in which order, and that nothing ends it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
-from infill_engine import Engine, EngineConfig, ModelError
+from infill_engine import (
+    UNLIMITED,
+    Budget,
+    BudgetSpent,
+    Draft,
+    Engine,
+    EngineConfig,
+    EngineInfo,
+    InfillError,
+    InfillRequest,
+    ModelError,
+    RequestError,
+)
 from infill_engine.load import silent
 from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.documents import Document
@@ -123,3 +137,92 @@ async def test_closing_stops_the_model_and_leaves_nobody_waiting() -> None:
     ]
     assert all(result is None or not result.candidates for result in results)
     assert (engine.journal.count("infill"), engine.journal.count("step")) == (1, 1)
+
+
+class Broken(Knowing):
+    """Raises what it is told to, in whatever it is asked first, and knows afterwards."""
+
+    def __init__(self, error: BaseException, where: str) -> None:
+        super().__init__(last_name)
+        self._error: BaseException | None = error
+        self._where = where
+
+    def _fail(self, where: str) -> None:
+        error, matters = self._error, where == self._where
+        if error is not None and matters:
+            self._error = None
+            self.journal.note("failed")
+            raise error
+
+    def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
+        self._fail("infill")
+        for draft in super().infill(request, budget=budget):
+            self._fail("draft")
+            yield draft
+
+    def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
+        self._fail("warm")
+        super().warm(request, budget=budget)
+
+    def describe(self) -> EngineInfo:
+        self._fail("describe")
+        return super().describe()
+
+
+ERRORS = [
+    *(RuntimeError, MemoryError, RecursionError, AssertionError, SystemExit, KeyboardInterrupt),
+    *(GeneratorExit, StopIteration, BudgetSpent, RequestError),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("where", ["infill", "draft", "warm", "describe"])
+async def test_nothing_that_an_engine_raises_ends_its_thread(
+    where: str, error: type[BaseException]
+) -> None:
+    engine = Broken(error("broken"), where)
+    worker = Worker(loads(engine))
+    with suppress(InfillError):  # of an engine that cannot be described, which is loaded again
+        await asyncio.wrap_future(worker.load(EngineConfig()))
+    await asyncio.wrap_future(worker.load(EngineConfig()))
+    worker.warm(query("alpha "), ME)
+    await eventually(engine.journal.wait, "failed" if where == "warm" else "warm")
+    first = worker.infill(query("alpha "), ME)
+    await asyncio.to_thread(first.result.exception, 60)
+    second = await asyncio.wrap_future(worker.infill(query("beta "), ME).result)
+
+    assert engine.journal.count("failed") == 1
+    assert second is not None
+    assert [candidate.text for candidate in second.candidates] == ["use_beta"]
+    assert worker.close(60)
+
+
+async def test_nothing_that_a_document_is_ends_the_thread() -> None:
+    worker = Worker(loads(Knowing(last_name)))
+    await asyncio.wrap_future(worker.load(EngineConfig()))
+    odd: Any = None
+    for language in (odd, 3, [], "\ud83d", "no such language", "x" * 10_000):
+        worker.warm(query("alpha ", language=language), ME)
+        run = worker.infill(query("alpha \ud83d", language=language), ME)
+        await asyncio.to_thread(run.result.exception, 60)
+        worker.forget(ME, "file:///never.opened")
+        worker.forget(odd)
+    after = await asyncio.wrap_future(worker.infill(query("beta "), ME).result)
+
+    assert after is not None
+    assert [candidate.text for candidate in after.candidates] == ["use_beta"]
+    assert worker.close(60)
+
+
+async def test_what_waits_to_be_warmed_is_forgotten_with_its_document() -> None:
+    engine = Stepping(last_name, steps=1, keeps_warming=True)
+    worker = await warming(engine)
+    worker.warm(query("of another owner"), "another")
+    worker.warm(query("beta ", uri="file:///b.x"), ME)  # waits, and is the newest wish
+    worker.forget(ME, "file:///b.x")
+    engine.allow(1)
+    run = worker.infill(query("gamma "), ME)
+    await asyncio.wrap_future(run.result)
+
+    assert engine.journal.count("warm") == 1
+    assert worker.close(60)

@@ -1,0 +1,141 @@
+"""A session's close is the end of all that its connection opened."""
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from infill_engine import EngineConfig
+from infill_ls.completion.worker import Worker
+from infill_ls.server.session import MAX_TOLD
+from tests.infill_ls.engines import Knowing, Stepping, last_name, loads
+from tests.infill_ls.server.editor import INFILL, URI, Editor, editing
+
+SOURCE = "def area(width, height):\n    return width * height\n" * 50
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker(loads(Knowing(last_name)))
+    worker.load(EngineConfig()).result(60)
+    yield worker
+    assert worker.close(60)
+
+
+def alive() -> Counter[str]:
+    """Of our own classes, how many objects there are: documents, trees, runs, sessions ..."""
+    gc.collect()
+    names = (f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
+    ours = (name for name in names if name.startswith("infill_ls."))
+    return Counter(name for name in ours if "ignore" not in name)  # that has bounded caches
+
+
+async def grown(before: Counter[str]) -> Counter[str]:
+    """What there is more of than before, once the engine's thread has let go of its last work."""
+    for _ in range(10):
+        if not (more := alive() - before):
+            break
+        await asyncio.sleep(0.1)
+    return more
+
+
+async def works(editor: Editor, number_of_files: int) -> None:
+    """Opens files and asks in each, as a user does."""
+    for number in range(number_of_files):
+        uri = f"file:///project/{number}.py"
+        editor.open(SOURCE, uri=uri, language="python")
+        assert await editor.infills(uri, line=1)
+
+
+@pytest.mark.parametrize("goodbye", ["shutdown", "nothing"])
+async def test_nothing_of_a_connection_stays_when_it_is_gone(worker: Worker, goodbye: str) -> None:
+    async def visit() -> None:
+        async with editing(worker, shared=True) as editor:
+            await works(editor, 5)
+            editor.asks(INFILL, {"textDocument": {"uri": URI}})  # still under way
+            if goodbye == "shutdown":
+                await editor.ask("shutdown")
+
+    await visit()
+    await asyncio.sleep(0.2)  # the engine's thread lets go of its last work
+    before = alive()
+    for _ in range(3):
+        await visit()
+
+    assert await grown(before) == Counter()
+
+
+async def test_a_closed_document_is_not_brought_back_by_what_waits_to_be_warmed(
+    worker: Worker,
+) -> None:
+    async with editing(worker) as editor:
+        await works(editor, 1)
+        before = alive()
+        for number in range(200):
+            uri = f"file:///project/quick{number}.py"
+            editor.open(SOURCE, uri=uri, language="python")
+            if number % 3 == 0:
+                await asyncio.sleep(0.002)  # some get as far as a tree
+            editor.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+
+        assert await grown(before) == Counter()
+
+
+async def test_two_connections_share_no_trees_and_no_suggestions(worker: Worker) -> None:
+    async with editing(worker, shared=True) as one, editing(worker, shared=True) as other:
+        one.open("def alpha():\n    return \n", uri=URI, language="python")
+        other.open("class Beta:\n    x = \n", uri=URI, language="python")
+        for _ in range(3):
+            asked = [one.infills(line=1), other.infills(line=1)]
+            assert await asyncio.gather(*asked) == [["use_return"], ["use_x"]]
+        one.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+        assert await one.infills() == []
+        assert await other.infills(line=1) == ["use_x"]
+
+
+async def test_a_client_that_shuts_down_while_requests_have_not_begun_gets_all_its_answers(
+    worker: Worker,
+) -> None:
+    editor = Editor(worker)
+    await editor.initialize()
+    editor.open("alpha ")
+    params = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 6}}
+    asked = editor.asks(INFILL, params)
+    ended = editor.asks("shutdown")
+    editor.notify("exit")
+    await editor.session.ended()
+
+    assert (await ended)["result"] is None
+    assert (await asked)["error"]["code"] == -32800
+    assert (editor.protocol.exited, editor.protocol.exit_code) == (True, 0)
+
+
+async def test_a_closed_session_says_nothing_more(worker: Worker) -> None:
+    engine = Stepping(last_name, steps=1)
+    slow = Worker(lambda _: engine)
+    slow.load(EngineConfig()).result(60)
+    editor = Editor(slow)
+    await editor.initialize(initializationOptions={"editorPluginInfo": {}})
+    editor.open("alpha ")
+    editor.asks(INFILL, {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 6}})
+    await asyncio.to_thread(engine.journal.wait, "step")
+    editor.session.close()
+    await editor.session.ended()
+    said = len(editor.received)
+    engine.allow(1)
+    assert await asyncio.to_thread(slow.close, 60)
+    await asyncio.sleep(0)
+
+    assert editor.received[said:] == []
+
+
+async def test_each_message_is_shown_once_and_no_more_than_a_user_can_read(worker: Worker) -> None:
+    async with editing(worker) as editor:
+        for number in range(3 * MAX_TOLD):
+            wrong = {"settings": {"infill": {f"nonsense{number}": 1}}}
+            editor.notify("workspace/didChangeConfiguration", wrong)
+            editor.notify("workspace/didChangeConfiguration", wrong)
+
+        assert len(editor.all_received("window/showMessage")) == MAX_TOLD
