@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from infill_engine.budget import Budget
-from infill_engine.remote.client import Client
+from infill_engine.remote.client import HttpClient
 from infill_engine.remote.cloze import cut_lines, fills_of, has_block, middle_of, prompt
 from infill_engine.remote.http import HttpRequest, HttpResponse, RemoteError
 from infill_engine.remote.probe import ServedModel
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class ChatModel:
     """One served model that is asked in words."""
 
-    def __init__(self, client: Client, served: ServedModel) -> None:
+    def __init__(self, client: HttpClient, served: ServedModel) -> None:
         self._client = client
         self._served = served
 

@@ -73,7 +73,7 @@ class _Exchange:
         self.connected = self.connected or stage == "http11.send_request_headers.started"
 
 
-class Client:
+class HttpClient:
     """Owns the connections to one server. Sends nothing and starts no thread before it is used.
 
     When nobody holds it any more, the connections are closed and the thread ends.

@@ -39,7 +39,7 @@ from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
 from infill_engine.remote import canvas, chat
-from infill_engine.remote.client import Client
+from infill_engine.remote.client import HttpClient
 from infill_engine.remote.cloze import PREFIX_CHARS, SUFFIX_CHARS
 from infill_engine.remote.http import RemoteError
 from infill_engine.remote.pinned import PinnedModel
@@ -61,7 +61,7 @@ class RemoteEngine:
 
     def __init__(self, config: EngineConfig) -> None:
         base, _, fragment = config.model.partition("#")
-        self._client = Client(base.rstrip("/").removesuffix("/v1"), config)
+        self._client = HttpClient(base.rstrip("/").removesuffix("/v1"), config)
         self._config = config
         self._name = config.remote_model or unquote(fragment)
         self._tokens = LocalTokens(config.remote_tokenizer) if config.remote_tokenizer else None

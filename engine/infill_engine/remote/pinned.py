@@ -23,7 +23,7 @@ from infill_engine.remote.canvas import (
     rows,
     tokenized,
 )
-from infill_engine.remote.client import Client
+from infill_engine.remote.client import HttpClient
 from infill_engine.remote.cloze import cut_lines, stop_at
 from infill_engine.remote.http import RemoteError
 from infill_engine.remote.probe import ServedModel
@@ -65,7 +65,7 @@ class PinnedModel:
     """One served model with a pinned canvas, and what is known of its prompt cache."""
 
     def __init__(
-        self, client: Client, served: ServedModel, chat: ChatTemplate, max_steps: int | None
+        self, client: HttpClient, served: ServedModel, chat: ChatTemplate, max_steps: int | None
     ) -> None:
         self._client = client
         self._served = served

@@ -16,7 +16,7 @@ from infill_engine.budget import Budget
 from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
 from infill_engine.remote.canvas import WIDTH_STEP, Row, canvas_output, canvas_request, positive
-from infill_engine.remote.client import Client
+from infill_engine.remote.client import HttpClient
 from infill_engine.remote.http import HttpRequest, HttpResponse, RemoteError, Unsupported
 from infill_engine.remote.prompt import ChatTemplate, chat_template
 from infill_engine.remote.tokens import LocalTokens, ServerTokens, Tokens
@@ -52,7 +52,7 @@ class ServerProbe:
     """
 
     def __init__(
-        self, client: Client, config: EngineConfig, model: str, tokens: LocalTokens | None
+        self, client: HttpClient, config: EngineConfig, model: str, tokens: LocalTokens | None
     ) -> None:
         self._client = client
         self._config = config

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from infill_engine.budget import Budget
 from infill_engine.errors import ModelError
-from infill_engine.remote.client import Client
+from infill_engine.remote.client import HttpClient
 from infill_engine.remote.http import HttpRequest, HttpResponse, RemoteError, Unsupported
 
 # The published DiffusionGemma: control ids below 107, images and unused ids from 255,999 on.
@@ -107,7 +107,7 @@ class ServerTokens:
 
     source = "server"
 
-    def __init__(self, client: Client, model: str, vocab_size: int, budget: Budget) -> None:
+    def __init__(self, client: HttpClient, model: str, vocab_size: int, budget: Budget) -> None:
         self._client = client
         self._model = model
         self._remembered: OrderedDict[str, list[int]] = OrderedDict()

@@ -64,7 +64,7 @@ def _reporting_bar(stage: str, progress: LoadProgress) -> Any:
 
     bar: Any = tqdm
 
-    class Bar(bar):  # type: ignore[misc]
+    class ProgressBar(bar):  # type: ignore[misc]
         most = 0.0
 
         def __init__(self, *given: Any, **named: Any) -> None:
@@ -76,9 +76,9 @@ def _reporting_bar(stage: str, progress: LoadProgress) -> Any:
             # Counted here, because a bar that is switched off counts nothing.
             self._came += n or 0
             # The hub learns of some files late, and their total grows.
-            if self._of_bytes and self.total and self._came / self.total > Bar.most:
-                Bar.most = min(1.0, self._came / self.total)
-                progress(stage, Bar.most)
+            if self._of_bytes and self.total and self._came / self.total > ProgressBar.most:
+                ProgressBar.most = min(1.0, self._came / self.total)
+                progress(stage, ProgressBar.most)
             return super().update(n)
 
-    return Bar
+    return ProgressBar
