@@ -2,31 +2,24 @@
 
 A small network's pass in torch is mostly the time between its products: in each layer dozens of
 ops of a few microseconds. `blocks.c` is the whole pass, in one thread, for networks whose weights
-and caches are bfloat16; its twin in plain torch is the network that uses it. It is compiled by the
-C compiler that is found (CC, or cc, gcc, clang), once for a CPU, into the user's cache folder, as
-Triton does with its kernels. Without a compiler, or under INFILL_KERNELS=torch, there is none.
+and caches are bfloat16; its reference in plain torch is the network that uses it. It is compiled by
+the C compiler that is found (CC, or cc, gcc, clang), once for a CPU, as Triton does with its
+kernels. Without a compiler, or under INFILL_KERNELS=torch, there is none.
 """
 
 import ctypes
 import functools
-import hashlib
-import logging
 import os
-import platform
-import shlex
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-logger = logging.getLogger(__name__)
+from infill_kernels.compiled import usable_library
 
-SOURCE = Path(__file__).with_name("blocks.c")
+SOURCE, INCLUDED = (Path(__file__).with_name(name) for name in ("blocks.c", "product.h"))
 # The first that a compiler takes and the system lets run: a kernel may forbid the tiles of AMX.
 FLAGS: tuple[tuple[str, ...], ...] = (
     ("-march=native",),
@@ -34,7 +27,6 @@ FLAGS: tuple[tuple[str, ...], ...] = (
     ("-mcpu=native",),
     (),
 )
-COMPILING = 60.0  # seconds at most
 PANEL, PAIRS = 16, 32
 
 
@@ -48,24 +40,6 @@ class _Cache(ctypes.Structure):
     ]
 
 
-def folder() -> Path:
-    """Where what was compiled is kept, as the platform has it."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "infill-ls"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infill-ls"
-
-
-def _cpu() -> str:
-    """What a compiled routine is good for; a home folder may be shared by different machines."""
-    features = [platform.system(), platform.machine(), platform.processor()]
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return " ".join(features)
-    kinds = ("flags", "Features", "model name", "CPU part")
-    return " ".join([*features, *sorted({line for line in lines if line.startswith(kinds)})])
-
-
 @functools.cache
 def library() -> tuple[ctypes.CDLL | None, str]:
     """The routine, or None, and the reason in words."""
@@ -73,88 +47,32 @@ def library() -> tuple[ctypes.CDLL | None, str]:
         return None, "INFILL_KERNELS=torch"
     if sys.platform == "win32":
         return None, "it is not made for Windows"
-    compiler = _compiler()
-    if not compiler:
-        return None, "there is no C compiler: install gcc or clang, or set CC"
-    reason = ""
-    for flags in FLAGS:
-        command = " ".join((*compiler, *flags))
-        try:
-            found = _loaded(compiler, flags)
-        except subprocess.TimeoutExpired as error:
-            return None, f"{command} took more than {error.timeout:.0f} s"
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
-            reason = f"{command} failed: {said or error}"
-            continue
-        if found.infill_ready():
-            found.infill_blocks.argtypes = [
-                ctypes.POINTER(_Shape),
-                *[ctypes.c_void_p] * 2,
-                *[ctypes.c_int64] * 2,
-                *[ctypes.c_void_p] * 2,
-                ctypes.POINTER(_Cache),
-                ctypes.c_int64,
-                ctypes.POINTER(_Cache),
-                *[ctypes.c_int64] * 2,
-            ]
-            found.infill_product.argtypes = [
-                ctypes.c_void_p,
-                ctypes.c_int64,
-                *[ctypes.c_void_p] * 2,
-                *[ctypes.c_int64] * 2,
-            ]
-            return found, f"compiled by {command}"
-        reason = f"the system does not let what {' '.join(flags)} gives run"
-    return None, reason
+    found, reason = usable_library(
+        SOURCE, [INCLUDED], FLAGS, lambda each: bool(each.infill_ready())
+    )
+    if found is not None:
+        _declare(found)
+    return found, reason
 
 
-def _compiler() -> list[str]:
-    """The command to start, with its own arguments; [] where there is none."""
-    if given := shlex.split(os.environ.get("CC", "")):
-        return given if shutil.which(given[0]) else []
-    if sys.platform == "darwin":
-        # Without the command line tools `cc` is there all the same, and asks to install them.
-        tools = subprocess.run(["xcode-select", "-p"], capture_output=True, check=False)
-        if tools.returncode:
-            return []
-    return next(([path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), [])
-
-
-def _loaded(compiler: Sequence[str], flags: Sequence[str]) -> ctypes.CDLL:
-    """The routine; compiled again where what is in the cache cannot be loaded.
-
-    Raises OSError, RuntimeError where nobody has a home, and subprocess.SubprocessError.
-    """
-    path = _compiled(compiler, flags)
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError:
-        path.unlink(missing_ok=True)
-        return ctypes.CDLL(str(_compiled(compiler, flags)))
-
-
-def _compiled(compiler: Sequence[str], flags: Sequence[str]) -> Path:
-    """The shared object for this CPU; made where it is not there yet, and put there by a rename."""
-    source, platform_of = SOURCE.read_bytes(), (_cpu(), platform.libc_ver())
-    key = hashlib.sha256(source + repr((compiler, flags, platform_of)).encode()).hexdigest()[:16]
-    target = folder() / f"blocks-{key}.so"
-    if target.is_file():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        made = Path(scratch) / target.name
-        subprocess.run(
-            [*compiler, "-O3", *flags, "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-lm"],
-            check=True,
-            stdin=subprocess.DEVNULL,  # a language server's own is for its editor
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=COMPILING,
-        )
-        made.replace(target)
-    return target
+def _declare(library: ctypes.CDLL) -> None:
+    """What the routine's functions take."""
+    library.infill_blocks.argtypes = [
+        ctypes.POINTER(_Shape),
+        *[ctypes.c_void_p] * 2,
+        *[ctypes.c_int64] * 2,
+        *[ctypes.c_void_p] * 2,
+        ctypes.POINTER(_Cache),
+        ctypes.c_int64,
+        ctypes.POINTER(_Cache),
+        *[ctypes.c_int64] * 2,
+    ]
+    library.infill_product.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        *[ctypes.c_void_p] * 2,
+        *[ctypes.c_int64] * 2,
+    ]
 
 
 def packed(weight: Tensor) -> Tensor:
@@ -171,7 +89,7 @@ def packed(weight: Tensor) -> Tensor:
 class Product:
     """x [..., I] float32 times a weight [O, I] -> [..., O] float32, of products of bfloat16.
 
-    Its twin is `torch.nn.functional.linear`.
+    Its reference is `torch.nn.functional.linear`.
     """
 
     def __init__(self, weight: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The compiled blocks against plain torch, and what happens where they cannot be compiled."""
+"""The compiled blocks compute what plain torch does."""
 
 import os
 import subprocess
@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from infill_kernels import blocks
-from infill_kernels.blocks import FLAGS, Blocks, Product, library, packed
+from infill_kernels.blocks import Blocks, Product, library, packed
+from tests.kernels.cpus import LESSER, lesser
 
 LAYERS, KV, GROUP, HEAD, WIDTH, FF, ROOM = 2, 2, 2, 32, 128, 96, 80
 # Half a unit in the last place of bfloat16 for each of what is multiplied, a few times over.
@@ -34,7 +35,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
 
-def naive(
+def reference(
     layers: list[list[Tensor]],
     x: Tensor,
     cos: Tensor,
@@ -44,19 +45,19 @@ def naive(
     at: int,
     seen: int,
 ) -> Tensor:
-    """The twin, a query at a time and in float64."""
+    """A query at a time and in float64."""
     rows, n, _ = x.shape
     for layer, (qkv, out, up, down) in enumerate(layers):
         mixed = (norm(x) @ qkv.T).unflatten(-1, (KV, GROUP + 2, HEAD))
-        turned = rotate(norm(mixed[..., :-1, :]), cos[:, None, None], sin[:, None, None])
-        keys[layer, :, :, at : at + n] = turned[..., -1, :].transpose(1, 2)
+        rotated = rotate(norm(mixed[..., :-1, :]), cos[:, None, None], sin[:, None, None])
+        keys[layer, :, :, at : at + n] = rotated[..., -1, :].transpose(1, 2)
         values[layer, :, :, at : at + n] = mixed[..., -1, :].transpose(1, 2)
         read = torch.zeros(rows, n, KV, GROUP, HEAD, dtype=x.dtype)
         for i in range(n):
             sight = slice(0, seen or at + i + 1)
             for head in range(KV):
                 k, v = keys[layer, :, head, sight], values[layer, :, head, sight]
-                weights = (turned[:, i, head, :-1] @ k.mT / HEAD**0.5).softmax(-1)
+                weights = (rotated[:, i, head, :-1] @ k.mT / HEAD**0.5).softmax(-1)
                 read[:, i, head] = weights @ v
         x = x + read.flatten(2) @ out.T
         gate, value = (norm(x) @ up.T).chunk(2, -1)
@@ -93,7 +94,7 @@ def test_blocks_are_those_of_plain_torch(rows: int, n: int, at: int, seen: int) 
     shape = (LAYERS, rows, KV, ROOM, HEAD)
     keys, values = (torch.randn(shape).bfloat16() for _ in range(2))
     exact_keys, exact_values = keys.double(), values.double()
-    expected = naive(
+    expected = reference(
         [[rounded(weight) for weight in layer] for layer in layers],
         x.double(),
         angle.cos().double(),
@@ -192,82 +193,12 @@ def test_what_does_not_fit_is_said() -> None:
         routine(x, angle, angle, keys.float(), values.float(), 0, 0)
 
 
-PROGRAM = """
-from infill_kernels.blocks import library
-found, reason = library()
-print(found is not None, reason)
-"""
-
-
-def told(**environment: str) -> str:
-    path = os.pathsep.join(sys.path)
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
-
-
-def test_plain_torch_can_be_asked_for() -> None:
-    assert told(INFILL_KERNELS="torch") == "False INFILL_KERNELS=torch"
-
-
-def test_without_a_compiler_there_is_a_reason(tmp_path: Path) -> None:
-    said = told(PATH=str(tmp_path), CC="", XDG_CACHE_HOME=str(tmp_path))
-
-    assert said == "False there is no C compiler: install gcc or clang, or set CC"
-
-
-def test_a_compiler_that_fails_is_a_reason(tmp_path: Path) -> None:
-    broken = tmp_path / "cc"
-    broken.write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
-    broken.chmod(0o755)
-
-    said = told(CC=str(broken), XDG_CACHE_HOME=str(tmp_path))
-
-    assert said.startswith("False ")
-    assert said.endswith("failed: no space left")
-
-
-def test_a_routine_is_compiled_once(tmp_path: Path) -> None:
-    assert told(XDG_CACHE_HOME=str(tmp_path)).startswith("True compiled by ")
-    (made,) = (tmp_path / "infill-ls").iterdir()
-    written = made.stat().st_mtime_ns
-
-    assert told(XDG_CACHE_HOME=str(tmp_path)).startswith("True compiled by ")
-    assert [path.stat().st_mtime_ns for path in made.parent.iterdir()] == [written]
-
-
-def test_what_cannot_be_loaded_is_compiled_again(tmp_path: Path) -> None:
-    told(XDG_CACHE_HOME=str(tmp_path))
-    (made,) = (tmp_path / "infill-ls").iterdir()
-    made.write_bytes(b"no library")
-
-    assert "native" in told(XDG_CACHE_HOME=str(tmp_path)).partition("compiled by")[2]
-    assert made.stat().st_size > 1000
-
-
-def test_a_compiler_may_be_a_command_and_say_what_is_no_unicode(tmp_path: Path) -> None:
-    wrapper = tmp_path / "wrapper"
-    wrapper.write_bytes(b'#!/bin/sh\nprintf "\\344\\n" >&2\nexec "$@"\n')
-    wrapper.chmod(0o755)
-
-    said = told(CC=f"{wrapper} cc", XDG_CACHE_HOME=str(tmp_path))
-    broken = told(CC=f"{wrapper} false", XDG_CACHE_HOME=str(tmp_path))
-
-    assert said.startswith(f"True compiled by {wrapper} cc")
-    assert broken.startswith("False ")
-
-
-@pytest.mark.skipif("avx512f" not in blocks._cpu(), reason="older CPUs are this one")
-@pytest.mark.parametrize("flags", [FLAGS[1], ("-march=haswell",), ("-march=x86-64",)])
+@pytest.mark.parametrize("target", LESSER)
 def test_cpus_that_can_do_less_compute_the_same(
-    flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cases above, compiled without tiles, without AVX-512, without AVX."""
+    flags = lesser(target)
     monkeypatch.setattr(blocks, "FLAGS", (flags,))
     library.cache_clear()
     found, reason = library()
@@ -281,3 +212,29 @@ def test_cpus_that_can_do_less_compute_the_same(
         test_a_product_is_the_exact_one_up_to_rounding(3, 48)
     finally:
         library.cache_clear()
+
+
+SHORT_OF_MEMORY = """
+import resource, torch
+from infill_kernels.blocks import Product
+routine, x = Product(torch.randn(16, 1024)), torch.zeros(50_000, 1024)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 40_000_000, resource.RLIM_INFINITY))
+try:
+    routine(x)
+except MemoryError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited as on Linux")
+def test_too_little_memory_is_an_error_and_no_abort() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout, done.returncode) == ("no memory for a product of 50000 rows\n", 0), done
