@@ -28,6 +28,7 @@ from tests.editors.vscode.code_server import ROOT, VSCode
 # In tests the machine may be busy with other tests, and a late answer is not a wrong one.
 SETTINGS = {
     "infill.deadlineMs": 20_000,
+    "infill.deadlineInvokedMs": 20_000,
     "infill.disabledLanguages": [],
     "infill.minConfidence": 0,
 }
@@ -209,6 +210,18 @@ class TestVSCode:
 
         assert told == ["infill: the server ended unexpectedly and is being started again."]
         assert path.read_bytes() == LINE.file(LINE.line[: LINE.least] + found[0])
+
+    def test_another_window_shares_the_server(self, code: VSCode) -> None:
+        before, num_started = code.shared(), len(code.pids())
+        window = code.browser.new_page()
+        window.goto(f"{code.address}/?folder={code.folder}")
+        assert code.until(lambda: len(code.pids()) > num_started, 60)
+        item = window.locator(".statusbar-item[id$='infill']").first
+        assert code.until(lambda: item.get_attribute("aria-label") == "infill: ready", 60)
+        window.close()
+
+        assert len(before) == 1
+        assert code.shared() == before
 
     def test_how_long_it_takes(self, code: VSCode, latencies: Latencies) -> None:
         """From the last key of a burst to the screen: pause, request, model run, drawing."""

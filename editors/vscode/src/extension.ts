@@ -4,7 +4,7 @@ import * as path from 'node:path';
 import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
 import { acceptLine, clientOf, infill } from './client';
-import { doctorArguments, type Found, type Manifest, modelSettings } from './find';
+import { type Found, type Manifest, modelOptions, modelSettings } from './find';
 import { installServer, run } from './installer';
 import { Locator, setting } from './locate';
 import { Pausing } from './pausing';
@@ -84,7 +84,11 @@ class Extension {
       vscode.window.onDidChangeActiveTextEditor(refresh),
       vscode.workspace.onDidOpenTextDocument(refresh), // also when a document's language changes
       vscode.workspace.onDidChangeConfiguration((event) => {
-        if (event.affectsConfiguration('infill-ls.path')) {
+        const started = [
+          ...['infill-ls.path', 'infill-ls.shared'],
+          ...this.modelSettings.map((name) => `infill.${name}`),
+        ];
+        if (started.some((name) => event.affectsConfiguration(name))) {
           void this.restart();
         } else if (event.affectsConfiguration('infill')) {
           this.refresh();
@@ -108,7 +112,8 @@ class Extension {
       const found = this.locator.find();
       if (found.kind === 'found') {
         this.log.info(`server: ${found.command}, from ${found.where}`);
-        return found.command;
+        const shared = vscode.workspace.getConfiguration('infill-ls').get<boolean>('shared');
+        return [found.command, ...this.modelOptions(), shared ? '--connect' : '--stdio'];
       }
       this.log.warn(found.reason);
       const { reason, workspaceServer = '' } = found;
@@ -200,14 +205,18 @@ class Extension {
       void vscode.window.showWarningMessage(`infill: ${found.reason}.`);
       return;
     }
-    const settings = vscode.workspace.getConfiguration('infill');
-    const given = doctorArguments(this.modelSettings, (name) => settings.get(name));
+    const given = ['doctor', ...this.modelOptions()];
     const page = await vscode.window.withProgress(
       { location: vscode.ProgressLocation.Notification, title: 'infill: examining this machine' },
       () => run(found.command, given, { cwd: this.locator.cwd }),
     );
     const document = await vscode.workspace.openTextDocument({ content: page.out + page.errors });
     await vscode.window.showTextDocument(document, { preview: true });
+  }
+
+  private modelOptions(): string[] {
+    const settings = vscode.workspace.getConfiguration('infill');
+    return modelOptions(this.modelSettings, (name) => settings.get(name));
   }
 
   private async showMenu(): Promise<void> {

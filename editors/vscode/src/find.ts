@@ -143,10 +143,12 @@ export interface Manifest {
   contributes: { configuration: { properties: Record<string, { scope?: string }> }[] };
 }
 
-/** What `infill-ls doctor` must be told so that it looks at the model the editor uses. Every such
- * setting is an option of the command line by the same name. */
-export function doctorArguments(names: string[], setting: (name: string) => unknown): string[] {
-  const given = ['doctor'];
+/** The settings of those names as options of the command line, where each has the same name.
+ *
+ * The server reads the settings too. But one that is shared is found by its command line, so that
+ * windows with different models get one each; and the doctor reads nothing else. */
+export function modelOptions(names: string[], setting: (name: string) => unknown): string[] {
+  const given: string[] = [];
   for (const name of names) {
     const value = setting(name);
     const option = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

@@ -38,8 +38,11 @@ export interface Host<C extends Connection> {
   timeouts?: Timeouts;
 }
 
+/** A program and its arguments. */
+export type Command = readonly [string, ...string[]];
+
 interface Run<C extends Connection> {
-  command: string;
+  command: Command;
   child: ChildProcessWithoutNullStreams;
   connection: C;
   initialized: boolean;
@@ -62,9 +65,9 @@ export class Supervisor<C extends Connection> {
     return this.run?.initialized ? this.run.connection : undefined;
   }
 
-  /** Ends what runs and starts the program that `find` names, if it names one. Of calls that
+  /** Ends what runs and starts the command line that `find` gives, if it gives one. Of calls that
    * overlap only the last starts anything. */
-  restart(find: () => string | undefined): Promise<void> {
+  restart(find: () => Command | undefined): Promise<void> {
     const mine = ++this.asked;
     return this.next(async () => {
       if (mine !== this.asked) {
@@ -101,11 +104,12 @@ export class Supervisor<C extends Connection> {
     return done;
   }
 
-  private launch(command: string): void {
+  private launch(command: Command): void {
     // Busy until the server says it is not: it answers before it has begun to load.
     this.host.changed({ server: 'starting', busy: 'loading the model', problem: '' });
     this.backoff.started(Date.now());
-    const child = spawn(command, ['--stdio'], { cwd: this.host.cwd, windowsHide: true });
+    const [program, ...args] = command;
+    const child = spawn(program, args, { cwd: this.host.cwd, windowsHide: true });
     const closed = (): void => this.died(run);
     const run: Run<C> = {
       command,

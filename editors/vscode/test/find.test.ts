@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import {
   type Consent,
   type Disk,
-  doctorArguments,
+  modelOptions,
   findServer,
   type Manifest,
   modelSettings,
@@ -131,7 +131,7 @@ test('Windows keeps programs in Scripts', () => {
 
 const manifest: Manifest = JSON.parse(readFileSync('package.json', 'utf8'));
 
-test('the doctor looks at the model of the settings', () => {
+test('the settings of the model are options of the command line', () => {
   const settings: Record<string, unknown> = {
     model: 'https://host#name',
     device: null,
@@ -142,17 +142,15 @@ test('the doctor looks at the model of the settings', () => {
     remoteTimeout: 0.5,
     maxLines: 3,
   };
-  assert.deepEqual(doctorArguments(modelSettings(manifest), (name) => settings[name]), [
-    'doctor',
+  assert.deepEqual(modelOptions(modelSettings(manifest), (name) => settings[name]), [
     ...['--model', 'https://host#name', '--threads', '2', '--remote-key-file', '/key'],
     ...['--remote-ca-file', '/ca.pem', '--remote-timeout', '0.5'],
   ]);
-  assert.deepEqual(doctorArguments(modelSettings(manifest), () => undefined), ['doctor']);
+  assert.deepEqual(modelOptions(modelSettings(manifest), () => undefined), []);
 });
 
 test('a setting that is a switch is given by its name alone', () => {
-  assert.deepEqual(doctorArguments(['remoteUse', 'remoteSkip'], (name) => name === 'remoteUse'), [
-    'doctor',
+  assert.deepEqual(modelOptions(['remoteUse', 'remoteSkip'], (name) => name === 'remoteUse'), [
     '--remote-use',
   ]);
 });

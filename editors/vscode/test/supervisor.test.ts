@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, test } from 'node:test';
-import { type Connection, Supervisor } from '../src/supervisor';
+import { type Command, type Connection, Supervisor } from '../src/supervisor';
 
 const folder = mkdtempSync(join(tmpdir(), 'infill-supervisor-'));
 const children: ChildProcessWithoutNullStreams[] = [];
@@ -13,10 +13,10 @@ const children: ChildProcessWithoutNullStreams[] = [];
 afterEach(() => children.forEach((child) => child.kill('SIGKILL')));
 after(() => rmSync(folder, { recursive: true }));
 
-function program(name: string, code: string): string {
+function program(name: string, code: string): Command {
   const file = join(folder, name);
   writeFileSync(file, `#!${process.execPath}\n${code}\n`, { mode: 0o755 });
-  return file;
+  return [file];
 }
 
 // It says when it is up, so that no signal comes before its handler.
@@ -177,7 +177,7 @@ test('one that died is started again; one that was ended is not', async () => {
   await trial.supervisor.close();
 });
 
-const halfDead: [string, Start, string][] = [
+const halfDead: [string, Start, Command][] = [
   ['refuses to initialize', 'refused', stubborn],
   ['closes its stream', 'never', closing],
 ];
@@ -193,7 +193,7 @@ for (const [name, how, file] of halfDead) {
 
 test('a program that cannot be started counts as died', async () => {
   const trial = new Trial();
-  await trial.supervisor.restart(() => join(folder, 'gone'));
+  await trial.supervisor.restart(() => [join(folder, 'gone')]);
   await until(() => trial.numNotified === 1);
   await trial.supervisor.close();
   assert.equal(trial.running, 0);

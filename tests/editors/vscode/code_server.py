@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.editors.latency import ARTIFACTS
+from tests.editors.processes import shared_servers
 from tests.editors.server_log import Answer, answers_in
 
 ROOT = Path(__file__).parents[3]
@@ -104,7 +105,6 @@ class VSCode:
         self.tools = tools
         self.folder = folder
         self.workspace = folder / "workspace"
-        self.log_file = folder / "server.log"
         for name in ("workspace", "data/User", "data/Machine", "extensions", "home"):
             (folder / name).mkdir(parents=True)
         for name, content in files.items():
@@ -212,6 +212,9 @@ class VSCode:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
+        for pid in shared_servers(Path(self._sockets.name)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         self._sockets.cleanup()
 
     def script(self, server: str) -> str:
@@ -338,6 +341,13 @@ class VSCode:
         shown = self.until(lambda: self.page.evaluate("window.infillClock.shown"), 3)
         return float(shown) if shown else None
 
+    @property
+    def log_file(self) -> Path:
+        """Of the server that the windows share; else of the window's own."""
+        shared = Path(self._sockets.name).glob("infill-ls/*.log")
+        newest = sorted(shared, key=lambda log: log.stat().st_mtime)
+        return newest[-1] if newest else self.folder / "server.log"
+
     # -- the server ------------------------------------------------------------------------------
 
     def pids(self) -> list[int]:
@@ -348,6 +358,10 @@ class VSCode:
     def running(self) -> list[int]:
         """Those of the servers that have not ended."""
         return [pid for pid in self.pids() if Path(f"/proc/{pid}").exists()]
+
+    def shared(self) -> list[int]:
+        """The servers that windows share."""
+        return shared_servers(Path(self._sockets.name))
 
     def answers(self) -> list[Answer]:
         return answers_in(self.log_file)

@@ -1,4 +1,5 @@
 -- Starts the server for a buffer, starts it again after it died, and ends it: one at a time.
+local command_line = require('infill_ls.command_line')
 local config = require('infill_ls.config')
 local consent = require('infill_ls.consent')
 local find = require('infill_ls.find')
@@ -157,7 +158,7 @@ local function client_config(known_root)
       local command, why = find.server(root)
       assert(command, why)
       started_at = vim.uv.now() / 1000
-      return vim.lsp.rpc.start(command, dispatchers, { cwd = find.cwd() })
+      return vim.lsp.rpc.start(command_line.to_serve(command), dispatchers, { cwd = find.cwd() })
     end,
     capabilities = capabilities(),
     init_options = plugin_info(),
