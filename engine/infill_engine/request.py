@@ -151,9 +151,10 @@ class Engine(Protocol):
         """Yields a draft after every denoising step, the last one final.
 
         Yields nothing when there is nothing to offer or the request was taken back. The budget is
-        looked at before every step; its deadline ends the denoising with the best so far. The same
-        request on the same device gives the same last draft,
-        whatever was asked before. Raises RequestError for a request that makes no sense.
+        looked at before every step: its deadline ends the denoising with the best so far, and one
+        that comes before both sides are encoded leaves nothing but what is encoded, for the next
+        request. The same request on the same device gives the same last draft, whatever was asked
+        before. Raises RequestError for a request that makes no sense.
         """
         ...
 

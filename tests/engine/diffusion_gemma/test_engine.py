@@ -169,7 +169,11 @@ def test_a_deadline_ends_with_the_best_so_far(denoiser: DiffusionGemma) -> None:
     watch = Watch(denoiser)
     late = Budget(deadline=time.monotonic() - 1)
 
-    *_, draft = LocalEngine(watch).infill(REQUEST, budget=late)
+    engine = LocalEngine(watch)
+
+    assert list(engine.infill(REQUEST, budget=late)) == []  # nothing was encoded yet
+    engine.warm(REQUEST)
+    *_, draft = engine.infill(REQUEST, budget=late)
 
     assert len(watch.seen) == 1
     assert draft.steps == 1

@@ -114,7 +114,7 @@ class Network:
     ) -> Memory:
         """Keys and values of prompts [P, S], reusing `memory` up to the last border it shares.
 
-        Cancelled, it returns what is encoded by then; `memory` is never changed.
+        Once the budget is over it returns what is encoded by then; `memory` is never changed.
         """
         from transformers import DynamicCache
 
@@ -128,7 +128,7 @@ class Network:
             for at, (key, value) in enumerate(memory.layers):
                 cache.update(key[:, :, :kept], value[:, :, :kept], at)
         end = kept
-        while end < token_ids.shape[1] and not budget.cancelled():
+        while end < token_ids.shape[1] and not budget.over:
             piece = token_ids[:, end : end + chunk].to(self.device)
             positions = torch.arange(end, end + piece.shape[1], device=self.device)[None]
             self._encoder(input_ids=piece, past_key_values=cache, position_ids=positions)
