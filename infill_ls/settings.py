@@ -177,8 +177,8 @@ class Settings:
     model: str | None = _option(
         None,
         "string",
-        'The model: "default" (the embedded one), a folder of weights, or the URL of a server; '
-        "null leaves it to the command line.",
+        'The model: "default" (the embedded one), a folder of weights, "hub:OWNER/NAME" to '
+        "download one, or the URL of a server; null leaves it to the command line.",
         optional=True,
     )
     device: str | None = _option(

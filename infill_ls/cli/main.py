@@ -91,7 +91,8 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--model",
         metavar="M",
-        help="the embedded one (default), a folder or hub id of weights, or the URL of a server",
+        help="the embedded one (default), a folder of weights, hub:OWNER/NAME to download one, "
+        "or the URL of a server",
     )
     group.add_argument("--device", choices=("auto", "cpu", "cuda"))
     group.add_argument(

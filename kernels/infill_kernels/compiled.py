@@ -140,7 +140,7 @@ def load(
 def _said(error: Exception) -> str:
     """What went wrong, in words, the compiler's own where it has said something."""
     printed = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
-    return printed or str(error)
+    return next((line for line in printed.splitlines() if "error: " in line), printed) or str(error)
 
 
 def cpu() -> str:
@@ -216,8 +216,9 @@ def _compiled(
 ) -> tuple[Path, Path]:
     """Compiles into a private folder: the library, and the file with its digest."""
     library, digest = folder / f"{name}.so", folder / f"{name}.sha256"
+    options = ("-O3", "-w", *flags, "-shared", "-fPIC")
     subprocess.run(
-        [*compiler, "-O3", *flags, "-shared", "-fPIC", "-o", str(library), str(source), "-lm"],
+        [*compiler, *options, "-o", str(library), str(source), "-lm"],
         check=True,
         stdin=subprocess.DEVNULL,  # a language server's own is for its editor
         capture_output=True,

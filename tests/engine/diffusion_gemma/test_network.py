@@ -165,6 +165,28 @@ def test_a_cancelled_encoding_keeps_what_it_has(model: Any) -> None:
     assert memory.length == 64
     assert shared(memory, ids) == 64
     assert_same(network.encode(ids, memory, chunk=32), network.encode(ids, chunk=32))
-    nothing = network.encode(ids, budget=Budget(cancelled=lambda: True))
-    assert nothing.length == 0
-    assert_same(network.encode(ids, nothing), network.encode(ids))
+    for over in (Budget(cancelled=lambda: True), Budget(deadline=0.0)):
+        nothing = network.encode(ids, budget=over)
+        assert nothing.length == 0
+        assert_same(network.encode(ids, nothing), network.encode(ids))
+
+
+def test_an_encoding_ends_within_a_chunk_of_its_deadline(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Network(model)
+    ids = tokens(1, 100)
+    now = [0.0]
+    monkeypatch.setattr("infill_engine.budget.time.monotonic", lambda: now[0])
+    inner = network._encoder
+
+    def one_second(**given: Any) -> Any:
+        now[0] += 1.0
+        return inner(**given)
+
+    network._encoder = one_second
+
+    memory = network.encode(ids, chunk=32, budget=Budget(deadline=1.5))
+
+    assert memory.length == 64
+    assert_same(network.encode(ids, memory, chunk=32), network.encode(ids, chunk=32))

@@ -114,7 +114,8 @@ class Network:
     ) -> Memory:
         """Keys and values of prompts [P, S], reusing `memory` up to the last border it shares.
 
-        Once the budget is over it returns what is encoded by then; `memory` is never changed.
+        Once the budget is over, within a chunk, it returns what is encoded by then; `memory` is
+        never changed.
         """
         from transformers import DynamicCache
 
