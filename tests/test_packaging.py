@@ -48,7 +48,8 @@ def test_the_default_model_is_inside(names: list[str], wheel: Path, name: str) -
 
 
 def test_what_is_compiled_on_the_spot_is_inside(names: list[str]) -> None:
-    assert {"infill_kernels/blocks.c", "infill_kernels/product.h"} <= set(names)
+    sources = ("blocks.c", "product.h", "integers.h")
+    assert {f"infill_kernels/{source}" for source in sources} <= set(names)
 
 
 def test_types_and_licence_are_inside(names: list[str]) -> None:

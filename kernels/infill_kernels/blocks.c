@@ -4,7 +4,10 @@
    Everything that multiplies is one routine, `product`. Keys, queries, probabilities and values are
    brought into the form of its weights, so attention is two products.
 
-   All widths are multiples of 32. M rows of all, padded with zeros to a multiple of ROWS. */
+   What is multiplied by the network's weights is bfloat16 too, but for CPUs with AVX2 alone: see
+   integers.h.
+
+   All widths are multiples of 32. M rows of all, padded with zeros to a multiple of GRAIN. */
 
 #include "product.h"
 
@@ -51,17 +54,47 @@ static inline float total(vec x) {
     return sum;
 }
 
+/* What is multiplied by weights is kept in cells until then: as bfloat16, or where whole numbers
+   are multiplied faster, as float32. */
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#include "integers.h"
+#define INTEGERS 1
+#define GRAIN 1 /* rows are padded to a multiple of it */
+#define PANEL(I) (16 * (I) + 32) /* numbers of 16 bits of 16 outputs */
+typedef float cell;
+
+static inline void put(cell *to, vec x) { *(vec *)to = x; }
+
+#else
+#define INTEGERS 0
+#define GRAIN ROWS
+#define PANEL(I) (16 * (I))
+typedef bf16 cell;
+
+static inline void put(cell *to, vec x) { *(halves *)to = rounded(x); }
+
+static inline void multiply(const cell *x, int64_t rows, const bf16 *w, float *y, int64_t stride,
+                            int64_t O, int64_t I, int add, bf16 *packed, float *scales) {
+    (void)packed, (void)scales;
+    product(x, rows, w, 16 * I, y, stride, O, I, add);
+}
+
+#endif
+
+/* Whether weights are whole numbers with scales (see integers.h), or else bfloat16. */
+int infill_integers(void) { return INTEGERS; }
+
 static float inverse_norm(const float *x, int64_t n) {
     vec sum = {0};
     for (int64_t i = 0; i < n; i += LANES) sum += *(const vec *)(x + i) * *(const vec *)(x + i);
     return 1.0f / sqrtf(total(sum) / n + EPSILON);
 }
 
-static void normed(const float *x, int64_t rows, int64_t n, bf16 *y) {
+static void normed(const float *x, int64_t rows, int64_t n, cell *y) {
     for (int64_t m = 0; m < rows; m++, x += n, y += n) {
         float inverse = inverse_norm(x, n);
         for (int64_t i = 0; i < n; i += LANES)
-            *(halves *)(y + i) = rounded(*(const vec *)(x + i) * inverse);
+            put(y + i, *(const vec *)(x + i) * inverse);
     }
 }
 
@@ -162,16 +195,17 @@ int infill_ready(void) { return ready(); }
 
 /* x [rows][I] float32 times packed w [O][I]: y [rows][O]. 0 where there is no memory. */
 int infill_product(const float *x, int64_t rows, const bf16 *w, float *y, int64_t O, int64_t I) {
-    int64_t M = tiled(rows, ROWS);
-    if (!reserve(&scratch, 2 * M * I + 4 * M * O + 2 * LINE)) return 0;
+    const int64_t M = tiled(rows, GRAIN), cells = M * I;
+    if (!reserve(&scratch, (sizeof(cell) + 2) * cells + 4 * M * (O + 1) + 4 * LINE)) return 0;
     char *at = scratch.memory;
-    bf16 *input = take(&at, 2 * M * I);
+    cell *input = take(&at, sizeof(cell) * cells);
+    bf16 *packed = take(&at, 2 * cells);
+    float *scales = take(&at, 4 * M);
     float *output = rows == M ? y : take(&at, 4 * M * O);
-    memset(input + rows * I, 0, 2 * (M - rows) * I);
-    for (int64_t i = 0; i < rows * I; i += LANES)
-        *(halves *)(input + i) = rounded(*(const vec *)(x + i));
+    memset(input + rows * I, 0, sizeof(cell) * (M - rows) * I);
+    for (int64_t i = 0; i < rows * I; i += LANES) put(input + i, *(const vec *)(x + i));
     if (!start_products(M * I)) return 0;
-    product(input, M, w, 16 * I, output, O, O, I, 0);
+    multiply(input, M, (const void *)w, output, O, O, I, 0, (void *)packed, scales);
     end_products();
     if (output != y) memcpy(y, output, 4 * rows * O);
     return 1;
@@ -186,17 +220,22 @@ int infill_blocks(const Shape *shape, const bf16 *weights, float *x, int64_t row
                   const float *cosine, const float *sine, const Cache *shared, int64_t count,
                   const Cache *cache, int64_t at, int64_t seen) {
     const int64_t D = shape->width, K = shape->kv, G = shape->group, E = shape->head;
-    const int64_t F = shape->ff, Q = K * (G + 2) * E, R = rows * n, M = tiled(R, ROWS);
+    const int64_t F = shape->ff, Q = K * (G + 2) * E, R = rows * n, M = tiled(R, GRAIN);
     const int64_t all = seen ? seen : at + n, blocks = tiled(n * G, 16) / 16;
     Seen common = {.all = count, .N = tiled(count, 32)}, own = {.all = all, .N = tiled(all, 32)};
     const int64_t N = common.N + own.N, places = tiled(count + all, 16) + 16;
-    int64_t size = 4 * M * (D + Q + 2 * F) + 2 * M * (D + F) + 2 * R * K * G * E;
+    const int64_t most = D > F ? D : F;
+    int64_t size = 4 * M * (D + Q + 2 * F) + M * (sizeof(cell) * (D + F) + 2 * most + 4);
+    size += 2 * R * K * G * E;
     size += 4 * 16 * places + 4 * 16 * N / 2 + 2 * 16 * N + 2 * E * N + 3 * 2 * 16 * E + 4 * 16 * E;
-    if (!reserve(&scratch, size + 20 * LINE)) return 0;
+    if (!reserve(&scratch, size + 22 * LINE)) return 0;
     char *free_at = scratch.memory;
     float *state = take(&free_at, 4 * M * D), *mixed = take(&free_at, 4 * M * Q);
     float *raised = take(&free_at, 4 * M * 2 * F);
-    bf16 *input = take(&free_at, 2 * M * D), *gated = take(&free_at, 2 * M * F);
+    cell *input = take(&free_at, sizeof(cell) * M * D);
+    cell *gated = take(&free_at, sizeof(cell) * M * F);
+    void *packed = take(&free_at, 2 * M * most);
+    float *scales = take(&free_at, 4 * M);
     bf16 *queries = take(&free_at, 2 * R * K * G * E);
     float *scores = take(&free_at, 4 * 16 * places);
     uint32_t *pairs = take(&free_at, 4 * 16 * N / 2);
@@ -207,16 +246,17 @@ int infill_blocks(const Shape *shape, const bf16 *weights, float *x, int64_t row
     common.values = take(&free_at, 2 * E * common.N), own.values = take(&free_at, 2 * E * own.N);
     memcpy(state, x, 4 * R * D);
     memset(state + R * D, 0, 4 * (M - R) * D);
-    memset(gated + R * F, 0, 2 * (M - R) * F);
+    memset(gated + R * F, 0, sizeof(cell) * (M - R) * F);
     const float scale = 1.0f / sqrtf((float)E);
     /* The largest x: all rows, or the keys of one head. */
     int64_t widest = M * (D > F ? D : F), keys = (common.N > own.N ? common.N : own.N) * E;
     if (!start_products(widest > keys ? widest : keys)) return 0;
     for (int64_t layer = 0; layer < shape->layers; layer++) {
-        const bf16 *qkv = weights, *out = qkv + Q * D, *up = out + D * D, *down = up + 2 * F * D;
-        weights = down + D * F;
+        const bf16 *qkv = weights, *out = qkv + Q / 16 * PANEL(D), *up = out + D / 16 * PANEL(D);
+        const bf16 *down = up + F / 8 * PANEL(D);
+        weights = down + D / 16 * PANEL(F);
         normed(state, M, D, input);
-        product(input, M, qkv, 16 * D, mixed, Q, Q, D, 0);
+        multiply(input, M, (const void *)qkv, mixed, Q, Q, D, 0, packed, scales);
         for (int64_t h = 0; h < K; h++) {
             if (count) {
                 int64_t base = layer * shared->layer + h * shared->kv_head;
@@ -264,30 +304,30 @@ int infill_blocks(const Shape *shape, const bf16 *weights, float *x, int64_t row
                                 attended, E, E, common.N, 0);
                     }
                     transposed(scores + LANES * count, reach, near, pairs, probabilities);
-                    product((bf16 *)probabilities, lanes, (bf16 *)own.values, 16 * own.N, attended, E,
-                            E, near, count > 0);
+                    product((bf16 *)probabilities, lanes, (bf16 *)own.values, 16 * own.N, attended,
+                            E, E, near, count > 0);
                     for (int64_t lane = 0; lane < LANES; lane++) {
                         int64_t q = block * LANES + lane, i = q / G;
                         if (i >= n) break;
-                        bf16 *to = input + (b * n + i) * D + (h * G + q % G) * E;
+                        cell *to = input + (b * n + i) * D + (h * G + q % G) * E;
                         float share = 1.0f / sum[lane];
                         for (int64_t e = 0; e < E; e += LANES)
-                            *(halves *)(to + e) = rounded(*(vec *)(attended + lane * E + e) * share);
+                            put(to + e, *(vec *)(attended + lane * E + e) * share);
                     }
                 }
             }
         }
-        product(input, M, out, 16 * D, state, D, D, D, 1);
+        multiply(input, M, (const void *)out, state, D, D, D, 1, packed, scales);
         normed(state, M, D, input);
-        product(input, M, up, 16 * D, raised, 2 * F, 2 * F, D, 0);
+        multiply(input, M, (const void *)up, raised, 2 * F, 2 * F, D, 0, packed, scales);
         for (int64_t m = 0; m < R; m++)
             for (int64_t f = 0; f < F; f += LANES) {
                 vec gate = *(vec *)(raised + m * 2 * F + f);
                 vec value = *(vec *)(raised + m * 2 * F + F + f);
                 vec below = chosen(-gate < 88.0f, -gate, spread(88.0f));
-                *(halves *)(gated + m * F + f) = rounded(gate / (1.0f + exponential(below)) * value);
+                put(gated + m * F + f, gate / (1.0f + exponential(below)) * value);
             }
-        product(gated, M, down, 16 * F, state, D, D, F, 1);
+        multiply(gated, M, (const void *)down, state, D, D, F, 1, packed, scales);
     }
     end_products();
     for (int64_t m = 0; m < R; m++) {

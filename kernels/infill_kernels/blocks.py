@@ -1,8 +1,8 @@
 """A decoder's blocks as one routine, compiled for this CPU when it is first wanted.
 
 A small network's pass in torch is mostly the time between its products: in each layer dozens of
-ops of a few microseconds. `blocks.c` is the whole pass, in one thread, for networks whose weights
-and caches are bfloat16; its reference in plain torch is the network that uses it. It is compiled by
+ops of a few microseconds. `blocks.c` is the whole pass, in one thread, for networks that are
+kept in bfloat16, or in whole numbers of 16 bits where a CPU multiplies these faster, as with AVX2; its reference in plain torch is the network that uses it. It is compiled by
 the C compiler that is found (CC, or cc, gcc, clang), once for a CPU, as Triton does with its
 kernels. Without a compiler, or under INFILL_KERNELS=torch, there is none.
 """
@@ -19,7 +19,8 @@ from torch import Tensor
 
 from infill_kernels.compiled import usable_library
 
-SOURCE, INCLUDED = (Path(__file__).with_name(name) for name in ("blocks.c", "product.h"))
+SOURCE = Path(__file__).with_name("blocks.c")
+INCLUDED = [SOURCE.with_name(name) for name in ("product.h", "integers.h")]
 # The first that a compiler takes and the system lets run: a kernel may forbid the tiles of AMX.
 FLAGS: tuple[tuple[str, ...], ...] = (
     ("-march=native",),
@@ -28,6 +29,7 @@ FLAGS: tuple[tuple[str, ...], ...] = (
     (),
 )
 PANEL, PAIRS = 16, 32
+NORM, MOST = 46_000.0, 32_767.0  # as in integers.h
 
 
 class _Shape(ctypes.Structure):
@@ -47,9 +49,7 @@ def library() -> tuple[ctypes.CDLL | None, str]:
         return None, "INFILL_KERNELS=torch"
     if sys.platform == "win32":
         return None, "it is not made for Windows"
-    found, reason = usable_library(
-        SOURCE, [INCLUDED], FLAGS, lambda each: bool(each.infill_ready())
-    )
+    found, reason = usable_library(SOURCE, INCLUDED, FLAGS, lambda each: bool(each.infill_ready()))
     if found is not None:
         _declare(found)
     return found, reason
@@ -86,8 +86,26 @@ def packed(weight: Tensor) -> Tensor:
     return panels.permute(0, 2, 3, 1, 4).contiguous()
 
 
+def quantised(weight: Tensor) -> Tensor:
+    """[O, I] of any float type -> int16 [O / 16, 16 * I + 32], outputs padded with 0.
+
+    Whole numbers laid out as `packed` has them, and the 16 scales, float32, that each 16 outputs
+    are multiplied by. No output's norm exceeds NORM in whole numbers: see integers.h.
+    """
+    outputs, inputs = weight.shape
+    assert inputs % PAIRS == 0, f"{inputs} inputs are no multiple of {PAIRS}"
+    exact = torch.nn.functional.pad(weight.float(), (0, 0, 0, -outputs % PANEL))
+    by_norm, by_size = exact.norm(dim=1) / NORM, exact.abs().amax(1) / MOST
+    scale = torch.maximum(by_norm, by_size).clamp(min=1e-30)
+    codes = (exact / scale[:, None]).round().to(torch.int16)
+    panels = codes.view(-1, PANEL, inputs // 2, 2).transpose(1, 2).reshape(-1, PANEL * inputs)
+    return torch.cat((panels, scale.view(-1, PANEL).view(torch.int16)), 1)
+
+
 class Product:
-    """x [..., I] float32 times a weight [O, I] -> [..., O] float32, of products of bfloat16.
+    """x [..., I] float32 times a weight [O, I] -> [..., O] float32.
+
+    Of products of bfloat16, or of whole numbers of 16 bits, which are more exact.
 
     Its reference is `torch.nn.functional.linear`.
     """
@@ -97,7 +115,7 @@ class Product:
         assert found is not None, reason
         self._library = found
         self._outputs, self._inputs = weight.shape
-        self._weight = packed(weight)
+        self._weight = _laid_out(weight, found)
 
     def __call__(self, x: Tensor) -> Tensor:
         flat = _checked(x.reshape(-1, self._inputs))
@@ -131,7 +149,7 @@ class Blocks:
         self._split = split
         self._shape = _Shape(len(blocks), width, kv, parts - 2, head, ff)
         self._weights = torch.cat(
-            [packed(weight).flatten() for block in blocks for weight in block]
+            [_laid_out(weight, found).flatten() for block in blocks for weight in block]
         )
 
     def __call__(
@@ -191,6 +209,10 @@ class Blocks:
         if not done:
             raise MemoryError(f"no memory for {rows} rows of {n} tokens")
         return state
+
+
+def _laid_out(weight: Tensor, library: ctypes.CDLL) -> Tensor:
+    return quantised(weight) if library.infill_integers() else packed(weight)
 
 
 def fits(*sizes: int) -> bool:

@@ -139,14 +139,15 @@ static void product(const bf16 *x, int64_t rows, const bf16 *w, int64_t panel, f
 
 #else
 
-/* Four rows by one or two panels. x is in float32: a CPU multiplies by a number in memory without
-   loading it first, but does not widen it on the way. */
+/* Up to six rows by one or two panels, all known when compiled. x is in float32: a CPU multiplies
+   by a number in memory without loading it first, but does not widen it on the way. */
 static inline __attribute__((always_inline)) void strip(const float *x, const bf16 *w,
                                                         int64_t panel, float *y, int64_t stride,
-                                                        int64_t I, int add, int panels) {
-    part sum[4][2 * PARTS];
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; r++)
+                                                        int64_t I, int add, int rows,
+                                                        int panels) {
+    part sum[6][2 * PARTS];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
         for (int p = 0; p < panels * PARTS; p++)
             sum[r][p] = add ? *(part *)(y + r * stride + p * WIDTH) : (part){0};
@@ -156,14 +157,14 @@ static inline __attribute__((always_inline)) void strip(const float *x, const bf
             const bf16 *at = w + p / PARTS * panel + 16 * i + p % PARTS * 2 * WIDTH;
             words weights = *(const words *)at;
             part first = (part)(weights << 16), second = (part)(weights & 0xffff0000u);
-#pragma GCC unroll 4
-            for (int r = 0; r < 4; r++) {
+#pragma GCC unroll 6
+            for (int r = 0; r < rows; r++) {
                 sum[r][p] += x[r * I + i] * first;
                 sum[r][p] += x[r * I + i + 1] * second;
             }
         }
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; r++)
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
         for (int p = 0; p < panels * PARTS; p++) *(part *)(y + r * stride + p * WIDTH) = sum[r][p];
 }
@@ -184,10 +185,16 @@ static void product(const bf16 *x, int64_t rows, const bf16 *w, int64_t panel, f
     int64_t o = 0;
     for (; WIDTH == 16 && o + 16 < O; o += 32, w += 2 * panel)
         for (int64_t m = 0; m < rows; m += 4)
-            strip(wide + m * I, w, panel, y + m * stride + o, stride, I, add, 2);
-    for (; o < O; o += 16, w += panel)
-        for (int64_t m = 0; m < rows; m += 4)
-            strip(wide + m * I, w, panel, y + m * stride + o, stride, I, add, 1);
+            strip(wide + m * I, w, panel, y + m * stride + o, stride, I, add, 4, 2);
+    for (; o < O; o += 16, w += panel) {
+        int64_t m = 0;
+        /* Sixteen registers hold the sums of six rows, what is widened is used by all of them. */
+        for (; WIDTH == 8 && m + 6 <= rows; m += 6)
+            strip(wide + m * I, w, panel, y + m * stride + o, stride, I, add, 6, 1);
+        for (; m + 4 <= rows; m += 4)
+            strip(wide + m * I, w, panel, y + m * stride + o, stride, I, add, 4, 1);
+        if (m < rows) strip(wide + m * I, w, panel, y + m * stride + o, stride, I, add, 2, 1);
+    }
 }
 
 #endif

@@ -66,13 +66,13 @@ static void forget(void) { /* the memory that calls before have left */
 }
 
 static void products(void) {
-    const int64_t rows[] = {1, 3, 4, 16, 17, 33}, outputs[] = {16, 32, 48}, inputs[] = {32, 96};
+    const int64_t rows[] = {1, 2, 3, 5, 16, 33}, outputs[] = {16, 32, 48}, inputs[] = {32, 96};
     for (int r = 0; r < 6; r++)
         for (int o = 0; o < 3; o++)
             for (int i = 0; i < 2; i++) {
                 int64_t R = rows[r], O = outputs[o], I = inputs[i];
                 float *x = floats(R * I), *y = malloc(4 * R * O);
-                bf16 *w = bf16s(O * I);
+                bf16 *w = bf16s(O / 16 * PANEL(I));
                 CHECK(infill_product(x, R, w, y, O, I));
                 CHECK(finite_all(y, R * O));
                 free(x), free(y), free(w);
@@ -87,7 +87,7 @@ static void blocks(Shape shape, Call call) {
     const int64_t D = shape.width, K = shape.kv, G = shape.group, E = shape.head, F = shape.ff;
     const int64_t L = shape.layers, Q = K * (G + 2) * E, R = call.rows * call.n;
     const int64_t all = call.seen ? call.seen : call.at + call.n, N = all + call.spare;
-    bf16 *weights = bf16s(L * (Q * D + D * D + 2 * F * D + D * F));
+    bf16 *weights = bf16s(L * ((Q + D + 2 * F) * PANEL(D) + D * PANEL(F)) / 16);
     float *x = floats(R * D);
     float *cosine = floats(call.n * E / 2), *sine = floats(call.n * E / 2);
     Cache own = {.keys = bf16s(L * call.rows * K * N * E), .values = bf16s(L * call.rows * K * N * E),

@@ -33,7 +33,7 @@ if user:
 if homeless:
     del os.environ["HOME"]
 found, reason = compiled.usable_library(
-    Path(source), [Path(included)], flags, lambda library: bool(library.infill_ready())
+    Path(source), [Path(path) for path in included], flags, lambda library: bool(library.infill_ready())
 )
 print(found is not None, reason)
 """
@@ -71,7 +71,7 @@ def told(
     """Whether there is a library, and what the doctor says of it. `user` is somebody else."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        source, included = (shutil.copy(path, folder) for path in (SOURCE, INCLUDED))
+        source, *included = (shutil.copy(path, folder) for path in (SOURCE, *INCLUDED))
         given = [compiled.__file__, source, included, FLAGS, user, homeless]
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, json.dumps(given)],
