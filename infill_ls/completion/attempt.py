@@ -12,6 +12,7 @@ from infill_engine.budget import Budget
 from infill_engine.request import Draft
 from infill_ls.completion.context import Context
 from infill_ls.completion.repetition import repeated
+from infill_ls.completion.seam import misfit
 from infill_ls.syntax.brackets import PAIRS, balance, followed
 from infill_ls.syntax.check import Verdict, check
 from infill_ls.syntax.language import Language
@@ -46,13 +47,10 @@ def attempted(
     context: Context,
     budget: Budget,
 ) -> Attempt:
-    """The text checked, with closers behind it where it lacks some. Without a grammar everything
-    is right. Raises BudgetSpent."""
-    verdict = Verdict(valid=True, clean=True)
-    if point is not None:
-        verdict = check(point, text, budget=budget)
-        if not verdict.clean:
-            text, verdict = _closed(point, context, text, verdict, budget)
+    """The text checked, with closers behind it where it lacks some. Raises BudgetSpent."""
+    verdict = _verdict(text, point, context, budget)
+    if not verdict.clean:
+        text, verdict = _closed(point, context, text, verdict, budget)
     return Attempt(text=text, verdict=verdict, score=score, draft=draft)
 
 
@@ -67,7 +65,7 @@ def blamed(attempt: Attempt) -> tuple[int, int]:
 
 
 def cut_back(
-    attempt: Attempt, *, selected: str, point: ParsePoint, context: Context, budget: Budget
+    attempt: Attempt, *, selected: str, point: ParsePoint | None, context: Context, budget: Budget
 ) -> Attempt | None:
     """The longest beginning of the text that is right where it stands; None where there is none.
 
@@ -76,37 +74,62 @@ def cut_back(
     """
     text = attempt.text
     ends = [span[1] for span in attempt.verdict.spans] or [len(text)]
-    num_cuts = _CUT_BYTES // (len(point.before) + len(point.after) + 1)
+    num_cuts = _CUT_BYTES // (len(point.before) + len(point.after) + 1 if point else 1)
     num_cuts = max(2, min(num_cuts, _CUTS))
     for kept in islice(shorter(text, min(max(ends) + 1, len(text))), num_cuts):
-        if not kept.startswith(selected) or kept == selected or repeated(kept, context):
+        if not kept.startswith(selected) or kept == selected or _unfit(kept, context):
             continue
         tried = attempted(
             kept, attempt.score, attempt.draft, point=point, context=context, budget=budget
         )
-        if tried.verdict.clean and not repeated(tried.text, context):
+        if tried.verdict.clean and not _unfit(tried.text, context):
             return tried
     return None
 
 
+def _unfit(text: str, context: Context) -> str:
+    return repeated(text, context) or misfit(text, context)
+
+
+def _verdict(text: str, point: ParsePoint | None, context: Context, budget: Budget) -> Verdict:
+    """By the parser; without a grammar by the brackets and quotes: what the text opens it closes,
+    or what follows does."""
+    budget.check()
+    if point is not None:
+        return check(point, text, budget=budget)
+    prefix, suffix, language = context.prefix, context.suffix, context.language
+    quote = balance(prefix, language).quote
+    own = balance(text, language, quote)
+    if own.quote == quote and not own.faults:
+        return Verdict(valid=True, clean=True)
+    then = balance(prefix + suffix, language)
+    now = balance(prefix + text + suffix, language)
+    if now.faults <= then.faults and (own.quote == quote or now.quote == ""):
+        return Verdict(valid=True, clean=True)
+    reason = "brackets or quotes do not match"
+    return Verdict(valid=False, clean=False, spans=((len(text), len(text)),), reason=reason)
+
+
 def _closed(
-    point: ParsePoint, context: Context, text: str, verdict: Verdict, budget: Budget
+    point: ParsePoint | None, context: Context, text: str, verdict: Verdict, budget: Budget
 ) -> tuple[str, Verdict]:
     """The text with the brackets closed that are open on its line, where that makes it right.
 
     Where closing them right away would have mended the file, but not with the text before them,
     then the text is at fault, though the file is no worse for it.
     """
-    before, after = point.before.decode(), point.after.decode()
-    closers = missing_closers(before, text, after, point.language)
+    before, after, language = context.prefix, context.suffix, context.language
+    if point is not None:
+        before, after = point.before.decode(), point.after.decode()
+    closers = missing_closers(before, text, after, language)
     if not closers:
         return text, verdict
     closed = text.rstrip() + closers
-    with_closers = check(point, closed, budget=budget)
-    if with_closers.clean and not repeated(closed, context):
+    with_closers = _verdict(closed, point, context, budget)
+    if with_closers.clean and not _unfit(closed, context):
         return closed, with_closers
-    alone = missing_closers(before, "", after, point.language)
-    mends = bool(alone) and verdict.valid and check(point, alone, budget=budget).clean
+    alone = missing_closers(before, "", after, language)
+    mends = bool(alone) and verdict.valid and _verdict(alone, point, context, budget).clean
     if mends and not with_closers.clean:
         spans = with_closers.spans or ((0, len(text)),)
         return text, Verdict(valid=False, clean=False, spans=spans, reason="a new syntax error")

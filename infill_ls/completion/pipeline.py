@@ -18,6 +18,7 @@ from infill_ls.completion.attempt import Attempt, attempted, blamed, cut_back
 from infill_ls.completion.candidate import Candidate, confidence
 from infill_ls.completion.context import Context, InfillOptions, context_at, request_for
 from infill_ls.completion.repetition import repeated
+from infill_ls.completion.seam import misfit
 from infill_ls.completion.trim import allowed_lines, trimmed
 from infill_ls.documents import Document
 from infill_ls.syntax.trees import ParsePoint, Trees
@@ -219,7 +220,9 @@ def _why_not(text: str, context: Context) -> str:
     if not text.strip():
         return "empty"
     says = repeated(text.rstrip(), context)
-    return f"it repeats {says}" if says else "nothing of it belongs here"
+    if says:
+        return f"it repeats {says}"
+    return misfit(text.rstrip(), context) or "nothing of it belongs here"
 
 
 def _unsure(score: float, options: InfillOptions) -> str:
@@ -271,8 +274,6 @@ def _renoising(runs: _EngineRuns, site: _Site, attempt: Attempt) -> InfillReques
 
 
 def _cut_back(runs: _EngineRuns, site: _Site, attempts: list[Attempt]) -> Attempt | None:
-    if site.point is None:
-        return None
     with suppress(BudgetSpent):
         for attempt in attempts[: site.options.num_candidates]:
             shorter = cut_back(

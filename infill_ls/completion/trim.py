@@ -15,6 +15,7 @@ from infill_ls.completion.repetition import (
     without_prefix,
     without_suffix,
 )
+from infill_ls.completion.seam import misfit
 from infill_ls.syntax.brackets import CLOSERS
 
 # What may follow the cursor on its line for a text of several lines to fit before it. Possessive:
@@ -62,7 +63,8 @@ def trimmed(text: str, context: Context, max_lines: int | None = None) -> str:
         text = _stripped(without_suffix(text, context), context)
         if text == before:
             break
-    return text if text.strip() and not repeated(text, context) else ""
+    fits = text.strip() and not repeated(text, context) and not misfit(text, context)
+    return text if fits else ""
 
 
 def _without_garbage(text: str) -> str:

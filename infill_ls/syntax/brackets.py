@@ -79,6 +79,28 @@ def balance(text: str, language: Language, quote: str = "") -> Balance:
     )
 
 
+def lexed(text: str, language: Language, quote: str = "") -> tuple[str, bool]:
+    """Of every character whether it is code " ", string "s" or comment "c"; and whether a string
+    is still open at the end. `quote` is the string that is open where the text starts."""
+    start = 0
+    if quote:
+        end = _string_end(quote, language).match(text)
+        if end is None:
+            return "s" * len(text), True
+        start = end.end()
+    kinds = ["s" * start]
+    for match in _pattern(language).finditer(text, start):
+        token = match.group()
+        if token in OPENERS or token in CLOSERS:
+            continue
+        kind = "s" if token.startswith((*language.quotes, "'")) else "c"
+        kinds += [" " * (match.start() - start), kind * len(token)]
+        start = match.end()
+        if kind == "s" and (match.lastgroup or text[start : start + 1] == "\n"):
+            return "".join(kinds) + " " * (len(text) - start), True
+    return "".join(kinds) + " " * (len(text) - start), False
+
+
 def followed(first: Balance, then: Balance) -> str:
     """The openers that are left open by two texts, one behind the other."""
     stack = list(first.openers)
