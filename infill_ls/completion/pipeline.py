@@ -30,7 +30,7 @@ _RENOISED = 2
 # Seconds that a run of the engine needs to be worth starting before the deadline.
 _WORTH_STARTING = 0.02
 # Seconds for the checks after the deadline, or after the engine's last step where that is later.
-_CHECKS = 0.03
+_CHECKS = 0.02
 _UNCHECKED = "it cannot be checked in time"
 
 
