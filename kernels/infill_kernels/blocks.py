@@ -1,10 +1,11 @@
 """A decoder's blocks as one routine, compiled for this CPU when it is first wanted.
 
 A small network's pass in torch is mostly the time between its products: in each layer dozens of
-ops of a few microseconds. `blocks.c` is the whole pass, in one thread, for networks that are
-kept in bfloat16, or in whole numbers of 16 bits where a CPU multiplies these faster, as with AVX2; its reference in plain torch is the network that uses it. It is compiled by
-the C compiler that is found (CC, or cc, gcc, clang), once for a CPU, as Triton does with its
-kernels. Without a compiler, or under INFILL_KERNELS=torch, there is none.
+ops of a few microseconds. `blocks.c` is the whole pass, in one thread, for networks kept in
+bfloat16, or in whole numbers of 16 bits where a CPU multiplies these faster, as with AVX2; its
+reference in plain torch is the network that uses it. It is compiled by the C compiler that is found
+(CC, or cc, gcc, clang), once for a CPU, as Triton does with its kernels. Without a compiler, or
+under INFILL_KERNELS=torch, there is none.
 """
 
 import ctypes

@@ -33,7 +33,10 @@ if user:
 if homeless:
     del os.environ["HOME"]
 found, reason = compiled.usable_library(
-    Path(source), [Path(path) for path in included], flags, lambda library: bool(library.infill_ready())
+    Path(source),
+    [Path(path) for path in included],
+    flags,
+    lambda library: bool(library.infill_ready()),
 )
 print(found is not None, reason)
 """
