@@ -145,7 +145,7 @@ def model(seed: int = 0, sharpness: float = 40.0, inertia: float = 0.5, **overri
             for layer in part.layers:
                 layer.layer_scalar.uniform_(0.6, 1.1)
         made.model.decoder.embed_tokens.weight.mul_(sharpness)
-        # Beside such an embedding fresh weights would whisper, and self-conditioning go unheard.
+        # Beside such an embedding fresh weights are small, and self-conditioning would not matter.
         conditioning = made.model.decoder.self_conditioning
         conditioning.gate_proj.weight.mul_(8)
         conditioning.up_proj.weight.mul_(8)

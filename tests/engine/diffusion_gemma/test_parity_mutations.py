@@ -194,7 +194,7 @@ STEP_MUTATIONS: dict[str, Callable[[Stepping], None]] = {
 }
 # Few of the cases are enough to notice, and keep the suite short.
 WITNESSES = [
-    "published knobs, batch",
+    "as published, batch",
     "rows stop one by one",
     "entropy decides the stop",
     "capped before it stops",
@@ -228,7 +228,7 @@ def test_a_broken_step_is_noticed(mutation: str) -> None:
 
 
 class LeakyPins(EveryRow):
-    """Feeds the model's own guess of a pinned cell back to it."""
+    """Feeds the model's own proposal for a pinned cell back to it."""
 
     def step(
         self,
@@ -268,7 +268,7 @@ class Diluted:
 
 
 PIN_MUTATIONS: dict[str, Callable[[Network, DenoiseConfig], tuple[Stepping, DenoiseConfig]]] = {
-    "own guess fed back": lambda network, config: (LeakyPins(network), config),
+    "own proposal fed back": lambda network, config: (LeakyPins(network), config),
     "pins not in the input": lambda network, config: (
         EveryRow(network),
         replace(config, noise=LostPins(vocab_size=tiny_gemma.VOCAB)),

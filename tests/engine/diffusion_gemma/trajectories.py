@@ -27,7 +27,7 @@ Trajectory = list[list[Tensor]]  # for each block the canvas [B, T] read after e
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model, a prompt and the knobs of the loop."""
+    """A model, a prompt and the parameters of the loop."""
 
     name: str
     prompt: int = 20
@@ -46,8 +46,8 @@ class Case:
 
 
 CASES = [
-    Case(name="the published knobs", steps=48),
-    Case(name="published knobs, batch", steps=48, batch=3, seed=1),
+    Case(name="as published", steps=48),
+    Case(name="as published, batch", steps=48, batch=3, seed=1),
     Case(name="rows stop one by one", bound=2.0, threshold=0.1, batch=4, seed=2),
     Case(name="stability decides the stop", bound=0.5, threshold=5.0, batch=3, seed=3, steps=40),
     Case(name="entropy decides the stop", bound=6.0, threshold=0.02, inertia=0.2, sharpness=80.0,
@@ -205,8 +205,8 @@ class Pinned:
 
 
 PINNED_CASES = [
-    Pinned(case="the published knobs", holes=(tuple(range(8)),)),
-    Pinned(case="published knobs, batch", holes=tuple(tuple(range(n, n + 16)) for n in (0, 5, 16))),
+    Pinned(case="as published", holes=(tuple(range(8)),)),
+    Pinned(case="as published, batch", holes=tuple(tuple(range(n, n + 16)) for n in (0, 5, 16))),
     Pinned(case="batch beyond the window", holes=(tuple(range(20)),) * 3),
     Pinned(case="prompt longer than the window", holes=((3, 4, 5, 17, 18, 30),)),
     Pinned(case="rows stop one by one", holes=((0,), (9,), (31,), (16,))),

@@ -9,6 +9,7 @@ where there are any; on a CPU it is transformers' arithmetic.
 """
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -78,6 +79,9 @@ class Network:
         text = model.config.text_config
         decoder = model.model.decoder
         self._encoder = model.model.encoder.language_model
+        # transformers calls it `cache` from 5.24 on, and from 5.40 on no longer the other.
+        named = signature(type(self._encoder).forward).parameters
+        self._cache_parameter = "cache" if "cache" in named else "past_key_values"
         self._rotary = decoder.rotary_emb
         self.vocab_size = int(text.vocab_size)
         self.window = int(text.sliding_window)
@@ -132,7 +136,7 @@ class Network:
         while end < token_ids.shape[1] and not budget.over:
             piece = token_ids[:, end : end + chunk].to(self.device)
             positions = torch.arange(end, end + piece.shape[1], device=self.device)[None]
-            self._encoder(input_ids=piece, past_key_values=cache, position_ids=positions)
+            self._encoder(input_ids=piece, position_ids=positions, **{self._cache_parameter: cache})
             end += piece.shape[1]
         layers = tuple((layer.keys, layer.values) for layer in cache.layers)
         if not layers:
