@@ -39,7 +39,7 @@ class Balance:
         return len(self.closers) + len(self.openers) + self.mismatched
 
 
-@lru_cache(maxsize=16)  # both sides are asked about again with every text; it keeps what it is given
+@lru_cache(maxsize=16)  # both sides are asked about again with every text; it keeps the texts
 def balance(text: str, language: Language, quote: str = "") -> Balance:
     """`quote` is the string that is open where the text starts, "" for none. Takes time in
     proportion to the text, whatever its brackets and quotes are."""
