@@ -1,0 +1,79 @@
+"""What follows the cursor keeps its meaning, as an independent lexer has it.
+
+For every language with a source file: wherever the cursor is and whatever an engine says, what is
+shown leaves the rest of the line what it was, code, string or comment, and repeats neither the
+rest of a word nor the line below.
+"""
+
+import re
+from functools import cache
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pygments.lexer import Lexer
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Comment, Error, String
+
+from infill_ls.completion.pipeline import InfillOptions, infill_at
+from infill_ls.syntax.trees import Trees
+from tests.infill_ls.scripted import Scripted
+from tests.infill_ls.syntax.sources import SOURCES, document, num_problems
+
+LEXERS = {"javascriptreact": "jsx", "typescriptreact": "tsx", "shellscript": "bash"}
+# Prose, tags and variables in strings: what is a string there depends on more than quotes.
+PLAIN = {"html", "yaml", "php", "shellscript"}
+SAID = ['"', "'", "`", "//", "#", "/*", "*/", ")", "]", "}", ">", ";", ",", "(", " ", "x", "\n"]
+
+
+@cache
+def lexer(name: str) -> Lexer:
+    return get_lexer_by_name(LEXERS.get(name, name), stripnl=False, ensurenl=False)
+
+
+def kinds(text: str, name: str) -> str:
+    """Of every character: code, string, comment, or what the lexer does not understand."""
+    found = []
+    for token, piece in lexer(name).get_tokens(text):
+        known = ((Comment.Preproc, " "), (Error, "?"), (Comment, "c"), (String, "s"))
+        found.append(next((k for each, k in known if token in each), " ") * len(piece))
+    return "".join(found)
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(data=st.data())
+def test_the_rest_of_the_line_is_what_it_was(name: str, data: st.DataObject) -> None:
+    source = SOURCES[name]
+    cursor = data.draw(st.integers(0, len(source)))
+    tokens = re.findall(r"\w+|[^\w\s]+", source)
+    pieces = st.one_of(st.sampled_from(SAID), st.sampled_from(tokens))
+    rest = source[cursor:].partition("\n")[0]
+    text = "".join(data.draw(st.lists(pieces, min_size=1, max_size=6)))
+    text += data.draw(st.sampled_from(["", "", rest, rest[:3], rest[:1]]))
+    shown = infill_at(
+        Scripted(*[text] * 3), document(source, name), cursor, InfillOptions(), trees=Trees()
+    ).candidates
+    if not shown:
+        return
+    text = shown[0].text
+    after = source[:cursor] + text + source[cursor:]
+    about = (source[max(0, cursor - 30) : cursor], text, rest)
+
+    assert num_problems(after, name) == 0, about
+    word = re.match(r"\w+", rest)
+    if word and re.search(r"\w\Z", source[:cursor]):
+        assert not text.startswith(word[0]), about
+    line = source[source.rfind("\n", 0, cursor) + 1 :]
+    directive = name in ("c", "cpp") and line.lstrip().startswith("#")  # a file's name is a string
+    if name in PLAIN or directive or not rest.strip():
+        return
+    end = cursor + len(rest)
+    then, now = kinds(source, name), kinds(after, name)
+    then, now = then[cursor:end], now[cursor + len(text) : end + len(text)]
+    assert then == now or "?" in then + now, about
