@@ -211,19 +211,22 @@ int infill_product(const float *x, int64_t rows, const bf16 *w, float *y, int64_
     return 1;
 }
 
-/* x [rows][n][width] float32 through all blocks, and normed, in place. Token i of a row stands at
-   `at` + i of its cache, where its key and value are put; it sees the first `seen` places there, or,
-   where `seen` is 0, those up to its own, and before them the first `count` of what is shared by
-   all rows. cosine, sine [n][head / 2]; weights are qkv, out, up and down of each layer. 0 where
+/* x [starts[rows]][width] float32 through all blocks, and normed, in place: row b from starts[b]
+   up to starts[b + 1], `longest` tokens at most. Token i of a row stands at `at` + i of its cache,
+   where its key and value are put; it sees the first `seen` places there, or, where `seen` is 0,
+   those up to its own, and before them the first `count` of what is shared by all rows. cosine,
+   sine [longest][head / 2]; weights are qkv, out, up and down of each layer. 0 where
    there is no memory. */
-int infill_blocks(const Shape *shape, const bf16 *weights, float *x, int64_t rows, int64_t n,
-                  const float *cosine, const float *sine, const Cache *shared, int64_t count,
-                  const Cache *cache, int64_t at, int64_t seen) {
+int infill_blocks(const Shape *shape, const bf16 *weights, float *x, int64_t rows,
+                  const int64_t *starts, int64_t longest, const float *cosine, const float *sine,
+                  const Cache *shared, int64_t count, const Cache *cache, int64_t at,
+                  int64_t seen) {
     const int64_t D = shape->width, K = shape->kv, G = shape->group, E = shape->head;
-    const int64_t F = shape->ff, Q = K * (G + 2) * E, R = rows * n, M = tiled(R, GRAIN);
-    const int64_t all = seen ? seen : at + n, blocks = tiled(n * G, 16) / 16;
-    Seen common = {.all = count, .N = tiled(count, 32)}, own = {.all = all, .N = tiled(all, 32)};
-    const int64_t N = common.N + own.N, places = tiled(count + all, 16) + 16;
+    const int64_t F = shape->ff, Q = K * (G + 2) * E, R = starts[rows], M = tiled(R, GRAIN);
+    const int64_t furthest = seen ? seen : at + longest;
+    Seen common = {.all = count, .N = tiled(count, 32)};
+    Seen own = {.all = furthest, .N = tiled(furthest, 32)};
+    const int64_t N = common.N + own.N, places = tiled(count + furthest, 16) + 16;
     const int64_t most = D > F ? D : F;
     int64_t size = 4 * M * (D + Q + 2 * F) + M * (sizeof(cell) * (D + F) + 2 * most + 4);
     size += 2 * R * K * G * E;
@@ -263,12 +266,13 @@ int infill_blocks(const Shape *shape, const bf16 *weights, float *x, int64_t row
                 prepare(&common, shared->keys + base, shared->values + base, E);
             }
             for (int64_t b = 0; b < rows; b++) {
+                const int64_t start = starts[b], n = starts[b + 1] - start;
                 int64_t base = layer * cache->layer + b * cache->row + h * cache->kv_head;
                 bf16 *keys = cache->keys + base, *values = cache->values + base;
                 for (int64_t i = 0; i < n; i++) {
-                    const float *part = mixed + (b * n + i) * Q + h * (G + 2) * E;
+                    const float *part = mixed + (start + i) * Q + h * (G + 2) * E;
                     const float *c = cosine + i * E / 2, *s = sine + i * E / 2;
-                    bf16 *to = queries + ((b * n + i) * K + h) * G * E;
+                    bf16 *to = queries + ((start + i) * K + h) * G * E;
                     for (int64_t g = 0; g < G; g++)
                         rotated(part + g * E, E, c, s, scale, to + g * E);
                     rotated(part + G * E, E, c, s, 1.0f, keys + (at + i) * E);
@@ -276,13 +280,14 @@ int infill_blocks(const Shape *shape, const bf16 *weights, float *x, int64_t row
                         *(halves *)(values + (at + i) * E + e) =
                             rounded(*(const vec *)(part + (G + 1) * E + e));
                 }
+                own.all = seen ? seen : at + n, own.N = tiled(own.all, 32);
                 prepare(&own, keys, values, E);
-                for (int64_t block = 0; block < blocks; block++) {
+                for (int64_t block = 0; block < tiled(n * G, 16) / 16; block++) {
                     ints visible;
                     int64_t reach = 0; /* of its own row, nobody in this block sees further */
                     for (int64_t lane = 0; lane < LANES; lane++) {
                         int64_t q = block * LANES + lane, i = q / G;
-                        const bf16 *from = queries + ((b * n + i) * K + h) * G * E + q % G * E;
+                        const bf16 *from = queries + ((start + i) * K + h) * G * E + q % G * E;
                         for (int64_t e = 0; e < E / 2; e++) {
                             uint32_t pair = 0;
                             if (i < n) memcpy(&pair, from + 2 * e, 4);
@@ -309,7 +314,7 @@ int infill_blocks(const Shape *shape, const bf16 *weights, float *x, int64_t row
                     for (int64_t lane = 0; lane < LANES; lane++) {
                         int64_t q = block * LANES + lane, i = q / G;
                         if (i >= n) break;
-                        cell *to = input + (b * n + i) * D + (h * G + q % G) * E;
+                        cell *to = input + (start + i) * D + (h * G + q % G) * E;
                         float share = 1.0f / sum[lane];
                         for (int64_t e = 0; e < E; e += LANES)
                             put(to + e, *(vec *)(attended + lane * E + e) * share);

@@ -10,6 +10,7 @@ under INFILL_KERNELS=torch, there is none.
 
 import ctypes
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -61,7 +62,9 @@ def _declare(library: ctypes.CDLL) -> None:
     library.infill_blocks.argtypes = [
         ctypes.POINTER(_Shape),
         *[ctypes.c_void_p] * 2,
-        *[ctypes.c_int64] * 2,
+        ctypes.c_int64,
+        ctypes.POINTER(ctypes.c_int64),
+        ctypes.c_int64,
         *[ctypes.c_void_p] * 2,
         ctypes.POINTER(_Cache),
         ctypes.c_int64,
@@ -163,6 +166,7 @@ class Blocks:
         at: int,
         seen: int,
         shared: tuple[Tensor, Tensor] | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> Tensor:
         """x [B, n, D] -> normed hidden states [B, n, D], float32.
 
@@ -170,8 +174,17 @@ class Blocks:
         last two dense) from `at` on; a token sees the first `seen` places there or, where `seen`
         is 0, those up to its own, and all of `shared`, keys and values [L, K, S, E] that stand
         before them in every row. cos, sin [n, E/2] float32 are of the tokens' positions.
+
+        Rows of different lengths come one after the other, without padding: x [1, sum, D] with
+        their `lengths` [B], of which n is the greatest.
         """
         (rows, n, width), (kv, _, head) = x.shape, self._split
+        starts = [row * n for row in range(rows + 1)]
+        if lengths is not None:
+            assert rows == 1, f"{rows} batches of rows of different lengths"
+            assert sum(lengths) == n, f"{n} tokens are not {lengths}"
+            starts = [0, *itertools.accumulate(lengths)]
+            rows, n = len(lengths), max(lengths)
         assert width == self._shape.width, f"{width=} is not {self._shape.width}"
         assert cos[:n].shape == sin[:n].shape == (n, head // 2), f"angles are {tuple(cos.shape)}"
         assert keys.dtype == values.dtype == torch.bfloat16, f"caches are {keys.dtype}"
@@ -198,6 +211,7 @@ class Blocks:
             self._weights.data_ptr(),
             state.data_ptr(),
             rows,
+            (ctypes.c_int64 * (rows + 1))(*starts),
             n,
             cos.data_ptr(),
             sin.data_ptr(),

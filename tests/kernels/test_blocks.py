@@ -175,6 +175,31 @@ def test_a_cache_may_be_part_of_a_larger_one() -> None:
     assert torch.equal(found, routine(x, cos, sin, part[0], part[1], 17, 0))
 
 
+def test_rows_of_different_lengths_are_what_they_are_alone() -> None:
+    layers, lengths, before = weights(), (5, 1, 0, 23), 9
+    routine = Blocks(layers, (KV, GROUP + 2, HEAD))
+    x, angle = torch.randn(1, sum(lengths), WIDTH), torch.randn(max(lengths), HEAD // 2)
+    shape = (LAYERS, KV, before, HEAD)
+    shared = torch.randn(shape).bfloat16(), torch.randn(shape).bfloat16()
+
+    def caches(rows: int) -> list[Tensor]:
+        shape = (LAYERS, rows, KV, max(lengths), HEAD)
+        return [torch.zeros(shape, dtype=torch.bfloat16) for _ in range(2)]
+
+    together = caches(len(lengths))
+    found = routine(x, angle.cos(), angle.sin(), *together, 0, 0, shared, lengths)
+
+    for row, (alone, got) in enumerate(
+        zip(x.split(lengths, 1), found.split(lengths, 1), strict=True)
+    ):
+        if alone.shape[1]:
+            own = caches(1)
+            expected = routine(alone, angle.cos(), angle.sin(), *own, 0, 0, shared)
+            torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+            for whole, part in zip(together, own, strict=True):
+                assert torch.equal(whole[:, row], part[:, 0])
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 16, 17, 33])
 @pytest.mark.parametrize("outputs", [5, 16, 48, 300])
 def test_a_product_is_the_exact_one_up_to_rounding(rows: int, outputs: int) -> None:

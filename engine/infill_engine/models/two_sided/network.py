@@ -293,6 +293,25 @@ class TwoSidedNetwork(nn.Module):
         cos, sin = context.cos[at : at + n], context.sin[at : at + n]
         return self._forward(x, cos, sin, context.buffers, at, at + 1 if n == 1 else 0)
 
+    def continuation_rows(
+        self, context: ContinuationContext, ids: Tensor, hints: Tensor, lengths: Sequence[int]
+    ) -> Tensor:
+        """Rows of different lengths, one after the other, from their first token on.
+
+        ids [n], hints [n, 4] of all tokens of all rows -> [n, D].
+        """
+        x, buffers = self.input_states(ids, hints, PREFIX), context.buffers
+        if self._compiled is not None:
+            near, far, _, shared = buffers
+            return self._compiled(
+                x[None], context.cos, context.sin, near, far, 0, 0, shared, lengths
+            )[0]
+        at = torch.arange(len(context.cos), device=self.device)
+        present = at < torch.tensor(lengths, device=self.device)[:, None]
+        padded = x.new_zeros(*present.shape, x.shape[-1])
+        padded[present] = x
+        return self._forward(padded, context.cos, context.sin, buffers, 0)[present]
+
     def _forward(
         self,
         x: Tensor,

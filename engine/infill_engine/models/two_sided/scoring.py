@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from infill_engine.models.two_sided.hints import NO_HINTS
 from infill_engine.models.two_sided.kv_cache import SideCache
 from infill_engine.models.two_sided.network import TwoSidedNetwork
 
@@ -24,34 +23,26 @@ def score(
     Of a row's first token among those of `first` [V] bool, where it is given and the token is
     one. 0 where a row is shorter. Leaves the cache as it is.
     """
-    size = max(map(len, rows), default=0)
-    context = network.continuation_context(prefix, len(rows), size)
-    old, padded = len(prefix) - 1, len(context.cos)
-    targets = torch.zeros(len(rows), padded, dtype=torch.long)
-    for row, ids in zip(targets, rows, strict=True):
-        row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
-    lengths = torch.tensor([len(ids) for ids in rows])
-    present = (torch.arange(padded) < lengths[:, None]).to(network.device)
-    targets = targets.to(network.device)
-    if targets.numel() == 0:
+    lengths = [len(ids) for ids in rows]
+    size, device = max(lengths, default=0), network.device
+    present = torch.arange(size, device=device) < torch.tensor(lengths, device=device)[:, None]
+    if size == 0:
         return network.induction.new_zeros(len(rows), size)
+    context = network.continuation_context(prefix, len(rows), size)
+    old = len(prefix) - 1
     # The last prefix token is read again, for it predicts the rows' first token.
-    last = targets.new_full((len(rows), 1), prefix.ids[-1])
-    hints = []
-    for ids in rows:
-        found = prefix.hints_after(ids[:-1], old)
-        hints.append(found + [NO_HINTS] * (padded - len(found)))
-    read = torch.cat((last, targets[:, :-1]), 1)
-    told = torch.tensor(hints, device=network.device)
-    hidden = network.continuation_step(context, 0, read, told)[present]
+    read = [token for ids in rows if ids for token in (prefix.ids[-1], *ids[:-1])]
+    hints = [hint for ids in rows if ids for hint in prefix.hints_after(ids[:-1], old)]
+    hidden = network.continuation_rows(
+        context, torch.tensor(read, device=device), torch.tensor(hints, device=device), lengths
+    )
     logits = network.logits(hidden).float()
-    chosen = targets[present][:, None]
+    chosen = torch.tensor([token for ids in rows for token in ids], device=device)[:, None]
     picked = logits.gather(-1, chosen)[:, 0] - logits.logsumexp(-1)
     if first is not None:
         begins = torch.zeros_like(present)
-        begins[:, 0] = first[targets[:, 0]]
-        begins &= present
-        where = begins[present]
+        begins[:, 0] = True
+        where = begins[present] & first[chosen[:, 0]]
         among = logits[where].masked_fill(~first, -torch.inf).logsumexp(-1)
         picked[where] = logits[where].gather(-1, chosen[where])[:, 0] - among
-    return picked.new_zeros(targets.shape).masked_scatter(present, picked)[:, :size]
+    return picked.new_zeros(present.shape).masked_scatter(present, picked)
