@@ -51,10 +51,27 @@ def library() -> tuple[ctypes.CDLL | None, str]:
         return None, "INFILL_KERNELS=torch"
     if sys.platform == "win32":
         return None, "it is not made for Windows"
-    found, reason = usable_library(SOURCE, INCLUDED, FLAGS, lambda each: bool(each.infill_ready()))
-    if found is not None:
-        _declare(found)
-    return found, reason
+    return usable_library(SOURCE, INCLUDED, FLAGS, _usable)
+
+
+def _usable(library: ctypes.CDLL) -> bool:
+    """Whether the system lets it run, and it multiplies as torch does: few machines are tried."""
+    if not library.infill_ready():
+        return False
+    _declare(library)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(80, 64, generator=generator)
+    x = torch.randn(33, 64, generator=generator)
+    laid_out = _laid_out(weight, library)
+    for rows in (1, 2, 3, 7, 33):
+        y = torch.zeros(rows, len(weight))
+        done = library.infill_product(
+            x.data_ptr(), rows, laid_out.data_ptr(), y.data_ptr(), *weight.shape
+        )
+        expected = x[:rows] @ weight.T
+        if not done or not float((y - expected).norm() / expected.norm()) < 0.02:
+            return False
+    return True
 
 
 def _declare(library: ctypes.CDLL) -> None:

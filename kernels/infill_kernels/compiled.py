@@ -99,7 +99,7 @@ def usable_library(
             continue
         if usable(found):
             return found, f"compiled by {command}{unusual and f', {unusual}'}"
-        reason = f"the system does not let what {' '.join(flags)} gives run"
+        reason = f"what {' '.join(flags)} gives does not run here, or multiplies wrongly"
     return None, reason
 
 

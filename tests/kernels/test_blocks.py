@@ -215,6 +215,29 @@ def test_a_product_is_the_exact_one_up_to_rounding(rows: int, outputs: int) -> N
     assert float((found.double() - exact).abs().max()) < most
 
 
+@pytest.mark.parametrize("missing", ["nothing", "permission", "memory", "results"])
+def test_a_routine_that_multiplies_wrongly_is_not_used(missing: str) -> None:
+    found, _ = library()
+    assert found is not None
+
+    class Product:
+        argtypes: tuple[type, ...] = ()
+
+        def __call__(self, *given: int) -> int:
+            if missing == "results":
+                return 1
+            return 0 if missing == "memory" else int(found.infill_product(*given))
+
+    class Routine:
+        infill_blocks, infill_integers = found.infill_blocks, found.infill_integers
+        infill_product = Product()
+
+        def infill_ready(self) -> int:
+            return missing != "permission"
+
+    assert blocks._usable(Routine()) == (missing == "nothing")
+
+
 def test_weights_are_laid_out_in_pairs_of_inputs() -> None:
     weight = torch.arange(32 * 64).view(32, 64).float()
     found = packed(weight)
