@@ -26,8 +26,8 @@ PUBLIC_FACE = {
     f"infill_engine.{name}" for name in ("budget", "config", "errors", "load", "request")
 }
 NOT_SHIPPED = {"train", "bench", "benchmarks", "tests"}
-# Within the server's package: a room imports those below it, and what all of them know.
-ROOMS = (("cli", "server"), ("completion",), ("syntax",))
+# Within the server's package: a layer imports those below it, and what all of them know.
+LAYERS = (("cli", "server"), ("completion",), ("syntax",))
 MOST_LINES, MEAN_LINES = 500, 200
 
 
@@ -126,39 +126,39 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 
 def test_a_circle_is_noticed(tmp_path: Path) -> None:
     for name, text in {
-        "one": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from room.two import x\n",
-        "two": "def f():\n    from room import one\n",
+        "one": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from layer.two import x\n",
+        "two": "def f():\n    from layer import one\n",
     }.items():
         (tmp_path / f"{name}.py").write_text(text)
-    known = {"room", "room.one", "room.two"}
+    known = {"layer", "layer.one", "layer.two"}
 
-    assert imports_among(known, tmp_path / "one.py") == {"room.two"}
-    assert imports_among(known, tmp_path / "two.py") == {"room.one"}
+    assert imports_among(known, tmp_path / "one.py") == {"layer.two"}
+    assert imports_among(known, tmp_path / "two.py") == {"layer.one"}
 
 
 def is_in(name: str, packages: set[str]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-@pytest.mark.parametrize("level", range(len(ROOMS)))
-def test_rooms_of_the_server_import_only_what_lies_below(level: int) -> None:
-    above = {f"infill_ls.{room}" for rooms in ROOMS[:level] for room in rooms}
+@pytest.mark.parametrize("level", range(len(LAYERS)))
+def test_layers_of_the_server_import_only_what_lies_below(level: int) -> None:
+    above = {f"infill_ls.{layer}" for layers in LAYERS[:level] for layer in layers}
     above |= {"infill_ls.cli"} if level == 0 else set()
-    for room in ROOMS[level]:
-        for path in sources(f"infill_ls/{room}"):
-            if room == "cli":
+    for layer in LAYERS[level]:
+        for path in sources(f"infill_ls/{layer}"):
+            if layer == "cli":
                 continue  # it starts the server and measures all of it
             wrong = [name for name in imported(path) if is_in(name, above)]
 
             assert wrong == [], path.relative_to(ROOT)
 
 
-def test_what_every_room_knows_imports_no_room() -> None:
-    rooms = {f"infill_ls.{room}" for rooms in ROOMS for room in rooms}
+def test_what_every_layer_knows_imports_no_layer() -> None:
+    layers = {f"infill_ls.{layer}" for layers in LAYERS for layer in layers}
     for path in sorted((ROOT / "infill_ls").glob("*.py")):
         if path.name == "__main__.py":
             continue
-        wrong = [name for name in imported(path) if is_in(name, rooms)]
+        wrong = [name for name in imported(path) if is_in(name, layers)]
 
         assert wrong == [], path.relative_to(ROOT)
 

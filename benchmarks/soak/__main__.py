@@ -60,7 +60,9 @@ class Tally:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.soak", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--editors", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)

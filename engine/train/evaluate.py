@@ -176,7 +176,9 @@ def calibrate(weights: Path, answers: Sequence[ValidationAnswer], part: float) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="train.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="train.evaluate", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--data", type=Path, default=Path("data/shards"))
     parser.add_argument("--model", default="default")
     parser.add_argument("--dtype", default="auto", help='"float32", "bfloat16" or "int8"')

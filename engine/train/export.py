@@ -185,7 +185,7 @@ DEFAULT_EXTRA = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--run", type=Path, default=Path("artifacts/run"))
     parser.add_argument("--target", type=Path, default=WEIGHTS)
     parser.add_argument("--table", type=Path, default=TABLE, help="the n-gram table of the network")

@@ -99,7 +99,9 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=_count, metavar="N", help="CPU threads; by default what is fastest"
     )
     group.add_argument(
-        "--dtype", choices=get_args(Dtype), help="what a large model's weights are kept in"
+        "--dtype",
+        choices=get_args(Dtype),
+        help="the number format of the weights; auto is fastest, or as stored",
     )
     for name, (metavar, about) in REMOTE_OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=about)
