@@ -141,9 +141,11 @@ class Requests:
     ) -> QueryResult:
         if (known := self.reuse.find(query)) is not None:
             return QueryResult(how="reused", candidates=known)
+        until = time.monotonic() + query.limits.seconds + GRACE_SECONDS
+        if pause > BURST_SECONDS:  # the user's own pause comes before
+            until += pause
         if pause:
             await asyncio.wait([turn], timeout=pause)
-        until = time.monotonic() + query.limits.seconds + GRACE_SECONDS
         while not turn.done():
             if (known := self.reuse.find(query)) is not None:
                 return QueryResult(how="reused", candidates=known)

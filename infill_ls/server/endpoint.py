@@ -84,7 +84,12 @@ def _private(folder: Path) -> Path:
 
 
 async def listen(path: Path, session: Session) -> asyncio.Server:
-    """Serves whoever this user lets connect, until closed. `path` must not be served already."""
+    """Serves whoever this user lets connect, until closed. Raises EndpointError where another
+    server does."""
+    with suppress(OSError):
+        _, writer = await connect(path)
+        writer.close()
+        raise EndpointError(f"Another server listens at {path}.")
     with suppress(FileNotFoundError):
         path.unlink()
     if HAS_SOCKETS:
@@ -161,7 +166,8 @@ async def connect_or_start(path: Path, command: Sequence[str]) -> Streams:
     """
     with suppress(OSError):
         return await connect(path)
-    lock = FileLock(path.with_suffix(".lock"))
+    # Taken on a thread that waits, given back on the loop's.
+    lock = FileLock(path.with_suffix(".lock"), thread_local=False)
     await asyncio.to_thread(lock.acquire, START_SECONDS)
     try:
         with suppress(OSError):
@@ -173,8 +179,11 @@ async def connect_or_start(path: Path, command: Sequence[str]) -> Streams:
             with suppress(OSError):
                 return await connect(path)
             await asyncio.sleep(POLL_SECONDS)
+        code = process.poll()
+        process.kill()  # it would come up beside the next one
+        process.wait()
         raise EndpointError(
-            f"The shared server did not come up (exit code {process.poll()}): {_last_line(log)} "
+            f"The shared server did not come up (exit code {code}): {_last_line(log)} "
             "Start infill-ls without --connect to see what it says."
         )
     finally:
@@ -201,6 +210,15 @@ def _last_line(log: Path) -> str:
     except OSError:
         return "it left no log."
     return lines[-1][-300:] if lines else "it said nothing."
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Which file is there now, so that a server removes its own and no other's."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def end(writer: asyncio.StreamWriter) -> None:

@@ -102,6 +102,13 @@ class Fields:
         return ParamsError(f"{self._path}.{name} is {_kind(value)}, but must be {wanted}")
 
 
+def message_id(raw: object) -> str | int | None:
+    """JSON-RPC's: a string or a whole number, however written; None where it is neither."""
+    if isinstance(raw, float) and raw.is_integer():
+        return int(raw)
+    return raw if isinstance(raw, str | int) and not isinstance(raw, bool) else None
+
+
 def _whole(value: object) -> int | None:
     """Some languages know no other number than 3.0, and JSON's largest is no float."""
     if isinstance(value, float):

@@ -115,12 +115,14 @@ def run_shared(
                 await leave_after(clients, linger)
 
         server = await endpoint.listen(path, serve_client)
+        ours = endpoint.file_identity(path)
         idle = asyncio.create_task(leave_after(clients, linger))  # if nobody comes at all
         try:
             return await clients.serve_until_over(server)
         finally:
             idle.cancel()
-            path.unlink(missing_ok=True)
+            if endpoint.file_identity(path) == ours:
+                path.unlink(missing_ok=True)
 
     return run(listen(), worker)
 

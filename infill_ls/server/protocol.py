@@ -25,7 +25,7 @@ from pygls.protocol import (
 )
 from pygls.server import JsonRPCServer
 
-from infill_ls.server.fields import Fields
+from infill_ls.server.fields import Fields, message_id
 from infill_ls.server.handlers import (
     AtOnce,
     Handlers,
@@ -76,7 +76,7 @@ class InfillProtocol(JsonRPCProtocol):
         except (ValueError, RecursionError) as error:
             self._refuse(None, T.ErrorCodes.ParseError, f"The message is no JSON: {error}")
             return
-        msg_id = _message_id(raw.get("id")) if isinstance(raw, dict) else None
+        msg_id = message_id(raw.get("id")) if isinstance(raw, dict) else None
         if not isinstance(raw, dict) or (msg_id is None and raw.get("id") is not None):
             self._refuse(None, T.ErrorCodes.InvalidRequest, "The message is not JSON-RPC 2.0.")
         elif "method" not in raw:
@@ -103,7 +103,7 @@ class InfillProtocol(JsonRPCProtocol):
     def _receive_call(self, msg_id: MessageId | None, method: str, fields: Fields) -> None:
         """A request, or without an id a notification."""
         if method == T.CANCEL_REQUEST and msg_id is None:
-            self._cancel(_message_id(fields.optional("id")))
+            self._cancel(message_id(fields.optional("id")))
             return
         if method == T.EXIT:
             if msg_id is not None:
@@ -187,12 +187,6 @@ def new_protocol() -> InfillProtocol:
     protocol = _Server(InfillProtocol, _converter).protocol
     assert isinstance(protocol, InfillProtocol), "pygls makes what it is told to"
     return protocol
-
-
-def _message_id(raw: object) -> MessageId | None:
-    if isinstance(raw, float) and raw.is_integer():
-        return int(raw)
-    return raw if isinstance(raw, str | int) and not isinstance(raw, bool) else None
 
 
 def _number(digits: str) -> float:

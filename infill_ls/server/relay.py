@@ -14,15 +14,21 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infill_engine.errors import InfillError
-from infill_ls.documents import DocumentStore, Encoding
+from infill_ls.documents import Document, DocumentStore, Encoding
 from infill_ls.server import endpoint
-from infill_ls.server.fields import Fields, ParamsError, change_params, document_params, open_params
+from infill_ls.server.fields import (
+    Fields,
+    ParamsError,
+    change_params,
+    document_params,
+    message_id,
+    open_params,
+)
 from infill_ls.server.transport import (
     StdoutWriter,
     Writer,
@@ -34,9 +40,10 @@ from infill_ls.server.transport import (
 
 logger = logging.getLogger(__name__)
 
-SILENT_SECONDS = 10.0  # so long a server that was asked may say nothing
+# So long a server may say nothing at all, though it is asked whether it is there.
+SILENT_SECONDS = 10.0
 BACK_OFF_SECONDS = 0.1, 5.0  # between attempts to start a server, the first and the longest
-AGAIN = "infill-ls/initialize-again"
+AGAIN, PING = "infill-ls/initialize-again", "infill-ls/ping"
 INITIALIZE, INITIALIZED, SHUTDOWN, EXIT = "initialize", "initialized", "shutdown", "exit"
 # What a server that cannot be reached would say, in the shape of each request.
 NOTHING: dict[str, Any] = {
@@ -52,10 +59,10 @@ Connect = Callable[[], Awaitable[endpoint.Streams]]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that is not answered yet, and the version of its document when it was made."""
+    """A request that is not answered yet, and its document as it was when it was made."""
 
     message: Message
-    version: int | None
+    document: Document | None
     at: float
 
 
@@ -74,6 +81,10 @@ class Relay:
         self._by_server: dict[str, Any] = {}  # requests of the server that runs now, by our ids
         self._num_by_servers = 0
         self._registered: set[str] = set()
+        self._settings: Message | None = None  # the last that the editor pushed
+        self._folders: list[Message] = []  # how the workspace changed
+        self._progress: set[str | int] = set()  # tokens of what the server began and did not end
+        self._pinged = False
         self._last_said = time.monotonic()
         self._shut_down = False
         self._told = ""
@@ -103,9 +114,8 @@ class Relay:
         while not self.exited and (body := await read_message(reader)) is not None:
             passed = self._note(body)
             if passed is not None and self._server is not None:
+                # Not drained: the editor is heard though the server reads nothing.
                 self._server.write(framed(passed))
-                with suppress(ConnectionError):
-                    await self._server.drain()
 
     def _note(self, body: bytes) -> bytes | None:
         """Keeps what another server would have to be told, and gives what this one is told."""
@@ -118,26 +128,33 @@ class Relay:
         method, msg_id = message.get("method"), message.get("id")
         if method is None:
             # An answer, but not to what was asked by a server that is gone.
-            if _key(msg_id) not in self._by_server:
+            if message_id(msg_id) not in self._by_server:
                 return None
-            asked_as = self._by_server.pop(str(msg_id))
+            asked_as = self._by_server.pop(msg_id)
             return json.dumps(message | {"id": asked_as}).encode()
         params = message.get("params")
+        if not isinstance(method, str):
+            return body
         match method:
             case "initialize":
-                self._initialize = message
+                self._initialize = self._initialize or message  # a second one is an error
             case "initialized":
                 self._initialized = True
             case "shutdown":
                 self._shut_down = True
             case "exit":
                 self.exited = True
+            case "workspace/didChangeConfiguration":
+                if Fields(params).optional("settings") is not None:
+                    self._settings = message
+            case "workspace/didChangeWorkspaceFolders":
+                self._folders.append(message)
             case "textDocument/didOpen" | "textDocument/didChange" | "textDocument/didClose":
                 self._follow(method, Fields(params))
-        if msg_id is not None:
+        key = message_id(msg_id)
+        if key is not None:
             document = self._documents.get(_uri(params))
-            version = None if document is None else document.version
-            self._asked[_key(msg_id)] = Asked(message, version, time.monotonic())
+            self._asked[key] = Asked(message, document, time.monotonic())
         return body
 
     def _follow(self, method: str, fields: Fields) -> None:
@@ -186,6 +203,7 @@ class Relay:
             finally:
                 self._server = None
                 writer.close()
+                self._end_progress()
             if self._shut_down:  # it has gone because it was asked to
                 self._answer_all()
                 await asyncio.Event().wait()
@@ -193,32 +211,38 @@ class Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._by_server.clear()
-        self._last_said = time.monotonic()
+        self._last_said, self._pinged = time.monotonic(), False
         if self._initialize is None:
             self._server = writer
         else:
             self._repeat_initialize(writer)
         while (body := await read_message(reader)) is not None:
-            self._last_said = time.monotonic()
+            self._last_said, self._pinged = time.monotonic(), False
             message = json.loads(body)
-            if message.get("id") == AGAIN and "method" not in message:
+            answers = None if "method" in message else message_id(message.get("id"))
+            begins = answers == AGAIN or self._asks_initialize(answers)
+            if answers not in (AGAIN, PING):
+                passed = self._passed(message, body, writer)
+                if passed is not None:
+                    self._editor.write(framed(passed))
+            if begins and self._server is None:
                 self._repeat_all(writer)
-            elif (passed := self._passed(message, body, writer)) is not None:
-                self._editor.write(framed(passed))
 
     def _repeat_initialize(self, writer: asyncio.StreamWriter) -> None:
         assert self._initialize is not None, "there is something to repeat"
-        if _key(self._initialize.get("id")) in self._asked:
-            # The first server died before it answered: nothing else was said yet.
-            _say(writer, self._initialize)
-            self._server = writer
-        else:
-            _say(writer, self._initialize | {"id": AGAIN})
+        # Not answered yet, it is the editor's own; all else waits for the answer to it.
+        unanswered = self._asks_initialize(message_id(self._initialize.get("id")))
+        _say(writer, self._initialize if unanswered else self._initialize | {"id": AGAIN})
+
+    def _asks_initialize(self, key: str | int | None) -> bool:
+        return key in self._asked and self._asked[key].message is self._initialize
 
     def _repeat_all(self, writer: asyncio.StreamWriter) -> None:
         """What makes the new server know what the old one knew; from then on it hears all."""
         if self._initialized:
             _say(writer, {"jsonrpc": "2.0", "method": INITIALIZED, "params": {}})
+        for message in [*self._folders, *([self._settings] if self._settings else [])]:
+            _say(writer, message)
         for document in self._documents.all():
             item = {
                 "uri": document.uri,
@@ -230,8 +254,10 @@ class Relay:
             _say(writer, {"jsonrpc": "2.0", "method": "textDocument/didOpen", "params": params})
         for key, asked in list(self._asked.items()):
             now = self._documents.get(_uri(asked.message.get("params")))
-            if asked.version is not None and (now is None or now.version != asked.version):
-                self._answer(key)  # it is about a text that is no more
+            # About a text that is no more, or done already for all that is known: an edit twice.
+            edits = asked.message.get("method") == "workspace/executeCommand"
+            if asked.document is not now or edits:
+                self._answer(key)
             else:
                 _say(writer, asked.message)
         self._server = writer
@@ -240,11 +266,13 @@ class Relay:
         """What the editor is told of this message of the server's."""
         method, msg_id = message.get("method"), message.get("id")
         if method is None:
-            asked = self._asked.pop(_key(msg_id), None)
-            if asked is not None and asked.message.get("method") == INITIALIZE:
+            key = message_id(msg_id)
+            asked = self._asked.pop(key, None) if key is not None else None
+            if asked is not None and asked.message is self._initialize and "result" in message:
                 self._encoding = _encoding(message)
-            return body if asked is not None or msg_id is None else None
+            return body if asked is not None or key is None else None
         if msg_id is None:
+            self._note_progress(message)
             return body
         if method == "client/registerCapability" and self._is_known(message):
             _say(writer, {"jsonrpc": "2.0", "id": msg_id, "result": None})
@@ -266,19 +294,43 @@ class Relay:
     # -- what is said for a server ---------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """A server that was asked and says nothing for long is given up."""
+        """Ends a server that says nothing for long, not even that it does not know a question."""
         while True:
             await asyncio.sleep(SILENT_SECONDS / 10)
-            now = time.monotonic()
-            old = [key for key, each in self._asked.items() if now - each.at > SILENT_SECONDS]
-            silent = now - self._last_said > SILENT_SECONDS
-            if old and silent and self._server is not None:
+            silent = time.monotonic() - self._last_said
+            if self._server is None:
+                now = time.monotonic()
+                for key, asked in list(self._asked.items()):
+                    if now - asked.at > SILENT_SECONDS and asked.message.get("method") in NOTHING:
+                        self._answer(key)
+            elif self._pinged and silent > SILENT_SECONDS:
                 logger.warning("the shared server does not answer and is ended")
                 endpoint.end(self._server)
                 self._server.close()
-            for key in old:
-                if self._asked[key].message.get("method") in NOTHING:
-                    self._answer(key)
+                self._answer_all()
+            elif not self._pinged and silent > SILENT_SECONDS / 2:
+                self._pinged = True
+                _say(self._server, {"jsonrpc": "2.0", "id": PING, "method": PING})
+
+    def _note_progress(self, message: Message) -> None:
+        if message.get("method") != "$/progress":
+            return
+        params = Fields(message.get("params"))
+        token = message_id(params.optional("token"))
+        if token is None:
+            return
+        if params.nested_or_empty("value").text_or("kind", "") == "end":
+            self._progress.discard(token)
+        else:
+            self._progress.add(token)
+
+    def _end_progress(self) -> None:
+        """What a server that is gone began."""
+        for token in self._progress:
+            params = {"token": token, "value": {"kind": "end"}}
+            note = {"jsonrpc": "2.0", "method": "$/progress", "params": params}
+            self._editor.write(framed(json.dumps(note).encode()))
+        self._progress.clear()
 
     def _answer_all(self) -> None:
         for key in list(self._asked):
@@ -307,11 +359,6 @@ class Relay:
 
 def _say(writer: asyncio.StreamWriter, message: Message) -> None:
     writer.write(framed(json.dumps(message).encode()))
-
-
-def _key(msg_id: Any) -> str | int:
-    """JSON-RPC's ids are strings or numbers; what is neither cannot be answered anyway."""
-    return msg_id if isinstance(msg_id, str | int) else repr(msg_id)
 
 
 def _uri(params: Any) -> str:

@@ -247,6 +247,102 @@ async def test_a_silent_server_is_given_up_and_requests_are_answered(
     assert (await editor.answer(2))["result"] == {"items": []}
 
 
+async def test_a_server_that_only_takes_long_is_left_alone(
+    editor: Editor, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "SILENT_SECONDS", 0.2)
+    unknown = {"error": {"code": -32601, "message": "not handled"}}
+    shared.answer = lambda message: unknown if message["method"] == relay.PING else None
+    editor.says("workspace/executeCommand", {"command": "slow"}, id=2)
+    await until(lambda: shared.methods().count(relay.PING) >= 4)
+
+    assert len(shared.heard) == 1
+    assert [m for m in editor.got if m.get("id") in (2, relay.PING)] == []
+
+
+async def test_an_editor_that_does_not_wait_for_initialize_is_heard(shared: Shared) -> None:
+    found = Editor()
+    connected = asyncio.Event()
+
+    async def connect() -> endpoint.Streams:
+        await connected.wait()
+        return await endpoint.connect(shared.path)
+
+    task = asyncio.create_task(Relay(found, connect).run(found.reader))
+    found.says("initialize", {}, id=1)
+    found.says("initialized", {})
+    opens(found)
+    asks(found, 2)
+    await asyncio.sleep(0.05)
+    connected.set()
+    await found.answer(2)
+
+    assert shared.methods() == ["initialize", "initialized", "textDocument/didOpen", INLINE]
+    found.reader.feed_eof()
+    await asyncio.wait_for(task, 5)
+
+
+async def test_settings_and_folders_are_told_again_before_any_document(
+    editor: Editor, shared: Shared
+) -> None:
+    opens(editor)
+    folders = {"event": {"added": [{"uri": "file:///more", "name": "more"}], "removed": []}}
+    editor.says("workspace/didChangeWorkspaceFolders", folders)
+    settings = {"settings": {"infill": {"disabledFiles": ["*.x"]}}}
+    editor.says("workspace/didChangeConfiguration", settings)
+    editor.says("workspace/didChangeConfiguration", {"settings": None})
+    await until(lambda: len(shared.heard[0]) == 6)
+    shared.die()
+    await until(lambda: len(shared.heard) == 2 and len(shared.heard[1]) == 5)
+
+    assert shared.methods() == [
+        "initialize",
+        "initialized",
+        "workspace/didChangeWorkspaceFolders",
+        "workspace/didChangeConfiguration",
+        "textDocument/didOpen",
+    ]
+    assert shared.heard[1][3]["params"] == settings
+
+
+async def test_a_command_is_never_run_a_second_time(editor: Editor, shared: Shared) -> None:
+    shared.answer = lambda message: None
+    editor.says("workspace/executeCommand", {"command": "infill.infillAtCursor"}, id=2)
+    await until(lambda: "workspace/executeCommand" in shared.methods())
+    shared.answer = lambda message: {"result": None}
+    shared.die()
+
+    assert "try again" in (await editor.answer(2))["error"]["message"]
+    assert "workspace/executeCommand" not in shared.methods(1)
+
+
+@pytest.mark.parametrize("msg_id", [77.0, True, 1.5, {}, [1]])
+async def test_odd_request_ids_end_nothing(editor: Editor, shared: Shared, msg_id: object) -> None:
+    shared.answer = lambda message: {"result": None} if message["id"] != msg_id else None
+    editor.says(INLINE, {}, id=msg_id)
+    editor.says("workspace/odd", [], id="next")
+    await until(lambda: any(m.get("id") == "next" for m in editor.got))
+    asks(editor, 2)
+
+    assert (await editor.answer(2))["result"] is None
+
+
+async def test_what_a_dead_server_was_at_is_ended(editor: Editor, shared: Shared) -> None:
+    begun = {"token": "load", "value": {"kind": "begin", "title": "infill"}}
+    shared.say({"method": "$/progress", "params": begun})
+    await until(lambda: "$/progress" in editor.methods())
+    shared.die()
+    await until(lambda: editor.methods().count("$/progress") == 2)
+
+    last = next(m for m in reversed(editor.got) if m.get("method") == "$/progress")
+    assert last["params"] == {"token": "load", "value": {"kind": "end"}}
+
+
+async def test_a_socket_that_is_served_is_not_taken(shared: Shared) -> None:
+    with pytest.raises(endpoint.EndpointError, match="Another server listens"):
+        await endpoint.listen(shared.path, shared._session)
+
+
 async def test_shutdown_is_answered_though_the_server_is_gone(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
