@@ -59,8 +59,8 @@ def test_long_lines_stay_within_the_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     path = tmp_path / "long.py"
-    path.write_text(f"a = '{'x' * 300}'\nb = [{'1, ' * 60}]\nc = '{'漢' * 90}'\n")
-    done = run("infill", f"{path}:2:150")
+    path.write_text(f"a = '{'x' * 300}'\nb = [{'1, ' * 50}{', 1' * 20}]\nc = '{'漢' * 90}'\n")
+    done = run("infill", f"{path}:2:156")
 
     assert ANSWER in done.out
     assert max(map(len, done.out.splitlines())) <= 80
