@@ -130,6 +130,12 @@ class Worker:
         return self._engine is not None
 
     @property
+    def failed(self) -> bool:
+        """Whether what was last asked for could not be loaded."""
+        loaded = self._loaded
+        return loaded is not None and loaded.done() and loaded.exception() is not None
+
+    @property
     def progress(self) -> tuple[str, float]:
         """What the load is at, "" where the engine does not say, and which share of it is done."""
         return self._progress
@@ -137,8 +143,7 @@ class Worker:
     def load(self, config: EngineConfig) -> "Future[EngineInfo]":
         """Loads unless that is done or under way. The future raises ModelError if it cannot be."""
         with self._changed:
-            failed = self._loaded and self._loaded.done() and self._loaded.exception()
-            if self._loaded is None or config != self._config or failed:
+            if self._loaded is None or config != self._config or self.failed:
                 self._config = config
                 self._loaded = Future()
                 self._loaded.set_running_or_notify_cancel()

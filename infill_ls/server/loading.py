@@ -34,9 +34,11 @@ def engine_config(session: Session) -> EngineConfig:
 
 
 async def load(session: Session) -> None:
-    """Until it is loaded or cannot be. A shared engine stays what the first client made it."""
+    """Until it is loaded or cannot be. A shared engine stays what the first client made it, unless
+    that cannot be loaded."""
     config = engine_config(session)
-    if session.shared and session.worker.config not in (None, config):
+    keeps = session.shared and not session.worker.failed
+    if keeps and session.worker.config not in (None, config):
         running = session.worker.config
         assert running is not None, "it is not None or this config"
         session.tell(

@@ -128,7 +128,7 @@ class Relay:
         method, msg_id = message.get("method"), message.get("id")
         if method is None:
             # An answer, but not to what was asked by a server that is gone.
-            if message_id(msg_id) not in self._by_server:
+            if not isinstance(msg_id, str) or msg_id not in self._by_server:
                 return None
             asked_as = self._by_server.pop(msg_id)
             return json.dumps(message | {"id": asked_as}).encode()

@@ -29,7 +29,8 @@ def did_change_configuration(session: Session, settings: Any) -> None:
 async def _follow(session: Session, *, pull_first: bool) -> None:
     if pull_first:
         await pull(session)
-    if engine_config(session) != session.worker.config and not session.shared:
+    replaces = not session.shared or session.worker.failed
+    if replaces and engine_config(session) != session.worker.config:
         await load(session)
 
 

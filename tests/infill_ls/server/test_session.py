@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infill_engine import EngineConfig
+from infill_engine import Engine, EngineConfig, ModelError
 from infill_ls.completion.worker import Worker
 from infill_ls.server.session import MAX_TOLD
 from tests.infill_ls.engines import Knowing, Stepping, last_name, loads
@@ -139,3 +139,24 @@ async def test_each_message_is_shown_once_and_no_more_than_a_user_can_read(worke
             editor.notify("workspace/didChangeConfiguration", wrong)
 
         assert len(editor.all_received("window/showMessage")) == MAX_TOLD
+
+
+async def test_a_model_that_cannot_be_loaded_keeps_no_other_window_waiting() -> None:
+    def load(config: EngineConfig) -> Engine:
+        if config.model == "/nope":
+            raise ModelError("no weights at /nope")
+        return Knowing(last_name)
+
+    worker = Worker(load)
+    first = Editor(worker, shared=True)
+    await first.initialize(initializationOptions={"model": "/nope"})
+    while not worker.failed:
+        await asyncio.sleep(0.005)
+    async with editing(worker, shared=True) as second:
+        second.open("alpha ")
+        while not worker.ready:
+            await asyncio.sleep(0.005)
+
+        assert await second.infills() == ["use_alpha"]
+    first.session.close()
+    await first.session.ended()
