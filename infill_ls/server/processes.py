@@ -16,7 +16,7 @@ from lsprotocol import types as T
 
 from infill_engine import Engine, EngineConfig, load_engine
 from infill_ls.completion.worker import Worker
-from infill_ls.server import endpoint, parent
+from infill_ls.server import parent
 from infill_ls.server.app import Connection, connection
 from infill_ls.server.fields import Fields
 from infill_ls.server.session import Session
@@ -104,6 +104,8 @@ def run_shared(
     linger: float = LINGER_SECONDS,
 ) -> int:
     """Serves a user's windows round one engine, at `path`, for `linger` seconds after the last."""
+    from infill_ls.server import endpoint  # not needed for a start on stdio
+
     worker = Worker(load)
 
     async def listen() -> int:

@@ -17,17 +17,23 @@ from infill_ls.server.fields import (
 )
 from infill_ls.server.handlers import AtOnce, Handlers, OnSnapshot
 from infill_ls.server.session import DocumentSnapshot, Session
-from infill_ls.syntax.language import language_id_of
 from infill_ls.uris import path_of
 
 logger = logging.getLogger(__name__)
 
 
 def did_open(session: Session, params: OpenParams) -> None:
-    language_id = params.language_id or language_id_of(path_of(params.uri) or "")
+    language_id = params.language_id or _language_id_of(path_of(params.uri) or "")
     session.open_document(params.uri, language_id, params.version, params.text or "")
     if params.text is None:
         _lose(session, params.uri, params.fault)
+
+
+def _language_id_of(path: str) -> str:
+    # The table of languages is not needed for the server's start.
+    from infill_ls.syntax.language import language_id_of
+
+    return language_id_of(path)
 
 
 def did_change(session: Session, params: ChangeParams) -> None:
