@@ -108,11 +108,11 @@ def test_the_users_patterns_are_those_of_gitignore(
 @pytest.mark.parametrize(
     ("pattern", "uri"),
     [
-        ("C:/work/**/*.py", "file:///c%3A/work/x/a.py"),
-        ("c:/work/", "file:///C:/work/x/a.py"),
-        ("~/work/*.py", (Path.home() / "work/a.py").as_uri()),
-        ("**/work/*.py", "vscode-remote://ssh/home/u/work/a.py"),
-        ("work/", "file:///nowhere/work/x/a.py"),
+        ("C:/code/**/*.py", "file:///c%3A/code/x/a.py"),
+        ("c:/code/", "file:///C:/code/x/a.py"),
+        ("~/code/*.py", (Path.home() / "code/a.py").as_uri()),
+        ("**/code/*.py", "vscode-remote://ssh/home/u/code/a.py"),
+        ("code/", "file:///nowhere/code/x/a.py"),
     ],
 )
 def test_the_users_patterns_may_be_absolute(pattern: str, uri: str) -> None:
