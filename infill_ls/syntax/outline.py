@@ -15,7 +15,7 @@ from infill_ls.syntax.parse import parse_on
 # The tree lacks the edits since it was parsed. With more places than this, or more bytes of them,
 # it is of no use; before that, it is parsed anew when nobody waits.
 _MOST_PLACES, _MOST_CHANGED = 16, 8_000
-_MANY_PLACES, _MUCH_CHANGED = 4, 1_000
+_MANY_PLACES, _MUCH_CHANGED = 1, 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

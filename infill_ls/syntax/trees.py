@@ -19,6 +19,8 @@ from infill_ls.syntax.parse import Problem, parse, problems, utf8
 
 # Files up to this size are checked as they are: a fresh parse takes some milliseconds.
 _WHOLE = 16_000
+# So far from the cursor, in bytes, an error is where somebody types.
+_NEAR = 200
 # More than this cannot be checked in time.
 _LARGEST = 64_000
 
@@ -38,6 +40,12 @@ class ParsePoint:
     @property
     def broken(self) -> bool:
         return bool(self.problems)
+
+    @property
+    def broken_before_cursor(self) -> bool:
+        """Whether something is wrong well before the cursor. What is wrong there or behind it
+        comes from what somebody types: an open bracket takes in all that follows."""
+        return any(problem.end < len(self.before) - _NEAR for problem in self.problems)
 
 
 class Trees:
@@ -91,19 +99,21 @@ class Trees:
         outline.follow(source)
         # The other half is for the excerpt itself and for the check.
         excerpt = outline.excerpt(cursor, budget=budget.within(budget.left() / 2))
+        by_tree = excerpt if excerpt is not None and _size(excerpt) <= _LARGEST else None
         point = None
-        if excerpt is not None and _size(excerpt) <= _LARGEST:
-            point = _parse_point(language, excerpt, parser, budget)
-            if not point.broken:
+        if by_tree is not None and outline.faultless:
+            point = _parse_point(language, by_tree, parser, budget)
+            if not point.broken_before_cursor:
                 return point
-        # No tree yet, or one that errors have led astray.
+        # No tree yet, or errors have led it or its excerpt astray.
         excerpt = by_lines(source, cursor, language, budget=budget)
-        if _size(excerpt) > _LARGEST:
-            if point is None:
-                raise BudgetSpent
-            return point
-        local = _parse_point(language, excerpt, parser, budget)
-        return point if point is not None and local.broken and outline.faultless else local
+        if _size(excerpt) <= _LARGEST:
+            local = _parse_point(language, excerpt, parser, budget)
+            if point is None or not local.broken:
+                return local
+        if by_tree is None:
+            raise BudgetSpent
+        return point or _parse_point(language, by_tree, parser, budget)
 
     def _outline(self, uri: str, language: Language, grammar: Grammar) -> Outline:
         known = self._outlines.get(uri)

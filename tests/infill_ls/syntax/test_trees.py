@@ -151,3 +151,38 @@ def test_following_an_edit_and_checking_a_text_is_quick_on_ten_thousand_lines() 
 
     # 4 ms is the aim, p99.
     assert sorted(took)[-2] < 12
+
+
+FAR = "def far_{n}(value):\n    result = value + {n}\n    return result\n\n\n"
+BEFORE, AFTER = ("".join(FAR.format(n=n) for n in range(start, start + 200)) for start in (0, 200))
+
+
+def test_a_large_file_that_opens_broken_is_not_cut_to_a_wrong_excerpt() -> None:
+    """The parser takes the comment and the `:` of what was left out for the loop's own."""
+    head = "class Names:\n    def known(self, name):\n        for each in sel"
+    comment = "            # Of what is said here the parser makes the inside of the loop.\n"
+    rest = (
+        f"\n{comment * 7}            if name.startswith(each):\n"
+        "                self.count += 1\n                return 1\n        return 0\n\n\n"
+    )
+    broken = document(BEFORE + head + rest + AFTER, "python")
+    point = point_at(Trees(), broken, len(BEFORE + head))
+
+    assert check(point, "f.names:").valid
+    assert not check(point, "f.names: )").valid
+
+
+def test_what_is_typed_in_a_large_file_is_checked_with_one_excerpt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Looking by lines as well would take as long again at every key."""
+    trees = Trees()
+    trees.point(document(BEFORE + AFTER, "python"), len(BEFORE))
+    tried: list[int] = []
+    monkeypatch.setattr("infill_ls.syntax.trees.by_lines", lambda *_, **__: tried.append(1))
+    typed = "total = sum(value"
+    now = document(BEFORE + typed + "\n" + AFTER, "python", 2)
+    point = point_at(trees, now, len(BEFORE + typed))
+
+    assert point.broken
+    assert tried == []
