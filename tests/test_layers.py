@@ -20,7 +20,13 @@ FORBIDDEN = {
 }
 SLOW = TENSORS | {"httpx"}
 # Asking for a part of the face must not load what is behind it.
-LIGHT = ["infill_engine", "infill_ls", "infill_ls.cli.main", "infill_ls.server.processes"]
+LIGHT = [
+    "infill_engine",
+    "infill_ls",
+    "infill_ls.cli.main",
+    "infill_ls.server.processes",
+    "infill_ls.server.stdio",
+]
 # The modules behind the names of `infill_engine/__init__.py`.
 PUBLIC_FACE = {
     f"infill_engine.{name}" for name in ("budget", "config", "errors", "load", "request")

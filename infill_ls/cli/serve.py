@@ -32,7 +32,7 @@ def serve(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> in
         return run_shared(arguments.socket, config, load=load)
     if arguments.tcp:
         return _tcp(arguments, config, load)
-    from infill_ls.server.processes import run_stdio
+    from infill_ls.server.stdio import run_stdio
 
     return run_stdio(config, load=load, client_process_id=arguments.clientProcessId)
 

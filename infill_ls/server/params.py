@@ -4,14 +4,11 @@ Knows nothing of sessions.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from lsprotocol import types as T
 
-from infill_ls.documents import Encoding
-from infill_ls.server.fields import MAX_NUMBER, Fields
-
-ENCODINGS: tuple[Encoding, ...] = ("utf-8", "utf-16", "utf-32")
+from infill_ls.server.fields import Fields
+from infill_ls.server.greeting import folder_uris
 
 
 def position_of(fields: Fields, name: str) -> T.Position:
@@ -23,50 +20,8 @@ def range_of(fields: Fields, name: str) -> T.Range:
     return T.Range(T.Position(line, character), T.Position(last_line, last_character))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientFeatures:
-    """What a client announced of what makes a difference here.
-
-    `plugin` says that it is an editor plugin of those that speak Copilot's dialect: it is told
-    the status, and reports what it did with suggestions.
-    """
-
-    encoding: Encoding = "utf-16"
-    inline_completion: bool = False
-    menu_source: bool = False
-    menu_markdown: bool = False
-    code_action_literals: bool = False
-    versioned_edits: bool = False
-    configuration: bool = False
-    registers_configuration: bool = False
-    progress: bool = False
-    plugin: bool = False
-
-
 def no_params(fields: Fields) -> None:
     """Of messages that say enough by their name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InitializeParams:
-    """`folders` are the URIs of the workspace's."""
-
-    process_id: int | None
-    folders: tuple[str, ...]
-    options: Any
-    client: ClientFeatures
-
-
-def initialize_params(fields: Fields) -> InitializeParams:
-    process_id = fields.number_or_none("processId")
-    options = fields.optional("initializationOptions")
-    root = fields.text_or("rootUri", "") or fields.text_or("rootPath", "")
-    return InitializeParams(
-        folders=_folders(fields, "workspaceFolders") or ((root,) if root else ()),
-        process_id=process_id if process_id is not None and 0 < process_id < MAX_NUMBER else None,
-        options=options,
-        client=_client_features(fields.nested_or_empty("capabilities"), options),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,36 +34,7 @@ class FoldersParams:
 
 def folders_params(fields: Fields) -> FoldersParams:
     event = fields.nested_or_empty("event")
-    return FoldersParams(added=_folders(event, "added"), removed=_folders(event, "removed"))
-
-
-def _folders(fields: Fields, name: str) -> tuple[str, ...]:
-    if not isinstance(fields.optional(name), list):
-        return ()
-    uris = (folder.text_or("uri", "") for folder in fields.array(name))
-    return tuple(uri for uri in uris if uri)
-
-
-def _client_features(capabilities: Fields, options: object) -> ClientFeatures:
-    workspace = capabilities.nested_or_empty("workspace")
-    text_document = capabilities.nested_or_empty("textDocument")
-    item = text_document.nested_or_empty("completion").nested_or_empty("completionItem")
-    offered = capabilities.nested_or_empty("general").texts("positionEncodings") or ()
-    known: list[Encoding] = [each for name in offered for each in ENCODINGS if each == name]
-    code_action = text_document.nested_or_empty("codeAction")
-    changes = workspace.nested_or_empty("didChangeConfiguration")
-    return ClientFeatures(
-        encoding=known[0] if known else "utf-16",
-        inline_completion=text_document.optional("inlineCompletion") not in (None, False),
-        menu_source=item.flag("labelDetailsSupport"),
-        menu_markdown="markdown" in (item.texts("documentationFormat") or ()),
-        code_action_literals=isinstance(code_action.optional("codeActionLiteralSupport"), dict),
-        versioned_edits=workspace.nested_or_empty("workspaceEdit").flag("documentChanges"),
-        configuration=workspace.flag("configuration"),
-        registers_configuration=changes.flag("dynamicRegistration"),
-        progress=capabilities.nested_or_empty("window").flag("workDoneProgress"),
-        plugin=isinstance(options, dict) and "editorPluginInfo" in options,
-    )
+    return FoldersParams(added=folder_uris(event, "added"), removed=folder_uris(event, "removed"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

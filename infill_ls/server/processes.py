@@ -20,14 +20,7 @@ from infill_ls.server import parent
 from infill_ls.server.app import Connection, connection
 from infill_ls.server.fields import Fields
 from infill_ls.server.session import Session
-from infill_ls.server.transport import (
-    StdoutWriter,
-    framed,
-    read_message,
-    serve,
-    stream_of,
-    take_stdio,
-)
+from infill_ls.server.transport import Writer, framed, read_message, serve
 
 logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 1.0  # how long a model run or load may hold up the end of the process
@@ -36,26 +29,29 @@ TOKEN_SECONDS = 5.0
 DIED_SECONDS = 1.0  # how long after its stream a process may take to end
 
 
-def run_stdio(
+def run_client(
     config: EngineConfig,
+    reader: asyncio.StreamReader,
+    writer: Writer,
+    first: bytes,
     *,
-    load: Callable[[EngineConfig], Engine] = load_engine,
-    client_process_id: int | None = None,
+    load: Callable[[EngineConfig], Engine],
+    client_process_id: int | None,
+    runner: asyncio.Runner,
 ) -> int:
-    """Serves one client on stdin and stdout until it leaves; returns the exit code."""
-    stdin, stdout = take_stdio()
+    """Serves one client until it leaves, from its `first` message on; returns the exit code."""
     worker = Worker(load)
 
     async def serve_stdio() -> int:
-        reader, left = stream_of(stdin), asyncio.Event()
+        left = asyncio.Event()
         client = connection(worker, config, leave=left.set, shared=False)
-        client.protocol.set_writer(StdoutWriter(stdout))
+        client.protocol.set_writer(writer)
         if client_process_id is not None:
             client.session.watch(client_process_id)
-        await serve_until(client, reader, left)
+        await serve_until(client, reader, left, first)
         return client.protocol.exit_code
 
-    return run(serve_stdio(), worker)
+    return run(serve_stdio(), worker, runner)
 
 
 def run_tcp(
@@ -78,7 +74,7 @@ def run_tcp(
         clients = Clients(worker, config)
 
         async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            first = b""
+            first = None
             if token is not None and not (first := await with_token(reader, writer, token)):
                 writer.close()
                 return
@@ -93,7 +89,7 @@ def run_tcp(
             print(f"infill-ls listens on {where[0]}:{where[1]}", file=sys.stderr, flush=True)
         return await clients.serve_until_over(server)
 
-    return run(listen(), worker)
+    return run(listen(), worker, asyncio.Runner())
 
 
 def run_shared(
@@ -126,7 +122,7 @@ def run_shared(
             if endpoint.file_identity(path) == ours:
                 path.unlink(missing_ok=True)
 
-    return run(listen(), worker)
+    return run(listen(), worker, asyncio.Runner())
 
 
 async def leave_after(clients: "Clients", seconds: float) -> None:
@@ -148,7 +144,7 @@ class Clients:
         self.over = asyncio.Event()
 
     async def serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes = b""
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes | None = None
     ) -> Connection:
         """Until this one leaves; `first` is a message of it that was read already."""
         left = asyncio.Event()
@@ -201,10 +197,11 @@ async def with_token(
     return b""
 
 
-def run(serving: Coroutine[Any, Any, int], worker: Worker) -> int:
+def run(serving: Coroutine[Any, Any, int], worker: Worker, runner: asyncio.Runner) -> int:
     quiet_pygls()
     try:
-        code = asyncio.run(serving)
+        with runner:
+            code = runner.run(serving)
     except KeyboardInterrupt:
         code = 130
     if not worker.close(CLOSE_SECONDS):
@@ -216,7 +213,10 @@ def run(serving: Coroutine[Any, Any, int], worker: Worker) -> int:
 
 
 async def serve_until(
-    client: Connection, reader: asyncio.StreamReader, left: asyncio.Event, first: bytes = b""
+    client: Connection,
+    reader: asyncio.StreamReader,
+    left: asyncio.Event,
+    first: bytes | None = None,
 ) -> None:
     """Until the client says exit, its stream ends, or its process does; then all of it ends."""
     tasks = [

@@ -20,7 +20,7 @@ from infill_ls.completion.worker import Query, Worker
 from infill_ls.documents import Change, Document, DocumentStore, Encoding
 from infill_ls.ignore import IgnorePolicy
 from infill_ls.server import parent
-from infill_ls.server.params import ClientFeatures
+from infill_ls.server.greeting import ClientFeatures
 from infill_ls.server.policy import limits_of, refusal
 from infill_ls.settings import Settings
 from infill_ls.uris import document_key, path_of

@@ -47,10 +47,12 @@ class Receiver(Protocol):
     def receive(self, body: bytes) -> None: ...
 
 
-async def serve(receiver: Receiver, reader: asyncio.StreamReader, first: bytes = b"") -> None:
+async def serve(
+    receiver: Receiver, reader: asyncio.StreamReader, first: bytes | None = None
+) -> None:
     """Hands over message after message until the client says exit or the stream ends; `first` is
     one that was read already."""
-    if first:
+    if first is not None:
         receiver.receive(first)
     while not receiver.exited and (body := await read_message(reader)) is not None:
         receiver.receive(body)

@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "engine"), str(ROOT / "kernels")]
 
 from infill_engine import Engine, EngineConfig  # noqa: E402
 from infill_engine.load import silent  # noqa: E402
-from infill_ls.server.processes import run_stdio, run_tcp  # noqa: E402
+from infill_ls.server.stdio import run_stdio  # noqa: E402
 from tests.infill_ls.engines import Journal, Knowing, always, last_name, unloadable  # noqa: E402
 
 
@@ -51,6 +51,8 @@ def main(arguments: list[str]) -> int:
         )
 
     if options.tcp:
+        from infill_ls.server.processes import run_tcp  # the start on stdio goes without it
+
         host, _, port = options.tcp.rpartition(":")
         return run_tcp(host, int(port), EngineConfig(), token=spec.get("token"), load=load)
     return run_stdio(EngineConfig(), load=load)

@@ -117,10 +117,9 @@ async def test_the_server_ends_after_its_last_window(
         await process.wait()
     os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + 10
-    while await server_pids(runtime):
+    while list((runtime / "infill-ls").glob("*.sock")):
         assert time.monotonic() < end
         await asyncio.sleep(0.05)
-    assert list((runtime / "infill-ls").glob("*.sock")) == []
 
 
 async def test_nobody_else_can_open_it(runtime: Path) -> None:

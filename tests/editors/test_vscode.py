@@ -302,7 +302,7 @@ class TestWithoutAServer:
     def test_asked_for_there_are_others_to_choose_from(self, bare: VSCode) -> None:
         path = call(bare, "other.py")
         bare.press("Escape", "Alt+\\")
-        assert bare.until(bare.ghost, 10) == SEVERAL
+        assert bare.until(lambda: bare.ghost() == SEVERAL, 10), bare.ghost()
         bare.press("Alt+]")
         assert bare.until(lambda: bare.ghost() == OTHER, 10), bare.ghost()
         bare.press("Tab")

@@ -2,11 +2,10 @@
 
 from lsprotocol import types as T
 
+from infill_ls.server.greeting import ACCEPTED
 from infill_ls.server.handlers import AtOnce, Handlers
 from infill_ls.server.params import no_params
 from infill_ls.server.session import Session
-
-ACCEPTED = "infill.accepted"
 
 
 def did_show(session: Session, _: None) -> None:

@@ -11,19 +11,22 @@ from lsprotocol import types as T
 
 from infill_ls.completion.worker import Query
 from infill_ls.documents import Document, Encoding
-from infill_ls.server.features.acceptance import ACCEPTED, accepted
+from infill_ls.server.features.acceptance import accepted
 from infill_ls.server.fields import Fields, ParamsError
+from infill_ls.server.greeting import (
+    ACCEPTED,
+    COMMANDS,
+    INFILL_AT_CURSOR,
+    INFILL_SELECTION,
+    REWRITE,
+)
 from infill_ls.server.handlers import Handlers, OnSnapshot
 from infill_ls.server.items import to_range
 from infill_ls.server.params import CodeActionParams, code_action_params, position_of, range_of
 from infill_ls.server.policy import limits_of, refusal
 from infill_ls.server.session import DocumentSnapshot, NoAnswer, Session
 
-INFILL_SELECTION = "infill.infillSelection"
-INFILL_AT_CURSOR = "infill.infillAtCursor"
-NAMES = (INFILL_SELECTION, INFILL_AT_CURSOR, ACCEPTED)
 APPLY_SECONDS = 30.0  # a client that never answers must not hold the request for ever
-REWRITE = T.CodeActionKind.RefactorRewrite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +42,8 @@ class CommandParams:
 def command_params(fields: Fields) -> CommandParams:
     """Infilling takes one argument: {uri, version?, range} or {uri, version?, position}."""
     command = fields.text("command")
-    if command not in NAMES:
-        raise ParamsError(f"params.command is unknown; there is {', '.join(NAMES)}")
+    if command not in COMMANDS:
+        raise ParamsError(f"params.command is unknown; there is {', '.join(COMMANDS)}")
     if command == ACCEPTED:
         return CommandParams(command=command)
     argument = next(fields.array("arguments"), None)

@@ -11,26 +11,16 @@ from lsprotocol import types as T
 
 from infill_ls.completion.worker import Query
 from infill_ls.documents import Document, Encoding
+from infill_ls.server.greeting import ClientFeatures
 from infill_ls.server.handlers import Handlers, OnSnapshot
 from infill_ls.server.items import to_range
-from infill_ls.server.params import ClientFeatures, CompletionParams, completion_params
+from infill_ls.server.params import CompletionParams, completion_params
 from infill_ls.server.policy import limits_of, refusal, untimely
 from infill_ls.server.session import DocumentSnapshot, Session
 
 SECONDS = 0.15
 LABEL_LENGTH = 80
 NOTHING = T.CompletionList(is_incomplete=False, items=[])
-
-
-def wanted(session: Session) -> bool:
-    """Whether completion is announced to this client."""
-    match session.settings.fallback:
-        case "never":
-            return False
-        case "always":
-            return True
-        case _:
-            return not session.features.inline_completion
 
 
 async def completion(

@@ -5,7 +5,7 @@ from lsprotocol import types as T
 
 from infill_ls.documents import Document
 from infill_ls.server.features.menu import items_of
-from infill_ls.server.params import ClientFeatures
+from infill_ls.server.greeting import ClientFeatures
 
 
 def edits(source: str, text: str) -> list[tuple[T.Range, str]]:
