@@ -5,6 +5,7 @@ results come by futures that are set on the engine's thread. Nothing that goes w
 `Worker._do_next` is the one place that catches, logs, answers and goes on.
 """
 
+import gc
 import logging
 import threading
 import time
@@ -263,6 +264,9 @@ class Worker:
 
         engine = self._loaded_engine(config)
         info = engine.describe()
+        # All that was imported and loaded stays, or goes by its count of references. To look for
+        # circles in it the collector would stop every thread now and then, 0.2 s each time.
+        gc.freeze()
         with self._changed:
             if config == self._config:
                 self._engine = engine

@@ -1,6 +1,7 @@
 """The engine's thread: what it does in which order, and that nothing ends it."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -119,6 +120,17 @@ async def test_a_large_model_says_how_far_its_loading_is() -> None:
     await asyncio.wrap_future(worker.load(EngineConfig()))
 
     assert worker.progress == ("reading weights", 0.25)
+    assert worker.close(60)
+
+
+async def test_the_collector_does_not_look_through_what_was_loaded() -> None:
+    gc.unfreeze()
+    worker = Worker(loads(Knowing(last_name)))
+    await asyncio.wrap_future(worker.load(EngineConfig()))
+    kept = gc.get_freeze_count()
+    gc.unfreeze()
+
+    assert kept > 10_000
     assert worker.close(60)
 
 
