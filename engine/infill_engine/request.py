@@ -27,6 +27,7 @@ class InfillRequest:
     "the text must start with the menu's selection" (`("append", Hole())`), "it must contain this"
     (`(Hole(), "await", Hole())`), and "only this span is to be thought over again".
     `max_lines` cuts each hole after so many lines; 1 keeps it on the cursor's line.
+    `num_candidates` are wanted; a model on this machine chooses them from at least `num_choices`.
     `neighbours` are snippets of other files, best first.
     `seed` fixes every random draw.
     `temperature` scales the sampling schedule: 0 is greedy.
@@ -38,6 +39,7 @@ class InfillRequest:
     middle: tuple[str | Hole, ...] = (Hole(),)
     max_lines: int | None = None
     num_candidates: int = 1
+    num_choices: int = 1
     neighbours: tuple[str, ...] = ()
     seed: int = 0
     temperature: float = 0.0

@@ -33,7 +33,7 @@ def template(request: InfillRequest) -> Template:
     for part in parts:
         if isinstance(part, Hole) and part.max_tokens is not None and part.max_tokens < 1:
             raise RequestError(f"Hole(max_tokens={part.max_tokens}) must be at least 1, or None")
-    for name in ("max_lines", "num_candidates"):
+    for name in ("max_lines", "num_candidates", "num_choices"):
         value = getattr(request, name)
         if value is not None and value < 1:
             raise RequestError(f"{name}={value} must be at least 1")

@@ -14,6 +14,7 @@ from infill_ls.cli.characters import visible
 from infill_ls.cli.errors import NOTHING, FileError, UsageError, complain
 from infill_ls.cli.position import FilePosition
 from infill_ls.completion.pipeline import Infilled, InfillOptions, Trees, infill_at
+from infill_ls.completion.worker import CHOICES_INVOKED
 from infill_ls.documents import Document
 from infill_ls.ignore import IgnorePolicy, ignored
 from infill_ls.syntax.language import language_id_of
@@ -79,7 +80,10 @@ def _shown(
 ) -> tuple[Infilled, EngineInfo]:
     """Infills, and shows it as far as the arguments say: in place where the terminal can."""
     options = InfillOptions(
-        max_lines=arguments.max_lines, num_candidates=arguments.candidates, seed=arguments.seed
+        max_lines=arguments.max_lines,
+        num_candidates=arguments.candidates,
+        num_choices=CHOICES_INVOKED,
+        seed=arguments.seed,
     )
 
     def run(engine: Engine, watch: Callable[[Draft], None] | None) -> Infilled:

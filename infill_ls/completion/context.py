@@ -22,12 +22,15 @@ class InfillOptions:
     """What is asked for.
 
     `selected` is what the editor's completion menu would put in beyond the cursor: every
-    candidate starts with it. `neighbours` are snippets of other files, best first.
+    candidate starts with it. `num_choices` is how many texts a model on this machine compares at
+    least, of which `num_candidates` are shown. `neighbours` are snippets of other files, best
+    first.
     """
 
     max_lines: int | None = None
     max_tokens: int | None = None
     num_candidates: int = 1
+    num_choices: int = 1
     seed: int = 0
     min_confidence: float = 0.0
     selected: str = ""
@@ -89,6 +92,7 @@ def request_for(context: Context, options: InfillOptions) -> InfillRequest:
         middle=(options.selected, hole) if options.selected else (hole,),
         max_lines=options.max_lines,
         num_candidates=options.num_candidates,
+        num_choices=options.num_choices,
         neighbours=options.neighbours,
         seed=options.seed,
     )

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # the pipeline brings the grammars: the thread imports it, no
     from infill_ls.completion.pipeline import Infilled, Trees
 
 logger = logging.getLogger(__name__)
+# Who asks gets the best of so many texts, also where one is to be shown: it is worth the time.
+CHOICES_INVOKED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class QueryLimits:
     max_lines: int
     max_tokens: int | None
     num_candidates: int
+    num_choices: int = 1
     seconds: float
     min_confidence: float | None
 
@@ -358,6 +361,7 @@ def _options(query: Query, engine: Engine) -> "InfillOptions":
         max_lines=query.limits.max_lines,
         max_tokens=query.limits.max_tokens,
         num_candidates=query.limits.num_candidates,
+        num_choices=query.limits.num_choices,
         seed=0,
         min_confidence=engine.describe().show_threshold if least is None else least,
         selected=query.selected,

@@ -3,7 +3,7 @@
 Pure functions of settings and a document; nothing here waits or remembers.
 """
 
-from infill_ls.completion.worker import QueryLimits
+from infill_ls.completion.worker import CHOICES_INVOKED, QueryLimits
 from infill_ls.documents import Document
 from infill_ls.ignore import IgnorePolicy, ignored
 from infill_ls.settings import Settings
@@ -34,6 +34,7 @@ def limits_of(settings: Settings, *, invoked: bool) -> QueryLimits:
         max_lines=settings.max_lines_invoked if invoked else settings.max_lines,
         max_tokens=settings.max_tokens,
         num_candidates=settings.num_candidates if invoked else 1,
+        num_choices=CHOICES_INVOKED if invoked else 1,
         seconds=(settings.deadline_invoked_ms if invoked else settings.deadline_ms) / 1000,
         min_confidence=0.0 if invoked and measured else settings.min_confidence,
     )

@@ -120,12 +120,14 @@ def test_one_level_of_indentation(source: str, language_id: str, expected: str) 
 
 
 def test_a_request_has_one_hole_and_all_that_is_asked_for() -> None:
-    options = InfillOptions(max_lines=3, max_tokens=9, num_candidates=2, seed=4, neighbours=("a",))
+    options = InfillOptions(
+        max_lines=3, max_tokens=9, num_candidates=2, num_choices=5, seed=4, neighbours=("a",)
+    )
     request = request_for(at("x = ‸\n"), options)
 
     assert request.middle == (Hole(max_tokens=9),)
     assert (request.prefix, request.suffix, request.language_id) == ("x = ", "\n", "python")
-    assert (request.max_lines, request.num_candidates) == (3, 2)
+    assert (request.max_lines, request.num_candidates, request.num_choices) == (3, 2, 5)
     assert (request.seed, request.neighbours) == (4, ("a",))
 
 

@@ -357,6 +357,14 @@ async def test_unless_told_otherwise_the_engine_says_what_is_worth_showing_unask
     assert limits_of(Settings(min_confidence=0.4), invoked=True).min_confidence == 0.4
 
 
+def test_one_text_that_is_asked_for_is_the_best_of_as_many_as_three_are() -> None:
+    one = limits_of(Settings(num_candidates=1), invoked=True)
+    while_typing = limits_of(Settings(), invoked=False)
+
+    assert (one.num_candidates, one.num_choices) == (1, 3)
+    assert (while_typing.num_candidates, while_typing.num_choices) == (1, 1)
+
+
 async def test_nobody_waits_past_the_deadline_and_what_came_late_is_there_the_next_time() -> None:
     engine = Stepping(last_name, steps=1)
     limits = replace(LIMITS, seconds=0.05)

@@ -158,14 +158,15 @@ class TwoSidedDenoiser:
         """32 cells where a block or a bracket was opened, 16 elsewhere; a full canvas is continued.
 
         More cells are slower, and at this size of model less often right: engine/train/LOG.md.
-        When several candidates are wanted, shorter holes are denoised beside the longest.
+        When there shall be several to choose from, shorter holes are denoised beside the longest.
         """
         within = request.max_lines == 1 or goes_on(request.suffix)
         longest = 32 if not within and request.prefix.rstrip().endswith(OPENERS) else 16
-        if request.num_candidates == 1:
+        several = max(request.num_candidates, request.num_choices)
+        if several == 1:
             return (longest,)
         shorter = (longest // 2, longest // 4, longest // 8)
-        return (longest, *shorter[: request.num_candidates])
+        return (longest, *shorter[:several])
 
     def canvas(
         self,
