@@ -123,19 +123,32 @@ def initialize_result(features: ClientFeatures, settings: Settings) -> dict[str,
     return {"capabilities": capabilities, "serverInfo": server}
 
 
-def greeted(body: bytes) -> tuple[bytes, bytes]:
-    """The response to a client's first message, and the message less its id: what the server still
-    has to read but may not answer again. Empty, and the message as it is, where that is no request
-    to initialize that can be read: the server says what is wrong with it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greeting:
+    """`response` to a client's first message, which has no frame yet, and what is `left` of the
+    message for the server: all but its id, so that it is not answered again. `process_id` is the
+    client's. There is no response where the message is no request to initialize that can be read:
+    then all of it is left, and the server says what is wrong with it."""
+
+    response: bytes = b""
+    left: bytes
+    process_id: int | None = None
+
+
+def greeted(body: bytes) -> Greeting:
     try:
         message = json.loads(body)
         msg_id = message_id(message.pop("id", None))
         if message["method"] != INITIALIZE or msg_id is None:
-            return b"", body
+            return Greeting(left=body)
         params = initialize_params(Fields(message.get("params")))
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError, ParamsError):
-        return b"", body
+        return Greeting(left=body)
     settings, _ = parse(params.options)  # what is wrong with them the server says
     result = initialize_result(params.client, settings)
     response = {"jsonrpc": "2.0", "id": msg_id, "result": result}
-    return json.dumps(response).encode(), json.dumps(message).encode()
+    return Greeting(
+        response=json.dumps(response).encode(),
+        left=json.dumps(message).encode(),
+        process_id=params.process_id,
+    )

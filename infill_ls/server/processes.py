@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,20 +34,21 @@ def run_client(
     reader: asyncio.StreamReader,
     writer: Writer,
     first: bytes,
+    deaths: Sequence[asyncio.Task[None]],
     *,
     load: Callable[[EngineConfig], Engine],
-    client_process_id: int | None,
     runner: asyncio.Runner,
 ) -> int:
-    """Serves one client until it leaves, from its `first` message on; returns the exit code."""
+    """Serves one client from its `first` message on until it leaves, which it also does when one
+    of `deaths` ends; returns the exit code."""
     worker = Worker(load)
 
     async def serve_stdio() -> int:
         left = asyncio.Event()
         client = connection(worker, config, leave=left.set, shared=False)
         client.protocol.set_writer(writer)
-        if client_process_id is not None:
-            client.session.watch(client_process_id)
+        for death in deaths:
+            death.add_done_callback(lambda _: left.set())
         await serve_until(client, reader, left, first)
         return client.protocol.exit_code
 

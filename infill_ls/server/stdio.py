@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from infill_engine import Engine, EngineConfig, load_engine
 from infill_ls.server import parent
@@ -23,36 +23,39 @@ def run_stdio(
     writer = StdoutWriter(stdout)
     runner = asyncio.Runner()
     try:
-        reader, body = runner.run(_first_message(stdin, client_process_id))
+        reader, body, deaths = runner.run(_greet(stdin, writer, client_process_id))
         if body is None:
             return 0
-        response, body = greeted(body)
-        if response:
-            writer.write(framed(response))
         from infill_ls.server.processes import run_client  # most of a second
     except KeyboardInterrupt:
         return INTERRUPTED
-    return run_client(
-        config,
-        reader,
-        writer,
-        body,
-        load=load,
-        client_process_id=client_process_id,
-        runner=runner,
-    )
+    return run_client(config, reader, writer, body, deaths, load=load, runner=runner)
 
 
-async def _first_message(
-    stdin: BinaryIO, client_process_id: int | None
-) -> tuple[asyncio.StreamReader, bytes | None]:
-    """The stream and its first message; None where it ends, or the client's process does."""
+async def _greet(
+    stdin: BinaryIO, writer: StdoutWriter, client_process_id: int | None
+) -> tuple[asyncio.StreamReader, bytes | None, list[asyncio.Task[None]]]:
+    """The stream, its first message as the server has to read it, and tasks that end when the
+    client's process does, for that may be before there is a server. No message where the stream
+    ends or the client has died."""
     reader = stream_of(stdin)
     message = asyncio.create_task(read_message(reader))
-    tasks: list[asyncio.Task[Any]] = [message]
-    if client_process_id is not None:
-        tasks.append(asyncio.create_task(parent.gone(client_process_id)))
-    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    return reader, message.result() if message in done else None
+    deaths = [] if client_process_id is None else [_death(client_process_id)]
+    await asyncio.wait({message, *deaths}, return_when=asyncio.FIRST_COMPLETED)
+    if not message.done():
+        message.cancel()
+        return reader, None, deaths
+    body = message.result()
+    if body is None:
+        return reader, None, deaths
+    greeting = greeted(body)
+    if greeting.response:
+        writer.write(framed(greeting.response))
+    if greeting.process_id is not None and parent.alive(greeting.process_id):
+        deaths.append(_death(greeting.process_id))
+    await asyncio.sleep(0)  # so that they have begun to watch
+    return reader, greeting.left, deaths
+
+
+def _death(pid: int) -> asyncio.Task[None]:
+    return asyncio.create_task(parent.gone(pid))

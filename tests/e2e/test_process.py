@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.wire import INFILL, ended, infill_at, running, stdio, tcp, types
+from tests.e2e.wire import INFILL, ended, infill_at, running, spawned, stdio, tcp, types
 from tests.infill_ls.engines import read_journal
 
 pytestmark = pytest.mark.e2e
@@ -145,6 +145,16 @@ async def test_the_death_of_the_clients_process_ends_the_server_though_stdin_is_
     editor = await parent()
     async with running({}) as (process, wire):
         await wire.initialize(processId=editor.pid)
+        editor.kill()
+
+        assert (await ended(process))[0] == 0
+
+
+async def test_its_death_ends_a_server_that_has_heard_nothing_yet() -> None:
+    editor = await parent()
+    arguments = ("-m", "infill_ls", f"--clientProcessId={editor.pid}")
+    async with spawned(*arguments) as (process, _):
+        await asyncio.sleep(0.3)
         editor.kill()
 
         assert (await ended(process))[0] == 0

@@ -10,7 +10,7 @@ import pytest
 from lsprotocol import types as T
 from pygls.protocol import default_converter
 
-from infill_ls.server.greeting import ClientFeatures, greeted, initialize_result
+from infill_ls.server.greeting import ClientFeatures, Greeting, greeted, initialize_result
 from infill_ls.settings import Settings
 
 MENU = {"textDocument": {"completion": {}}}
@@ -24,7 +24,7 @@ def message(**changes: Any) -> bytes:
 
 
 def response(body: bytes) -> Any:
-    return json.loads(greeted(body)[0])
+    return json.loads(greeted(body).response)
 
 
 @pytest.mark.parametrize("msg_id", [1, 0, "", "one", 7.0])
@@ -33,9 +33,7 @@ def test_the_answer_is_that_requests(msg_id: object) -> None:
 
 
 def test_what_the_server_reads_after_it_wants_no_second_answer() -> None:
-    _, left = greeted(message())
-
-    assert json.loads(left) == {
+    assert json.loads(greeted(message()).left) == {
         name: value for name, value in json.loads(message()).items() if name != "id"
     }
 
@@ -59,7 +57,7 @@ def test_what_the_server_reads_after_it_wants_no_second_answer() -> None:
     ids=lambda body: body[:40].decode(),
 )
 def test_anything_else_is_the_servers_to_answer(body: bytes) -> None:
-    assert greeted(body) == (b"", body)
+    assert greeted(body) == Greeting(left=body)
 
 
 @pytest.mark.parametrize("params", [..., None, [], {}, {"capabilities": 3}, {"processId": "x"}])
