@@ -1,5 +1,6 @@
 """Documents against a slow, obvious reference: UTF-16 and UTF-8 arrays, lines split by a loop."""
 
+import os
 import random
 import time
 
@@ -12,6 +13,10 @@ ENCODINGS: tuple[Encoding, ...] = ("utf-8", "utf-16", "utf-32")
 # What LSP ends a line at, what only str.splitlines does, and characters of one to four bytes.
 PIECES = ["\n", "\r", "\r\n", "\f", "\v", "\x1c", "\x85", "\u2028", "\u2029"]
 PIECES += ["a", "b c", "é", "日本", "😀", "😀x𝒳", "\t", "", "word\r\n", "\n\r"]
+
+
+# Of 99 edits each, for every encoding; 3,400 make a million.
+NUM_SCRIPTS = int(os.environ.get("INFILL_EDIT_SCRIPTS", "8"))
 
 
 def document(text: str) -> Document:
@@ -79,7 +84,7 @@ def assert_same_lines(text: str, doc: Document) -> None:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(NUM_SCRIPTS))
 def test_edit_scripts_keep_text_and_positions_as_the_reference_has_them(
     encoding: Encoding, seed: int
 ) -> None:
