@@ -49,11 +49,11 @@ async def _greet(
     if body is None:
         return reader, None, deaths
     greeting = greeted(body)
-    if greeting.response:
-        writer.write(framed(greeting.response))
     if greeting.process_id is not None and parent.alive(greeting.process_id):
         deaths.append(_death(greeting.process_id))
-    await asyncio.sleep(0)  # so that they have begun to watch
+        await asyncio.sleep(0)  # so that it watches when the client has its answer
+    if greeting.response:
+        writer.write(framed(greeting.response))
     return reader, greeting.left, deaths
 
 
