@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from infill_ls.gitignore import PatternError, Rule, deciding, expanded, rule_of, rules_of
-from infill_ls.secret_files import names_secrets, secret_in
+from infill_ls.secret_files import names_secrets
+from infill_ls.secret_texts import secret_in
 from infill_ls.uris import path_of
 
 OWN_FILE = ".infillignore"
@@ -54,7 +55,7 @@ def ignored(policy: IgnorePolicy, uri: str, text: str) -> str:
     path = path_of(uri)
     if path and (why := _ignored_path(policy, path, local=_LOCAL.match(uri) is not None)):
         return why
-    if policy.remote and (found := secret_in(text)):
+    if policy.remote and (found := secret_in(uri, text)):
         return f"it holds what looks like {found}, and the model is not on this machine"
     return ""
 

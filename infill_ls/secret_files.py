@@ -1,4 +1,4 @@
-"""Files that hold secrets: by their name and place, and by what stands in them.
+"""Files that hold secrets, by their name and place; by what stands in them: secret_texts.py.
 
 Names are looked at without regard to case and to what editors and people hang on to a copy.
 Code that deals with secrets (`passwords.py`, `secrets/vault.ts`) holds none, and neither does the
@@ -6,7 +6,6 @@ template of an environment that is meant to be committed (`.env.example`).
 """
 
 import re
-from collections.abc import Iterator
 from fnmatch import translate
 from functools import lru_cache
 
@@ -72,42 +71,6 @@ _COPY = re.compile(
     r"(?:~|\#|\.(?:bak|backup|old|orig|save|saved|sw[a-p]|tmp|copy|\d+)|[ _-]copy|[ ]\(\d+\))*",
     re.DOTALL,
 )
-_KEYS = (
-    # With the key behind it: code that reads and writes keys names the header too.
-    (
-        "PRIVATE KEY",
-        re.compile(r"PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,300}?[A-Za-z0-9+/]{40}"),
-        "a private key",
-    ),
-    ("PuTTY-User-Key-File", re.compile("PuTTY-User-Key-File-[0-9]"), "a private key"),
-    ("AGE-SECRET-KEY-1", re.compile("AGE-SECRET-KEY-1[0-9A-Z]{50}"), "a private key"),
-    *(
-        (head, re.compile(rf"(?<![A-Za-z0-9]){head}{rest}"), "a token")
-        for head, rest in {
-            "AKIA": "[0-9A-Z]{16}(?![0-9A-Za-z])",
-            "ASIA": "[0-9A-Z]{16}(?![0-9A-Za-z])",
-            "AIza": "[0-9A-Za-z_-]{35}",
-            **dict.fromkeys(("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), "[A-Za-z0-9]{36}"),
-            "github_pat_": "[A-Za-z0-9_]{50}",
-            "glpat-": "[A-Za-z0-9_-]{20}",
-            **dict.fromkeys(("xoxb-", "xoxp-", "xoxa-", "xoxs-"), "[A-Za-z0-9-]{20}"),
-            **dict.fromkeys(("sk_live_", "rk_live_"), "[A-Za-z0-9]{20}"),
-            "sk-": "(?:[a-z]+-)*[A-Za-z0-9_]{32}",
-            "hf_": "[A-Za-z]{34}",
-            "npm_": "[A-Za-z0-9]{36}",
-            "pypi-AgE": "[A-Za-z0-9_-]{50}",
-            "SG.": "[A-Za-z0-9_-]{22}[.][A-Za-z0-9_-]{43}",
-            "eyJ": "[A-Za-z0-9_-]{10,}[.]eyJ[A-Za-z0-9_-]{10,}[.][A-Za-z0-9_-]{10}",
-        }.items()
-    ),
-)
-# Something long in quotes or at a line's end, given to a name that says what it is; in lower case.
-_ASSIGNED = re.compile(
-    r"\w{0,16}[\"']?\s{0,4}[:=]\s{0,4}"
-    r"(?:[\"'](?P<quoted>[\w+/=-]{32,})[\"']|(?P<bare>[\w+/=-]{32,})[ \t]*$)",
-    re.MULTILINE | re.ASCII,
-)
-_NAMED = ("secret", "token", "password", "passwd", "api_key", "apikey", "access_key", "accesskey")
 
 
 @lru_cache(maxsize=1024)
@@ -131,26 +94,3 @@ def names_secrets(path: str) -> bool:
 @lru_cache(maxsize=2)
 def _any_of(globs: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(("/" if "/" in glob else "") + translate(glob) for glob in globs))
-
-
-@lru_cache(maxsize=4)
-def secret_in(text: str) -> str:
-    """What looks like a secret in a text: "a private key", "a token"; empty when nothing does."""
-    for head, whole, what in _KEYS:
-        if any(whole.match(text, at) for at in _places(text, head)):
-            return what
-    lower = text.lower()
-    for name in _NAMED:
-        for at in _places(lower, name):
-            if found := _ASSIGNED.match(lower, at + len(name)):
-                value = found["quoted"] or found["bare"]
-                if any(map(str.isdigit, value)) and any(map(str.isalpha, value)):
-                    return "a token"
-    return ""
-
-
-def _places(text: str, part: str) -> Iterator[int]:
-    at = text.find(part)
-    while at >= 0:
-        yield at
-        at = text.find(part, at + 1)
