@@ -20,8 +20,11 @@ try: $(VENV)/.ready ## set up, then watch the embedded model fill a hole in a re
 # Small tensors gain nothing from a second thread, and one that spins starves whatever runs beside it.
 test test-editors train-smoke: export OMP_NUM_THREADS := 1
 
+# Tests that wait for processes and measure them come last, one at a time.
+PROCESSES := tests/benchmarks tests/e2e tests/editors
 test: lint ## set up, then ruff, mypy and every test, in VS Code where `make editors` fetched it
-	$(BIN)/python -m pytest -rs
+	$(BIN)/python -m pytest -rs -n auto --maxprocesses=4 --dist=loadfile $(PROCESSES:%=--ignore=%)
+	$(BIN)/python -m pytest -rs $(PROCESSES)
 
 editors: $(VENV)/.ready-to-test ## fetch Neovim and VS Code for the tests, into the cache, installing nothing
 	@PYTHON=$(abspath $(BIN)/python) tests/editors/fetch.sh

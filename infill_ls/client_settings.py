@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from infill_ls.documents import well_formed
 from infill_ls.gitignore import mistake_in
 from infill_ls.settings import BY_FIELD, OPTIONS, SECTION, Settings
 
@@ -86,7 +87,7 @@ def _shown(value: object) -> str:
         case bool():
             text = "true" if value else "false"
         case str():
-            text = f'"{value}"'
+            text = f'"{well_formed(value)}"'
         case tuple():
             text = repr(list(value))
         case _:

@@ -228,7 +228,7 @@ class DocumentStore:
             uri=document_key(uri),
             version=version,
             language_id=language_id,
-            text=_well_formed(text),
+            text=well_formed(text),
         )
         return self._keep(document)
 
@@ -282,7 +282,7 @@ class DocumentStore:
 def _changed(
     document: Document, version: int | None, change: Change, encoding: Encoding
 ) -> Document:
-    text, version = _well_formed(change.text), document.version if version is None else version
+    text, version = well_formed(change.text), document.version if version is None else version
     if change.range is None:
         return Document(
             uri=document.uri, version=version, language_id=document.language_id, text=text
@@ -293,7 +293,7 @@ def _changed(
     return document.replaced(min(start, end), max(start, end), text, version=version)
 
 
-def _well_formed(text: str) -> str:
+def well_formed(text: str) -> str:
     """Half a surrogate pair, which JSON can carry and no tokenizer can, becomes U+FFFD.
 
     It takes as many units in every encoding, so that all positions stay true.

@@ -115,7 +115,11 @@ def _token(path: Path | None) -> str:
 def _log_to(path: Path | None, level: str) -> None:
     """Standard output belongs to the protocol, so the log goes to a file or standard error."""
     try:
-        handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler()
+        handler = (
+            logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+            if path
+            else logging.StreamHandler()
+        )
     except OSError as error:
         raise FileError(f"The log file {path} cannot be written: {error.strerror}.") from error
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"

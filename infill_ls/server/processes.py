@@ -199,7 +199,6 @@ async def with_token(
 
 
 def run(serving: Coroutine[Any, Any, int], worker: Worker, runner: asyncio.Runner) -> int:
-    quiet_pygls()
     try:
         with runner:
             code = runner.run(serving)
@@ -255,9 +254,3 @@ def end_on_signals(ended: asyncio.Event) -> None:
     if sys.platform != "win32":
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
-
-
-def quiet_pygls() -> None:
-    """It logs whole messages, source text and all; what matters of it we log ourselves."""
-    logging.getLogger("pygls").setLevel(logging.WARNING)
-    logging.getLogger("pygls.protocol.json_rpc").setLevel(logging.CRITICAL)

@@ -25,6 +25,7 @@ from pygls.protocol import (
 )
 from pygls.server import JsonRPCServer
 
+from infill_ls.documents import well_formed
 from infill_ls.server.fields import Fields, message_id
 from infill_ls.server.handlers import (
     AtOnce,
@@ -146,7 +147,7 @@ class InfillProtocol(JsonRPCProtocol):
             logger.info("a response to nothing that was asked, or too late")
         elif (error := fields.optional("error")) is not None:
             message = Fields(error).text_or("message", "an error without a message")
-            answer.set_exception(NoAnswer(message))
+            answer.set_exception(NoAnswer(well_formed(message)))
         else:
             answer.set_result(fields.optional("result"))
 
@@ -183,7 +184,14 @@ def _converter() -> Converter:
     return converter
 
 
+def _quiet_pygls() -> None:
+    """It logs whole messages, source text and all; what matters of it we log ourselves."""
+    logging.getLogger("pygls").setLevel(logging.WARNING)
+    logging.getLogger("pygls.protocol.json_rpc").setLevel(logging.CRITICAL)
+
+
 def new_protocol() -> InfillProtocol:
+    _quiet_pygls()
     protocol = _Server(InfillProtocol, _converter).protocol
     assert isinstance(protocol, InfillProtocol), "pygls makes what it is told to"
     return protocol

@@ -83,6 +83,12 @@ def test_whole_numbers_may_come_as_floats() -> None:
             'infill.disabledFiles is "*.py", but takes a list of strings. Going on with [].',
         ),
         (
+            "trigger",
+            "a\ud83d",
+            'infill.trigger is "a�", but takes one of "automatic", "onDemand", "eol-only". '
+            'Going on with "automatic".',
+        ),
+        (
             "minConfidence",
             float("nan"),
             "infill.minConfidence is nan, but takes a number from 0 to 1, or null. "
