@@ -256,6 +256,10 @@ class DocumentStore:
         """Every open document, the first opened first; lost ones are not among them."""
         return list(self._documents.values())
 
+    def lost(self) -> list[Document]:
+        """Every one that is open and whose text is unknown; it is not in these."""
+        return list(self._lost.values())
+
     def lose(self, uri: str) -> bool:
         """Its text is unknown from now on; False where it is not open."""
         key = document_key(uri)

@@ -2,8 +2,9 @@
 
 Its name holds what makes two servers differ, so that a window with another model, or another
 release, gets one of its own. Where there are no Unix sockets, the name is that of a file with a
-port of the loopback and a token, which whoever connects must say first. Imports nothing slow: the
-second window waits for this.
+port of the loopback and a token. Both sides first prove that they know it, for the server of an
+old file may be gone and its port somebody else's. Imports nothing slow: the second window waits
+for this.
 """
 
 import asyncio
@@ -122,17 +123,28 @@ def _of_this_user(session: Session) -> Session:
 
 def _with_token(session: Session, token: str) -> Session:
     async def checked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            said = await asyncio.wait_for(reader.readline(), TOKEN_SECONDS)
-        except (TimeoutError, ValueError, ConnectionError):
-            said = b""
-        if not hmac.compare_digest(said.strip(), token.encode()):
+        nonce, _, proof = (await _line(reader)).partition(b" ")
+        if not hmac.compare_digest(proof, _proof(token, b"client", nonce)):
             logger.warning("a connection without the token was closed")
             writer.close()
             return
+        writer.write(_proof(token, b"server", nonce) + b"\n")
         await session(reader, writer)
 
     return checked
+
+
+def _proof(token: str, who: bytes, nonce: bytes) -> bytes:
+    """That one of both sides knows the token, which itself is not sent."""
+    return hmac.new(token.encode(), who + b" " + nonce, "sha256").hexdigest().encode()
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """Without its end; empty where none comes."""
+    try:
+        return (await asyncio.wait_for(reader.readline(), TOKEN_SECONDS)).strip()
+    except (TimeoutError, ValueError, ConnectionError):
+        return b""
 
 
 def peer(writer: asyncio.StreamWriter) -> tuple[int, int] | None:
@@ -155,7 +167,11 @@ async def connect(path: Path) -> Streams:
     except (ValueError, KeyError, TypeError) as error:
         raise ConnectionRefusedError(f"{path} names no server") from error
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(token.encode() + b"\n")
+    nonce = secrets.token_hex(16).encode()
+    writer.write(nonce + b" " + _proof(token, b"client", nonce) + b"\n")
+    if not hmac.compare_digest(await _line(reader), _proof(token, b"server", nonce)):
+        writer.close()
+        raise ConnectionRefusedError(f"at port {port} listens another server than {path} names")
     return reader, writer
 
 

@@ -127,12 +127,14 @@ def initialize_result(features: ClientFeatures, settings: Settings) -> dict[str,
 class Greeting:
     """`response` to a client's first message, which has no frame yet, and what is `left` of the
     message for the server: all but its id, so that it is not answered again. `process_id` is the
-    client's. There is no response where the message is no request to initialize that can be read:
-    then all of it is left, and the server says what is wrong with it."""
+    client's, and `encoding` how its positions are counted. There is no response where the message
+    is no request to initialize that can be read: then all of it is left, and the server says what
+    is wrong with it."""
 
     response: bytes = b""
     left: bytes
     process_id: int | None = None
+    encoding: Encoding = "utf-16"
 
 
 def greeted(body: bytes) -> Greeting:
@@ -151,4 +153,5 @@ def greeted(body: bytes) -> Greeting:
         response=json.dumps(response).encode(),
         left=json.dumps(message).encode(),
         process_id=params.process_id,
+        encoding=params.client.encoding,
     )

@@ -20,7 +20,7 @@ from infill_ls.server import parent
 from infill_ls.server.app import Connection, connection
 from infill_ls.server.fields import Fields
 from infill_ls.server.session import Session
-from infill_ls.server.transport import Writer, framed, read_message, serve
+from infill_ls.server.transport import SocketWriter, Writer, framed, read_message, serve
 
 logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 1.0  # how long a model run or load may hold up the end of the process
@@ -49,7 +49,10 @@ def run_client(
         client.protocol.set_writer(writer)
         for death in deaths:
             death.add_done_callback(lambda _: left.set())
-        await serve_until(client, reader, left, first)
+        try:
+            await serve_until(client, reader, left, first)
+        finally:
+            writer.close()
         return client.protocol.exit_code
 
     return run(serve_stdio(), worker, runner)
@@ -150,7 +153,7 @@ class Clients:
         """Until this one leaves; `first` is a message of it that was read already."""
         left = asyncio.Event()
         client = connection(self._worker, self._config, leave=left.set, shared=True)
-        client.protocol.set_writer(writer)
+        client.protocol.set_writer(SocketWriter(writer))
         self.connected[client] = asyncio.current_task()
         self.num_served += 1
         try:

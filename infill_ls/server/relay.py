@@ -1,12 +1,12 @@
 """`infill-ls --connect`: a server on stdio in front of the one that a user's windows share.
 
     editor ──stdio──► relay ──socket──► shared server
-                        │ what the editor said that a new server has to hear: initialize, the open
-                        │ documents as they are now, and what was asked and not answered
+                        │ what the editor said that a new server has to hear (editor_state.py),
+                        │ and what was asked and not answered
 
 So ten windows cost one model, and a server that dies, or no longer answers, costs a pause: another
-one is started and hears all that again. Knows messages, documents and nothing of models; imports
-nothing slow.
+one is started and hears all that again. The editor's `initialize` is answered here, at once: the
+shared server is of the same release. Knows nothing of models; imports nothing slow.
 """
 
 import asyncio
@@ -19,17 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from infill_engine.errors import InfillError
-from infill_ls.documents import Document, DocumentStore, Encoding
+from infill_ls.documents import Document
 from infill_ls.server import endpoint
-from infill_ls.server.fields import (
-    Fields,
-    ParamsError,
-    change_params,
-    document_params,
-    message_id,
-    open_params,
-)
+from infill_ls.server.editor_state import EditorState, Message
+from infill_ls.server.fields import Fields, message_id
+from infill_ls.server.greeting import INITIALIZE, greeted
 from infill_ls.server.transport import (
+    SocketWriter,
     StdoutWriter,
     Writer,
     framed,
@@ -43,8 +39,9 @@ logger = logging.getLogger(__name__)
 # So long a server may say nothing at all, though it is asked whether it is there.
 SILENT_SECONDS = 10.0
 BACK_OFF_SECONDS = 0.1, 5.0  # between attempts to start a server, the first and the longest
-AGAIN, PING = "infill-ls/initialize-again", "infill-ls/ping"
-INITIALIZE, INITIALIZED, SHUTDOWN, EXIT = "initialize", "initialized", "shutdown", "exit"
+PING, SHUTDOWN, EXIT, SHOW = "infill-ls/ping", "shutdown", "exit", "window/showMessage"
+ERROR, WARNING = 1, 2  # of what is shown
+MOST_KEPT = 100  # messages that nobody understands, and different ones that were shown
 # What a server that cannot be reached would say, in the shape of each request.
 NOTHING: dict[str, Any] = {
     "textDocument/inlineCompletion": {"items": []},
@@ -53,7 +50,6 @@ NOTHING: dict[str, Any] = {
     SHUTDOWN: None,
 }
 
-Message = dict[str, Any]
 Connect = Callable[[], Awaitable[endpoint.Streams]]
 
 
@@ -72,22 +68,18 @@ class Relay:
     def __init__(self, editor: Writer, connect: Connect) -> None:
         self._editor = editor
         self._connect = connect
-        self._server: asyncio.StreamWriter | None = None  # None while there is none to write to
-        self._initialize: Message | None = None
-        self._initialized = False
-        self._encoding: Encoding = "utf-16"
-        self._documents = DocumentStore()
+        self._server: SocketWriter | None = None  # None while there is none to write to
+        self._state = EditorState()
         self._asked: dict[str | int, Asked] = {}
         self._by_server: dict[str, Any] = {}  # requests of the server that runs now, by our ids
         self._num_by_servers = 0
         self._registered: set[str] = set()
-        self._settings: Message | None = None  # the last that the editor pushed
-        self._folders: list[Message] = []  # how the workspace changed
+        self._odd: list[bytes] = []  # what nobody understands and no server has heard
         self._progress: set[str | int] = set()  # tokens of what the server began and did not end
         self._pinged = False
         self._last_said = time.monotonic()
         self._shut_down = False
-        self._told = ""
+        self._shown: set[str] = set()  # what went wrong, as the user was told
         self.exited = False
 
     async def run(self, editor: asyncio.StreamReader) -> int:
@@ -106,6 +98,7 @@ class Relay:
                 task.cancel()
             if self._server is not None:
                 self._server.close()
+            self._editor.close()
         return 0 if self._shut_down or not self.exited else 1
 
     # -- what the editor says --------------------------------------------------------------------
@@ -114,7 +107,7 @@ class Relay:
         while not self.exited and (body := await read_message(reader)) is not None:
             passed = self._note(body)
             if passed is not None and self._server is not None:
-                # Not drained: the editor is heard though the server reads nothing.
+                # Not waited for: the editor is heard though the server reads nothing.
                 self._server.write(framed(passed))
 
     def _note(self, body: bytes) -> bytes | None:
@@ -122,63 +115,37 @@ class Relay:
         try:
             message = json.loads(body)
         except (ValueError, RecursionError):
-            return body  # the server says what is wrong
+            return self._note_odd(body)
         if not isinstance(message, dict):
-            return body
-        method, msg_id = message.get("method"), message.get("id")
+            return self._note_odd(body)
+        method, key = message.get("method"), message_id(message.get("id"))
         if method is None:
             # An answer, but not to what was asked by a server that is gone.
-            if not isinstance(msg_id, str) or msg_id not in self._by_server:
+            if not isinstance(key, str) or key not in self._by_server:
                 return None
-            asked_as = self._by_server.pop(msg_id)
-            return json.dumps(message | {"id": asked_as}).encode()
-        params = message.get("params")
-        if not isinstance(method, str):
-            return body
-        match method:
-            case "initialize":
-                self._initialize = self._initialize or message  # a second one is an error
-            case "initialized":
-                self._initialized = True
-            case "shutdown":
-                self._shut_down = True
-            case "exit":
-                self.exited = True
-            case "workspace/didChangeConfiguration":
-                if Fields(params).optional("settings") is not None:
-                    self._settings = message
-            case "workspace/didChangeWorkspaceFolders":
-                self._folders.append(message)
-            case "textDocument/didOpen" | "textDocument/didChange" | "textDocument/didClose":
-                self._follow(method, Fields(params))
-        key = message_id(msg_id)
+            return json.dumps(message | {"id": self._by_server.pop(key)}).encode()
+        if not isinstance(method, str) or (key is None and message.get("id") is not None):
+            return self._note_odd(body)
+        if method == INITIALIZE and not self._state.begun:
+            greeting = greeted(body)
+            if greeting.response:
+                self._editor.write(framed(greeting.response))
+                self._state.begin(greeting)
+                return greeting.left
+        self._shut_down = self._shut_down or method == SHUTDOWN
+        self.exited = self.exited or method == EXIT
+        self._state.note(method, message)
         if key is not None:
-            document = self._documents.get(_uri(params))
-            self._asked[key] = Asked(message, document, time.monotonic())
+            self._asked[key] = Asked(message, self._state.document(message), time.monotonic())
+            if method == SHUTDOWN and self._server is None:  # nobody waits for one that starts
+                self._answer(key)
         return body
 
-    def _follow(self, method: str, fields: Fields) -> None:
-        """As the server does it: what is not known to the letter is not told again."""
-        try:
-            if method.endswith("didOpen"):
-                opened = open_params(fields)
-                if opened.text is None:
-                    self._documents.lose(opened.uri)
-                else:
-                    language = opened.language_id
-                    self._documents.open(opened.uri, language, opened.version, opened.text)
-            elif method.endswith("didClose"):
-                self._documents.close(document_params(fields).uri)
-            else:
-                change = change_params(fields)
-                if change.fault:
-                    self._documents.lose(change.uri)
-                else:
-                    self._documents.change(
-                        change.uri, change.version, change.changes, self._encoding
-                    )
-        except ParamsError as error:
-            logger.info("%s: %s", method, error)  # the server says so too
+    def _note_odd(self, body: bytes) -> bytes:
+        """A server says what is wrong with it, if need be the next one."""
+        if self._server is None:
+            self._odd = [*self._odd, body][-MOST_KEPT:]
+        return body
 
     # -- what servers say ------------------------------------------------------------------------
 
@@ -209,71 +176,41 @@ class Relay:
                 await asyncio.Event().wait()
             await asyncio.sleep(first)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
         self._by_server.clear()
         self._last_said, self._pinged = time.monotonic(), False
-        if self._initialize is None:
-            self._server = writer
-        else:
-            self._repeat_initialize(writer)
+        writer = SocketWriter(stream, lambda: _end(stream))
+        self._tell_all(writer)
+        self._server = writer
         while (body := await read_message(reader)) is not None:
             self._last_said, self._pinged = time.monotonic(), False
-            message = json.loads(body)
-            answers = None if "method" in message else message_id(message.get("id"))
-            begins = answers == AGAIN or self._asks_initialize(answers)
-            if answers not in (AGAIN, PING):
-                passed = self._passed(message, body, writer)
-                if passed is not None:
-                    self._editor.write(framed(passed))
-            if begins and self._server is None:
-                self._repeat_all(writer)
+            passed = self._passed(json.loads(body), body, writer)
+            if passed is not None:
+                self._editor.write(framed(passed))
 
-    def _repeat_initialize(self, writer: asyncio.StreamWriter) -> None:
-        assert self._initialize is not None, "there is something to repeat"
-        # Not answered yet, it is the editor's own; all else waits for the answer to it.
-        unanswered = self._asks_initialize(message_id(self._initialize.get("id")))
-        _say(writer, self._initialize if unanswered else self._initialize | {"id": AGAIN})
-
-    def _asks_initialize(self, key: str | int | None) -> bool:
-        return key in self._asked and self._asked[key].message is self._initialize
-
-    def _repeat_all(self, writer: asyncio.StreamWriter) -> None:
+    def _tell_all(self, writer: Writer) -> None:
         """What makes the new server know what the old one knew; from then on it hears all."""
-        if self._initialized:
-            _say(writer, {"jsonrpc": "2.0", "method": INITIALIZED, "params": {}})
-        for message in [*self._folders, *([self._settings] if self._settings else [])]:
-            _say(writer, message)
-        for document in self._documents.all():
-            item = {
-                "uri": document.uri,
-                "languageId": document.language_id,
-                "version": document.version,
-                "text": document.text,
-            }
-            params = {"textDocument": item}
-            _say(writer, {"jsonrpc": "2.0", "method": "textDocument/didOpen", "params": params})
+        told = [json.dumps(message).encode() for message in self._state.messages()] + self._odd
+        self._odd = []
         for key, asked in list(self._asked.items()):
-            now = self._documents.get(_uri(asked.message.get("params")))
             # About a text that is no more, or done already for all that is known: an edit twice.
             edits = asked.message.get("method") == "workspace/executeCommand"
-            if asked.document is not now or edits:
+            if asked.document is not self._state.document(asked.message) or edits:
                 self._answer(key)
             else:
-                _say(writer, asked.message)
-        self._server = writer
+                told.append(json.dumps(asked.message).encode())
+        writer.write(b"".join(map(framed, told)))  # at once: of one message any size may wait
 
-    def _passed(self, message: Message, body: bytes, writer: asyncio.StreamWriter) -> bytes | None:
+    def _passed(self, message: Message, body: bytes, writer: Writer) -> bytes | None:
         """What the editor is told of this message of the server's."""
         method, msg_id = message.get("method"), message.get("id")
         if method is None:
             key = message_id(msg_id)
             asked = self._asked.pop(key, None) if key is not None else None
-            if asked is not None and asked.message is self._initialize and "result" in message:
-                self._encoding = _encoding(message)
             return body if asked is not None or key is None else None
         if msg_id is None:
             self._note_progress(message)
-            return body
+            return None if method == SHOW and self._is_shown(message) else body
         if method == "client/registerCapability" and self._is_known(message):
             _say(writer, {"jsonrpc": "2.0", "id": msg_id, "result": None})
             return None
@@ -291,6 +228,17 @@ class Relay:
         self._registered |= ids
         return known
 
+    def _is_shown(self, message: Message) -> bool:
+        """Whether it says what went wrong and the user was told so before, by whichever server."""
+        params = Fields(message.get("params"))
+        if params.number_or_none("type") not in (ERROR, WARNING):
+            return False
+        text = params.text_or("message", "")
+        shown = text in self._shown
+        if len(self._shown) < MOST_KEPT:
+            self._shown.add(text)
+        return shown
+
     # -- what is said for a server ---------------------------------------------------------------
 
     async def _watch(self) -> None:
@@ -305,8 +253,7 @@ class Relay:
                         self._answer(key)
             elif self._pinged and silent > SILENT_SECONDS:
                 logger.warning("the shared server does not answer and is ended")
-                endpoint.end(self._server)
-                self._server.close()
+                self._server.give_up()
                 self._answer_all()
             elif not self._pinged and silent > SILENT_SECONDS / 2:
                 self._pinged = True
@@ -346,36 +293,24 @@ class Relay:
             answer["result"] = NOTHING[str(method)]
         else:
             answer["error"] = {"code": -32803, "message": "The shared server has gone; try again."}
-        self._editor.write(framed(json.dumps(answer).encode()))
+        _say(self._editor, answer)
 
     def _tell(self, why: str) -> None:
         logger.error("%s", why)
-        if why != self._told and self._initialized:
-            self._told = why
-            params = {"type": 1, "message": f"infill: {why}"}
-            note = {"jsonrpc": "2.0", "method": "window/showMessage", "params": params}
-            self._editor.write(framed(json.dumps(note).encode()))
+        params = {"type": ERROR, "message": f"infill: {why}"}
+        note = {"jsonrpc": "2.0", "method": SHOW, "params": params}
+        if self._state.initialized and not self._is_shown(note):
+            _say(self._editor, note)
 
 
-def _say(writer: asyncio.StreamWriter, message: Message) -> None:
+def _say(writer: Writer, message: Message) -> None:
     writer.write(framed(json.dumps(message).encode()))
 
 
-def _uri(params: Any) -> str:
-    item = params.get("textDocument") if isinstance(params, dict) else None
-    uri = item.get("uri") if isinstance(item, dict) else None
-    return uri if isinstance(uri, str) else ""
-
-
-def _encoding(response: Message) -> Encoding:
-    capabilities = (response.get("result") or {}).get("capabilities") or {}
-    match capabilities.get("positionEncoding"):
-        case "utf-8":
-            return "utf-8"
-        case "utf-32":
-            return "utf-32"
-        case _:
-            return "utf-16"
+def _end(stream: asyncio.StreamWriter) -> None:
+    """Ends a server that cannot be served by, and the connection without what waits in it."""
+    endpoint.end(stream)
+    stream.transport.abort()
 
 
 def run_relay(path: Path, command: Sequence[str]) -> int:
@@ -384,7 +319,9 @@ def run_relay(path: Path, command: Sequence[str]) -> int:
     stdin, stdout = take_stdio()
 
     async def relay() -> int:
-        relayed = Relay(StdoutWriter(stdout), lambda: endpoint.connect_or_start(path, command))
-        return await relayed.run(stream_of(stdin))
+        reader = stream_of(stdin)
+        editor = StdoutWriter(stdout, reader)
+        relayed = Relay(editor, lambda: endpoint.connect_or_start(path, command))
+        return await relayed.run(reader)
 
     return asyncio.run(relay())

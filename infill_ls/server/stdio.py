@@ -20,10 +20,9 @@ def run_stdio(
 ) -> int:
     """Serves it until it leaves; returns the exit code."""
     stdin, stdout = take_stdio()
-    writer = StdoutWriter(stdout)
     runner = asyncio.Runner()
     try:
-        reader, body, deaths = runner.run(_greet(stdin, writer, client_process_id))
+        reader, writer, body, deaths = runner.run(_greet(stdin, stdout, client_process_id))
         if body is None:
             return 0
         from infill_ls.server.processes import run_client  # most of a second
@@ -33,28 +32,29 @@ def run_stdio(
 
 
 async def _greet(
-    stdin: BinaryIO, writer: StdoutWriter, client_process_id: int | None
-) -> tuple[asyncio.StreamReader, bytes | None, list[asyncio.Task[None]]]:
-    """The stream, its first message as the server has to read it, and tasks that end when the
+    stdin: BinaryIO, stdout: BinaryIO, client_process_id: int | None
+) -> tuple[asyncio.StreamReader, StdoutWriter, bytes | None, list[asyncio.Task[None]]]:
+    """Both streams, the first message as the server has to read it, and tasks that end when the
     client's process does, for that may be before there is a server. No message where the stream
     ends or the client has died."""
     reader = stream_of(stdin)
+    writer = StdoutWriter(stdout, reader)
     message = asyncio.create_task(read_message(reader))
     deaths = [] if client_process_id is None else [_death(client_process_id)]
     await asyncio.wait({message, *deaths}, return_when=asyncio.FIRST_COMPLETED)
     if not message.done():
         message.cancel()
-        return reader, None, deaths
+        return reader, writer, None, deaths
     body = message.result()
     if body is None:
-        return reader, None, deaths
+        return reader, writer, None, deaths
     greeting = greeted(body)
     if greeting.process_id is not None and parent.alive(greeting.process_id):
         deaths.append(_death(greeting.process_id))
         await asyncio.sleep(0)  # so that it watches when the client has its answer
     if greeting.response:
         writer.write(framed(greeting.response))
-    return reader, greeting.left, deaths
+    return reader, writer, greeting.left, deaths
 
 
 def _death(pid: int) -> asyncio.Task[None]:

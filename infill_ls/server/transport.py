@@ -1,7 +1,7 @@
 """Bytes to messages, over stdio and TCP alike: a stream reader in front of the protocol.
 
 stdin is read by a thread of its own, so that neither a busy pool nor a busy model keeps a cancel
-from being read, and stdout is kept clear of everything that prints.
+from being read; stdout is written by another one, and kept clear of everything that prints.
 """
 
 import asyncio
@@ -9,10 +9,15 @@ import logging
 import os
 import sys
 import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from queue import SimpleQueue
 from typing import BinaryIO, Protocol
 
 logger = logging.getLogger(__name__)
 MOST_BYTES = 1 << 28  # of a message
+MOST_UNREAD = 1 << 26  # bytes that wait for who does not read them
+CLOSE_SECONDS = 1.0  # for what waits in the end
 
 
 class Writer(Protocol):
@@ -21,21 +26,101 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-class StdoutWriter:
-    """Unbuffered and whole: one message a write."""
+class BoundedWriter(ABC):
+    """Whole messages to a peer that may not read, and whom nobody waits for.
 
-    def __init__(self, stdout: BinaryIO) -> None:
-        self._stdout = stdout
+    When more than MOST_UNREAD bytes wait beside the longest message, the peer is given up, and the
+    connection ends as if it had gone.
+    """
+
+    def __init__(self) -> None:
+        self._longest = 0
+        self._given_up = False
 
     def write(self, data: bytes) -> None:
-        try:
-            self._stdout.write(data)
-            self._stdout.flush()
-        except (BrokenPipeError, ValueError):
-            logger.info("the client no longer reads")
+        if self._given_up:
+            return
+        waiting, self._longest = self._num_waiting(), max(self._longest, len(data))
+        if waiting > MOST_UNREAD + self._longest:
+            logger.warning("%d bytes wait for who reads nothing: the connection ends", waiting)
+            self.give_up()
+        else:
+            self._put(data)
+
+    def give_up(self) -> None:
+        self._given_up = True
+        self._end()
+
+    @abstractmethod
+    def _num_waiting(self) -> int: ...
+
+    @abstractmethod
+    def _put(self, data: bytes) -> None: ...
+
+    @abstractmethod
+    def _end(self) -> None: ...
+
+
+class SocketWriter(BoundedWriter):
+    """`end` says what giving up the peer is, at the least that `stream` is aborted."""
+
+    def __init__(
+        self, stream: asyncio.StreamWriter, end: Callable[[], object] | None = None
+    ) -> None:
+        super().__init__()
+        self._stream = stream
+        self._end_peer = end or stream.transport.abort
 
     def close(self) -> None:
-        pass
+        self._stream.close()
+
+    def _num_waiting(self) -> int:
+        return self._stream.transport.get_write_buffer_size()
+
+    def _put(self, data: bytes) -> None:
+        self._stream.write(data)
+
+    def _end(self) -> None:
+        self._end_peer()
+
+
+class StdoutWriter(BoundedWriter):
+    """Unbuffered, on a thread of its own: a client that reads nothing keeps no cancel from being
+    read. Once it is given up, `reader`, its stream, ends."""
+
+    def __init__(self, stdout: BinaryIO, reader: asyncio.StreamReader) -> None:
+        super().__init__()
+        self._stdout = stdout
+        self._reader = reader
+        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._num_put = self._num_written = 0  # bytes, each counted by one thread alone
+        self._thread = threading.Thread(target=self._run, name="infill-stdout", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """What waits is written, unless that takes long."""
+        self._queue.put(None)
+        self._thread.join(CLOSE_SECONDS)
+
+    def _num_waiting(self) -> int:
+        return self._num_put - self._num_written
+
+    def _put(self, data: bytes) -> None:
+        self._num_put += len(data)
+        self._queue.put(data)
+
+    def _end(self) -> None:
+        self._reader.set_exception(ConnectionError("the client reads nothing"))
+
+    def _run(self) -> None:
+        while (data := self._queue.get()) is not None:
+            rest = memoryview(data)
+            try:
+                while rest:
+                    rest = rest[self._stdout.write(rest) :]
+            except (OSError, ValueError):
+                logger.info("the client no longer reads")
+            self._num_written += len(data)
 
 
 class Receiver(Protocol):
@@ -92,7 +177,9 @@ async def read_message(reader: asyncio.StreamReader) -> bytes | None:
 def take_stdio() -> tuple[BinaryIO, BinaryIO]:
     """stdin and stdout for the protocol alone: who else prints, prints to stderr."""
     stdin = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
-    stdout = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    stdout = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    if sys.platform != "win32":
+        os.set_blocking(stdout.fileno(), True)  # or a full pipe would be an error
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, sys.stdin.fileno())
     os.close(null)

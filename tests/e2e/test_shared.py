@@ -56,6 +56,19 @@ async def ready(wire: Wire) -> None:
         await asyncio.sleep(0.1)
 
 
+async def test_the_first_window_is_answered_before_there_is_a_server(runtime: Path) -> None:
+    started = time.monotonic()
+    async with spawned(*CONNECT) as (_, wire):
+        await wire.request("initialize", {"processId": None, "capabilities": {}})
+        took = time.monotonic() - started
+        before = await server_pids(runtime)
+        wire.notify("initialized", {})
+        await wire.ready()
+
+        assert took < 1
+        assert before == set()
+
+
 async def test_windows_share_one_model_and_each_keeps_its_text(runtime: Path) -> None:
     async with spawned(*CONNECT) as (_, first):
         await ready(first)
@@ -112,6 +125,7 @@ async def test_the_server_ends_after_its_last_window(
 ) -> None:
     async with spawned(*CONNECT) as (process, wire):
         await wire.initialize()
+        await wire.ready()
         (pid,) = await server_pids(runtime)
         process.kill()
         await process.wait()
@@ -125,6 +139,7 @@ async def test_the_server_ends_after_its_last_window(
 async def test_nobody_else_can_open_it(runtime: Path) -> None:
     async with spawned(*CONNECT) as (_, wire):
         await wire.initialize()
+        await wire.ready()
         (path,) = (runtime / "infill-ls").glob("*.sock")
 
         assert path.stat().st_mode & 0o777 == 0o600

@@ -2,24 +2,20 @@
 
 import asyncio
 import json
-import os
-import signal
-import stat
-import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infill_ls.server import endpoint, relay
+from infill_ls.server import endpoint, relay, transport
 from infill_ls.server.relay import Relay
 from infill_ls.server.transport import framed, read_message
+from tests.infill_ls.server.shared import Message, Shared, until
 
 INLINE = "textDocument/inlineCompletion"
+CHANGE = "textDocument/didChange"
 URI = "file:///project/a.py"
-Message = dict[str, Any]
 
 
 class Editor:
@@ -48,71 +44,13 @@ class Editor:
         answer = {"jsonrpc": "2.0", "id": asked["id"], "result": result}
         self.reader.feed_data(framed(json.dumps(answer).encode()))
 
-    async def answer(self, msg_id: int) -> Message:
+    async def answer(self, msg_id: int | str) -> Message:
         def answers() -> list[Message]:
             return [m for m in self.got if m.get("id") == msg_id and "method" not in m]
 
         await until(lambda: bool(answers()))
         assert len(answers()) == 1, "a request is answered once"
         return answers()[0]
-
-
-class Shared:
-    """A server of the test's: it notes what it hears, and answers with `answer`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.heard: list[list[Message]] = []  # of each connection
-        self.answer: Callable[[Message], Message | None] = lambda message: {"result": None}
-        self._writers: list[asyncio.StreamWriter] = []
-        self._server: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        self._server = await endpoint.listen(self.path, self._session)
-
-    async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard: list[Message] = []
-        self.heard.append(heard)
-        self._writers.append(writer)
-        while (body := await read_message(reader)) is not None:
-            message = json.loads(body)
-            heard.append(message)
-            if "id" in message and "method" in message:
-                answer = self.answer(message)
-                if answer is not None:
-                    self.say({"id": message["id"], **answer})
-
-    def say(self, message: Message) -> None:
-        self._writers[-1].write(framed(json.dumps({"jsonrpc": "2.0", **message}).encode()))
-
-    def die(self) -> None:
-        """The connections end, as when its process is killed; a new one may come."""
-        for writer in self._writers:
-            writer.close()
-
-    def methods(self, connection: int = -1) -> list[str]:
-        return [message.get("method", "answer") for message in self.heard[connection]]
-
-
-async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about in time"
-        await asyncio.sleep(0.005)
-
-
-@pytest.fixture(params=["socket", "token"])
-def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    if request.param == "token":
-        monkeypatch.setattr(endpoint, "HAS_SOCKETS", False)
-    return tmp_path / "shared.sock"
-
-
-@pytest.fixture
-async def shared(path: Path) -> Shared:
-    server = Shared(path)
-    await server.start()
-    return server
 
 
 @pytest.fixture
@@ -123,13 +61,14 @@ async def editor(shared: Shared) -> AsyncIterator[Editor]:
     found.says("initialize", {"capabilities": {}}, id=1)
     await found.answer(1)
     found.says("initialized", {})
+    await until(lambda: bool(shared.heard) and len(shared.heard[0]) == 2)
     yield found
     found.reader.feed_eof()
     assert await asyncio.wait_for(task, 5) == 0
 
 
-def opens(editor: Editor, text: str = "x = \n", version: int = 1) -> None:
-    item = {"uri": URI, "languageId": "python", "version": version, "text": text}
+def opens(editor: Editor, text: Any = "x = \n", version: int = 1, language: str = "python") -> None:
+    item = {"uri": URI, "languageId": language, "version": version, "text": text}
     editor.says("textDocument/didOpen", {"textDocument": item})
 
 
@@ -170,7 +109,7 @@ async def test_another_server_hears_what_the_first_one_knew(editor: Editor, shar
     item = shared.heard[1][2]["params"]["textDocument"]
     later = [m["params"]["contentChanges"][0]["text"] for m in shared.heard[1][3:]]
     assert (item["text"].strip() + "".join(later), item["languageId"]) == ("x = 123", "python")
-    assert [m for m in editor.got if m.get("id") == relay.AGAIN] == []
+    assert all("method" in m or m["id"] == 1 for m in editor.got)
 
 
 async def test_what_was_asked_of_a_server_that_died_is_asked_again(
@@ -260,6 +199,81 @@ async def test_a_server_that_only_takes_long_is_left_alone(
     assert [m for m in editor.got if m.get("id") in (2, relay.PING)] == []
 
 
+async def test_an_editor_comes_and_goes_before_there_is_a_server() -> None:
+    found = Editor()
+    task = asyncio.create_task(Relay(found, asyncio.Event().wait).run(found.reader))  # type: ignore[arg-type]
+    found.says("initialize", {"capabilities": {"textDocument": {"inlineCompletion": {}}}}, id=1)
+
+    assert (await found.answer(1))["result"]["serverInfo"]["name"] == "infill-ls"
+    found.says("shutdown", id=2)
+    assert (await found.answer(2))["result"] is None
+    found.says("exit")
+    assert await asyncio.wait_for(task, 5) == 0
+
+
+async def test_a_server_is_not_asked_to_answer_initialize(editor: Editor, shared: Shared) -> None:
+    shared.die()
+    await until(lambda: len(shared.heard) == 2 and len(shared.heard[1]) == 2)
+
+    for heard in shared.heard:
+        told = {"jsonrpc": "2.0", "method": "initialize", "params": {"capabilities": {}}}
+        assert [heard[0], heard[1]["method"]] == [told, "initialized"]
+
+
+async def test_what_only_a_server_can_refuse_waits_for_one(path: Path) -> None:
+    found, server = Editor(), Shared(path)
+
+    async def connect() -> endpoint.Streams:
+        await until(lambda: path.exists())
+        return await endpoint.connect(path)
+
+    task = asyncio.create_task(Relay(found, connect).run(found.reader))
+    found.says("initialize", {}, id=[1])
+    found.reader.feed_data(framed(b"3"))
+    await asyncio.sleep(0.05)
+    await server.start()
+    await until(lambda: bool(server.heard) and len(server.heard[0]) == 2)
+
+    assert server.heard[0][0]["id"] == [1]
+    assert server.heard[0][1] == 3
+    found.reader.feed_eof()
+    await asyncio.wait_for(task, 5)
+
+
+async def test_a_server_that_reads_nothing_is_replaced_and_all_is_told_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MOST_UNREAD", 1 << 16)
+    ended: list[object] = []
+    monkeypatch.setattr(endpoint, "end", ended.append)
+    num_connections = 0
+    heard: list[Message] = []
+
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal num_connections
+        num_connections += 1
+        while num_connections > 1 and (body := await read_message(reader)) is not None:
+            heard.append(json.loads(body))
+        await asyncio.sleep(60)
+
+    server = await endpoint.listen(path, session)
+    found = Editor()
+    task = asyncio.create_task(Relay(found, lambda: endpoint.connect(path)).run(found.reader))
+    found.says("initialize", {}, id=1)
+    await until(lambda: num_connections == 1)
+    opens(found, "x = " + "1" * 100_000 + "\n")
+    for number in range(200):  # more than any socket holds
+        item = {"uri": URI, "version": number}
+        changes = [{"text": f"x = {number}" + "1" * 100_000}]
+        found.says(CHANGE, {"textDocument": item, "contentChanges": changes})
+    await until(lambda: any("x = 199" in str(m)[:400] for m in heard))
+
+    assert ended
+    assert [m["method"] for m in heard[:2]] == ["initialize", "textDocument/didOpen"]
+    task.cancel()
+    server.close()
+
+
 async def test_an_editor_that_does_not_wait_for_initialize_is_heard(shared: Shared) -> None:
     found = Editor()
     connected = asyncio.Event()
@@ -305,6 +319,21 @@ async def test_settings_and_folders_are_told_again_before_any_document(
     assert shared.heard[1][3]["params"] == settings
 
 
+async def test_what_went_wrong_is_told_once_by_whichever_server(
+    editor: Editor, shared: Shared
+) -> None:
+    wrong = {"method": "window/showMessage", "params": {"type": 2, "message": "no such setting"}}
+    answer = {"method": "window/showMessage", "params": {"type": 3, "message": "nothing there"}}
+    for number in range(2):
+        for message in (wrong, answer):
+            shared.say(message)
+        shared.die()
+        await until(lambda count=number + 2: len(shared.heard) == count)  # type: ignore[misc]
+
+    told = [m["params"]["message"] for m in editor.got if m.get("method") == wrong["method"]]
+    assert told == ["no such setting", "nothing there", "nothing there"]
+
+
 async def test_a_command_is_never_run_a_second_time(editor: Editor, shared: Shared) -> None:
     shared.answer = lambda message: None
     editor.says("workspace/executeCommand", {"command": "infill.infillAtCursor"}, id=2)
@@ -336,11 +365,6 @@ async def test_what_a_dead_server_was_at_is_ended(editor: Editor, shared: Shared
 
     last = next(m for m in reversed(editor.got) if m.get("method") == "$/progress")
     assert last["params"] == {"token": "load", "value": {"kind": "end"}}
-
-
-async def test_a_socket_that_is_served_is_not_taken(shared: Shared) -> None:
-    with pytest.raises(endpoint.EndpointError, match="Another server listens"):
-        await endpoint.listen(shared.path, shared._session)
 
 
 async def test_shutdown_is_answered_though_the_server_is_gone(
@@ -381,88 +405,3 @@ async def test_exit_without_shutdown_is_an_error_code(shared: Shared) -> None:
     found.says("exit")
 
     assert await asyncio.wait_for(task, 5) == 1
-
-
-# -- where it listens ----------------------------------------------------------------------------
-
-
-async def test_nobody_else_may_open_the_socket(shared: Shared) -> None:
-    assert stat.S_IMODE(shared.path.stat().st_mode) == 0o600
-
-
-async def test_without_the_token_nothing_is_heard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(endpoint, "HAS_SOCKETS", False)
-    server = Shared(tmp_path / "shared.sock")
-    await server.start()
-    port = json.loads(server.path.read_text())["port"]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"POST / HTTP/1.1\r\nOrigin: https://evil.example\r\n\r\n{}")
-
-    assert await asyncio.wait_for(reader.read(), 5) == b""
-    assert server.heard == []
-
-
-def test_a_folder_of_somebody_else_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    if os.getuid() != 0:
-        pytest.skip("only root can give a folder away")
-    os.chown(folder, 65534, 65534)
-    monkeypatch.setattr(endpoint.platformdirs, "user_runtime_path", lambda name: folder)
-
-    with pytest.raises(endpoint.EndpointError, match="belongs to user 65534"):
-        endpoint.endpoint(["default"])
-
-
-def test_another_model_is_another_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint.platformdirs, "user_runtime_path", lambda name: tmp_path / "run")
-
-    assert endpoint.endpoint(["default"]) == endpoint.endpoint(["default"])
-    assert endpoint.endpoint(["default"]) != endpoint.endpoint(["other"])
-    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
-
-
-SERVE = """
-import asyncio, pathlib, sys
-from infill_ls.server import endpoint
-
-async def session(reader, writer):
-    writer.write(b"here\\n")
-
-async def main():
-    server = await endpoint.listen(pathlib.Path(sys.argv[1]), session)
-    await asyncio.sleep(60)
-
-asyncio.run(main())
-"""
-
-
-async def test_several_who_come_at_once_start_one(path: Path, tmp_path: Path) -> None:
-    path_of_tests = os.pathsep.join(filter(None, sys.path))
-    command = [sys.executable, "-c", SERVE, str(path)]
-    if not endpoint.HAS_SOCKETS:
-        command[2] = SERVE.replace("async def main", "endpoint.HAS_SOCKETS = False\nasync def main")
-    os.environ["PYTHONPATH"], before = path_of_tests, os.environ.get("PYTHONPATH", "")
-    try:
-        found = await asyncio.gather(*(endpoint.connect_or_start(path, command) for _ in range(4)))
-    finally:
-        os.environ["PYTHONPATH"] = before
-    said = [await asyncio.wait_for(reader.readline(), 5) for reader, _ in found]
-    servers = {endpoint.peer(writer) for _, writer in found}
-
-    assert said == [b"here\n"] * 4
-    assert len(servers) == 1
-    for process in servers:
-        if process is not None:
-            os.kill(process[0], signal.SIGKILL)
-
-
-async def test_a_server_that_does_not_come_up_is_said_with_its_last_words(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "import sys; sys.exit('no model here')"]
-
-    with pytest.raises(endpoint.EndpointError, match=r"exit code 1.*no model here"):
-        await endpoint.connect_or_start(tmp_path / "shared.sock", command)
