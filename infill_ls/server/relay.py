@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,13 @@ Connect = Callable[[], Awaitable[endpoint.Streams]]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that is not answered yet, and its document as it was when it was made."""
+    """A request that is not answered yet, its document as it was when it was made, and whether a
+    server has heard it."""
 
     message: Message
     document: Document | None
     at: float
+    heard: bool
 
 
 class Relay:
@@ -136,8 +138,9 @@ class Relay:
         self.exited = self.exited or method == EXIT
         self._state.note(method, message)
         if key is not None:
-            self._asked[key] = Asked(message, self._state.document(message), time.monotonic())
-            if method == SHUTDOWN and self._server is None:  # nobody waits for one that starts
+            heard, now = self._server is not None, time.monotonic()
+            self._asked[key] = Asked(message, self._state.document(message), now, heard)
+            if method == SHUTDOWN and not heard:  # nobody waits for a server that starts
                 self._answer(key)
         return body
 
@@ -194,11 +197,12 @@ class Relay:
         self._odd = []
         for key, asked in list(self._asked.items()):
             # About a text that is no more, or done already for all that is known: an edit twice.
-            edits = asked.message.get("method") == "workspace/executeCommand"
-            if asked.document is not self._state.document(asked.message) or edits:
+            done = asked.heard and asked.message.get("method") == "workspace/executeCommand"
+            if asked.document is not self._state.document(asked.message) or done:
                 self._answer(key)
             else:
                 told.append(json.dumps(asked.message).encode())
+                self._asked[key] = replace(asked, heard=True)
         writer.write(b"".join(map(framed, told)))  # at once: of one message any size may wait
 
     def _passed(self, message: Message, body: bytes, writer: Writer) -> bytes | None:
@@ -275,14 +279,12 @@ class Relay:
         """What a server that is gone began."""
         for token in self._progress:
             params = {"token": token, "value": {"kind": "end"}}
-            note = {"jsonrpc": "2.0", "method": "$/progress", "params": params}
-            self._editor.write(framed(json.dumps(note).encode()))
+            _say(self._editor, {"jsonrpc": "2.0", "method": "$/progress", "params": params})
         self._progress.clear()
 
     def _answer_all(self) -> None:
         for key in list(self._asked):
-            if self._asked[key].message.get("method") != INITIALIZE:
-                self._answer(key)
+            self._answer(key)
 
     def _answer(self, key: str | int) -> None:
         """Nothing, in the shape of what was asked; an error where that has none."""

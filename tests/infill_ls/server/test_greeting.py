@@ -100,7 +100,7 @@ def test_it_is_what_lsp_knows(inline: bool) -> None:
 
 def test_a_client_is_greeted_without_the_types_of_lsp() -> None:
     code = (
-        "import infill_ls.server.stdio, infill_ls.cli.main, sys; "
+        "import infill_ls.server.stdio, infill_ls.server.relay, infill_ls.cli.main, sys; "
         "print(*{'lsprotocol', 'pygls', 'cattrs', 'attrs'} & set(sys.modules))"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -274,7 +274,7 @@ async def test_a_server_that_reads_nothing_is_replaced_and_all_is_told_again(
     server.close()
 
 
-async def test_an_editor_that_does_not_wait_for_initialize_is_heard(shared: Shared) -> None:
+async def test_what_an_editor_says_before_there_is_a_server_is_heard(shared: Shared) -> None:
     found = Editor()
     connected = asyncio.Event()
 
@@ -287,11 +287,15 @@ async def test_an_editor_that_does_not_wait_for_initialize_is_heard(shared: Shar
     found.says("initialized", {})
     opens(found)
     asks(found, 2)
+    command = "workspace/executeCommand"
+    found.says(command, {"command": "infill.infillAtCursor"}, id=3)
     await asyncio.sleep(0.05)
     connected.set()
     await found.answer(2)
+    assert (await found.answer(3))["result"] is None
 
-    assert shared.methods() == ["initialize", "initialized", "textDocument/didOpen", INLINE]
+    told = ["initialize", "initialized", "textDocument/didOpen", INLINE, command]
+    assert shared.methods() == told
     found.reader.feed_eof()
     await asyncio.wait_for(task, 5)
 
