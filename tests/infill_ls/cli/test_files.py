@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,8 +57,10 @@ def test_an_owner_that_cannot_be_kept_is_told_of(path: Path) -> None:
     os.chown(path, 1234, 5678)
     path.chmod(0o666)
     path.parent.chmod(0o777)
-    for folder in (path.parent.parent, path.parent.parent.parent):
-        folder.chmod(0o755)
+    above = path.parent.parent.relative_to(tempfile.gettempdir())
+    for folder in (above, *above.parents):
+        if folder.parts:
+            (tempfile.gettempdir() / folder).chmod(0o755)
     program = (
         "import os; from pathlib import Path; from infill_ls.cli import files\n"
         "os.setgroups([]); os.setgid(4321); os.setuid(4321)\n"
