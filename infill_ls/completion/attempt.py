@@ -13,7 +13,7 @@ from infill_engine.request import Draft
 from infill_ls.completion.context import Context
 from infill_ls.completion.repetition import repeated
 from infill_ls.completion.seam import misfit
-from infill_ls.syntax.brackets import PAIRS, balance, followed
+from infill_ls.syntax.brackets import PAIRS, balance, fits, followed
 from infill_ls.syntax.check import Verdict, check
 from infill_ls.syntax.language import Language
 from infill_ls.syntax.trees import ParsePoint
@@ -97,14 +97,7 @@ def _verdict(text: str, point: ParsePoint | None, context: Context, budget: Budg
     budget.check()
     if point is not None:
         return check(point, text, budget=budget)
-    prefix, suffix, language = context.prefix, context.suffix, context.language
-    quote = balance(prefix, language).quote
-    own = balance(text, language, quote)
-    if own.quote == quote and not own.faults:
-        return Verdict(valid=True, clean=True)
-    then = balance(prefix + suffix, language)
-    now = balance(prefix + text + suffix, language)
-    if now.faults <= then.faults and (own.quote == quote or now.quote == ""):
+    if fits(context.prefix, text, context.suffix, context.language):
         return Verdict(valid=True, clean=True)
     reason = "brackets or quotes do not match"
     return Verdict(valid=False, clean=False, spans=((len(text), len(text)),), reason=reason)

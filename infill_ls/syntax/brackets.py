@@ -110,6 +110,23 @@ def followed(first: Balance, then: Balance) -> str:
     return "".join(stack) + then.openers
 
 
+def fits(before: str, text: str, after: str, language: Language) -> bool:
+    """Is everything that the text opens closed by itself or by what follows, a string that may
+    not go on over line ends on its line; or was as much without a partner before?"""
+    quote = balance(before, language).quote
+    own = balance(text, language, quote)
+    if own.quote == quote and not own.faults:
+        return True
+    rest = after.partition("\n")[0]
+    left_open = balance(text + rest, language, quote).quote
+    if left_open not in ("", balance(rest, language, quote).quote) and not _over_lines(
+        left_open, language
+    ):
+        return False
+    then, now = balance(before + after, language), balance(before + text + after, language)
+    return now.faults <= then.faults and (own.quote == quote or not now.quote)
+
+
 def string_end(text: str, language: Language, quote: str) -> int:
     """Where the string that is open at the text's start is closed; the text's length if nowhere."""
     end = _string_end(quote, language).match(text)
@@ -139,15 +156,13 @@ def _string_end(quote: str, language: Language) -> re.Pattern[str]:
 def _pattern(language: Language) -> re.Pattern[str]:
     """Matches comments and strings whole, strings open at the end in a group, and brackets."""
     tokens: list[str] = []
-    comment = language.line_comment
-    if comment:
+    if language.comment:
+        begin, end = (re.escape(each) for each in language.comment)
+        tokens.append(rf"{begin}[\s\S]*?(?:{end}|\Z)")
+    if language.line_comment:
         # A shell's `$#` is none.
-        before = r"(?<![^\s;])" if language.id in ("shellscript", "yaml") else ""
-        tokens.append(rf"{before}{re.escape(comment)}[^\n]*")
-    if comment == "//" or language.id == "css":
-        tokens.append(r"/\*[\s\S]*?(?:\*/|\Z)")
-    if language.id == "html":
-        tokens.append(r"<!--[\s\S]*?(?:-->|\Z)")
+        before = r"(?<![^\s;])" if language.spaced else ""
+        tokens.append(rf"{before}{re.escape(language.line_comment)}[^\n]*")
     for index, quote in enumerate(language.quotes):
         inside = _inside(quote, language)
         tokens += [f"{quote}{inside}{quote}", rf"(?P<open{index}>{quote}{inside}\\?\Z)"]

@@ -9,7 +9,7 @@ from tree_sitter import Node, Tree
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_ls.syntax import python
-from infill_ls.syntax.brackets import CLOSERS, OPENERS, balance
+from infill_ls.syntax.brackets import CLOSERS, OPENERS, balance, fits
 from infill_ls.syntax.edits import tree_edit
 from infill_ls.syntax.parse import Problem, children, parse, path_to, problems, utf8
 from infill_ls.syntax.trees import ParsePoint
@@ -109,6 +109,9 @@ def _fault(point: ParsePoint, inserted: _Inserted, budget: Budget) -> _Fault | N
     if _comments_out(point, inserted):
         blamed = Problem(inserted.start, inserted.end, False, "comment")
         return _Fault(reason="what follows becomes a comment", blamed=(blamed,))
+    if point.language.lenient and not _fits(point, inserted.text):
+        blamed = Problem(inserted.end, inserted.end, False, "bracket")
+        return _Fault(reason="brackets or quotes do not match", blamed=(blamed,))
     if point.language.id == "python":
         span = inserted.start, inserted.end
         wrong = python.fault(inserted.tree, inserted.source, span, point.tree, budget=budget)
@@ -163,6 +166,10 @@ def _file_bytes(found: Iterable[Problem], start: int, end: int) -> int:
         total += max(0, min(high, start) - low) + max(0, high - max(low, end))
         reached = max(reached, high)
     return total
+
+
+def _fits(point: ParsePoint, text: str) -> bool:
+    return fits(point.before.decode(), text, point.after.decode(), point.language)
 
 
 def _brackets_fit(point: ParsePoint, text: str) -> bool:

@@ -22,20 +22,25 @@ class Language:
     """`grammar_function` is the module of a PyPI package and the function in it; "" for none.
 
     `indentation` is used where a file shows none of its own. `line_comment` is "" where the
-    language has none. `quotes` are those that make strings, longest first; in a language without
-    `'` among them that is a character or an apostrophe, if `characters`. Plain strings go on over
-    line ends where there are `long_strings`. `tags` says by whose rules tags need a partner.
-    `carry_on` are the words that continue a block at the indentation of the line that opened it
-    (`else`), `close` those that end it (`end`).
+    language has none, and begins one only behind white space where it is `spaced`; `comment` is
+    what opens and closes one within a line or over several. `quotes` are those that make strings,
+    longest first; in a language without `'` among them that is a character or an apostrophe, if
+    `characters`. Plain strings go on over line ends where there are `long_strings`. `tags` says by
+    whose rules tags need a partner. `lenient` is a grammar that takes brackets and quotes without
+    a partner, as text or as a shell's. `carry_on` are the words that continue a block at the
+    indentation of the line that opened it (`else`), `close` those that end it (`end`).
     """
 
     id: str
     grammar_function: str = ""
     line_comment: str = ""
+    spaced: bool = False
+    comment: tuple[str, str] | None = None
     quotes: tuple[str, ...] = ('"',)
     long_strings: bool = False
     characters: bool = True
     tags: Literal["html", "jsx", ""] = ""
+    lenient: bool = False
     indentation: str = "    "
     aliases: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
@@ -49,7 +54,9 @@ class Language:
         return _load(self.grammar_function)
 
 
+_C, _MARKUP = ("/*", "*/"), ("<!--", "-->")
 _BRACES = frozenset({"else", "catch", "finally", "while", "case", "default"})
+_CLAUSES = ("from", "where", "and", "or", "group", "order", "having", "join", "left", "on", "set")
 _PLAIN, _SCRIPT = ('"', "'"), ('"', "'", "`")
 _PYTHON = ('"""', "'''", '"', "'")
 
@@ -67,6 +74,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="javascript",
         grammar_function="tree_sitter_javascript:language",
         line_comment="//",
+        comment=_C,
         quotes=_SCRIPT,
         indentation="  ",
         tags="jsx",
@@ -78,6 +86,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="javascriptreact",
         grammar_function="tree_sitter_javascript:language",
         line_comment="//",
+        comment=_C,
         quotes=_SCRIPT,
         tags="jsx",
         indentation="  ",
@@ -89,6 +98,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="typescript",
         grammar_function="tree_sitter_typescript:language_typescript",
         line_comment="//",
+        comment=_C,
         quotes=_SCRIPT,
         indentation="  ",
         aliases=("ts",),
@@ -99,6 +109,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="typescriptreact",
         grammar_function="tree_sitter_typescript:language_tsx",
         line_comment="//",
+        comment=_C,
         quotes=_SCRIPT,
         tags="jsx",
         indentation="  ",
@@ -110,6 +121,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="java",
         grammar_function="tree_sitter_java:language",
         line_comment="//",
+        comment=_C,
         quotes=('"""', '"'),
         extensions=(".java",),
         carry_on=_BRACES,
@@ -118,6 +130,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="go",
         grammar_function="tree_sitter_go:language",
         line_comment="//",
+        comment=_C,
         quotes=('"', "`"),
         indentation="\t",
         aliases=("golang",),
@@ -128,6 +141,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="rust",
         grammar_function="tree_sitter_rust:language",
         line_comment="//",
+        comment=_C,
         long_strings=True,
         aliases=("rs",),
         extensions=(".rs",),
@@ -137,6 +151,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="c",
         grammar_function="tree_sitter_c:language",
         line_comment="//",
+        comment=_C,
         extensions=(".c",),
         carry_on=_BRACES,
     ),
@@ -144,6 +159,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="cpp",
         grammar_function="tree_sitter_cpp:language",
         line_comment="//",
+        comment=_C,
         aliases=("c++", "cuda-cpp"),
         # Headers: C ones mostly parse as C++, the reverse seldom holds.
         extensions=(".cpp", ".cc", ".cxx", ".hpp", ".hh", ".hxx", ".h", ".ipp", ".cu", ".cuh"),
@@ -153,6 +169,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="csharp",
         grammar_function="tree_sitter_c_sharp:language",
         line_comment="//",
+        comment=_C,
         quotes=('"""', '"'),
         aliases=("c#", "cs"),
         extensions=(".cs", ".csx"),
@@ -175,6 +192,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="php",
         grammar_function="tree_sitter_php:language_php",
         line_comment="//",
+        comment=_C,
         quotes=_PLAIN,
         long_strings=True,
         extensions=(".php", ".phtml"),
@@ -185,6 +203,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="shellscript",
         grammar_function="tree_sitter_bash:language",
         line_comment="#",
+        spaced=True,
         quotes=_SCRIPT,
         long_strings=True,
         indentation="  ",
@@ -197,6 +216,7 @@ LANGUAGES: tuple[Language, ...] = (
     Language(
         id="html",
         grammar_function="tree_sitter_html:language",
+        comment=_MARKUP,
         long_strings=True,
         characters=False,
         tags="html",
@@ -206,6 +226,7 @@ LANGUAGES: tuple[Language, ...] = (
     Language(
         id="css",
         grammar_function="tree_sitter_css:language",
+        comment=_C,
         quotes=_PLAIN,
         indentation="  ",
         extensions=(".css",),
@@ -221,6 +242,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="yaml",
         grammar_function="tree_sitter_yaml:language",
         line_comment="#",
+        spaced=True,
         quotes=(),
         characters=False,
         indentation="  ",
@@ -236,33 +258,126 @@ LANGUAGES: tuple[Language, ...] = (
         extensions=(".toml",),
         file_names=("Cargo.lock", "poetry.lock", "uv.lock"),
     ),
-    # Known by name, so that the command line can say what a file is; no syntax check.
-    Language(id="markdown", quotes=(), characters=False, extensions=(".md", ".markdown")),
-    Language(id="kotlin", line_comment="//", extensions=(".kt", ".kts")),
-    Language(id="swift", line_comment="//", extensions=(".swift",)),
-    Language(id="scala", line_comment="//", extensions=(".scala", ".sbt")),
-    Language(id="dart", line_comment="//", indentation="  ", extensions=(".dart",)),
-    Language(id="scss", line_comment="//", indentation="  ", extensions=(".scss",)),
-    Language(id="sql", line_comment="--", extensions=(".sql",)),
+    Language(
+        id="kotlin",
+        grammar_function="tree_sitter_kotlin:language",
+        line_comment="//",
+        comment=_C,
+        quotes=('"""', '"'),
+        lenient=True,
+        extensions=(".kt", ".kts"),
+        carry_on=_BRACES,
+    ),
+    Language(
+        id="swift",
+        grammar_function="tree_sitter_swift:language",
+        line_comment="//",
+        comment=_C,
+        quotes=('"""', '"'),
+        characters=False,
+        extensions=(".swift",),
+        carry_on=_BRACES,
+    ),
+    Language(
+        id="scala",
+        grammar_function="tree_sitter_scala:language",
+        line_comment="//",
+        comment=_C,
+        quotes=('"""', '"'),
+        indentation="  ",
+        extensions=(".scala", ".sbt", ".sc"),
+        carry_on=_BRACES | {"yield", "then", "do"},
+        close=frozenset({"end"}),
+    ),
+    Language(
+        id="dart",
+        grammar_function="tree_sitter_dart:language",
+        line_comment="//",
+        comment=_C,
+        quotes=_PYTHON,
+        indentation="  ",
+        extensions=(".dart",),
+        carry_on=_BRACES | {"on"},
+    ),
     Language(
         id="lua",
+        grammar_function="tree_sitter_lua:language",
         line_comment="--",
+        comment=("--[[", "]]"),
+        quotes=_PLAIN,
         extensions=(".lua",),
         carry_on=frozenset({"else", "elseif"}),
         close=frozenset({"end", "until"}),
     ),
     Language(
+        id="sql",
+        grammar_function="tree_sitter_sql:language",
+        line_comment="--",
+        comment=_C,
+        quotes=_PLAIN,
+        long_strings=True,
+        aliases=("mysql", "pgsql", "postgres", "plsql", "sqlite", "tsql"),
+        extensions=(".sql", ".ddl", ".dml", ".pgsql"),
+        carry_on=frozenset({*_CLAUSES, *(each.upper() for each in _CLAUSES)}),
+        close=frozenset({"end", "END"}),
+    ),
+    Language(
         id="makefile",
+        grammar_function="tree_sitter_make:language",
         line_comment="#",
+        spaced=True,
+        quotes=_PLAIN,
+        lenient=True,
         indentation="\t",
-        extensions=(".mk",),
+        aliases=("make", "automake"),
+        extensions=(".mk", ".mak", ".make"),
         file_names=("Makefile", "GNUmakefile", "makefile"),
+        carry_on=frozenset({"else"}),
+        close=frozenset({"endif", "endef"}),
     ),
     Language(
         id="dockerfile",
+        grammar_function="tree_sitter_containerfile:language",
         line_comment="#",
-        extensions=(".dockerfile",),
+        spaced=True,
+        quotes=_PLAIN,
+        lenient=True,
+        aliases=("docker", "containerfile"),
+        extensions=(".dockerfile", ".containerfile"),
         file_names=("Dockerfile", "Containerfile"),
+    ),
+    Language(
+        id="vue",
+        grammar_function="tree_sitter_html:language",
+        comment=_MARKUP,
+        long_strings=True,
+        characters=False,
+        tags="html",
+        lenient=True,
+        indentation="  ",
+        extensions=(".vue",),
+    ),
+    Language(
+        id="svelte",
+        grammar_function="tree_sitter_svelte:language",
+        comment=_MARKUP,
+        long_strings=True,
+        characters=False,
+        tags="html",
+        lenient=True,
+        indentation="  ",
+        extensions=(".svelte",),
+    ),
+    # Whose grammar is not to be had, or would not help: only brackets and quotes are looked at.
+    Language(id="markdown", quotes=(), characters=False, extensions=(".md", ".markdown")),
+    Language(
+        id="scss",
+        line_comment="//",
+        comment=_C,
+        quotes=_PLAIN,
+        indentation="  ",
+        aliases=("less",),
+        extensions=(".scss", ".less"),
     ),
 )
 

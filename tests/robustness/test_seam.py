@@ -20,9 +20,14 @@ from infill_ls.syntax.trees import Trees
 from tests.infill_ls.scripted import Scripted
 from tests.infill_ls.syntax.sources import SOURCES, document, num_problems
 
-LEXERS = {"javascriptreact": "jsx", "typescriptreact": "tsx", "shellscript": "bash"}
+LEXERS = {
+    "javascriptreact": "jsx",
+    "typescriptreact": "tsx",
+    "shellscript": "bash",
+    "svelte": "html",
+}
 # Prose, tags and variables in strings: what is a string there depends on more than quotes.
-PLAIN = {"html", "yaml", "php", "shellscript"}
+PLAIN = {"html", "svelte", "vue", "yaml", "php", "shellscript", "dart", "dockerfile"}
 SAID = ['"', "'", "`", "//", "#", "/*", "*/", ")", "]", "}", ">", ";", ",", "(", " ", "x", "\n"]
 
 

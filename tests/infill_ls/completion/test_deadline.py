@@ -25,6 +25,9 @@ DEADLINE, LATE = 0.3, 0.05
 PYTHON = "def f(a):\n    return a + 1\n\n\n"
 SCRIPT = "function f(a) {\n  return 'a' + a;\n}\n\n"
 C = "int f(int a) {\n    return a + 1;\n}\n\n"
+KOTLIN = "  fun f(a: Int): Int {\n    return a + 1\n  }\n\n"
+SWIFT = "  func f(a: Int) -> Int {\n    return a + 1\n  }\n\n"
+SCALA = "  def f(a: Int): Int = {\n    return a + 1\n  }\n\n"
 JAVA = "  int f(int a) {\n    return a + 1;\n  }\n\n"
 
 
@@ -68,6 +71,17 @@ FILES = {
     "no grammar": ("klingon", "( [ " * 100_000, ") ]" * 100_000),
     "an open brace in CSS": ("css", "a {\n color: red;\n" + "b { width: 1px; }\n" * 40_000, "\n"),
     "open brackets in YAML": ("yaml", "a:\n" + "  - b: [1, 2\n    c: d\n" * 20_000, "\n"),
+    "an open brace in Kotlin": (
+        "kotlin",
+        *within("class A {\n fun g() {\n", KOTLIN, 22_000, "}\n"),
+    ),
+    "an open brace in Swift": ("swift", *within("class A {\n func g() {\n", SWIFT, 22_000, "}\n")),
+    "an open brace in Scala": ("scala", *within("class A {\n val g = {\n", SCALA, 22_000, "}\n")),
+    "an odd quote in Dart": ("dart", *within("var s = 'it;\n", C, 22_000)),
+    "open brackets in SQL": ("sql", "SELECT (" * 40_000, ") FROM a;\n" * 40_000),
+    "open blocks in Svelte": ("svelte", "{#if a}<b>{f(x)}\n" * 20_000, "</b>{/if}\n" * 20_000),
+    "open calls in a makefile": ("makefile", "a:\n" + "\t$(call b,$(c\n" * 30_000, ")\n"),
+    "open brackets in a Dockerfile": ("dockerfile", "FROM a\n" + "RUN ( \\\n" * 40_000, ")\n"),
 }
 TEXTS = {
     "good": ("a",),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infill_ls.syntax.brackets import balance
+from infill_ls.syntax.brackets import balance, fits
 from infill_ls.syntax.language import language_of
 
 PYTHON = language_of("python")
@@ -37,3 +37,35 @@ def test_brackets_are_counted_outside_of_strings_and_comments(
 def test_brackets_are_counted_on_from_an_open_string() -> None:
     assert balance("a) + 'b' + (", PYTHON, "'").openers == ""
     assert balance("a') + (", PYTHON, "'").closers == ")"
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "language_id", "expected"),
+    [
+        ("a = ‸\nb\n", "f(x)", "scss", True),
+        ("a = ‸\nb\n", "f(x", "scss", False),
+        ("a = f(‸)\n", "x)", "scss", False),
+        ("a = f(‸\n)\n", "x)", "scss", False),
+        ("a = f(‸\nb\n", "x)", "scss", True),
+        # a string that ends with its line
+        ("a = ‸\nb\n", '"x"', "scss", True),
+        ("a = ‸\nb\n", '"x', "scss", False),
+        ('a = "‸\nb\n', "x", "scss", True),
+        ('a = "‸"\n', 'x" "y', "scss", True),
+        ('a = "‸"\n', 'x"', "scss", False),
+        # one that may go on
+        ("SELECT ‸\nFROM 'b'\n", "'x", "sql", False),
+        ("SELECT ‸\nFROM b'\n", "'x\n", "sql", True),
+        # comments
+        ("‸\n", "-- it's (", "sql", True),
+        ("‸\n", "--[[ it's\n( ]]", "lua", True),
+        ("‸\n", "echo a#(", "makefile", False),
+        ("‸\n", "echo a #(", "makefile", True),
+    ],
+)
+def test_what_a_text_opens_is_closed(
+    source: str, text: str, language_id: str, expected: bool
+) -> None:
+    before, after = source.split("‸")
+
+    assert expected == fits(before, text, after, language_of(language_id))

@@ -157,6 +157,96 @@ CASES = {
         ("[a]\nx = ‸\ny = 2\n", "[1, { z = 3 }]", "[1, { z = 3 }]]", "[1, { z = 3 }"),
         ("[a]\nx = [‸\n\n[b]\ny = 2\n", "1, 2]", "1, 2]]"),
     ),
+    "kotlin": (
+        (
+            "fun f(a: Int): Int {\n    val x = ‸\n    return x\n}\n",
+            "listOf(a).map { it + 1 }[0]",
+            "listOf(a).map { it + 1 }[0])",
+            "listOf(a).map { it + 1",
+        ),
+        ("fun f(a: Int): Int {\n    return g(‸\n}\n", "a, 1)", "a, 1))"),
+    ),
+    "swift": (
+        (
+            "func f(a: Int) -> Int {\n    let x = ‸\n    return x\n}\n",
+            "[a].map { $0 + 1 }[0]",
+            "[a].map { $0 + 1 }[0])",
+            "[a].map { $0 + 1",
+        ),
+        ("func f(a: Int) -> Int {\n    return g(‸\n}\n", "a, 1)", "a, 1))"),
+    ),
+    "dart": (
+        (
+            "int f(int a) {\n  final x = ‸;\n  return x;\n}\n",
+            "g([a], b: (c) => c)",
+            "g([a], b: (c) => c))",
+            "g([a], b: (c) => c",
+        ),
+        ("int f(int a) {\n  return g(‸;\n}\n", "a, 1)", "a, 1))"),
+    ),
+    "lua": (
+        (
+            "local function f(a)\n    ‸\n    return a\nend\n",
+            "if a then a = g({ a }) end",
+            "if a then a = g({ a }) end end",
+            "if a then a = g({ a })",
+        ),
+        ("local function f(a)\n    return g(‸\nend\n", "a, 1)", "a, 1))"),
+    ),
+    "scala": (
+        (
+            "object A {\n  def f(a: Int): Int = {\n    val x = ‸\n    x\n  }\n}\n",
+            "List(a).map(b => b + 1).head",
+            "List(a).map(b => b + 1)).head",
+            "List(a).map(b => b + 1",
+        ),
+        ("object A {\n  def f(a: Int): Int = {\n    g(‸\n  }\n}\n", "a, 1)", "a, 1))"),
+    ),
+    "sql": (
+        (
+            "SELECT a, ‸\nFROM b\nWHERE a > 1;\n",
+            "COALESCE(MAX(c), 'x') AS d",
+            "COALESCE(MAX(c), 'x')) AS d",
+            "COALESCE(MAX(c), 'x'",
+        ),
+        ("SELECT a FROM b WHERE c IN (‸;\n", "1, 2)", "1, 2))"),
+    ),
+    "makefile": (
+        (
+            "A = b\nC = ‸\n\nall: $(C)\n\techo $@\n",
+            "$(patsubst %.c,%.o,$(A))",
+            "$(patsubst %.c,%.o,$(A)))",
+            "$(patsubst %.c,%.o,$(A)",
+        ),
+        ("A = $(wildcard ‸\n\nall:\n\techo\n", "*.c)", "*.c))"),
+    ),
+    "dockerfile": (
+        (
+            'FROM a\nRUN ‸\nCMD ["b"]\n',
+            '(cd a && echo "$B")',
+            '(cd a && echo "$B"))',
+            '(cd a && echo "$B"',
+        ),
+        ('FROM a\nENV A="‸\nCMD ["b"]\n', 'x"', 'x""'),
+    ),
+    "vue": (
+        (
+            "<template>\n  <ul>\n    ‸\n  </ul>\n</template>\n",
+            '<li v-if="a[0]">{{ b }}</li>',
+            '<li v-if="a[0]">{{ b }}</li></li>',
+            '<li v-if="a[0]">{{ b }',
+        ),
+        ('<template>\n  <li :a="‸\n</template>\n', 'b">x</li>', 'b">x</li></p>'),
+    ),
+    "svelte": (
+        (
+            "<ul>\n  ‸\n</ul>\n",
+            "{#if a}<li>{f(b)}</li>{/if}",
+            "{#if a}<li>{f(b)}</li>{/if}}",
+            "{#if a}<li>{f(b)}</li>",
+        ),
+        ("<ul>\n  <li>{a.‸\n</ul>\n", "b}</li>", "b}}</li>"),
+    ),
 }
 
 
