@@ -16,6 +16,7 @@ from infill_ls.completion.seam import misfit
 from infill_ls.syntax.brackets import PAIRS, balance, fits, followed
 from infill_ls.syntax.check import Verdict, check
 from infill_ls.syntax.language import Language
+from infill_ls.syntax.regions import closes
 from infill_ls.syntax.trees import ParsePoint
 
 # How many shorter texts are tried, at most and by the bytes that each has to be parsed with: where
@@ -93,11 +94,13 @@ def _unfit(text: str, context: Context) -> str:
 
 def _verdict(text: str, point: ParsePoint | None, context: Context, budget: Budget) -> Verdict:
     """By the parser; without a grammar by the brackets and quotes: what the text opens it closes,
-    or what follows does."""
+    or what follows does. A fence or tag that was missing belongs to no grammar of the region."""
     budget.check()
+    if closes(text, context.region):
+        return Verdict(valid=True, clean=True)
     if point is not None:
         return check(point, text, budget=budget)
-    if fits(context.prefix, text, context.suffix, context.language):
+    if fits(context.code_before, text, context.code_after, context.language):
         return Verdict(valid=True, clean=True)
     reason = "brackets or quotes do not match"
     return Verdict(valid=False, clean=False, spans=((len(text), len(text)),), reason=reason)
@@ -111,7 +114,7 @@ def _closed(
     Where closing them right away would have mended the file, but not with the text before them,
     then the text is at fault, though the file is no worse for it.
     """
-    before, after, language = context.prefix, context.suffix, context.language
+    before, after, language = context.code_before, context.code_after, context.language
     if point is not None:
         before, after = point.before.decode(), point.after.decode()
     closers = missing_closers(before, text, after, language)

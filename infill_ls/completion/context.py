@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from infill_engine.request import Hole, InfillRequest
 from infill_ls.documents import Document
 from infill_ls.syntax.language import Language, language_of
+from infill_ls.syntax.regions import Region, region_at
 
 # The engine cuts to its own token windows, but copies from all of it.
 _PREFIX, _SUFFIX = 24_000, 12_000
@@ -41,18 +42,27 @@ class InfillOptions:
 class Context:
     """The text round the cursor of one version of a document.
 
+    `region` is the part of the document in one language that holds the cursor, `code_before` and
+    `code_after` what of both sides is in it: mostly all.
     `indentation` is one level of it as the file does it: a tab or some spaces. `newline` is the
     file's own line end, `offset` the cursor in the document.
     """
 
     prefix: str
     suffix: str
-    language: Language
+    region: Region
+    code_before: str
+    code_after: str
     indentation: str
     newline: str
     offset: int
     uri: str
     version: int
+
+    @property
+    def language(self) -> Language:
+        """The one at the cursor: of code in a document of prose, the code's."""
+        return self.region.language
 
     @property
     def line_before(self) -> str:
@@ -67,15 +77,18 @@ class Context:
 
 def context_at(document: Document, offset: int) -> Context:
     text = document.text
-    language = language_of(document.language_id)
+    host = language_of(document.language_id)
     offset = min(max(offset, 0), len(text))
-    prefix = _lf(text[_prefix_start(text, offset) : offset])
-    suffix = _lf(text[offset : _suffix_end(text, offset)])
+    start, end = _prefix_start(text, offset), _suffix_end(text, offset)
+    prefix, suffix = _lf(text[start:offset]), _lf(text[offset:end])
+    region = region_at(text, offset, host)
     return Context(
         prefix=prefix,
         suffix=suffix,
-        language=language,
-        indentation=indentation_of(prefix, suffix, language),
+        region=region,
+        code_before=_lf(text[region.start : offset]) if region.start > start else prefix,
+        code_after=_lf(text[offset : region.end]) if region.end < end else suffix,
+        indentation=indentation_of(prefix, suffix, region.language),
         newline=document.newline,
         offset=offset,
         uri=document.uri,
@@ -88,7 +101,7 @@ def request_for(context: Context, options: InfillOptions) -> InfillRequest:
     return InfillRequest(
         prefix=context.prefix,
         suffix=context.suffix,
-        language_id=context.language.id,
+        language_id=context.region.host.id,
         middle=(options.selected, hole) if options.selected else (hole,),
         max_lines=options.max_lines,
         num_candidates=options.num_candidates,

@@ -7,6 +7,7 @@ import re
 from infill_ls.completion.context import Context
 from infill_ls.completion.lines import filled, has_words
 from infill_ls.syntax.brackets import balance, lexed
+from infill_ls.syntax.regions import spoils_fence
 
 _WORD = re.compile(r"\w+")
 # What closes something, a tag or a template included; arrows close nothing.
@@ -22,6 +23,8 @@ def misfit(text: str, context: Context) -> str:
     rest = context.line_after
     if loops(text):
         return "it goes round in circles"
+    if spoils_fence(text, context.region, context.line_before, rest):
+        return "it spoils the fence"
     if not rest.strip():
         return ""
     word = _WORD.match(rest)
@@ -81,8 +84,8 @@ def _glued(text: str, rest: str, context: Context) -> str:
 
 def _lexed_as_it_was(text: str, context: Context) -> bool:
     """Does code stay code, a string a string, and nothing become a comment?"""
-    before, rest = context.line_before, context.line_after
-    above = context.prefix[: len(context.prefix) - len(before)]
+    above, newline, before = context.code_before.rpartition("\n")
+    above, rest = above + newline, context.code_after.partition("\n")[0]
     quote = balance(above, context.language).quote
     then, still_open = lexed(before + rest, context.language, quote)
     if still_open and not quote:

@@ -17,6 +17,7 @@ from infill_ls.completion.repetition import (
 )
 from infill_ls.completion.seam import misfit
 from infill_ls.syntax.brackets import CLOSERS
+from infill_ls.syntax.regions import within
 
 # What may follow the cursor on its line for a text of several lines to fit before it. Possessive:
 # what it took it does not give back, so that it reads every character once.
@@ -51,6 +52,7 @@ def trimmed(text: str, context: Context, max_lines: int | None = None) -> str:
         return ""
     text = without_prefix(_without_garbage(text), context)
     text = indented(text, context)
+    text = within(text, context.region, context.line_before, context.suffix)
     text = without_loops(_within_scope(text, context))
     if len(text) > _LONGEST:
         text = text[: text.rfind("\n", 0, _LONGEST) + 1]

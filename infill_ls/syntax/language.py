@@ -27,8 +27,9 @@ class Language:
     longest first; in a language without `'` among them that is a character or an apostrophe, if
     `characters`. Plain strings go on over line ends where there are `long_strings`. `tags` says by
     whose rules tags need a partner. `lenient` is a grammar that takes brackets and quotes without
-    a partner, as text or as a shell's. `carry_on` are the words that continue a block at the
-    indentation of the line that opened it (`else`), `close` those that end it (`end`).
+    a partner, as text or as a shell's. `embeds` says how other languages stand in it. `carry_on`
+    are the words that continue a block at the indentation of the line that opened it (`else`),
+    `close` those that end it (`end`).
     """
 
     id: str
@@ -41,6 +42,7 @@ class Language:
     characters: bool = True
     tags: Literal["html", "jsx", ""] = ""
     lenient: bool = False
+    embeds: Literal["fences", "scripts", ""] = ""
     indentation: str = "    "
     aliases: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
@@ -220,6 +222,7 @@ LANGUAGES: tuple[Language, ...] = (
         long_strings=True,
         characters=False,
         tags="html",
+        embeds="scripts",
         indentation="  ",
         extensions=(".html", ".htm", ".xhtml"),
     ),
@@ -353,6 +356,7 @@ LANGUAGES: tuple[Language, ...] = (
         long_strings=True,
         characters=False,
         tags="html",
+        embeds="scripts",
         lenient=True,
         indentation="  ",
         extensions=(".vue",),
@@ -364,12 +368,20 @@ LANGUAGES: tuple[Language, ...] = (
         long_strings=True,
         characters=False,
         tags="html",
+        embeds="scripts",
         lenient=True,
         indentation="  ",
         extensions=(".svelte",),
     ),
     # Whose grammar is not to be had, or would not help: only brackets and quotes are looked at.
-    Language(id="markdown", quotes=(), characters=False, extensions=(".md", ".markdown")),
+    Language(
+        id="markdown",
+        quotes=(),
+        characters=False,
+        embeds="fences",
+        aliases=("mdx", "rmd", "quarto"),
+        extensions=(".md", ".markdown", ".mdx", ".rmd", ".qmd"),
+    ),
     Language(
         id="scss",
         line_comment="//",

@@ -16,6 +16,7 @@ from infill_ls.syntax.excerpt import Excerpt, by_lines
 from infill_ls.syntax.language import Language, language_of
 from infill_ls.syntax.outline import Outline
 from infill_ls.syntax.parse import Problem, parse, problems, utf8
+from infill_ls.syntax.regions import Region, region_at
 
 # Files up to this size are checked as they are: a fresh parse takes some milliseconds.
 _WHOLE = 16_000
@@ -59,18 +60,18 @@ class Trees:
     def point(
         self, document: Document, offset: int, *, budget: Budget = UNLIMITED
     ) -> ParsePoint | None:
-        """The cursor at `offset`; None where there is no grammar.
+        """The cursor at `offset`, in the region that holds it; None where there is no grammar.
 
         Raises BudgetSpent, also where not even an excerpt is small enough: a line can be endless.
         """
-        language = language_of(document.language_id)
-        grammar = language.grammar
+        region = region_at(document.text, offset, language_of(document.language_id))
+        grammar = region.language.grammar
         if grammar is None:
             return None
         latest = self._latest
         if latest is not None and latest[0] is document and latest[1] == offset:
             return latest[2]
-        point = self._point(document, offset, language, grammar, budget)
+        point = self._point(document, offset, region, grammar, budget)
         self._latest = document, offset, point
         return point
 
@@ -87,10 +88,11 @@ class Trees:
             self._latest = None
 
     def _point(
-        self, document: Document, offset: int, language: Language, grammar: Grammar, budget: Budget
+        self, document: Document, offset: int, region: Region, grammar: Grammar, budget: Budget
     ) -> ParsePoint:
+        language, code = region.language, document.text[region.start : region.end]
         parser = self._parsers.setdefault(language.grammar_function, Parser(grammar))
-        source, cursor = utf8(document.text), len(utf8(document.text[:offset]))
+        source, cursor = utf8(code), len(utf8(code[: offset - region.start]))
         if len(source) <= _WHOLE:
             self._outlines.pop(document.uri, None)
             whole = source[:cursor], source[cursor:]
