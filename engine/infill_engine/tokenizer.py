@@ -54,6 +54,8 @@ ALIASES = {
     "less": "css",
     "vue": "html",
     "svelte": "html",
+    "htmldjango": "html",
+    "jinja": "html",
 }
 # A run of newlines with their indentation, and the rest of that line.
 SEGMENT = re.compile(r"(?:\n[ \t]*)+[^\n]*|[^\n]+")

@@ -17,6 +17,7 @@ from infill_ls.syntax.brackets import PAIRS, balance, fits, followed
 from infill_ls.syntax.check import Verdict, check
 from infill_ls.syntax.language import Language
 from infill_ls.syntax.regions import closes
+from infill_ls.syntax.templates import template_faults
 from infill_ls.syntax.trees import ParsePoint
 
 # How many shorter texts are tried, at most and by the bytes that each has to be parsed with: where
@@ -100,9 +101,14 @@ def _verdict(text: str, point: ParsePoint | None, context: Context, budget: Budg
         return Verdict(valid=True, clean=True)
     if point is not None:
         return check(point, text, budget=budget)
-    if fits(context.code_before, text, context.code_after, context.language):
+    before, after, language = context.code_before, context.code_after, context.language
+    reason = "" if fits(before, text, after, language) else "brackets or quotes do not match"
+    if language.templates and not reason:
+        then = template_faults(before + after, language)
+        now = template_faults(before + text + after, language)
+        reason = "a tag lacks its partner" if len(now) > len(then) else ""
+    if not reason:
         return Verdict(valid=True, clean=True)
-    reason = "brackets or quotes do not match"
     return Verdict(valid=False, clean=False, spans=((len(text), len(text)),), reason=reason)
 
 

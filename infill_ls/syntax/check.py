@@ -11,7 +11,7 @@ from infill_engine.budget import UNLIMITED, Budget
 from infill_ls.syntax import python
 from infill_ls.syntax.brackets import CLOSERS, OPENERS, balance, fits
 from infill_ls.syntax.edits import tree_edit
-from infill_ls.syntax.parse import Problem, children, parse, path_to, problems, utf8
+from infill_ls.syntax.parse import Problem, children, parse_code, path_to, problems, utf8
 from infill_ls.syntax.trees import ParsePoint
 
 
@@ -92,7 +92,7 @@ def _inserted(point: ParsePoint, text: str, budget: Budget) -> _Inserted:
     if not point.broken:
         old = point.tree.copy()
         old.edit(*tree_edit(point.before + point.after, source, start, start, end))
-    tree = parse(point.parser, source, budget=budget, old=old)
+    tree = parse_code(point.parser, source, point.language, budget=budget, old=old)
     found = problems(tree, source, point.language, budget=budget)
     return _Inserted(text=text, start=start, end=end, source=source, tree=tree, problems=found)
 

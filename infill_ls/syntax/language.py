@@ -27,9 +27,9 @@ class Language:
     longest first; in a language without `'` among them that is a character or an apostrophe, if
     `characters`. Plain strings go on over line ends where there are `long_strings`. `tags` says by
     whose rules tags need a partner. `lenient` is a grammar that takes brackets and quotes without
-    a partner, as text or as a shell's. `embeds` says how other languages stand in it. `carry_on`
-    are the words that continue a block at the indentation of the line that opened it (`else`),
-    `close` those that end it (`end`).
+    a partner, as text or as a shell's. `embeds` says how other languages stand in it,
+    `templates` whose tags do. `carry_on` are the words that continue a block at
+    the indentation of the line that opened it (`else`), `close` those that end it (`end`).
     """
 
     id: str
@@ -43,6 +43,7 @@ class Language:
     tags: Literal["html", "jsx", ""] = ""
     lenient: bool = False
     embeds: Literal["fences", "scripts", ""] = ""
+    templates: Literal["tags", "expressions", ""] = ""
     indentation: str = "    "
     aliases: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
@@ -357,6 +358,7 @@ LANGUAGES: tuple[Language, ...] = (
         characters=False,
         tags="html",
         embeds="scripts",
+        templates="expressions",
         lenient=True,
         indentation="  ",
         extensions=(".vue",),
@@ -373,6 +375,19 @@ LANGUAGES: tuple[Language, ...] = (
         indentation="  ",
         extensions=(".svelte",),
     ),
+    Language(
+        id="htmldjango",
+        grammar_function="tree_sitter_html:language",
+        comment=("{#", "#}"),
+        long_strings=True,
+        characters=False,
+        tags="html",
+        lenient=True,
+        templates="tags",
+        indentation="  ",
+        aliases=("django-html", "jinja-html", "html+jinja", "twig", "liquid", "nunjucks", "njk"),
+        extensions=(".djhtml", ".twig", ".liquid", ".njk"),
+    ),
     # Whose grammar is not to be had, or would not help: only brackets and quotes are looked at.
     Language(
         id="markdown",
@@ -381,6 +396,16 @@ LANGUAGES: tuple[Language, ...] = (
         embeds="fences",
         aliases=("mdx", "rmd", "quarto"),
         extensions=(".md", ".markdown", ".mdx", ".rmd", ".qmd"),
+    ),
+    Language(
+        id="jinja",  # of whatever language
+        comment=("{#", "#}"),
+        quotes=(),
+        characters=False,
+        templates="tags",
+        indentation="  ",
+        aliases=("jinja2", "jinja-yaml", "jinja-json", "jinja-sql", "jinja-md", "django-txt"),
+        extensions=(".jinja", ".jinja2", ".j2"),
     ),
     Language(
         id="scss",

@@ -13,6 +13,7 @@ from tree_sitter import Node, Parser, Point, Tree
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_ls.syntax.language import Language
 from infill_ls.syntax.markup import unmatched_tags
+from infill_ls.syntax.templates import template_faults, without_tags
 
 _CHUNK = 16_384  # bytes of the source that the parser is handed at once
 _TOKEN_CHUNKS = 8  # how many of them a token may take
@@ -62,6 +63,16 @@ def parse(parser: Parser, source: bytes, *, budget: Budget, old: Tree | None = N
         raise
 
 
+def parse_code(
+    parser: Parser, source: bytes, language: Language, *, budget: Budget, old: Tree | None = None
+) -> Tree:
+    """`parse` of a source whose template tags are not the grammar's."""
+    if not language.templates:
+        return parse(parser, source, budget=budget, old=old)
+    # A brace more or less makes a tag of what follows it, or none: no edit tells of that.
+    return parse(parser, without_tags(source, language), budget=budget)
+
+
 def parse_on(parser: Parser, source: bytes, *, budget: Budget, old: Tree | None = None) -> Tree:
     """`parse`, but after BudgetSpent the parser keeps what it has: the next call with the same
     source and tree goes on from there. One with another source needs `parser.reset()` before it.
@@ -104,11 +115,13 @@ def parse_on(parser: Parser, source: bytes, *, budget: Budget, old: Tree | None 
 def problems(
     tree: Tree, source: bytes, language: Language, *, budget: Budget = UNLIMITED
 ) -> tuple[Problem, ...]:
-    """Every ERROR and MISSING node and every tag without its partner, in no particular order.
+    """Every ERROR and MISSING node and every tag that is wrong or alone, in no particular order.
 
     Raises BudgetSpent.
     """
-    tags = unmatched_tags(tree, source, language, budget=budget)
+    tags = [*unmatched_tags(tree, source, language, budget=budget)]
+    if language.templates:
+        tags += template_faults(source.decode("latin-1"), language)  # a character a byte
     return (*_wrong_nodes(tree, budget), *(Problem(*tag, False, TAG) for tag in tags))
 
 

@@ -15,7 +15,7 @@ from infill_ls.documents import Document
 from infill_ls.syntax.excerpt import Excerpt, by_lines
 from infill_ls.syntax.language import Language, language_of
 from infill_ls.syntax.outline import Outline
-from infill_ls.syntax.parse import Problem, parse, problems, utf8
+from infill_ls.syntax.parse import Problem, parse_code, problems, utf8
 from infill_ls.syntax.regions import Region, region_at
 
 # Files up to this size are checked as they are: a fresh parse takes some milliseconds.
@@ -132,7 +132,7 @@ def _parse_point(
     language: Language, excerpt: Excerpt, parser: Parser, budget: Budget
 ) -> ParsePoint:
     before, after = excerpt
-    tree = parse(parser, before + after, budget=budget)
+    tree = parse_code(parser, before + after, language, budget=budget)
     return ParsePoint(
         language=language,
         before=before,

@@ -27,7 +27,7 @@ LEXERS = {
     "svelte": "html",
 }
 # Prose, tags and variables in strings: what is a string there depends on more than quotes.
-PLAIN = {"html", "svelte", "vue", "yaml", "php", "shellscript", "dart", "dockerfile"}
+PLAIN = {"html", "htmldjango", "svelte", "vue", "yaml", "php", "shellscript", "dart", "dockerfile"}
 SAID = ['"', "'", "`", "//", "#", "/*", "*/", ")", "]", "}", ">", ";", ",", "(", " ", "x", "\n"]
 
 

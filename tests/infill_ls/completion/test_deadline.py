@@ -82,6 +82,7 @@ FILES = {
     "open blocks in Svelte": ("svelte", "{#if a}<b>{f(x)}\n" * 20_000, "</b>{/if}\n" * 20_000),
     "open calls in a makefile": ("makefile", "a:\n" + "\t$(call b,$(c\n" * 30_000, ")\n"),
     "open brackets in a Dockerfile": ("dockerfile", "FROM a\n" + "RUN ( \\\n" * 40_000, ")\n"),
+    "open tags of a template": ("htmldjango", "{% if a %}{{ f(b }}\n" * 20_000, "}}\n" * 20_000),
     "many fences": ("markdown", "```py\nx = 1\n```\n" * 25_000 + "```py\nx = ", "\n```\n" * 25_000),
     "a fence without an end": ("markdown", "`" * 200_000 + "\n" + PYTHON * 5_000, PYTHON * 5_000),
     "many scripts": ("html", "<script>x = 1</script>\n" * 20_000 + "<script>x = ", "</script>\n"),

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tree_sitter import Parser
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.request import Draft, Hole, InfillRequest
 from infill_ls.completion.pipeline import Infilled, InfillOptions, Trees, infill_at
 from infill_ls.documents import Document
-from infill_ls.syntax.language import language_id_of, language_of
+from infill_ls.syntax.language import language_id_of
 from tests.infill_ls.scripted import Engine, Filling, Knowing, Scripted, Several, draft
+from tests.infill_ls.syntax.sources import num_problems
 
 FILES = sorted((Path(__file__).parents[2] / "data" / "languages").iterdir())
 ANY = InfillOptions()
@@ -280,17 +280,6 @@ def test_the_stages_are_timed() -> None:
 
 
 # --- the promise ---------------------------------------------------------------------------------
-
-
-def num_problems(text: str, language_id: str) -> int:
-    found = language_of(language_id).grammar
-    assert found is not None
-    count, stack = 0, [Parser(found).parse(text.encode()).root_node]
-    while stack:
-        node = stack.pop()
-        count += node.is_error or node.is_missing
-        stack.extend(node.children)
-    return count
 
 
 def compiles(text: str) -> bool:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from tree_sitter import Parser, Tree
 
+from infill_engine.budget import UNLIMITED
 from infill_ls.documents import Document
 from infill_ls.syntax.language import language_of
-from infill_ls.syntax.parse import utf8
+from infill_ls.syntax.parse import parse_code, utf8
 
 FILES = sorted((Path(__file__).parents[2] / "data" / "languages").iterdir())
 SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
@@ -43,9 +44,9 @@ def marked(source: str, language_id: str) -> tuple[Document, int]:
 
 
 def fresh(text: str, language_id: str) -> Tree:
-    grammar = language_of(language_id).grammar
-    assert grammar is not None
-    return Parser(grammar).parse(utf8(text))
+    language = language_of(language_id)
+    assert language.grammar is not None
+    return parse_code(Parser(language.grammar), utf8(text), language, budget=UNLIMITED)
 
 
 def num_problems(text: str, language_id: str) -> int:

@@ -238,6 +238,15 @@ CASES = {
         ),
         ('<template>\n  <li :a="‸\n</template>\n', 'b">x</li>', 'b">x</li></p>'),
     ),
+    "htmldjango": (
+        (
+            "<ul>\n  ‸\n</ul>\n",
+            "{% if a %}<li>{{ f(b) }}</li>{% endif %}",
+            "{% if a %}<li>{{ f(b) }}</li>{% endif %}{% endif %}",
+            "{% if a %}<li>{{ f(b) }}</li>",
+        ),
+        ('<ul>\n  <li a="‸\n</ul>\n', '{{ b }}">x</li>', '{{ b }">x</li>'),
+    ),
     "svelte": (
         (
             "<ul>\n  ‸\n</ul>\n",

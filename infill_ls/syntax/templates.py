@@ -1,0 +1,121 @@
+"""The tags of templates, Jinja's, Django's, Twig's, Nunjucks' and Liquid's, and what is wrong with
+them; of Vue's the expressions.
+
+Every one of them has tags of its own, and users add more, so this looks at what they share: `{{ }}`
+and `{% %}` are closed and not nested, brackets and quotes in them too, and a block has its end.
+What stands outside of tags is text. Takes time in proportion to the text.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from infill_ls.syntax.language import Language
+
+_OPENINGS = {"tags": re.compile(r"\{[{%#]"), "expressions": re.compile(r"\{\{")}
+_INSIDE = re.compile(r""""(?:\\.|[^"\\\n])*+"|'(?:\\.|[^'\\\n])*+'|\{\{|\{%|%\}|[()\[\]{}"']""")
+_OPENER_OF = {")": "(", "]": "[", "}": "{"}
+_NAME = re.compile(r"[-+~]?\s*(\w+)")
+_ALONE = {"set": "=", "trans": "\"'", "block": "\"'"}
+"""Blocks that need no end with one of these characters in their tag: they say at once what they
+mean."""
+_RAW = frozenset({"raw", "verbatim", "comment"})
+"""Blocks that hold text, not tags."""
+_BLOCKS = {
+    *("if", "for", "macro", "call", "filter", "with", "autoescape", "unless", "case", "capture"),
+    *("cache", "blocktrans", "blocktranslate", "spaceless", "ifchanged", *_ALONE, *_RAW),
+}
+_BLANKED = str.maketrans(dict.fromkeys("<>&\"'", "_"))
+
+Range = tuple[int, int]
+"""Start and end of a tag."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tag:
+    """One that is not `closed` ends where it stops to make sense. Of a block it has the `name`, and
+    `rest` is what stands behind it."""
+
+    start: int
+    end: int
+    closed: bool
+    name: str = ""
+    rest: str = ""
+
+
+def template_faults(text: str, language: Language) -> tuple[Range, ...]:
+    """The tags that are open, nested or wrong within, and those of blocks without a partner."""
+    faults: list[Range] = []
+    blocks: list[tuple[str, Range]] = []  # those that are open, outermost first
+    for tag in _tags(text, language):
+        span = tag.start, tag.end
+        faults += _followed(blocks, tag.name, tag.rest, span) if tag.closed else [span]
+    return (*faults, *(span for _, span in blocks))
+
+
+def without_tags(source: bytes, language: Language) -> bytes:
+    """The source for a grammar of markup, to which `{% if a > b %}` is a syntax error: what would
+    mean something to it in tags is blanked out. Nothing moves."""
+    text = source.decode("latin-1")  # a character a byte
+    parts, at = [], 0
+    for tag in _tags(text, language):
+        if tag.closed:
+            parts += [text[at : tag.start], text[tag.start : tag.end].translate(_BLANKED)]
+            at = tag.end
+    return "".join([*parts, text[at:]]).encode("latin-1")
+
+
+def _tags(text: str, language: Language) -> Iterator[_Tag]:
+    opening, at = _OPENINGS[language.templates], 0
+    while mark := opening.search(text, at):
+        name, rest = "", ""
+        if mark[0] == "{#":
+            at, closed = _comment_end(text, mark.end())
+        else:
+            at, closed = _tag_end(text, mark.end(), mark[0])
+        end = at
+        if closed and mark[0] == "{%" and (named := _NAME.match(text, mark.end(), at)):
+            name, rest = named[1], text[named.end() : at]
+            if name in _RAW:
+                stops = re.compile(rf"\{{%[-+~]?\s*end{name}\b").search(text, at)
+                at = stops.start() if stops else len(text)
+        yield _Tag(start=mark.start(), end=end, closed=closed, name=name, rest=rest)
+
+
+def _comment_end(text: str, at: int) -> tuple[int, bool]:
+    end = text.find("#}", at)
+    return (len(text), False) if end < 0 else (end + 2, True)
+
+
+def _tag_end(text: str, start: int, opening: str) -> tuple[int, bool]:
+    """Where the tag is closed, and True; or how far it makes sense, and False."""
+    open_brackets: list[str] = []
+    for found in _INSIDE.finditer(text, start):
+        token = found[0]
+        if not open_brackets and opening == "{%" and token == "%}":
+            return found.end(), True
+        if not open_brackets and opening == "{{" and text.startswith("}}", found.start()):
+            return found.start() + 2, True
+        if token in ("(", "[", "{"):
+            open_brackets.append(token)
+        elif token in _OPENER_OF and open_brackets[-1:] == [_OPENER_OF[token]]:
+            open_brackets.pop()
+        elif len(token) == 1 or token in ("{{", "{%", "%}"):
+            return max(found.start(), start), False
+    return len(text), False
+
+
+def _followed(blocks: list[tuple[str, Range]], name: str, rest: str, span: Range) -> list[Range]:
+    """Takes note of a tag, of which `rest` is what comes behind its name, among the open blocks;
+    what is wrong with it or with those that it closes."""
+    ends = name.removeprefix("end")
+    if ends != name and ends in _BLOCKS:
+        at = next((i for i in reversed(range(len(blocks))) if blocks[i][0] == ends), None)
+        if at is None:
+            return [span]
+        left_open = [each for _, each in blocks[at + 1 :]]
+        del blocks[at:]
+        return left_open
+    if name in _BLOCKS and not any(character in rest for character in _ALONE.get(name, "")):
+        blocks.append((name, span))
+    return []
