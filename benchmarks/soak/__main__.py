@@ -9,9 +9,10 @@ and stopped, memory and disks run out, the model raises, and a remote server say
 The last line is JSON: `requests`; `unanswered` after half a minute; `wrong_version`, answers that
 do not fit the text that was asked about; `crashes` of the server that nobody asked for;
 `worst_stall_ms`, the longest wait outside of faults, with `p99_ms` beside it; `resident_mb` of the
-server at the start, in the middle and after the last editor has gone; `back_seconds`, from the
-server's death to an engine that was asked about the text typed meanwhile; `keys_lost`, how often
-that did not come.
+server at the start, in the middle and after the last editor has gone, at the start and the end
+once somebody has asked in every language, for grammars stay where they are loaded;
+`back_seconds`, from the server's death to an engine that was asked about the text typed meanwhile;
+`keys_lost`, how often that did not come.
 """
 
 import argparse
@@ -29,7 +30,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from benchmarks.soak import faults
-from benchmarks.soak.editor import ANSWER_SECONDS, Editor, Request, knows_text, type_files
+from benchmarks.soak.editor import (
+    ANSWER_SECONDS,
+    Editor,
+    Request,
+    ask_in_every_language,
+    knows_text,
+    type_files,
+)
 from benchmarks.soak.faults import FAULTS, Ground
 from infill_ls.cli.bench.cases import modules
 from infill_ls.cli.bench.scores import percentile
@@ -93,8 +101,8 @@ def soak(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     first.start(60.0)
     if not knows_text(first, ground.asked, 60.0):
         raise RuntimeError(f"the server never came up: {first.told}")
-    pid = ground.server_pid()
-    memory = {"start": resident_mb(pid)}
+    ask_in_every_language(first, sources)
+    memory = {"start": resident_mb(ground.server_pid())}
     stop = threading.Event()
     editors = [new_editor() for _ in range(options.editors)]
     threads = []
@@ -124,6 +132,7 @@ def soak(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     settle(editors, tally)
     for editor in editors:
         editor.leave()
+    ask_in_every_language(first, sources)
     time.sleep(2.0)
     memory.setdefault("middle", resident_mb(ground.server_pid()))
     memory["end"] = resident_mb(ground.server_pid())

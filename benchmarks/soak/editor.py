@@ -281,6 +281,18 @@ def type_through(
             text.cursor = here
 
 
+def ask_in_every_language(editor: Editor, files: Sequence[tuple[str, str, str]]) -> None:
+    """Once, in the middle of one file of each, as `type_files` takes them."""
+    for name, language, text in {each[1]: each for each in files}.values():
+        file = Text(f"file:///soak/{id(editor)}/{name}", language, text, len(text) // 2)
+        editor.open(file)
+        request = editor.requests[editor.infill(file, invoked=True)]
+        until = time.monotonic() + ANSWER_SECONDS
+        while request.answered is None and time.monotonic() < until:
+            time.sleep(0.05)
+        editor.close(file)
+
+
 def knows_text(editor: Editor, asked: Callable[[], set[str]], seconds: float) -> bool:
     """Whether the server has this editor's text to the letter: types something that no text has
     and looks for it in what the engine was asked."""
