@@ -3,8 +3,12 @@
 import re
 
 _WORD = re.compile(r"\w")
-_CLOSING_TAGS = re.compile(r"(?:</[\w:.-]*+>\s*+)++")
-_CLOSING_WORDS = frozenset({"end", "fi", "done", "esac", "endif", "endforeach", "endwhile"})
+_CLOSING_TAGS = re.compile(
+    r"(?:(?:</[\w:.-]*+>|\{%[-+~]?\s*+end\w*+\s*+[-+~]?%\}|\{/\w++\})\s*+)++"
+)
+_CLOSING_WORDS = frozenset(
+    {"end", "fi", "done", "esac", "endif", "endforeach", "endwhile", "endef"}
+)
 # A line of fewer characters may well stand twice in a row of statements.
 LONG = 8
 

@@ -24,10 +24,13 @@ from infill_ls.syntax.regions import within
 _ONLY_CLOSERS = re.compile(r"(?:[\s)\]}>\"'`]|/>|</[\w:.-]*+>)*+[;,:{]?\s*+\\?")
 _DEFINITION = re.compile(
     r"(?:@\w|#\[|template\b|(?:export|default|async|public|private|protected|internal|static|final"
-    r"|abstract|pub(?:\([^)]*+\))?|override|inline|extern|unsafe)\s++)*+"
-    r"(?:@\w|def|class|fn|func|function|interface|struct|enum|impl|trait|module|namespace|record"
-    r"|mod)\b"
+    r"|abstract|pub(?:\([^)]*+\))?|override|inline|extern|unsafe|data|sealed|open|suspend|case|local"
+    r"|fileprivate)\s++)*+"
+    r"(?:@\w|(?:def|class|fn|func|function|interface|struct|enum|impl|trait|module|namespace|record"
+    r"|mod)\b|(?:fun|object|protocol|extension|mixin|actor)\s++\w)"
 )
+# Of a line, or of the template tag that it begins with.
+_FIRST_WORD = re.compile(r"(?:\{[%:][-+~]?\s*+)?(\w+|;;)")
 # VS Code shows nothing of a text of more than 5,000 characters.
 _LONGEST = 4_000
 # An engine that says more than this has lost its way; nobody looks at the rest of it.
@@ -98,10 +101,10 @@ def _within_scope(text: str, context: Context) -> str:
         # Comments and decorators belong to what follows them.
         in_preamble, started = not started, started or not _is_preamble(line, comment)
         depth = width(line)
-        word = re.match(r"\w+|;;", content)
+        word = _FIRST_WORD.match(content)
         closes = content[0] in CLOSERS or closes_tag(content)
-        closes = closes or (word is not None and word[0] in language.close)
-        carries_on = word is not None and word[0] in language.carry_on
+        closes = closes or (word is not None and word[1] in language.close)
+        carries_on = word is not None and word[1] in language.carry_on
         if depth > here:
             deeper = True
             continue

@@ -102,14 +102,14 @@ def _fault(point: ParsePoint, inserted: _Inserted, budget: Budget) -> _Fault | N
     if inserted.problems:
         if not point.broken:
             return _Fault(reason="a new syntax error", blamed=inserted.problems)
-        if (worse := _worse(point, inserted)) is not None:
+        if not _in_unknown_dialect(point) and (worse := _worse(point, inserted)) is not None:
             return worse
     elif (runs_on := _runs_on(point, inserted)) is not None:
         return runs_on
     if _comments_out(point, inserted):
         blamed = Problem(inserted.start, inserted.end, False, "comment")
         return _Fault(reason="what follows becomes a comment", blamed=(blamed,))
-    if point.language.lenient and not _fits(point, inserted.text):
+    if point.language.strictness != "strict" and not _fits(point, inserted.text):
         blamed = Problem(inserted.end, inserted.end, False, "bracket")
         return _Fault(reason="brackets or quotes do not match", blamed=(blamed,))
     if point.language.id == "python":
@@ -119,6 +119,14 @@ def _fault(point: ParsePoint, inserted: _Inserted, budget: Budget) -> _Fault | N
             blamed = Problem(wrong.start, wrong.end, False, "SyntaxError")
             return _Fault(reason=f"Python: {wrong.message}", blamed=(blamed,))
     return None
+
+
+def _in_unknown_dialect(point: ParsePoint) -> bool:
+    """Is more wrong than what somebody types at the cursor, in the eyes of a partial grammar?"""
+    if point.language.strictness != "partial":
+        return False
+    here = _around(point.before, point.after, len(point.before))
+    return any(not problem.touches(*here) for problem in point.problems)
 
 
 def _worse(point: ParsePoint, inserted: _Inserted) -> _Fault | None:

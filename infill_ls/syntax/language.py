@@ -23,13 +23,15 @@ class Language:
 
     `indentation` is used where a file shows none of its own. `line_comment` is "" where the
     language has none, and begins one only behind white space where it is `spaced`; `comment` is
-    what opens and closes one within a line or over several. `quotes` are those that make strings,
-    longest first; in a language without `'` among them that is a character or an apostrophe, if
-    `characters`. Plain strings go on over line ends where there are `long_strings`. `tags` says by
-    whose rules tags need a partner. `lenient` is a grammar that takes brackets and quotes without
-    a partner, as text or as a shell's. `embeds` says how other languages stand in it,
-    `templates` whose tags do. `carry_on` are the words that continue a block at
-    the indentation of the line that opened it (`else`), `close` those that end it (`end`).
+    what opens and closes one within a line or over several. `quotes` are those that make
+    strings, longest first; in a language without `'` among them that is a character or an
+    apostrophe, if `characters`. Plain strings go on over line ends where there are
+    `long_strings`. `tags` says by whose rules tags need a partner. A "lenient" grammar takes
+    brackets and quotes without a partner, as text or as a shell's, a "partial" one besides does
+    not know all dialects: in a file that it cannot read, brackets and quotes alone decide.
+    `embeds` says how other languages stand in it, `templates` whose tags do. `carry_on` are the
+    words that continue a block at the indentation of the line that opened it (`else`), `close`
+    those that end it (`end`).
     """
 
     id: str
@@ -41,7 +43,7 @@ class Language:
     long_strings: bool = False
     characters: bool = True
     tags: Literal["html", "jsx", ""] = ""
-    lenient: bool = False
+    strictness: Literal["strict", "lenient", "partial"] = "strict"
     embeds: Literal["fences", "scripts", ""] = ""
     templates: Literal["tags", "expressions", ""] = ""
     indentation: str = "    "
@@ -59,6 +61,7 @@ class Language:
 
 _C, _MARKUP = ("/*", "*/"), ("<!--", "-->")
 _BRACES = frozenset({"else", "catch", "finally", "while", "case", "default"})
+_TAGS = frozenset({"else", "elif", "elsif", "elseif", "empty", "when", "plural"})
 _CLAUSES = ("from", "where", "and", "or", "group", "order", "having", "join", "left", "on", "set")
 _PLAIN, _SCRIPT = ('"', "'"), ('"', "'", "`")
 _PYTHON = ('"""', "'''", '"', "'")
@@ -268,7 +271,7 @@ LANGUAGES: tuple[Language, ...] = (
         line_comment="//",
         comment=_C,
         quotes=('"""', '"'),
-        lenient=True,
+        strictness="lenient",
         extensions=(".kt", ".kts"),
         carry_on=_BRACES,
     ),
@@ -319,6 +322,7 @@ LANGUAGES: tuple[Language, ...] = (
         line_comment="--",
         comment=_C,
         quotes=_PLAIN,
+        strictness="partial",
         long_strings=True,
         aliases=("mysql", "pgsql", "postgres", "plsql", "sqlite", "tsql"),
         extensions=(".sql", ".ddl", ".dml", ".pgsql"),
@@ -331,7 +335,7 @@ LANGUAGES: tuple[Language, ...] = (
         line_comment="#",
         spaced=True,
         quotes=_PLAIN,
-        lenient=True,
+        strictness="lenient",
         indentation="\t",
         aliases=("make", "automake"),
         extensions=(".mk", ".mak", ".make"),
@@ -345,7 +349,7 @@ LANGUAGES: tuple[Language, ...] = (
         line_comment="#",
         spaced=True,
         quotes=_PLAIN,
-        lenient=True,
+        strictness="partial",
         aliases=("docker", "containerfile"),
         extensions=(".dockerfile", ".containerfile"),
         file_names=("Dockerfile", "Containerfile"),
@@ -359,7 +363,7 @@ LANGUAGES: tuple[Language, ...] = (
         tags="html",
         embeds="scripts",
         templates="expressions",
-        lenient=True,
+        strictness="lenient",
         indentation="  ",
         extensions=(".vue",),
     ),
@@ -371,9 +375,10 @@ LANGUAGES: tuple[Language, ...] = (
         characters=False,
         tags="html",
         embeds="scripts",
-        lenient=True,
+        strictness="lenient",
         indentation="  ",
         extensions=(".svelte",),
+        carry_on=frozenset({"else", "then", "catch"}),
     ),
     Language(
         id="htmldjango",
@@ -382,11 +387,12 @@ LANGUAGES: tuple[Language, ...] = (
         long_strings=True,
         characters=False,
         tags="html",
-        lenient=True,
+        strictness="lenient",
         templates="tags",
         indentation="  ",
         aliases=("django-html", "jinja-html", "html+jinja", "twig", "liquid", "nunjucks", "njk"),
         extensions=(".djhtml", ".twig", ".liquid", ".njk"),
+        carry_on=_TAGS,
     ),
     # Whose grammar is not to be had, or would not help: only brackets and quotes are looked at.
     Language(
@@ -406,6 +412,7 @@ LANGUAGES: tuple[Language, ...] = (
         indentation="  ",
         aliases=("jinja2", "jinja-yaml", "jinja-json", "jinja-sql", "jinja-md", "django-txt"),
         extensions=(".jinja", ".jinja2", ".j2"),
+        carry_on=_TAGS,
     ),
     Language(
         id="scss",

@@ -102,6 +102,27 @@ def test_a_nested_closer_is_another_line_than_the_closer_that_follows() -> None:
     check("def f\n  ‸\nend\n", "if a\n    b\n  end", "if a\n    b\n  end", "ruby")
     check("def f\n  ‸\nend\n", "b\nend", "b", "ruby")
     check("<ul>\n  ‸\n</ul>\n", "<li>\n    a\n  </li>\n</ul>", "<li>\n    a\n  </li>", "html")
+    inner = "{% if c %}\n    b\n  {% endif %}"
+    check("{% if a %}\n  ‸\n{% endif %}\n", inner + "\n{% endif %}", inner, "jinja")
+    check(
+        "{#if a}\n  ‸\n{/if}\n",
+        "{#if b}\n    c\n  {/if}\n{/if}",
+        "{#if b}\n    c\n  {/if}",
+        "svelte",
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "language_id"),
+    [
+        ("{% if a %}‸\n", "\n  b\n{% else %}\n  c\n{% endif %}", "jinja"),
+        ("{% for a in b %}‸\n", "\n  b\n{%- empty -%}\n  c\n{%- endfor -%}", "htmldjango"),
+        ("{#if a}‸\n", "\n  b\n{:else}\n  c\n{/if}", "svelte"),
+        ("if a then‸\n", "\n    b()\nelse\n    c()\nend", "lua"),
+    ],
+)
+def test_a_block_goes_on_to_its_end(source: str, text: str, language_id: str) -> None:
+    check(source, text, text, language_id)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +150,8 @@ def test_what_stands_before_the_cursor_is_not_said_again(
         ("def f():‸\n", "\n    a = 1\n\n    return a\n\n\ndef g():\n    pass", None),
         # the next definition is another matter
         ("‸\n", "x = 1\ndef f():\n    pass", "x = 1"),
+        ("‸\n", "x = 1\nsuspend fun f() {\n}", "x = 1"),
+        ("‸\n", "x = 1\nobject = 2", "x = 1\nobject = 2"),
         ("‸\n", "x = 1\n\n\ny = 2", "x = 1"),
         ("class A:\n    ‸\n", "def f(self):\n        pass\n\n    def g(self):\n        pass", None),
         # but what goes on goes on

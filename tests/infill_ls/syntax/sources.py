@@ -6,8 +6,10 @@ from tree_sitter import Parser, Tree
 
 from infill_engine.budget import UNLIMITED
 from infill_ls.documents import Document
+from infill_ls.syntax.check import Verdict, check
 from infill_ls.syntax.language import language_of
 from infill_ls.syntax.parse import parse_code, utf8
+from infill_ls.syntax.trees import Trees
 
 FILES = sorted((Path(__file__).parents[2] / "data" / "languages").iterdir())
 SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
@@ -57,3 +59,10 @@ def num_problems(text: str, language_id: str) -> int:
         count += node.is_error or node.is_missing
         stack += node.children
     return count
+
+
+def verdict(source: str, text: str, language_id: str = "python") -> Verdict:
+    point = Trees().point(*marked(source, language_id))
+
+    assert point is not None
+    return check(point, text)
