@@ -100,6 +100,7 @@ class Relay:
                 task.cancel()
             if self._server is not None:
                 self._server.close()
+            self._answer_all()
             self._editor.close()
         return 0 if self._shut_down or not self.exited else 1
 

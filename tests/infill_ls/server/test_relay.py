@@ -401,6 +401,28 @@ async def test_shutdown_is_answered_though_the_server_is_gone(
     assert told == ["infill: it does not come up"]
 
 
+async def test_all_that_was_asked_is_answered_before_the_end() -> None:
+    """Also where no server has come up so far."""
+    found = Editor()
+
+    async def connect() -> endpoint.Streams:
+        await asyncio.Event().wait()
+        raise AssertionError("it waits for ever")
+
+    task = asyncio.create_task(Relay(found, connect).run(found.reader))
+    found.says("initialize", {}, id=1)
+    found.says("initialize", {}, id=2)
+    opens(found)
+    asks(found, 3)
+    found.says("shutdown", id=4)
+    found.says("exit")
+
+    assert await asyncio.wait_for(task, 5) == 0
+    assert sorted(message["id"] for message in found.got) == [1, 2, 3, 4]
+    assert "error" in await found.answer(2)
+    assert (await found.answer(3))["result"] == {"items": []}
+
+
 async def test_exit_without_shutdown_is_an_error_code(shared: Shared) -> None:
     found = Editor()
     task = asyncio.create_task(
