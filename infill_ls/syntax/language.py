@@ -6,7 +6,7 @@ only without the syntax check.
 
 import logging
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
@@ -430,9 +430,10 @@ _BY_EXTENSION = {ending: language for language in LANGUAGES for ending in langua
 _BY_FILE_NAME = {name: language for language in LANGUAGES for name in language.file_names}
 
 
+@lru_cache(maxsize=256)
 def language_of(language_id: str) -> Language:
     """The language behind an editor's id, as VS Code and others spell it; where it is unknown one
-    of that id without traits."""
+    of that id without traits. One object for an id, found by the first document that has it."""
     name = language_id.lower()
     return _BY_ID.get(name) or Language(id=name, characters=False)
 
