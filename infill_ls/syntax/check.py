@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from tree_sitter import Node, Tree
 
 from infill_engine.budget import UNLIMITED, Budget
-from infill_ls.syntax import python
+from infill_ls.syntax import bash, javascript, python
 from infill_ls.syntax.brackets import CLOSERS, OPENERS, balance, fits
 from infill_ls.syntax.edits import tree_edit
 from infill_ls.syntax.parse import Problem, children, parse_code, path_to, problems, utf8
+from infill_ls.syntax.rules import Fault, first_fault
 from infill_ls.syntax.trees import ParsePoint
+
+_SCRIPTS = ("javascript", "javascriptreact", "typescript", "typescriptreact")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +115,22 @@ def _fault(point: ParsePoint, inserted: _Inserted, budget: Budget) -> _Fault | N
     if point.language.strictness != "strict" and not _fits(point, inserted.text):
         blamed = Problem(inserted.end, inserted.end, False, "bracket")
         return _Fault(reason="brackets or quotes do not match", blamed=(blamed,))
+    wrong = _refused(point, inserted, budget)
+    if wrong is not None:
+        blamed = Problem(wrong.start, wrong.end, False, "SyntaxError")
+        return _Fault(reason=f"the language refuses it: {wrong.message}", blamed=(blamed,))
+    return None
+
+
+def _refused(point: ParsePoint, inserted: _Inserted, budget: Budget) -> Fault | None:
+    """What the language does not take, though its grammar does."""
+    tree, span = inserted.tree, (inserted.start, inserted.end)
     if point.language.id == "python":
-        span = inserted.start, inserted.end
-        wrong = python.fault(inserted.tree, inserted.source, span, point.tree, budget=budget)
-        if wrong is not None:
-            blamed = Problem(wrong.start, wrong.end, False, "SyntaxError")
-            return _Fault(reason=f"Python: {wrong.message}", blamed=(blamed,))
+        return python.fault(tree, inserted.source, span, point.tree, budget=budget)
+    if point.language.id == "shellscript":
+        return bash.fault(tree, span, point.tree, budget=budget)
+    if point.language.id in _SCRIPTS:
+        return first_fault(tree, span, javascript.RULES, budget=budget)
     return None
 
 

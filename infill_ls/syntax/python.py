@@ -19,19 +19,11 @@ from tree_sitter import Node, Tree
 
 from infill_engine.budget import Budget
 from infill_ls.syntax.parse import path_to
+from infill_ls.syntax.rules import Fault
 
 _MOST_LINES = 60
 _MOST_BYTES = 8_000  # `ast` cannot be interrupted
 _LINE_NAMED = re.compile(r"on line (\d+)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """`start` and `end` are offsets in the source, within the text in question."""
-
-    start: int
-    end: int
-    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
