@@ -75,7 +75,7 @@ class TwoSidedDenoiser:
             model="two-sided",
             parameters=self._network.num_parameters,
             device=str(self._device),
-            dtype=self._network.precision or str(self._network.dtype).removeprefix("torch."),
+            dtype=self._network.kept_in,
             threads=torch.get_num_threads(),
             canvas_lengths=CANVAS_LENGTHS,
             max_tokens=MAX_TOKENS,

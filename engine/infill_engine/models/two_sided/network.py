@@ -39,7 +39,7 @@ from infill_engine.models.two_sided.layers import (
 )
 from infill_engine.models.two_sided.ngram_table import LEVELS, NgramTable
 from infill_engine.models.two_sided.packed import GRAIN, Precision, multiple, pack
-from infill_kernels.blocks import Blocks, Product, fits, library
+from infill_kernels.blocks import Blocks, Product, fits, library, multiplies_integers
 
 PACKED = ("qkv", "out", "up", "down")  # of each block
 
@@ -117,6 +117,13 @@ class TwoSidedNetwork(nn.Module):
     @property
     def head(self) -> Weight:
         return self.embed if self._head is None else self._head
+
+    @property
+    def kept_in(self) -> str:
+        """What the matrices are kept in, as people are told: not always what was asked for."""
+        if self._compiled is not None and multiplies_integers():
+            return "int16"
+        return self.precision or str(self.dtype).removeprefix("torch.")
 
     def pack(self, precision: Precision) -> "TwoSidedNetwork":
         """Packs the matrices for inference in place; the network cannot be trained any more.
