@@ -102,7 +102,11 @@ def _verdict(text: str, point: ParsePoint | None, context: Context, budget: Budg
     if point is not None:
         return check(point, text, budget=budget)
     before, after, language = context.code_before, context.code_after, context.language
-    reason = "" if fits(before, text, after, language) else "brackets or quotes do not match"
+    reason = (
+        ""
+        if fits(before, text, after, language, context.opening)
+        else "brackets or quotes do not match"
+    )
     if language.templates and not reason:
         then = template_faults(before + after, language)
         now = template_faults(before + text + after, language)
@@ -147,8 +151,8 @@ def missing_closers(before: str, text: str, after: str, language: Language) -> s
     if text and not _MAY_PRECEDE_CLOSER.match(text.rstrip()[-1:]):
         return ""
     head = balance(before, language)
-    own = balance(text, language, head.quote)
-    if "\n" in text or head.quote or own.quote:
+    own = balance(text, language, head.state)
+    if "\n" in text or head.state.open or own.state.open:
         return ""
     on_line = followed(balance(before.rpartition("\n")[2], language), own)
     if len(on_line) > _MOST_CLOSERS:

@@ -4,11 +4,13 @@ Offsets are code points. Both sides have LF line ends, whatever the file has.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from infill_engine.budget import Budget, BudgetSpent
 from infill_engine.request import Hole, InfillRequest
 from infill_ls.documents import Document
 from infill_ls.syntax.language import Language, language_of
+from infill_ls.syntax.lexer import START, State, state_at
 from infill_ls.syntax.regions import Region, region_at
 
 # The engine cuts to its own token windows, but copies from all of it.
@@ -43,7 +45,8 @@ class Context:
     """The text round the cursor of one version of a document.
 
     `region` is the part of the document in one language that holds the cursor, `code_before` and
-    `code_after` what of both sides is in it: mostly all.
+    `code_after` what of both sides is in it: mostly all. `opening` is what is open where
+    `code_before` starts; where the cursor is `parsed`, a tree without errors knows better.
     `indentation` is one level of it as the file does it: a tab or some spaces. `newline` is the
     file's own line end, `offset` the cursor in the document.
     """
@@ -58,6 +61,8 @@ class Context:
     offset: int
     uri: str
     version: int
+    opening: State = START
+    parsed: bool = False
 
     @property
     def language(self) -> Language:
@@ -94,6 +99,19 @@ def context_at(document: Document, offset: int) -> Context:
         uri=document.uri,
         version=document.version,
     )
+
+
+def opened(context: Context, document: Document, *, budget: Budget) -> Context:
+    """The same, with what is open where its window begins, if the budget is enough for that."""
+    text, region = document.text, context.region
+    start = _prefix_start(text, context.offset)
+    if region.start >= start:
+        return context
+    try:
+        opening = state_at(text[region.start : start], region.language, budget=budget)
+    except BudgetSpent:
+        return context
+    return replace(context, opening=opening)
 
 
 def request_for(context: Context, options: InfillOptions) -> InfillRequest:

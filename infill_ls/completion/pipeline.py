@@ -16,7 +16,7 @@ from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_engine.request import Draft, Engine, Hole, InfillRequest
 from infill_ls.completion.attempt import Attempt, attempted, blamed, cut_back
 from infill_ls.completion.candidate import Candidate, confidence
-from infill_ls.completion.context import Context, InfillOptions, context_at, request_for
+from infill_ls.completion.context import Context, InfillOptions, context_at, opened, request_for
 from infill_ls.completion.repetition import repeated
 from infill_ls.completion.seam import misfit
 from infill_ls.completion.trim import allowed_lines, trimmed
@@ -31,6 +31,8 @@ _RENOISED = 2
 _WORTH_STARTING = 0.02
 # Seconds for the checks after the deadline, or after the engine's last step where that is later.
 _CHECKS = 0.02
+# Seconds to find out what is open where a long file's window begins.
+_OPENING = 0.01
 _UNCHECKED = "it cannot be checked in time"
 
 
@@ -86,6 +88,10 @@ def infill_at(
             except BudgetSpent:
                 why = _UNCHECKED
             else:
+                parsed = point is not None and not point.broken
+                strict = context.language.strictness == "strict"
+                context = opened(context, document, budget=runs.checks.within(_OPENING))
+                context = replace(context, parsed=parsed and strict)
                 site = _Site(request=request, options=options, context=context, point=point)
                 shown, why = _candidates(runs, site, draft)
         if budget.cancelled():

@@ -6,7 +6,8 @@ import re
 
 from infill_ls.completion.context import Context
 from infill_ls.completion.lines import LONG, distinctive, filled, has_words, same_line, width
-from infill_ls.syntax.brackets import PAIRS, balance, string_end
+from infill_ls.syntax.brackets import PAIRS, balance
+from infill_ls.syntax.lexer import closed_at
 
 # So many characters that the suffix begins with may not end a text, nor the prefix's end begin one.
 _OVERLAP = 8
@@ -130,10 +131,11 @@ def _doubled(text: str, context: Context) -> int:
         return len(text)
     if _WORD.search(rest) and content.endswith(rest.rstrip()):
         return len(content) - len(rest.rstrip())
-    quote = balance(context.line_before, context.language).quote
-    own = balance(text, context.language, quote)
-    if quote and context.line_after.startswith(quote) and own.quote != quote:
-        return string_end(text, context.language, quote)
+    state = balance(context.code_before, context.language, context.opening).state
+    own = balance(text, context.language, state)
+    quote = state.quote
+    if quote and context.line_after.startswith(quote) and own.state != state:
+        return closed_at(text, context.language, state)
     for closer, at in zip(own.closers, own.closers_at, strict=True):
         ends = rest or (at == len(content) - 1 and not _closes_another(content, at, context))
         if closer == head and ends:

@@ -6,7 +6,7 @@ import re
 
 from infill_ls.completion.context import Context
 from infill_ls.completion.lines import filled, has_words
-from infill_ls.syntax.brackets import balance, lexed
+from infill_ls.syntax.lexer import lex
 from infill_ls.syntax.regions import spoils_fence
 
 _WORD = re.compile(r"\w+")
@@ -83,12 +83,21 @@ def _glued(text: str, rest: str, context: Context) -> str:
 
 
 def _lexed_as_it_was(text: str, context: Context) -> bool:
-    """Does code stay code, a string a string, and nothing become a comment?"""
+    """Does code stay code, a string a string, and nothing become a comment? Where there is a tree
+    without errors, the check asks that; but grammars read a comment without an end as operators."""
+    language = context.language
     above, newline, before = context.code_before.rpartition("\n")
-    above, rest = above + newline, context.code_after.partition("\n")[0]
-    quote = balance(above, context.language).quote
-    then, still_open = lexed(before + rest, context.language, quote)
-    if still_open and not quote:
+    rest = context.code_after.partition("\n")[0]
+    head = lex(above + newline, language, context.opening)
+    state, tail = head.state, head.tail
+    if context.parsed:
+        here = lex(before, language, state, before=tail)
+        opens = lex(text, language, here.state, before=here.tail).state.kind == "comment"
+        return here.state.kind == "comment" or not opens
+    then = lex(before + rest, language, state, before=tail)
+    if not state.open and (then.broken_off or then.state.ends_with_line(language)):
         return True  # of a line that lacks a quote nobody knows what is what
-    now, _ = lexed(before + text + rest, context.language, quote)
-    return then[len(then) - len(rest) :] == now[len(now) - len(rest) :]
+    now = lex(before + text + rest, language, state, before=tail)
+    was, is_now = then.kinds(len(before + rest)), now.kinds(len(before + text + rest))
+    same = was[len(before) :] == is_now[len(before + text) :]
+    return same and then.state == now.state

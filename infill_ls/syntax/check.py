@@ -13,6 +13,7 @@ from infill_ls.syntax.brackets import CLOSERS, OPENERS, balance, fits
 from infill_ls.syntax.edits import tree_edit
 from infill_ls.syntax.parse import Problem, children, parse_code, path_to, problems, utf8
 from infill_ls.syntax.rules import Fault, first_fault
+from infill_ls.syntax.tokens import kinds
 from infill_ls.syntax.trees import ParsePoint
 
 _SCRIPTS = ("javascript", "javascriptreact", "typescript", "typescriptreact")
@@ -109,9 +110,9 @@ def _fault(point: ParsePoint, inserted: _Inserted, budget: Budget) -> _Fault | N
             return worse
     elif (runs_on := _runs_on(point, inserted)) is not None:
         return runs_on
-    if _comments_out(point, inserted):
-        blamed = Problem(inserted.start, inserted.end, False, "comment")
-        return _Fault(reason="what follows becomes a comment", blamed=(blamed,))
+    if not _means_the_same(point, inserted, budget):
+        blamed = Problem(inserted.start, inserted.end, False, "meaning")
+        return _Fault(reason="what follows would mean something else", blamed=(blamed,))
     if point.language.strictness != "strict" and not _fits(point, inserted.text):
         blamed = Problem(inserted.end, inserted.end, False, "bracket")
         return _Fault(reason="brackets or quotes do not match", blamed=(blamed,))
@@ -195,9 +196,9 @@ def _fits(point: ParsePoint, text: str) -> bool:
 
 def _brackets_fit(point: ParsePoint, text: str) -> bool:
     before, after = point.before.decode(), point.after.decode()
-    quote = balance(before, point.language).quote
-    own = balance(text, point.language, quote)
-    if not own.faults and own.quote == quote:
+    state = balance(before, point.language).state
+    own = balance(text, point.language, state)
+    if not own.faults and own.state == state:
         return True
     faults_then = balance(before + after, point.language).faults
     faults_now = balance(before + text + after, point.language).faults
@@ -236,16 +237,20 @@ def _runs_on(point: ParsePoint, inserted: _Inserted) -> _Fault | None:
     return _Fault(reason="it runs on into the next line", blamed=(blamed,))
 
 
-def _comments_out(point: ParsePoint, inserted: _Inserted) -> bool:
-    """Does the rest of the cursor's line belong to a comment that begins in the text?"""
-    rest = point.after.partition(b"\n")[0]
-    if point.broken or not rest.strip():
-        return False  # the rest of a broken line may well have been half a comment
-    first = inserted.end + len(rest) - len(rest.lstrip())
-    node = inserted.tree.root_node.descendant_for_byte_range(first, first + 1)
-    if node is None or "comment" not in node.type:
-        return False
-    return inserted.start <= node.start_byte < inserted.end
+# So many bytes behind the cursor are compared: what changes its meaning does so at once.
+_COMPARED = 1_000
+
+
+def _means_the_same(point: ParsePoint, inserted: _Inserted, budget: Budget) -> bool:
+    """Is what follows the cursor code, string or comment as it was?"""
+    if point.broken:
+        return True  # the rest of a broken line may well have been half a comment
+    start, end, size = inserted.start, inserted.end, min(len(point.after), _COMPARED)
+    was = kinds(point.tree, start, start + size, budget=budget)
+    now = kinds(inserted.tree, end, end + size, budget=budget)
+    # Whether a line end is part of a comment is the grammar's affair.
+    pairs = zip(was, now, point.after[:size], strict=True)
+    return was == now or all(then == here or chr(each).isspace() for then, here, each in pairs)
 
 
 def _unfinished(tree: Tree, end: int) -> Node | None:

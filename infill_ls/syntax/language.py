@@ -23,15 +23,16 @@ class Language:
 
     `indentation` is used where a file shows none of its own. `line_comment` is "" where the
     language has none, and begins one only behind white space where it is `spaced`; `comment` is
-    what opens and closes one within a line or over several. `quotes` are those that make
-    strings, longest first; in a language without `'` among them that is a character or an
-    apostrophe, if `characters`. Plain strings go on over line ends where there are
-    `long_strings`. `tags` says by whose rules tags need a partner. A "lenient" grammar takes
-    brackets and quotes without a partner, as text or as a shell's, a "partial" one besides does
-    not know all dialects: in a file that it cannot read, brackets and quotes alone decide.
-    `embeds` says how other languages stand in it, `templates` whose tags do. `carry_on` are the
-    words that continue a block at the indentation of the line that opened it (`else`), `close`
-    those that end it (`end`).
+    what opens and closes one within a line or over several. `quotes` are those that make strings,
+    longest first; in a language without `'` among them that is a character or an apostrophe, if
+    `characters`. Plain strings go on over line ends where there are `long_strings`. `interpolation`
+    are pairs of a quote and what begins code in its string; `regexes` are literals between slashes,
+    `nested_comments` ones that hold further ones. `tags` says by whose rules tags need a partner. A
+    "lenient" grammar takes brackets and quotes without a partner, as text or as a shell's, a
+    "partial" one besides does not know all dialects: in a file that it cannot read, brackets and
+    quotes alone decide. `embeds` says how other languages stand in it, `templates` whose tags do.
+    `carry_on` are the words that continue a block at the indentation of the line that opened it
+    (`else`), `close` those that end it (`end`).
     """
 
     id: str
@@ -42,6 +43,9 @@ class Language:
     quotes: tuple[str, ...] = ('"',)
     long_strings: bool = False
     characters: bool = True
+    interpolation: tuple[tuple[str, str], ...] = ()
+    regexes: bool = False
+    nested_comments: bool = False
     tags: Literal["html", "jsx", ""] = ""
     strictness: Literal["strict", "lenient", "partial"] = "strict"
     embeds: Literal["fences", "scripts", ""] = ""
@@ -63,6 +67,7 @@ _C, _MARKUP = ("/*", "*/"), ("<!--", "-->")
 _BRACES = frozenset({"else", "catch", "finally", "while", "case", "default"})
 _TAGS = frozenset({"else", "elif", "elsif", "elseif", "empty", "when", "plural"})
 _CLAUSES = ("from", "where", "and", "or", "group", "order", "having", "join", "left", "on", "set")
+_TEMPLATE = (("`", "${"),)
 _PLAIN, _SCRIPT = ('"', "'"), ('"', "'", "`")
 _PYTHON = ('"""', "'''", '"', "'")
 
@@ -87,6 +92,8 @@ LANGUAGES: tuple[Language, ...] = (
         aliases=("js",),
         extensions=(".js", ".mjs", ".cjs"),
         carry_on=_BRACES,
+        interpolation=_TEMPLATE,
+        regexes=True,
     ),
     Language(
         id="javascriptreact",
@@ -99,6 +106,8 @@ LANGUAGES: tuple[Language, ...] = (
         aliases=("jsx",),
         extensions=(".jsx",),
         carry_on=_BRACES,
+        interpolation=_TEMPLATE,
+        regexes=True,
     ),
     Language(
         id="typescript",
@@ -110,6 +119,8 @@ LANGUAGES: tuple[Language, ...] = (
         aliases=("ts",),
         extensions=(".ts", ".mts", ".cts"),
         carry_on=_BRACES,
+        interpolation=_TEMPLATE,
+        regexes=True,
     ),
     Language(
         id="typescriptreact",
@@ -122,6 +133,8 @@ LANGUAGES: tuple[Language, ...] = (
         aliases=("tsx",),
         extensions=(".tsx",),
         carry_on=_BRACES,
+        interpolation=_TEMPLATE,
+        regexes=True,
     ),
     Language(
         id="java",
@@ -152,6 +165,7 @@ LANGUAGES: tuple[Language, ...] = (
         aliases=("rs",),
         extensions=(".rs",),
         carry_on=_BRACES,
+        nested_comments=True,
     ),
     Language(
         id="c",
@@ -185,6 +199,7 @@ LANGUAGES: tuple[Language, ...] = (
         id="ruby",
         grammar_function="tree_sitter_ruby:language",
         line_comment="#",
+        comment=("=begin", "=end"),
         quotes=_SCRIPT,
         long_strings=True,
         indentation="  ",
@@ -193,6 +208,8 @@ LANGUAGES: tuple[Language, ...] = (
         file_names=("Rakefile", "Gemfile"),
         carry_on=frozenset({"else", "elsif", "rescue", "ensure", "when", "in"}),
         close=frozenset({"end"}),
+        interpolation=(('"', "#{"), ("`", "#{")),
+        regexes=True,
     ),
     Language(
         id="php",
@@ -218,6 +235,7 @@ LANGUAGES: tuple[Language, ...] = (
         file_names=(".bashrc", ".bash_profile", ".profile", ".zshrc"),
         carry_on=frozenset({"elif", "else", "then", "do"}),
         close=frozenset({"fi", "done", "esac", ";;"}),
+        interpolation=(('"', "$("), ('"', "${")),
     ),
     Language(
         id="html",
@@ -274,6 +292,8 @@ LANGUAGES: tuple[Language, ...] = (
         strictness="lenient",
         extensions=(".kt", ".kts"),
         carry_on=_BRACES,
+        nested_comments=True,
+        interpolation=(('"', "${"), ('"""', "${")),
     ),
     Language(
         id="swift",
@@ -284,6 +304,8 @@ LANGUAGES: tuple[Language, ...] = (
         characters=False,
         extensions=(".swift",),
         carry_on=_BRACES,
+        nested_comments=True,
+        interpolation=(('"', "\\("), ('"""', "\\(")),
     ),
     Language(
         id="scala",
@@ -295,6 +317,7 @@ LANGUAGES: tuple[Language, ...] = (
         extensions=(".scala", ".sbt", ".sc"),
         carry_on=_BRACES | {"yield", "then", "do"},
         close=frozenset({"end"}),
+        nested_comments=True,
     ),
     Language(
         id="dart",
@@ -305,6 +328,8 @@ LANGUAGES: tuple[Language, ...] = (
         indentation="  ",
         extensions=(".dart",),
         carry_on=_BRACES | {"on"},
+        nested_comments=True,
+        interpolation=tuple((quote, "${") for quote in _PYTHON),
     ),
     Language(
         id="lua",

@@ -15,9 +15,12 @@ from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Error, String
 
+from infill_ls.completion.context import context_at
 from infill_ls.completion.pipeline import InfillOptions, infill_at
+from infill_ls.completion.seam import misfit
 from infill_ls.syntax.trees import Trees
 from tests.infill_ls.scripted import Scripted
+from tests.infill_ls.syntax.constructs import CONSTRUCTS
 from tests.infill_ls.syntax.sources import SOURCES, document, num_problems
 
 LEXERS = {
@@ -40,7 +43,9 @@ def kinds(text: str, name: str) -> str:
     """Of every character: code, string, comment, or what the lexer does not understand."""
     found = []
     for token, piece in lexer(name).get_tokens(text):
-        known = ((Comment.Preproc, " "), (Error, "?"), (Comment, "c"), (String, "s"))
+        known = [(Comment.Preproc, " "), (Error, "?"), (Comment, "c"), (String, "s")]
+        if name == "rust":
+            known.insert(0, (String.Doc, "c"))
         found.append(next((k for each, k in known if token in each), " ") * len(piece))
     return "".join(found)
 
@@ -82,3 +87,52 @@ def test_the_rest_of_the_line_is_what_it_was(name: str, data: st.DataObject) -> 
     then, now = kinds(source, name), kinds(after, name)
     then, now = then[cursor:end], now[cursor + len(text) : end + len(text)]
     assert then == now or "?" in then + now, about
+
+
+OPENING = [
+    '"',
+    "'",
+    "`",
+    "/",
+    "/*",
+    "*/",
+    "//",
+    "#",
+    "${",
+    "#{",
+    "}",
+    "<<EOF",
+    "\n",
+    "a",
+    ")",
+    '"""',
+]
+# What pygments takes for something else than the language does.
+MISREAD = {"php": ["*/", "#{"], "shellscript": ["#", "#{", "${"], "ruby": ["${"]}
+
+
+def rest_of_line(source: str, cursor: int, text: str, name: str) -> tuple[str, str]:
+    """The kinds of the rest of the cursor's line without the text and with it."""
+    end = cursor + len(source[cursor:].partition("\n")[0])
+    then = kinds(source, name)[cursor:end]
+    now = kinds(source[:cursor] + text + source[cursor:], name)
+    return then, now[cursor + len(text) : end + len(text)]
+
+
+@pytest.mark.parametrize("name", sorted(CONSTRUCTS))
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_what_follows_is_what_it_was_in_regexes_heredocs_and_templates(
+    name: str, data: st.DataObject
+) -> None:
+    source = CONSTRUCTS[name]
+    edges = [m.start() + d for m in re.finditer(r"[\"'`/#*{}<]|EOF|HTML", source) for d in (0, 1)]
+    opening = [each for each in OPENING if each not in MISREAD.get(name, "")]
+    cursor = data.draw(st.one_of(st.sampled_from(edges), st.integers(0, len(source))))
+    text = "".join(data.draw(st.lists(st.sampled_from(opening), min_size=1, max_size=4)))
+    where = document(source, name), cursor
+    shown = infill_at(Scripted(text), *where, InfillOptions(), trees=Trees()).candidates
+    for each in (shown[0].text if shown else "", "" if misfit(text, context_at(*where)) else text):
+        then, now = rest_of_line(source, cursor, each, name)
+        about = (source[max(0, cursor - 30) : cursor], each, source[cursor : cursor + 30])
+        assert then == now or "?" in then + now, about

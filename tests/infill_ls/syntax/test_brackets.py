@@ -6,6 +6,7 @@ from infill_ls.syntax.brackets import balance, fits
 from infill_ls.syntax.language import language_of
 
 PYTHON = language_of("python")
+OPEN = balance("'", PYTHON).state
 
 
 @pytest.mark.parametrize(
@@ -31,12 +32,12 @@ def test_brackets_are_counted_outside_of_strings_and_comments(
 ) -> None:
     found = balance(text, language_of(language_id))
 
-    assert (closers, openers, quote) == (found.closers, found.openers, found.quote)
+    assert (closers, openers, quote) == (found.closers, found.openers, found.state.quote)
 
 
 def test_brackets_are_counted_on_from_an_open_string() -> None:
-    assert balance("a) + 'b' + (", PYTHON, "'").openers == ""
-    assert balance("a') + (", PYTHON, "'").closers == ")"
+    assert balance("a) + 'b' + (", PYTHON, OPEN).openers == ""
+    assert balance("a') + (", PYTHON, OPEN).closers == ")"
 
 
 @pytest.mark.parametrize(
