@@ -84,20 +84,20 @@ def _glued(text: str, rest: str, context: Context) -> str:
 
 def _lexed_as_it_was(text: str, context: Context) -> bool:
     """Does code stay code, a string a string, and nothing become a comment? Where there is a tree
-    without errors, the check asks that; but grammars read a comment without an end as operators."""
+    without errors, the check asks that, but of comments: grammars take them without their end."""
     language = context.language
     above, newline, before = context.code_before.rpartition("\n")
     rest = context.code_after.partition("\n")[0]
     head = lex(above + newline, language, context.opening)
     state, tail = head.state, head.tail
-    if context.parsed:
-        here = lex(before, language, state, before=tail)
-        opens = lex(text, language, here.state, before=here.tail).state.kind == "comment"
-        return here.state.kind == "comment" or not opens
+    here = lex(before, language, state, before=tail)
+    behind = lex(text, language, here.state, before=here.tail)
+    if context.parsed and "comment" not in (here.state.kind, behind.state.kind):
+        return True
     then = lex(before + rest, language, state, before=tail)
     if not state.open and (then.broken_off or then.state.ends_with_line(language)):
         return True  # of a line that lacks a quote nobody knows what is what
     now = lex(before + text + rest, language, state, before=tail)
     was, is_now = then.kinds(len(before + rest)), now.kinds(len(before + text + rest))
     same = was[len(before) :] == is_now[len(before + text) :]
-    return same and then.state == now.state
+    return same and (then.state, then.broken_off) == (now.state, now.broken_off)

@@ -245,11 +245,14 @@ def _means_the_same(point: ParsePoint, inserted: _Inserted, budget: Budget) -> b
     """Is what follows the cursor code, string or comment as it was?"""
     if point.broken:
         return True  # the rest of a broken line may well have been half a comment
-    start, end, size = inserted.start, inserted.end, min(len(point.after), _COMPARED)
+    after = point.after[:_COMPARED]
+    if point.language.strictness != "strict":
+        after = after.partition(b"\n")[0]  # such a grammar may have taken the next lines for these
+    start, end, size = inserted.start, inserted.end, len(after)
     was = kinds(point.tree, start, start + size, budget=budget)
     now = kinds(inserted.tree, end, end + size, budget=budget)
     # Whether a line end is part of a comment is the grammar's affair.
-    pairs = zip(was, now, point.after[:size], strict=True)
+    pairs = zip(was, now, after, strict=True)
     return was == now or all(then == here or chr(each).isspace() for then, here, each in pairs)
 
 

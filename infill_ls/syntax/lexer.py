@@ -296,7 +296,8 @@ def _code(language: Language) -> re.Pattern[str]:
     if language.id in _RAW:
         tokens.append(_RAW[language.id])
     if language.id in _HEREDOCS:
-        tokens.append(rf"(?<![<\w])(?P<heredoc>{_HEREDOCS[language.id]})(?!<)")
+        before = r"(?<![<\w])" if language.id == "ruby" else "(?<!<)"
+        tokens.append(rf"{before}(?P<heredoc>{_HEREDOCS[language.id]})(?!<)")
         tokens.append(r"(?P<newline>\n)")
     if language.id == "shellscript":
         tokens.append(r"(?P<escaped>\\[\s\S])|(?P<character>\$'(?:\\.|[^'\\])*')")

@@ -90,25 +90,17 @@ def test_the_rest_of_the_line_is_what_it_was(name: str, data: st.DataObject) -> 
 
 
 OPENING = [
-    '"',
-    "'",
-    "`",
-    "/",
-    "/*",
-    "*/",
-    "//",
-    "#",
-    "${",
-    "#{",
-    "}",
-    "<<EOF",
-    "\n",
-    "a",
-    ")",
-    '"""',
+    *('"', "'", "`", '"""', "/", "/*", "*/", "//", "#", "${", "#{", "}", ")"),
+    *("<<A", "\n", "a"),
 ]
 # What pygments takes for something else than the language does.
-MISREAD = {"php": ["*/", "#{"], "shellscript": ["#", "#{", "${"], "ruby": ["${"]}
+MISREAD = {
+    "c": ["`"],
+    "php": ["*/", "#{"],
+    "ruby": ["${", "/*"],
+    "rust": ["'"],
+    "shellscript": ["#", "#{", "${"],
+}
 
 
 def rest_of_line(source: str, cursor: int, text: str, name: str) -> tuple[str, str]:

@@ -101,3 +101,52 @@ def test_without_a_grammar_brackets_and_quotes_are_closed(
     shown = infill_at(Scripted(text), *where, InfillOptions(), trees=Trees()).candidates
 
     assert expected == (shown[0].text if shown else "")
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "language_id"),
+    [
+        ("x = a.replace(‸) + b\n", '/["', "javascript"),
+        ("<<~A\n  b\n‸A\nc\n", "d ", "ruby"),
+        ("/*\n * a *‸/\nint b;\n", "c", "c"),
+        ("/* a\n /* b */\n c ‸*/ d\n", "*/", "rust"),
+        ('f(‸)\ng("\'")\n/* a */\n', "a, /* b", "javascript"),
+    ],
+)
+@pytest.mark.parametrize("broken", ["", "\n) = (\n"])
+def test_a_regex_heredoc_or_long_comment_stays_what_it_is(
+    source: str, text: str, language_id: str, broken: str
+) -> None:
+    where = document(source + broken, language_id)
+    shown = infill_at(Scripted(*[text] * 3), *where, InfillOptions(), trees=Trees()).candidates
+
+    assert text.strip() not in [each.text.strip() for each in shown]
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "language_id"),
+    [
+        ("x = a.replace(/[/\"']/g, ‸) + b;\n", "'c'", "javascript"),
+        ("x = `a ${b.map((c) => `${‸}`)} d`;\n", "c['it']", "javascript"),
+        ("/* it's\n * \"a\n */\nint b = f(‸);\n", '"c", 1', "c"),
+        ("cat <<EOF\nit's ‸ a\nEOF\n", '"b"', "shellscript"),
+        ("x = <<~A\n  it's\nA\ny = f(‸)\n", "'a'", "ruby"),
+        ("fn f() -> char { /* a /* ' */ \" */ g(‸) }\n", '\'"\', "b"', "rust"),
+    ],
+)
+@pytest.mark.parametrize("broken", ["", "\n) = (\n"])
+def test_behind_a_regex_heredoc_or_long_comment_code_is_code(
+    source: str, text: str, language_id: str, broken: str
+) -> None:
+    where = document(source + broken, language_id)
+    shown = infill_at(Scripted(*[text] * 3), *where, InfillOptions(), trees=Trees()).candidates
+
+    assert [each.text for each in shown][:1] == [text]
+
+
+def test_a_comment_that_begins_before_the_window_is_known() -> None:
+    source = "/* a\n" + 'it\'s "not" over (\n' * 3_000 + "the ‸ end */\nint f(;\n"
+    where = document(source, "scss")
+    shown = infill_at(Scripted("b's (c"), *where, InfillOptions(), trees=Trees()).candidates
+
+    assert [each.text for each in shown] == ["b's (c"]
