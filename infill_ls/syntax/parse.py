@@ -77,13 +77,14 @@ def parse_on(parser: Parser, source: bytes, *, budget: Budget, old: Tree | None 
     """`parse`, but after BudgetSpent the parser keeps what it has: the next call with the same
     source and tree goes on from there. One with another source needs `parser.reset()` before it.
     """
-    stopped = cut_short = False
+    stopped = cut_short = parsed = False
     num_chunks = 0  # read since it asked last whether to stop
 
     def read(offset: int, _: Point) -> bytes:
         nonlocal num_chunks, stopped, cut_short
         num_chunks += 1
-        if num_chunks > _TOKEN_CHUNKS and budget.over:
+        # The tree keeps this function: `Node.text` and queries call it, however late.
+        if not parsed and num_chunks > _TOKEN_CHUNKS and budget.over:
             # It is within an endless token: only the end of the source gets it out of there.
             stopped = cut_short = True
             return b""
@@ -105,6 +106,7 @@ def parse_on(parser: Parser, source: bytes, *, budget: Budget, old: Tree | None 
         if not stopped:
             raise
         tree = None
+    parsed = True
     if cut_short:
         parser.reset()
     if tree is None or stopped:

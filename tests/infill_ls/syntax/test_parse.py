@@ -70,6 +70,15 @@ def test_a_source_that_ended_too_early_is_read_again() -> None:
     assert str(parse(parser(), ENDLESS, budget=UNLIMITED).root_node) == str(tree.root_node)
 
 
+def test_what_a_tree_is_asked_for_later_is_there_though_the_budget_is_over() -> None:
+    """The tree reads a node's text by the function that it was parsed by."""
+    over = False
+    tree = parse(parser(), b"a + b\n" * 40, budget=Budget(cancelled=lambda: over))
+    over = True
+
+    assert {node.text for node in tree.root_node.children} == {b"a + b"}
+
+
 def broken_tree() -> Tree:
     return parse(parser(), BROKEN[:50_000], budget=UNLIMITED)
 
