@@ -92,9 +92,11 @@ def _lexed_as_it_was(text: str, context: Context) -> bool:
     state, tail = head.state, head.tail
     here = lex(before, language, state, before=tail)
     behind = lex(text, language, here.state, before=here.tail)
+    then = lex(before + rest, language, state, before=tail)
+    if then.within_character(len(before)):
+        return False  # it holds no more than one
     if context.parsed and "comment" not in (here.state.kind, behind.state.kind):
         return True
-    then = lex(before + rest, language, state, before=tail)
     if not state.open and (then.broken_off or then.state.ends_with_line(language)):
         return True  # of a line that lacks a quote nobody knows what is what
     now = lex(before + text + rest, language, state, before=tail)

@@ -81,15 +81,19 @@ START = State()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lexed:
-    """`pieces` are start, end and kind of what is no code, in order; `brackets` the offsets of
-    those in code. `broken_off`: a string ended with its line, without its quote. `tail` is the last
-    code, a comment behind it left out."""
+    """`pieces` are start, end and kind of what is no code, in order, a "character" one of its own;
+    `brackets` the offsets of those in code. `broken_off`: a string ended with its line, without its
+    quote. `tail` is the last code, a comment behind it left out."""
 
     pieces: tuple[tuple[int, int, str], ...]
     brackets: tuple[int, ...]
     state: State
     broken_off: bool
     tail: str
+
+    def within_character(self, offset: int) -> bool:
+        """Whether a character literal begins before the offset and ends behind it."""
+        return any(k == "character" and low < offset < high for low, high, k in self.pieces)
 
     def kinds(self, size: int) -> str:
         """Of each of the text's characters: code " ", comment "c", or "s" for all else."""
@@ -172,7 +176,8 @@ class _Run:
 
     def _go_on_inside(self, inner: Open) -> None:
         """To the end of what is open, or to the code in it."""
-        found = _ending(inner, self.language).search(self.text, self.at)
+        alike = inner if inner.deep < 2 else replace(inner, deep=1)
+        found = _ending(alike, self.language).search(self.text, self.at)
         start, self.at = self.at, found.end() if found else len(self.text)
         if found is None:
             self._piece(start, inner.kind)
@@ -209,7 +214,7 @@ class _Run:
             elif name == "line_comment":
                 self._begin(start, Open("comment", "\n"))
             elif name == "character":
-                self._piece(start, "string")
+                self._piece(start, name)
             elif name == "comment":
                 assert self.language.comment is not None, "it was looked for"
                 self._begin(start, Open("comment", self.language.comment[1]))
@@ -258,9 +263,13 @@ class _Run:
 
     def _slash(self, start: int) -> None:
         before = self.tail(start)
-        argument = self.language.id == "ruby" and re.search(r"\w[ \t]\Z", before)
-        follows = self.text[start + 1 : start + 2]
-        if _BEFORE_REGEX.search(before) or (argument and follows not in ("", " ", "=")):
+        begins = _BEFORE_REGEX.search(before) is not None
+        if self.language.id == "ruby" and not begins:
+            # It may be an argument without parentheses, or begin a statement.
+            argument = self.text[start + 1 : start + 2] not in ("", " ", "=")
+            found = re.search(r"(\n)[ \t]*\Z|\w[ \t]\Z", before)
+            begins = found is not None and (argument or found[1] is not None)
+        if begins:
             code = ("#{",) if self.language.id == "ruby" else ()
             self._begin(start, Open("regex", "/", code=code))
 
@@ -321,7 +330,7 @@ def _within_line(inner: Open, language: Language) -> bool:
     return inner.close not in _OVER_LINES
 
 
-@cache
+@lru_cache(maxsize=128)  # files name their here-documents as they like
 def _ending(inner: Open, language: Language) -> re.Pattern[str]:
     """Finds what ends what is open, begins code in it, or nests."""
     close = re.escape(inner.close)

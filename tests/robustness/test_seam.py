@@ -96,10 +96,10 @@ OPENING = [
 # What pygments takes for something else than the language does.
 MISREAD = {
     "c": ["`"],
-    "php": ["*/", "#{"],
+    "php": ["*/", "/*", "#{"],
     "ruby": ["${", "/*"],
     "rust": ["'"],
-    "shellscript": ["#", "#{", "${"],
+    "shellscript": ["#", "#{", "${", "/"],
 }
 
 

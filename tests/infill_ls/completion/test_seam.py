@@ -109,6 +109,7 @@ def test_without_a_grammar_brackets_and_quotes_are_closed(
         ("x = a.replace(‸) + b\n", '/["', "javascript"),
         ("<<~A\n  b\n‸A\nc\n", "d ", "ruby"),
         ("/*\n * a *‸/\nint b;\n", "c", "c"),
+        ("char a = '\\‸'';\n", '"', "c"),
         ("/* a\n /* b */\n c ‸*/ d\n", "*/", "rust"),
         ('f(‸)\ng("\'")\n/* a */\n', "a, /* b", "javascript"),
     ],

@@ -171,6 +171,8 @@ def test_a_line_may_end_where_the_next_one_belongs_to_it(source: str, text: str,
         ("f(‸)\n", "a # b", "python"),
         ("  ‸f();\n", "// a", "javascript"),
         ("int a; ‸int b;\n", "/* a", "c"),
+        ("int a;‸\nint b; /* c */\n", " /* d", "c"),
+        ("a = 1;‸\nb(`c`, 2, `d`);\n", " e = `f", "javascript"),
     ],
 )
 def test_a_text_does_not_turn_what_follows_into_a_comment(

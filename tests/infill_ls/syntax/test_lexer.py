@@ -69,6 +69,14 @@ def _within_token(text: str, at: int) -> bool:
     return word or (bool(near.strip()) and not near.isalnum() and near.strip() == near)
 
 
+def test_comments_nested_without_end_and_many_names_take_little() -> None:
+    rust, shell = language_of("rust"), language_of("shellscript")
+    documents = "".join(f"cat <<E{i}\n'\nE{i}\n" for i in range(1_000))
+
+    assert lex("/*" * 20_000, rust).state.open[0].deep == 19_999
+    assert lex(documents, shell).state.kind == "code"
+
+
 def test_the_state_of_a_long_text_is_carried_on() -> None:
     language = language_of("c")
     text = "int a; /* b\n" + "it's (\n" * 10_000
