@@ -29,9 +29,10 @@ _TOKENS: tuple[tuple[str, re.Pattern[str], What], ...] = (
             **dict.fromkeys(("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), "[A-Za-z0-9]{36}"),
             "github_pat_": "[A-Za-z0-9_]{50}",
             "glpat-": "[A-Za-z0-9_-]{20}",
-            **dict.fromkeys(("xoxb-", "xoxp-", "xoxa-", "xoxs-"), "[A-Za-z0-9-]{20}"),
-            **dict.fromkeys(("sk_live_", "rk_live_"), "[A-Za-z0-9]{20}"),
-            "sk-": "(?:[a-z]{1,20}-){0,4}[A-Za-z0-9_]{32}",
+            **dict.fromkeys(("xoxb-", "xoxp-", "xoxa-", "xoxs-", "xapp-"), "[A-Za-z0-9-]{20}"),
+            **dict.fromkeys(("sk_live_", "rk_live_", "sk_test_"), "[A-Za-z0-9]{20}"),
+            # Many a style's name begins so, but has neither capitals nor digits in it.
+            "sk-": "(?=[a-z0-9_-]{0,60}[A-Z])(?=[A-Za-z_-]{0,60}[0-9])[A-Za-z0-9_-]{32}",
             "hf_": "[A-Za-z]{34}",
             "npm_": "[A-Za-z0-9]{36}",
             "pypi-AgE": "[A-Za-z0-9_-]{50}",
@@ -41,11 +42,13 @@ _TOKENS: tuple[tuple[str, re.Pattern[str], What], ...] = (
     ),
 )
 # Something long in quotes or at a line's end, given to a name that says what it is; in lower case.
-# No end is looked for of a value above 200 characters.
+# The name may have a type, and behind the value a remark may come. No end is looked for of a value
+# above 200 characters.
 _ASSIGNED = re.compile(
-    r"\w{0,16}[\"']?\s{0,4}[:=]\s{0,4}"
-    r"(?:[\"'](?P<quoted>[\w+/=-]{32,200}+)[\"'\w+/=-]"
-    r"|(?P<bare>[\w+/=-]{32,200}+)(?:[ \t]{0,100}$|[\w+/=-]))",
+    r"\w{0,16}[\"']?(?:\s{0,4}:\s{0,4}[\w.<>|\[\]]{1,40})?"
+    r"(?:\s{0,4}(?::=|=>|[:=])\s{0,4}|[ \t]{1,4}(?=[\"'`@]))"
+    r"(?:@?[\"'`](?P<quoted>[\w+/=-]{32,200}+)[\"'`\w+/=-]"
+    r"|(?P<bare>[\w+/=-]{32,200}+)(?:[ \t]{0,100}(?:\r?$|[;#])|[\w+/=-]))",
     re.MULTILINE | re.ASCII,
 )
 _DIGIT, _LETTER = re.compile("[0-9]"), re.compile("[a-z]")

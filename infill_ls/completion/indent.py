@@ -41,6 +41,8 @@ def _in_units(text: str, context: Context) -> str:
     head, newline, rest = text.partition("\n")
     if not newline or not re.search("^ |^\t", rest, re.MULTILINE):
         return text
+    if context.language.id == "shellscript" and "<<" in text:
+        return text  # in a here-document white space is text
     if context.indentation == "\t":
         step = _step(rest)
         rest = re.sub(

@@ -20,6 +20,7 @@ _RESERVED = (
     *("if", "then", "elif", "else", "fi", "for", "while", "until", "select"),
     *("do", "done", "case", "esac", "in", "function", "{", "}"),
 )
+_BRACES = frozenset({b"{", b"}"})
 # The words that open a list of commands, in a node that may hold several such lists.
 _OPENING = {"{", "(", "do", "then", "else", "if", "elif", "while", "until"}
 _CLOSING = {"}", ")", "done", "then", "else_clause", "elif_clause", "fi", "do_group"}
@@ -68,7 +69,28 @@ def _reserved_commands(tree: Tree, budget: Budget) -> list[Node]:
             loose.append(name)
         elif before.start_point.row < name.start_point.row:
             return []
+    if any(name.text in _BRACES for name in loose):
+        # Behind `!`, `time` and a test's name (bats) the grammar takes a brace for a word.
+        braces = QueryCursor(_words(tree.language, _BRACES)).captures(tree.root_node)
+        if _paired(braces.get("word", [])):
+            loose = [name for name in loose if name.text not in _BRACES]
     return loose
+
+
+def _paired(braces: list[Node]) -> bool:
+    """Whether each closes one that stands before it, and none is left."""
+    depth = 0
+    for brace in sorted(braces, key=lambda brace: brace.start_byte):
+        depth += 1 if brace.text == b"{" else -1
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+@cache
+def _words(grammar: Grammar, texts: frozenset[bytes]) -> Query:
+    words = " ".join(f'"{text.decode()}"' for text in sorted(texts))
+    return Query(grammar, f"((word) @word (#any-of? @word {words}))")
 
 
 @cache
@@ -107,12 +129,15 @@ def _nowhere(placed: Placed, budget: Budget) -> Iterator[tuple[Node, str]]:
 
 
 def _heredoc(placed: Placed, budget: Budget) -> Iterator[tuple[Node, str]]:
-    """A here-document that no line ends: all that follows belongs to it."""
+    """A here-document that no line ends: all that follows belongs to it. The line has nothing but
+    the word, and behind `<<-` tabs before it."""
     parts = {each.type: each for each in children(placed.node, budget)}
     start, end = parts.get("heredoc_start"), parts.get("heredoc_end")
     if start is not None and end is not None:
         word = (start.text or b"").translate(None, b"'\"\\")
-        if (end.text or b"").strip() != word.strip():
+        text, at = placed.node.text or b"", end.start_byte - placed.node.start_byte
+        lead = text[text.rfind(b"\n", 0, at) + 1 : at] + (end.text or b"")
+        if (lead.lstrip(b"\t") if "<<-" in parts else lead).rstrip() != word.strip():
             yield start, "a here-document without its end"
 
 

@@ -126,6 +126,8 @@ def _fault(point: ParsePoint, inserted: _Inserted, budget: Budget) -> _Fault | N
 def _refused(point: ParsePoint, inserted: _Inserted, budget: Budget) -> Fault | None:
     """What the language does not take, though its grammar does."""
     tree, span = inserted.tree, (inserted.start, inserted.end)
+    if point.is_part:
+        return None
     if point.language.id == "python":
         return python.fault(tree, inserted.source, span, point.tree, budget=budget)
     if point.language.id == "shellscript":
@@ -221,17 +223,18 @@ def _runs_on(point: ParsePoint, inserted: _Inserted) -> _Fault | None:
     nothing_follows = not point.after.partition(b"\n")[0].strip()
     if point.broken or end == inserted.start or not nothing_follows:
         return None
-    last = _unfinished(inserted.tree, end)
+    source = inserted.source
+    last = _unfinished(inserted.tree, source, end)
     if last is None:
         return None
-    begun, source = last.parent or last, inserted.source
+    begun = last.parent or last
     following = len(source) - len(point.after.lstrip())
     if following < len(source) and _depth(source, following) > _depth(source, begun.start_byte):
         return None
     if last.type == ":" and point.language.id == "python":
         return None  # a block that is not there is for Python's own parser to find
     before = point.before.rstrip(b" \t")
-    if before.endswith(b"\n") and _unfinished(point.tree, len(before.rstrip())) is not None:
+    if before.endswith(b"\n") and _ends_unfinished(point):
         return None
     blamed = Problem(last.start_byte, end, False, last.type)
     return _Fault(reason="it runs on into the next line", blamed=(blamed,))
@@ -256,15 +259,23 @@ def _means_the_same(point: ParsePoint, inserted: _Inserted, budget: Budget) -> b
     return was == now or all(then == here or chr(each).isspace() for then, here, each in pairs)
 
 
-def _unfinished(tree: Tree, end: int) -> Node | None:
-    """The token that ends at `end`, if what it belongs to does not."""
+def _ends_unfinished(point: ParsePoint) -> bool:
+    """Whether the line before the cursor's does."""
+    source = point.before + point.after
+    return _unfinished(point.tree, source, len(point.before.rstrip())) is not None
+
+
+def _unfinished(tree: Tree, source: bytes, end: int) -> Node | None:
+    """The token that ends at `end`, if what it belongs to does not; its line end is no part."""
     if end == 0:
         return None
     last = tree.root_node.descendant_for_byte_range(end - 1, end)
     if last is None or last.is_named or last.end_byte != end or last.type in _MAY_END:
         return None
     parent = last.parent
-    return None if parent is None or parent.end_byte <= end or _labels(last, parent) else last
+    if parent is None or not source[end : parent.end_byte].strip() or _labels(last, parent):
+        return None
+    return last
 
 
 def _depth(source: bytes, offset: int) -> int:

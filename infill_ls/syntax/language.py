@@ -25,12 +25,13 @@ class Language:
     language has none, and begins one only behind white space where it is `spaced`; `comment` is
     what opens and closes one within a line or over several. `quotes` are those that make strings,
     longest first; in a language without `'` among them that is a character or an apostrophe, if
-    `characters`. Plain strings go on over line ends where there are `long_strings`. `interpolation`
-    are pairs of a quote and what begins code in its string; `regexes` are literals between slashes,
-    `nested_comments` ones that hold further ones. `tags` says by whose rules tags need a partner. A
-    "lenient" grammar takes brackets and quotes without a partner, as text or as a shell's, a
-    "partial" one besides does not know all dialects: in a file that it cannot read, brackets and
-    quotes alone decide. `embeds` says how other languages stand in it, `templates` whose tags do.
+    `characters`. Plain strings go on over line ends where there are `long_strings`. In `prose`
+    brackets and quotes need no partner. `interpolation` are pairs of a quote and what begins code
+    in its string; `regexes` are literals between slashes, `nested_comments` ones that hold further
+    ones. `tags` says by whose rules tags need a partner. A "lenient" grammar takes brackets and
+    quotes without a partner, as text or as a shell's, a "partial" one besides does not know all
+    dialects: in a file that it cannot read, brackets and quotes alone decide. `embeds` says how
+    other languages stand in it, `templates` whose tags do.
     `carry_on` are the words that continue a block at the indentation of the line that opened it
     (`else`), `close` those that end it (`end`).
     """
@@ -43,6 +44,7 @@ class Language:
     quotes: tuple[str, ...] = ('"',)
     long_strings: bool = False
     characters: bool = True
+    prose: bool = False
     interpolation: tuple[tuple[str, str], ...] = ()
     regexes: bool = False
     nested_comments: bool = False
@@ -424,10 +426,12 @@ LANGUAGES: tuple[Language, ...] = (
         id="markdown",
         quotes=(),
         characters=False,
+        prose=True,
         embeds="fences",
         aliases=("mdx", "rmd", "quarto"),
         extensions=(".md", ".markdown", ".mdx", ".rmd", ".qmd"),
     ),
+    Language(id="plaintext", quotes=(), characters=False, prose=True, extensions=(".txt",)),
     Language(
         id="jinja",  # of whatever language
         comment=("{#", "#}"),

@@ -7,25 +7,34 @@ What stands outside of tags is text. Takes time in proportion to the text.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infill_ls.syntax.language import Language
 
 _OPENINGS = {"tags": re.compile(r"\{[{%#]"), "expressions": re.compile(r"\{\{")}
-_INSIDE = re.compile(r""""(?:\\.|[^"\\\n])*+"|'(?:\\.|[^'\\\n])*+'|\{\{|\{%|%\}|[()\[\]{}"']""")
+_INSIDE = re.compile(
+    r""""(?:\\.|[^"\\\n])*+"|'(?:\\.|[^'\\\n])*+'|`(?:\\.|[^`\\])*+`"""
+    r"""|\{\{|\{%|%\}|[()\[\]{}"']"""
+)
 _OPENER_OF = {")": "(", "]": "[", "}": "{"}
 _NAME = re.compile(r"[-+~]?\s*(\w+)")
-_ALONE = {"set": "=", "trans": "\"'", "block": "\"'"}
-"""Blocks that need no end with one of these characters in their tag: they say at once what they
-mean."""
+_ALONE = {
+    name: re.compile(pattern)
+    for name, pattern in {"set": "=", "trans": "[\"']", "block": r"\S\s+[\w\"'(]"}.items()
+}
+"""Blocks that need no end, though they may have one, where this stands in their tag: they say at
+once what they mean."""
+_SAME = {"ifAsync": "if"}
+"""Names of blocks whose end has another one."""
 _RAW = frozenset({"raw", "verbatim", "comment"})
 """Blocks that hold text, not tags."""
 _BLOCKS = {
     *("if", "for", "macro", "call", "filter", "with", "autoescape", "unless", "case", "capture"),
     *("cache", "blocktrans", "blocktranslate", "spaceless", "ifchanged", *_ALONE, *_RAW),
 }
-_BLANKED = str.maketrans(dict.fromkeys("<>&\"'", "_"))
+_VISIBLE = re.compile(r"\S")
 
 Range = tuple[int, int]
 """Start and end of a tag."""
@@ -42,25 +51,47 @@ class _Tag:
     name: str = ""
     rest: str = ""
 
+    @property
+    def span(self) -> Range:
+        return self.start, self.end
+
+    @property
+    def may_be_alone(self) -> bool:
+        alone = _ALONE.get(self.name)
+        return alone is not None and alone.search(self.rest) is not None
+
 
 def template_faults(text: str, language: Language) -> tuple[Range, ...]:
     """The tags that are open, nested or wrong within, and those of blocks without a partner."""
     faults: list[Range] = []
-    blocks: list[tuple[str, Range]] = []  # those that are open, outermost first
+    blocks: list[_Tag] = []  # those that are open, outermost first
+    num_open: Counter[str] = Counter()
     for tag in _tags(text, language):
-        span = tag.start, tag.end
-        faults += _followed(blocks, tag.name, tag.rest, span) if tag.closed else [span]
-    return (*faults, *(span for _, span in blocks))
+        ends = tag.name.removeprefix("end")
+        if not tag.closed:
+            faults.append(tag.span)
+        elif tag.name in _BLOCKS:
+            blocks.append(tag)
+            num_open[tag.name] += 1
+        elif ends != tag.name and ends in _BLOCKS:
+            if not num_open[ends]:
+                faults.append(tag.span)
+                continue
+            while (inner := blocks.pop()).name != ends:
+                num_open[inner.name] -= 1
+                faults += [] if inner.may_be_alone else [inner.span]
+            num_open[ends] -= 1
+    return (*faults, *(block.span for block in blocks if not block.may_be_alone))
 
 
 def without_tags(source: bytes, language: Language) -> bytes:
-    """The source for a grammar of markup, to which `{% if a > b %}` is a syntax error: what would
-    mean something to it in tags is blanked out. Nothing moves."""
+    """The source for a grammar of markup, to which `{% if a > b %}` is a syntax error: tags are
+    words to it. Nothing moves."""
     text = source.decode("latin-1")  # a character a byte
     parts, at = [], 0
     for tag in _tags(text, language):
         if tag.closed:
-            parts += [text[at : tag.start], text[tag.start : tag.end].translate(_BLANKED)]
+            parts += [text[at : tag.start], _VISIBLE.sub("_", text[tag.start : tag.end])]
             at = tag.end
     return "".join([*parts, text[at:]]).encode("latin-1")
 
@@ -75,7 +106,7 @@ def _tags(text: str, language: Language) -> Iterator[_Tag]:
             at, closed = _tag_end(text, mark.end(), mark[0])
         end = at
         if closed and mark[0] == "{%" and (named := _NAME.match(text, mark.end(), at)):
-            name, rest = named[1], text[named.end() : at]
+            name, rest = _SAME.get(named[1], named[1]), text[named.end() : at]
             if name in _RAW:
                 stops = re.compile(rf"\{{%[-+~]?\s*end{name}\b").search(text, at)
                 at = stops.start() if stops else len(text)
@@ -89,6 +120,9 @@ def _comment_end(text: str, at: int) -> tuple[int, bool]:
 
 def _tag_end(text: str, start: int, opening: str) -> tuple[int, bool]:
     """Where the tag is closed, and True; or how far it makes sense, and False."""
+    if opening == "{%" and text[start : start + 2].strip(" -")[:1] == "#":  # Liquid's comment
+        end = text.find("%}", start)
+        return (len(text), False) if end < 0 else (end + 2, True)
     open_brackets: list[str] = []
     for found in _INSIDE.finditer(text, start):
         token = found[0]
@@ -103,19 +137,3 @@ def _tag_end(text: str, start: int, opening: str) -> tuple[int, bool]:
         elif len(token) == 1 or token in ("{{", "{%", "%}"):
             return max(found.start(), start), False
     return len(text), False
-
-
-def _followed(blocks: list[tuple[str, Range]], name: str, rest: str, span: Range) -> list[Range]:
-    """Takes note of a tag, of which `rest` is what comes behind its name, among the open blocks;
-    what is wrong with it or with those that it closes."""
-    ends = name.removeprefix("end")
-    if ends != name and ends in _BLOCKS:
-        at = next((i for i in reversed(range(len(blocks))) if blocks[i][0] == ends), None)
-        if at is None:
-            return [span]
-        left_open = [each for _, each in blocks[at + 1 :]]
-        del blocks[at:]
-        return left_open
-    if name in _BLOCKS and not any(character in rest for character in _ALONE.get(name, "")):
-        blocks.append((name, span))
-    return []

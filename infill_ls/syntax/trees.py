@@ -29,13 +29,15 @@ _LARGEST = 64_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsePoint:
     """A cursor and the source round it, of a large file an excerpt; with the tree of it, and what
-    is wrong there already."""
+    is wrong there already. `is_part` says that it is no whole program, as in Markdown: what it
+    needs may stand elsewhere."""
 
     language: Language
     before: bytes
     after: bytes
     tree: Tree
     problems: tuple[Problem, ...]
+    is_part: bool
     parser: Parser = field(repr=False)
 
     @property
@@ -96,7 +98,7 @@ class Trees:
         if len(source) <= _WHOLE:
             self._outlines.pop(document.uri, None)
             whole = source[:cursor], source[cursor:]
-            return _parse_point(language, whole, parser, budget)
+            return _parse_point(region, whole, parser, budget)
         outline = self._outline(document.uri, language, grammar)
         outline.follow(source)
         # The other half is for the excerpt itself and for the check.
@@ -104,18 +106,18 @@ class Trees:
         by_tree = excerpt if excerpt is not None and _size(excerpt) <= _LARGEST else None
         point = None
         if by_tree is not None and outline.faultless:
-            point = _parse_point(language, by_tree, parser, budget)
+            point = _parse_point(region, by_tree, parser, budget)
             if not point.broken_before_cursor:
                 return point
         # No tree yet, or errors have led it or its excerpt astray.
         excerpt = by_lines(source, cursor, language, budget=budget)
         if _size(excerpt) <= _LARGEST:
-            local = _parse_point(language, excerpt, parser, budget)
+            local = _parse_point(region, excerpt, parser, budget)
             if point is None or not local.broken:
                 return local
         if by_tree is None:
             raise BudgetSpent
-        return point or _parse_point(language, by_tree, parser, budget)
+        return point or _parse_point(region, by_tree, parser, budget)
 
     def _outline(self, uri: str, language: Language, grammar: Grammar) -> Outline:
         known = self._outlines.get(uri)
@@ -128,10 +130,8 @@ def _size(excerpt: Excerpt) -> int:
     return len(excerpt[0]) + len(excerpt[1])
 
 
-def _parse_point(
-    language: Language, excerpt: Excerpt, parser: Parser, budget: Budget
-) -> ParsePoint:
-    before, after = excerpt
+def _parse_point(region: Region, excerpt: Excerpt, parser: Parser, budget: Budget) -> ParsePoint:
+    language, (before, after) = region.language, excerpt
     tree = parse_code(parser, before + after, language, budget=budget)
     return ParsePoint(
         language=language,
@@ -139,5 +139,6 @@ def _parse_point(
         after=after,
         tree=tree,
         problems=problems(tree, before + after, language, budget=budget),
+        is_part=region.host.embeds == "fences" and region.language != region.host,
         parser=parser,
     )

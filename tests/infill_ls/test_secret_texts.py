@@ -33,6 +33,23 @@ GITHUB = "ghp_" + "x7" * 18
         ("API_KEY = '" + "9f86d081884c7d65" * 2 + "'", "a token"),
         ('{"access_token": "' + "9f86d081884c7d65" * 2 + '"}', "a token"),
         ("client_secret=" + "9f86d081884c7d65" * 2 + "\n", "a token"),
+        *(
+            (assigned.replace("VALUE", "9f86d081884c7d65" * 2), "a token")
+            for assigned in (
+                'token := "VALUE"',
+                'const token: string = "VALUE";',
+                "'token' => 'VALUE',",
+                '#define API_KEY "VALUE"',
+                'string token = @"VALUE";',
+                "const token = `VALUE`",
+                "TOKEN=VALUE\r\nA=1\r\n",
+                "TOKEN=VALUE # of the shop\n",
+                "TOKEN=VALUE;",
+            )
+        ),
+        ("key: sk-" + "ant-api03-" + "aB3_-" * 14, "a token"),
+        ("key: sk_" + "test_" + "aB3" * 8, "a token"),
+        ("class='sk-folding-cube-animation-of-the-wrapper-element'", ""),
         (f"-----BEGIN CERTIFICATE-----\n{BASE64}", ""),
         ("token = tokenizer.tokens[position_of_the_next_token_in_line_2]", ""),
         ("token = next_token_of_the_underlying_iterator_of_lines\n", ""),

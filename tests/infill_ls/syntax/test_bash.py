@@ -25,6 +25,9 @@ REFUSED = [
     ("case $a in\n  b) ‸ ;;\nesac\n", "c; then"),
     ("a‸\n", "; done"),
     ("f() {\n‸\n", "}"),
+    ("f() {\n  ‸\n}\n", "cat <<EOF\nx\n  EOF"),
+    ("f() {\n  ‸\n}\n", "cat <<-EOF\nx\n  EOF"),
+    *((LOOP, text) for text in ("} else if {", "! { a; ")),
 ]
 TAKEN = [
     *(("‸\n", text) for text in ("echo fi", "fi=1", "a=b fi", "a fi done", "{ a; }", "( a )")),
@@ -38,6 +41,7 @@ TAKEN = [
     ),
     *((LOOP, text) for text in ("case $a in b) c ;; esac", "time a", "! a", "a && { b; }")),
     *((LOOP, text) for text in ("if a; then # b\n    c\n  fi", "until a; do b; done >c", "a=()")),
+    *((LOOP, text) for text in ("if ! { a && b; }; then c; fi", "! { a; }", "time { a; b; }")),
     ("if a; then\n  b\n‸\nelse\n  c\nfi\n", "  c"),
     ("if a; then\n  b\n‸\n", "fi"),
     ("a=1\nb=2\n‸\n", "for c in $a; do echo $c; done"),

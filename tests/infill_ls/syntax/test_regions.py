@@ -114,7 +114,6 @@ def shown(source: str, text: str, language_id: str) -> list[str]:
         (PROSE + "```py\nx = ‸\ny = 2\n```\n", "markdown", "f(1)", "f(1, ]"),
         (PROSE + "```js\nx = ‸;\n```\n\n(and\n", "markdown", "f('a')", "f('a'))"),
         (PROSE + "```klingon\nx = ‸\n```\n", "markdown", "f(1)", "f[1)"),
-        (PROSE + CODE + "\nIt is ‸\n\n" + CODE, "markdown", "good (or not)", "good (or"),
         ("<p>It's</p>\n<script>\n  x = ‸;\n</script>\n", "html", "f(1)", "f(1))"),
         ("<style>\n  a {\n    ‸\n  }\n</style>\n", "html", "top: 1px;", "top: calc(1px;"),
         ("<script lang='ts'>\nlet x: A = ‸;\n</script>\n", "vue", "f<B>(1)", "f<B>(1))"),
@@ -128,6 +127,27 @@ def test_code_is_checked_in_its_own_language(
 ) -> None:
     assert [good] == shown(source, good, language_id)
     assert wrong not in shown(source, wrong, language_id)
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "language_id"),
+    [
+        ("# Title\n\n‸\n", "1) first\n2) second :-)", "markdown"),
+        ("It is ‸\n", "good (or", "plaintext"),
+        ("```js\nconst x = 1;\n// or\n‸\n```\n", "const x = 2;", "markdown"),
+        ("```py\n‸\n```\n", "return x", "markdown"),
+        (
+            "<select>\n  ‸\n</select>\n",
+            '<option value="1" {% if v == 1 %}selected{% endif %}>a</option>',
+            "htmldjango",
+        ),
+        ("ifeq ($(A),b)\n‸\n", "C := 1\nendif", "makefile"),
+        ("A := 1\n‸\n", "define B\nc\nendef", "makefile"),
+        ("f() {\n  ‸\n}\n", "if ! { a && b; }; then c; fi", "shellscript"),
+    ],
+)
+def test_what_is_right_there_is_shown(source: str, text: str, language_id: str) -> None:
+    assert shown(source, text, language_id) == [text]
 
 
 def blocks(text: str) -> list[tuple[str, str]]:

@@ -26,6 +26,8 @@ DJANGO = language_of("htmldjango")
         ),
         *("{% if a %}{% if b %}x{% endif %}{% else %}{% endif %}", "{% csrf_token %}"),
         *("{% set x %}a{% endset %}", "{% set x = 1 %}", '{% trans "a" %}', "{% block b 'c' %}"),
+        *("{% trans u=f('x') %}a{% endtrans %}", "{% block t a|title %}", "{% # it's %}"),
+        *("{% ifAsync a %}b{% endif %}", "{% block a 'b' %}{% if c %}{% endif %}", "{{ `it's` }}"),
         *("{% raw %}{{ a {% if %}{% endraw %}", "{% mine %}{% endmine %}", "{% url 'a' b=1 %}"),
         SOURCES["htmldjango"],
     ],
@@ -50,6 +52,7 @@ def test_what_is_right(text: str) -> None:
         ("{# a", (0, 4)),
         ("{% if a %}b", (0, 10)),
         ("{% endif %}", (0, 11)),
+        ("{% trans 'a' %}{% endblock %}", (15, 29)),
         ("{% if a %}{% for b in c %}{% endif %}", (10, 26)),
         ("{% raw %}{% a", (0, 9)),
     ],
@@ -61,9 +64,9 @@ def test_what_is_wrong(text: str, expected: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("language_id", "source", "expected"),
     [
-        ("htmldjango", "<p>{% if a > 'é' %}{# <b> #}", "<p>{% if a _ _é_ %}{# _b_ #}"),
-        ("htmldjango", "{{ a < b <p>{{ '>' }}", "{{ a < b <p>{{ ___ }}"),
-        ("vue", "{{ a > b }}{% a > b %}", "{{ a _ b }}{% a > b %}"),
+        ("htmldjango", "<p>{% if a > 'é' %}{# <b> #}", "<p>__ __ _ _ ____ ____ ___ __"),
+        ("htmldjango", "{{ a < b <p>{{ '>' }}", "{{ a < b <p>__ ___ __"),
+        ("vue", "{{ a > b }}{% a > b %}", "__ _ _ _ __{% a > b %}"),
     ],
 )
 def test_what_markup_would_take_for_its_own_is_blanked_out(
