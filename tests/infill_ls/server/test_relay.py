@@ -386,7 +386,7 @@ async def test_shutdown_is_answered_though_the_server_is_gone(
     found.says("initialize", {}, id=1)
     await found.answer(1)
     found.says("initialized", {})
-    await until(lambda: len(shared.heard[0]) == 2)
+    await until(lambda: bool(shared.heard) and len(shared.heard[0]) == 2)
     alive = False
     shared.die()
     opens(found)
