@@ -47,7 +47,9 @@ class Shared:
             writer.close()
 
     def methods(self, connection: int = -1) -> list[str]:
-        return [message.get("method", "answer") for message in self.heard[connection]]
+        """What was heard on a connection; nothing as long as there is none."""
+        heard = self.heard[connection] if -len(self.heard) <= connection < len(self.heard) else []
+        return [message.get("method", "answer") for message in heard]
 
 
 async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -138,6 +138,7 @@ async def test_what_was_asked_about_a_text_that_is_no_more_is_answered_empty(
     shared.die()
 
     assert (await editor.answer(2))["result"] == {"items": []}
+    await until(lambda: "initialized" in shared.methods(1))
     assert INLINE not in shared.methods(1)
 
 
@@ -346,6 +347,7 @@ async def test_a_command_is_never_run_a_second_time(editor: Editor, shared: Shar
     shared.die()
 
     assert "try again" in (await editor.answer(2))["error"]["message"]
+    await until(lambda: "initialized" in shared.methods(1))
     assert "workspace/executeCommand" not in shared.methods(1)
 
 
