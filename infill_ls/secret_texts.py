@@ -83,6 +83,11 @@ def secret_in(uri: str, text: str) -> What | Literal[""]:
     return secrets.what
 
 
+def forget(uri: str) -> None:
+    """The text of a document that is closed."""
+    _known.pop(uri, None)
+
+
 def secrets_of(text: str, before: Secrets) -> Secrets:
     """Those of `text`, faster where it is much like the one `before`."""
     same = _shared_start(before.text, text)

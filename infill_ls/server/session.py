@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from lsprotocol import types as T
 
 from infill_engine import EngineConfig
+from infill_ls import secret_texts
 from infill_ls.completion.requests import Requests
 from infill_ls.completion.worker import Query, Worker
 from infill_ls.documents import Change, Document, DocumentStore, Encoding
@@ -110,6 +111,8 @@ class Session:
         for task in self._tasks:
             task.cancel()
         self.requests.close()
+        for document in self._documents.all():
+            secret_texts.forget(document.uri)
         self._documents.clear()
         self._told.clear()
 
@@ -192,6 +195,7 @@ class Session:
     def close_document(self, uri: str) -> None:
         self._documents.close(uri)
         self.requests.closed(document_key(uri))
+        secret_texts.forget(document_key(uri))
 
     def snapshot(self, uri: str) -> DocumentSnapshot | None:
         """For the arrival of a message, before any later one is read; None when it is not open."""

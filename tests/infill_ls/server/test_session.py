@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from infill_engine import Engine, EngineConfig, ModelError
+from infill_ls import secret_texts
 from infill_ls.completion.worker import Worker
 from infill_ls.server.session import MAX_TOLD
 from tests.infill_ls.engines import Knowing, Stepping, last_name, loads
@@ -160,3 +161,21 @@ async def test_a_model_that_cannot_be_loaded_keeps_no_other_window_waiting() -> 
         assert await second.infills() == ["use_alpha"]
     first.session.close()
     await first.session.ended()
+
+
+@pytest.mark.parametrize("closes", [True, False])
+async def test_no_text_that_was_looked_through_for_secrets_stays(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, closes: bool
+) -> None:
+    monkeypatch.setattr(secret_texts, "_known", {})
+    async with editing(worker) as editor:
+        editor.open(SOURCE, uri=URI, language="python")
+        document = editor.session.snapshot(URI)
+        assert document is not None
+        assert secret_texts.secret_in(document.document.uri, SOURCE) == ""
+        assert len(secret_texts._known) == 1
+        if closes:
+            editor.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+            assert secret_texts._known == {}
+
+    assert secret_texts._known == {}
