@@ -1,30 +1,15 @@
-"""The kernels: each op has a plain-torch reference. Knows tensors and nothing above them."""
+"""The kernels: each op has a plain-torch reference. Knows tensors and nothing above them.
 
-from infill_kernels import reference
-from infill_kernels.backend import select
-from infill_kernels.formats import (
-    ExpertWeights,
-    Fp8,
-    Int4,
-    dequantise,
-    quantise_fp8,
-    quantise_int4,
-)
-from infill_kernels.reference import HeadStatistics, RowStatistics, soft_embedding, softcap
+Its names are those of `ops`, which is imported, and torch with it, when the first is asked for:
+what runs on the CPU alone (`blocks`) needs neither.
+"""
 
-add_norms = select(reference.add_norms)
-canvas_attention = select(reference.canvas_attention)
-gated = select(reference.gated)
-head_statistics = select(reference.head_statistics)
-join_norms = select(reference.join_norms)
-moe = select(reference.moe)
-moe_parts = select(reference.moe_parts)
-probabilities = select(reference.probabilities)
-rms_norm = select(reference.rms_norm)
-row_statistics = select(reference.row_statistics)
-split_norm_rope = select(reference.split_norm_rope)
-sum_norms = select(reference.sum_norms)
-top_experts = select(reference.top_experts)
+# ruff: noqa: F403, F405 (names for type checkers)
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from infill_kernels.ops import *
 
 __all__ = [
     "ExpertWeights",
@@ -51,3 +36,11 @@ __all__ = [
     "sum_norms",
     "top_experts",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from infill_kernels import ops
+
+    return getattr(ops, name)

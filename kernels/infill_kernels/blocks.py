@@ -15,11 +15,17 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+from infill_kernels.bfloat16 import BFloat16, rounded
 from infill_kernels.compiled import usable_library
+
+Floats = NDArray[np.float32]
+Weight = NDArray[np.floating]
+N = TypeVar("N", bound=np.generic)
 
 SOURCE = Path(__file__).with_name("blocks.c")
 INCLUDED = [SOURCE.with_name(name) for name in ("product.h", "integers.h")]
@@ -31,6 +37,7 @@ FLAGS: tuple[tuple[str, ...], ...] = (
     (),
 )
 PANEL, PAIRS = 16, 32
+LINE = 64  # bytes
 NORM, MOST = 46_000.0, 32_767.0  # as in integers.h
 
 
@@ -55,21 +62,21 @@ def library() -> tuple[ctypes.CDLL | None, str]:
 
 
 def _usable(library: ctypes.CDLL) -> bool:
-    """Whether the system lets it run, and it multiplies as torch does: few machines are tried."""
+    """Whether the system lets it run, and it multiplies as numpy does: few machines are tried."""
     if not library.infill_ready():
         return False
     _declare(library)
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(80, 64, generator=generator)
-    x = torch.randn(33, 64, generator=generator)
+    # Numbers without an order; numpy's random ones would be one more thing to import.
+    weight, x = (np.sin(np.arange(n * 64, dtype=np.float32) ** 2).reshape(n, 64) for n in (80, 33))
     laid_out = _laid_out(weight, library)
     for rows in (1, 2, 3, 7, 33):
-        y = torch.zeros(rows, len(weight))
+        y = np.zeros((rows, len(weight)), np.float32)
         done = library.infill_product(
-            x.data_ptr(), rows, laid_out.data_ptr(), y.data_ptr(), *weight.shape
+            _address(x), rows, _address(laid_out), _address(y), *weight.shape
         )
         expected = x[:rows] @ weight.T
-        if not done or not float((y - expected).norm() / expected.norm()) < 0.02:
+        error = np.linalg.norm(y - expected) / np.linalg.norm(expected)
+        if not done or not error < 0.02:
             return False
     return True
 
@@ -96,31 +103,31 @@ def _declare(library: ctypes.CDLL) -> None:
     ]
 
 
-def packed(weight: Tensor) -> Tensor:
-    """[O, I] of any float type -> bfloat16 [O / 16, I / 32, 16, 16, 2], outputs padded with 0."""
-    outputs, inputs = weight.shape
-    assert inputs % PAIRS == 0, f"{inputs} inputs are no multiple of {PAIRS}"
-    rounded = weight.to(torch.bfloat16)
-    if more := -outputs % PANEL:
-        rounded = torch.cat((rounded, rounded.new_zeros(more, inputs)))
-    panels = rounded.view(-1, PANEL, inputs // PAIRS, PAIRS // 2, 2)
-    return panels.permute(0, 2, 3, 1, 4).contiguous()
+def packed(weight: Weight) -> BFloat16:
+    """[O, I] -> bfloat16 [O / 16, I / 32, 16, 16, 2], outputs padded with 0."""
+    panels = rounded(_padded(weight)).reshape(-1, PANEL, weight.shape[1] // PAIRS, PAIRS // 2, 2)
+    return np.ascontiguousarray(panels.transpose(0, 2, 3, 1, 4))
 
 
-def quantised(weight: Tensor) -> Tensor:
-    """[O, I] of any float type -> int16 [O / 16, 16 * I + 32], outputs padded with 0.
+def quantised(weight: Weight) -> NDArray[np.int16]:
+    """[O, I] -> int16 [O / 16, 16 * I + 32], outputs padded with 0.
 
     Whole numbers laid out as `packed` has them, and the 16 scales, float32, that each 16 outputs
     are multiplied by. No output's norm exceeds NORM in whole numbers: see integers.h.
     """
+    exact, inputs = _padded(weight), weight.shape[1]
+    by_norm, by_size = np.linalg.norm(exact, axis=1) / NORM, np.abs(exact).max(1) / MOST
+    scale = np.maximum(np.maximum(by_norm, by_size), np.float32(1e-30))
+    codes = np.rint(exact / scale[:, None]).astype(np.int16)
+    panels = codes.reshape(-1, PANEL, inputs // 2, 2).swapaxes(1, 2).reshape(-1, PANEL * inputs)
+    return np.concatenate((panels, scale.reshape(-1, PANEL).view(np.int16)), 1)
+
+
+def _padded(weight: Weight) -> Floats:
+    """float32, and as many outputs as whole panels have."""
     outputs, inputs = weight.shape
     assert inputs % PAIRS == 0, f"{inputs} inputs are no multiple of {PAIRS}"
-    exact = torch.nn.functional.pad(weight.float(), (0, 0, 0, -outputs % PANEL))
-    by_norm, by_size = exact.norm(dim=1) / NORM, exact.abs().amax(1) / MOST
-    scale = torch.maximum(by_norm, by_size).clamp(min=1e-30)
-    codes = (exact / scale[:, None]).round().to(torch.int16)
-    panels = codes.view(-1, PANEL, inputs // 2, 2).transpose(1, 2).reshape(-1, PANEL * inputs)
-    return torch.cat((panels, scale.view(-1, PANEL).view(torch.int16)), 1)
+    return np.pad(weight.astype(np.float32), ((0, -outputs % PANEL), (0, 0)))
 
 
 class Product:
@@ -131,23 +138,23 @@ class Product:
     Its reference is `torch.nn.functional.linear`.
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Weight) -> None:
         found, reason = library()
         assert found is not None, reason
         self._library = found
         self._outputs, self._inputs = weight.shape
-        self._weight = _laid_out(weight, found)
+        self._weight = _aligned(_laid_out(weight, found))
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Floats) -> Floats:
         flat = _checked(x.reshape(-1, self._inputs))
         padded = len(self._weight) * PANEL
-        y = flat.new_empty(len(flat), padded)
+        y = np.empty((len(flat), padded), np.float32)
         done = self._library.infill_product(
-            flat.data_ptr(), len(flat), self._weight.data_ptr(), y.data_ptr(), padded, self._inputs
+            _address(flat), len(flat), _address(self._weight), _address(y), padded, self._inputs
         )
         if not done:
             raise MemoryError(f"no memory for a product of {len(flat)} rows")
-        return y[:, : self._outputs].view(*x.shape[:-1], self._outputs)
+        return y[:, : self._outputs].reshape(*x.shape[:-1], self._outputs)
 
 
 class Blocks:
@@ -158,7 +165,7 @@ class Blocks:
     [D, K * G * E]; up [2 * F, D], gate before value; down [D, F]. D, E and F are multiples of 32.
     """
 
-    def __init__(self, blocks: Sequence[Sequence[Tensor]], split: tuple[int, int, int]) -> None:
+    def __init__(self, blocks: Sequence[Sequence[Weight]], split: tuple[int, int, int]) -> None:
         """`split` is (K, G + 2, E)."""
         found, reason = library()
         assert found is not None, reason
@@ -169,22 +176,24 @@ class Blocks:
         self._library = found
         self._split = split
         self._shape = _Shape(len(blocks), width, kv, parts - 2, head, ff)
-        self._weights = torch.cat(
-            [_laid_out(weight, found).flatten() for block in blocks for weight in block]
+        self._weights = _aligned(
+            np.concatenate(
+                [_laid_out(weight, found).ravel() for block in blocks for weight in block]
+            )
         )
 
     def __call__(
         self,
-        x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        keys: Tensor,
-        values: Tensor,
+        x: Floats,
+        cos: Floats,
+        sin: Floats,
+        keys: BFloat16,
+        values: BFloat16,
         at: int,
         seen: int,
-        shared: tuple[Tensor, Tensor] | None = None,
+        shared: tuple[BFloat16, BFloat16] | None = None,
         lengths: Sequence[int] | None = None,
-    ) -> Tensor:
+    ) -> Floats:
         """x [B, n, D] -> normed hidden states [B, n, D], float32.
 
         Keys and values of the n tokens are put into keys, values [L, B, K, N, E] (bfloat16, the
@@ -203,35 +212,34 @@ class Blocks:
             starts = [0, *itertools.accumulate(lengths)]
             rows, n = len(lengths), max(lengths)
         assert width == self._shape.width, f"{width=} is not {self._shape.width}"
-        assert cos[:n].shape == sin[:n].shape == (n, head // 2), f"angles are {tuple(cos.shape)}"
-        assert keys.dtype == values.dtype == torch.bfloat16, f"caches are {keys.dtype}"
-        assert keys.stride()[3:] == (head, 1), f"keys are not dense: {keys.stride()}"
-        assert keys.stride() == values.stride(), "keys and values lie alike"
-        assert keys.shape[1:3] == (rows, kv), f"{tuple(keys.shape)} is not for {rows} rows"
+        assert cos[:n].shape == sin[:n].shape == (n, head // 2), f"angles are {cos.shape}"
+        assert keys.dtype == values.dtype == np.uint16, f"caches are {keys.dtype}"
+        assert keys.strides[3:] == (2 * head, 2), f"keys are not dense: {keys.strides}"
+        assert keys.strides == values.strides, "keys and values lie alike"
+        assert keys.shape[1:3] == (rows, kv), f"{keys.shape} is not for {rows} rows"
         assert max(at + n, seen) <= keys.shape[3], f"{at} + {n} tokens are beyond {keys.shape[3]}"
         assert at + n <= seen or not seen, f"{at} + {n} tokens do not all see {seen} places"
         common, count = _Cache(), 0
         if shared is not None:
             near, far = shared
-            assert near.dtype == far.dtype == torch.bfloat16, f"what is shared is {near.dtype}"
-            assert near.stride() == far.stride(), "what is shared lies alike"
-            assert near.stride()[2:] == (head, 1), f"what is shared is not dense: {near.stride()}"
-            layer, kv_head, *_ = near.stride()
-            common, count = (
-                _Cache(near.data_ptr(), far.data_ptr(), layer, 0, kv_head),
-                near.shape[2],
-            )
-        state, cos, sin = _checked(x).clone(), _checked(cos[:n]), _checked(sin[:n])
-        cache = _Cache(keys.data_ptr(), values.data_ptr(), *keys.stride()[:3])
+            assert near.dtype == far.dtype == np.uint16, f"what is shared is {near.dtype}"
+            assert near.strides == far.strides, "what is shared lies alike"
+            assert near.strides[2:] == (2 * head, 2), f"what is shared lies {near.strides} apart"
+            layer, kv_head = (stride // 2 for stride in near.strides[:2])
+            common = _Cache(_address(near), _address(far), layer, 0, kv_head)
+            count = near.shape[2]
+        state, cos, sin = _checked(x).copy(), _checked(cos[:n]), _checked(sin[:n])
+        strides = (stride // 2 for stride in keys.strides[:3])
+        cache = _Cache(_address(keys), _address(values), *strides)
         done = self._library.infill_blocks(
             self._shape,
-            self._weights.data_ptr(),
-            state.data_ptr(),
+            _address(self._weights),
+            _address(state),
             rows,
             (ctypes.c_int64 * (rows + 1))(*starts),
             n,
-            cos.data_ptr(),
-            sin.data_ptr(),
+            _address(cos),
+            _address(sin),
             common,
             count,
             cache,
@@ -243,7 +251,7 @@ class Blocks:
         return state
 
 
-def _laid_out(weight: Tensor, library: ctypes.CDLL) -> Tensor:
+def _laid_out(weight: Weight, library: ctypes.CDLL) -> NDArray[np.integer]:
     return quantised(weight) if library.infill_integers() else packed(weight)
 
 
@@ -258,7 +266,20 @@ def fits(*sizes: int) -> bool:
     return all(size % PAIRS == 0 for size in sizes)
 
 
-def _checked(x: Tensor) -> Tensor:
-    assert x.dtype == torch.float32, f"{x.dtype} is not float32"
-    assert x.device.type == "cpu", f"a tensor on {x.device} is not for the CPU's routine"
-    return x.contiguous()
+def _checked(x: Floats) -> Floats:
+    assert x.dtype == np.float32, f"{x.dtype} is not float32"
+    return np.ascontiguousarray(x)
+
+
+def _aligned(x: NDArray[N]) -> NDArray[N]:
+    """A copy that begins with a line of the CPU's cache, as numpy's own arrays do not: a vector
+    read across two lines takes twice as long."""
+    memory = np.empty(x.nbytes + LINE, np.uint8)
+    start = -_address(memory) % LINE
+    copy = memory[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
+    copy[...] = x
+    return copy
+
+
+def _address(x: NDArray[np.generic]) -> int:
+    return int(x.__array_interface__["data"][0])

@@ -55,8 +55,29 @@ assert "triton" not in sys.modules
     run(code, INFILL_KERNELS="torch")
 
 
+def test_what_runs_on_the_cpu_alone_imports_no_torch():
+    code = """
+import sys, infill_kernels
+from infill_kernels import blocks
+blocks.library()
+assert "torch" not in sys.modules
+infill_kernels.rms_norm
+assert "torch" in sys.modules
+"""
+    run(code)
+
+
+def test_a_name_that_is_no_op_is_none():
+    with pytest.raises(AttributeError, match="no attribute 'rms_norms'"):
+        infill_kernels.rms_norms  # noqa: B018
+
+
 def test_the_choice_is_logged_with_its_reason():
-    code = "import logging; logging.basicConfig(level=logging.INFO); import infill_kernels"
+    code = """
+import logging
+logging.basicConfig(level=logging.INFO)
+from infill_kernels import rms_norm
+"""
 
     assert "kernels: torch, because INFILL_KERNELS=torch" in run(code, INFILL_KERNELS="torch")
 

@@ -11,7 +11,9 @@ K key/value heads, G = H / K, E = D / H head width, L layers, V vocabulary.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -133,7 +135,7 @@ class TwoSidedNetwork(nn.Module):
         """
         sizes = self.config.d_model, self.config.head_dim, self.config.d_ff
         if precision == "bfloat16" and library()[0] is not None and fits(*sizes):
-            blocks = [[getattr(block, name) for name in PACKED] for block in self.layers]
+            blocks = [[_floats(getattr(block, name)) for name in PACKED] for block in self.layers]
             self._compiled = Blocks(blocks, self.split)
         for block in self.layers:
             for name in PACKED:
@@ -141,7 +143,7 @@ class TwoSidedNetwork(nn.Module):
                 delattr(block, name)
                 if self._compiled is None:
                     setattr(block, name, pack(weight, precision))
-        self._head = Product(self.embed) if self._compiled else pack(self.embed, precision)
+        self._head = Product(_floats(self.embed)) if self._compiled else pack(self.embed, precision)
         self.precision = precision
         return self
 
@@ -310,7 +312,7 @@ class TwoSidedNetwork(nn.Module):
         x, buffers = self.input_states(ids, hints, PREFIX), context.buffers
         if self._compiled is not None:
             near, far, _, shared = buffers
-            return self._compiled(
+            return self._native(
                 x[None], context.cos, context.sin, near, far, 0, 0, shared, lengths
             )[0]
         at = torch.arange(len(context.cos), device=self.device)
@@ -333,7 +335,7 @@ class TwoSidedNetwork(nn.Module):
         its own -> hidden [B, n, D]."""
         keys, values, old, shared = buffers
         if self._compiled is not None:
-            return self._compiled(x, cos, sin, keys, values, at, seen, shared)
+            return self._native(x, cos, sin, keys, values, at, seen, shared)
         at, seen = old + at, old + seen if seen else 0
         B, n = x.shape[:2]
         K, G, E = self.split[0], self.split[1] - 2, self.split[2]
@@ -350,3 +352,42 @@ class TwoSidedNetwork(nn.Module):
             attended = attended.view(B, K, G, n, E).permute(0, 3, 1, 2, 4).reshape(B, n, -1)
             x = mlp(x, attended.to(x.dtype), block.out, block.up, block.down)
         return norm(x)
+
+    def _native(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        at: int,
+        seen: int,
+        shared: tuple[Tensor, Tensor] | None,
+        lengths: Sequence[int] | None = None,
+    ) -> Tensor:
+        """As `infill_kernels.blocks.Blocks`, on tensors."""
+        assert self._compiled is not None, "only what was compiled runs natively"
+        found = self._compiled(
+            x.numpy(),
+            cos.numpy(),
+            sin.numpy(),
+            _bits(keys),
+            _bits(values),
+            at,
+            seen,
+            None if shared is None else (_bits(shared[0]), _bits(shared[1])),
+            lengths,
+        )
+        return torch.from_numpy(found)
+
+
+def _floats(weight: Weight) -> NDArray[np.float32]:
+    assert isinstance(weight, Tensor), "what is packed is packed once"
+    found: NDArray[np.float32] = weight.detach().float().numpy()
+    return found
+
+
+def _bits(x: Tensor) -> NDArray[np.uint16]:
+    """bfloat16 as numpy has it; the memory is the same."""
+    found: NDArray[np.int16] = x.view(torch.int16).numpy()
+    return found.view(np.uint16)
