@@ -15,6 +15,7 @@ from infill_ls.server.fields import MAX_NUMBER, Fields, ParamsError, message_id
 from infill_ls.settings import Settings
 
 INITIALIZE = "initialize"
+GREETED = "greeted"  # a member of the message to a server that the client has its answer already
 INFILL_SELECTION = "infill.infillSelection"
 INFILL_AT_CURSOR = "infill.infillAtCursor"
 ACCEPTED = "infill.accepted"
@@ -126,8 +127,8 @@ def initialize_result(features: ClientFeatures, settings: Settings) -> dict[str,
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting:
     """`response` to a client's first message, which has no frame yet, and what is `left` of the
-    message for the server: all but its id, so that it is not answered again. `process_id` is the
-    client's, and `encoding` how its positions are counted. There is no response where the message
+    message for the server: all but its id, so that it is not answered again, and marked as GREETED.
+    `process_id` is the client's, and `encoding` how its positions are counted. There is no response where the message
     is no request to initialize that can be read: then all of it is left, and the server says what
     is wrong with it."""
 
@@ -151,7 +152,7 @@ def greeted(body: bytes) -> Greeting:
     response = {"jsonrpc": "2.0", "id": msg_id, "result": result}
     return Greeting(
         response=json.dumps(response).encode(),
-        left=json.dumps(message).encode(),
+        left=json.dumps(message | {GREETED: True}).encode(),
         process_id=params.process_id,
         encoding=params.client.encoding,
     )

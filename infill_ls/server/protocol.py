@@ -27,6 +27,7 @@ from pygls.server import JsonRPCServer
 
 from infill_ls.documents import well_formed
 from infill_ls.server.fields import Fields, message_id
+from infill_ls.server.greeting import GREETED
 from infill_ls.server.handlers import (
     AtOnce,
     Handlers,
@@ -84,6 +85,8 @@ class InfillProtocol(JsonRPCProtocol):
             self._receive_response(msg_id, Fields(raw, "response"))
         elif not isinstance(raw["method"], str):
             self._refuse(msg_id, T.ErrorCodes.InvalidRequest, "method must be a string")
+        elif raw["method"] == T.INITIALIZE and msg_id is None and raw.get(GREETED) is not True:
+            self._refuse(None, T.ErrorCodes.InvalidRequest, "initialize needs an id.")
         elif why := self._untimely(raw["method"]):
             if msg_id is not None:
                 self._refuse(msg_id, *why)

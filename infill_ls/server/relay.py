@@ -135,6 +135,8 @@ class Relay:
                 self._editor.write(framed(greeting.response))
                 self._state.begin(greeting)
                 return greeting.left
+            if key is None:
+                return self._note_odd(body)
         self._shut_down = self._shut_down or method == SHUTDOWN
         self.exited = self.exited or method == EXIT
         self._state.note(method, message)

@@ -36,6 +36,7 @@ async def test_a_connection_lives_as_lsp_says(worker: Worker) -> None:
     editor = Editor(worker)
     assert await refusal(editor, INFILL) == (-32002, "Send initialize first.")
     editor.open("alpha ")  # too early, and forgotten
+    editor.notify("initialize", {})  # without an id nobody is greeted
     await editor.initialize()
     assert await refusal(editor, "initialize", {}) == (
         -32600,

@@ -217,7 +217,8 @@ async def test_a_server_is_not_asked_to_answer_initialize(editor: Editor, shared
     await until(lambda: len(shared.heard) == 2 and len(shared.heard[1]) == 2)
 
     for heard in shared.heard:
-        told = {"jsonrpc": "2.0", "method": "initialize", "params": {"capabilities": {}}}
+        params = {"capabilities": {}}
+        told = {"jsonrpc": "2.0", "method": "initialize", "params": params, "greeted": True}
         assert [heard[0], heard[1]["method"]] == [told, "initialized"]
 
 

@@ -120,15 +120,24 @@ async def test_a_document_that_was_lost_stays_so_and_is_found_again(
     assert await offered(editor, 6) == ["use_gamma"]
 
 
-@pytest.mark.parametrize("msg_id", [[1], 1.5, True])
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"id": [1]}, "not JSON-RPC"),
+        ({"id": 1.5}, "not JSON-RPC"),
+        ({"id": True}, "not JSON-RPC"),
+        ({"id": None}, "initialize needs an id"),
+        ({}, "initialize needs an id"),
+    ],
+)
 async def test_an_initialize_that_is_wrong_is_answered_by_the_server(
-    editor: Editor, msg_id: object
+    editor: Editor, given: dict[str, object], why: str
 ) -> None:
-    editor.says("initialize", {"capabilities": {}}, id=msg_id)
+    editor.says("initialize", {"capabilities": {}}, **given)
     await until(lambda: bool(editor.got))
 
     assert editor.got[0]["id"] is None
-    assert "not JSON-RPC" in editor.got[0]["error"]["message"]
+    assert why in editor.got[0]["error"]["message"]
     await begins(editor)
     opens(editor, "alpha ", language="none")
     assert await offered(editor, 6) == ["use_alpha"]
