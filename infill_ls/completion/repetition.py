@@ -14,6 +14,7 @@ _OVERLAP = 8
 # An overlap is looked for in so many characters.
 _OVERLAP_WINDOW = 2_000
 _WORD = re.compile(r"\w")
+_ENDS_TAG = re.compile(r"[%#}]\}")
 
 
 def repeated(text: str, context: Context) -> str:
@@ -137,6 +138,8 @@ def _doubled(text: str, context: Context) -> int:
     if quote and context.line_after.startswith(quote) and own.state != state:
         return closed_at(text, context.language, state)
     for closer, at in zip(own.closers, own.closers_at, strict=True):
+        if context.language.templates and _ENDS_TAG.search(text[max(at - 1, 0) : at + 2]):
+            continue
         ends = rest or (at == len(content) - 1 and not _closes_another(content, at, context))
         if closer == head and ends:
             return at
@@ -155,10 +158,15 @@ def _too_many(text: str) -> bool:
 
 
 def _closes_another(text: str, at: int, context: Context) -> bool:
-    """Does the closer at `at` begin a line, indented otherwise than the line that follows?"""
+    """Does the closer at `at` begin a line, indented otherwise than the line that follows? Or
+    does it close what the cursor's line opens, which is indented more than that?"""
     _head, newline, line = text[:at].rpartition("\n")
+    line = line if newline else context.line_before + line
     following = filled(context.suffix)[0]
-    return bool(newline) and not line.strip() and width(line) != width(following)
+    if not line.strip():
+        return width(line) != width(following)
+    opened = balance(line, context.language).openers[-1:]
+    return PAIRS.get(opened) == text[at] and width(line) > width(following)
 
 
 def _repeats_previous_line(text: str, context: Context) -> bool:

@@ -128,9 +128,9 @@ def initialize_result(features: ClientFeatures, settings: Settings) -> dict[str,
 class Greeting:
     """`response` to a client's first message, which has no frame yet, and what is `left` of the
     message for the server: all but its id, so that it is not answered again, and marked as GREETED.
-    `process_id` is the client's, and `encoding` how its positions are counted. There is no response where the message
-    is no request to initialize that can be read: then all of it is left, and the server says what
-    is wrong with it."""
+    `process_id` is the client's, and `encoding` how its positions are counted. There is no response
+    where the message is no request to initialize that can be read: then all of it is left, and the
+    server says what is wrong with it."""
 
     response: bytes = b""
     left: bytes

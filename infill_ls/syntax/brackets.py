@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from infill_ls.syntax.language import Language
-from infill_ls.syntax.lexer import START, State, lex
+from infill_ls.syntax.lexer import START, Open, State, closed_at, comment_lacks_end, lex
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 OPENERS, CLOSERS = frozenset(PAIRS), frozenset(PAIRS.values())
 _OPENER_OF = {closer: opener for opener, closer in PAIRS.items()}
+_MOST_LINES = 200  # of one statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,62 @@ def followed(first: Balance, then: Balance) -> str:
     return "".join(stack) + then.openers
 
 
+def tolerated(before: str, text: str, after: str, language: Language, state: State = START) -> int:
+    """How many brackets may lack their partner with the text in its place: as many as without it.
+
+    In a file that is broken, a text may close what its line leaves open, though a closer far below
+    passed for the partner: then as many as with those closers alone. `state` is what is open where
+    `before` starts.
+    """
+    then = balance(before + after, language, state).faults
+    closing = _closing(before, text, after, language, state)
+    if closing in ("", *PAIRS.values()) and not then:
+        return then  # each has its partner
+    return balance(before + closing + after, language, state).faults
+
+
+def _closing(before: str, text: str, after: str, language: Language, state: State) -> str:
+    """The first closers of the text that belong to openers on its own line, and to a comment or
+    string before the cursor, where what follows in the same statement closes none of them."""
+    above, newline, line = before.rpartition("\n")
+    at_line = balance(above + newline, language, state).state
+    opened = balance(line, language, at_line)
+    own = balance(text, language, opened.state)
+    rest = _rest_of_statement(line, after)
+    inner = opened.state.open[-1] if opened.state.open else None
+    closing = ""
+    if inner is not None and own.state.open == opened.state.open[:-1] and not inner.deep:
+        if not _lacks_end(inner, rest, after, language, opened.state):
+            return ""
+        closing = inner.close
+    elif balance(rest, language, opened.state).closers[:1] == own.closers[:1]:
+        return ""
+    for opener, closer in zip(reversed(opened.openers), own.closers, strict=False):
+        if PAIRS[opener] != closer:
+            break
+        closing += closer
+    return closing
+
+
+def _lacks_end(inner: Open, rest: str, after: str, language: Language, state: State) -> bool:
+    if inner.kind == "comment":
+        return comment_lacks_end(after, language)
+    return closed_at(rest, language, state) == len(rest)
+
+
+def _rest_of_statement(line: str, after: str) -> str:
+    """The rest of the cursor's line and the lines that are indented more than it, or close."""
+    depth = len(line) - len(line.lstrip())
+    first, *below = after.split("\n", _MOST_LINES)[:_MOST_LINES]
+    kept = [first]
+    for each in below:
+        content = each.lstrip()
+        if content and len(each) - len(content) <= depth and content[0] not in CLOSERS:
+            break
+        kept.append(each)
+    return "\n".join(kept)
+
+
 def fits(before: str, text: str, after: str, language: Language, state: State = START) -> bool:
     """Is everything that the text opens closed by itself or by what follows, a string that may
     not go on over line ends on its line; or was as much without a partner before? `state` is what
@@ -87,6 +144,7 @@ def fits(before: str, text: str, after: str, language: Language, state: State = 
     left_open = balance(text + rest, language, here).state
     if left_open.ends_with_line(language) and left_open != balance(rest, language, here).state:
         return False
-    then = balance(before + after, language, state)
     now = balance(before + text + after, language, state)
-    return now.faults <= then.faults and (own.state == here or not now.state.open)
+    if now.faults > tolerated(before, text, after, language, state):
+        return False
+    return own.state == here or not now.state.open

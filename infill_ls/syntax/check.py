@@ -9,8 +9,10 @@ from tree_sitter import Node, Tree
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_ls.syntax import bash, javascript, python
-from infill_ls.syntax.brackets import CLOSERS, OPENERS, balance, fits
+from infill_ls.syntax.brackets import CLOSERS, OPENERS, balance, fits, tolerated
 from infill_ls.syntax.edits import tree_edit
+from infill_ls.syntax.language import Language
+from infill_ls.syntax.lexer import comment_lacks_end
 from infill_ls.syntax.parse import Problem, children, parse_code, path_to, problems, utf8
 from infill_ls.syntax.rules import Fault, first_fault
 from infill_ls.syntax.tokens import kinds
@@ -204,13 +206,14 @@ def _brackets_fit(point: ParsePoint, text: str) -> bool:
         return True
     faults_then = balance(before + after, point.language).faults
     faults_now = balance(before + text + after, point.language).faults
-    if own.closers and own.openers and faults_now:
+    most = tolerated(before, text, after, point.language)
+    if own.closers and own.openers and faults_now and most == faults_then:
         return faults_now < faults_then
-    return faults_now <= faults_then
+    return faults_now <= most
 
 
-# What may end a line though the construct goes on.
-_MAY_END = OPENERS | CLOSERS | {",", ";"}
+# What may end a line though the construct goes on, `[[a]]` and `{{ a }}` included.
+_MAY_END = OPENERS | CLOSERS | {",", ";", "]]", "}}", "%}"}
 
 
 def _runs_on(point: ParsePoint, inserted: _Inserted) -> _Fault | None:
@@ -224,7 +227,7 @@ def _runs_on(point: ParsePoint, inserted: _Inserted) -> _Fault | None:
     if point.broken or end == inserted.start or not nothing_follows:
         return None
     source = inserted.source
-    last = _unfinished(inserted.tree, source, end)
+    last = _unfinished(inserted.tree, source, end, point.language)
     if last is None:
         return None
     begun = last.parent or last
@@ -256,16 +259,19 @@ def _means_the_same(point: ParsePoint, inserted: _Inserted, budget: Budget) -> b
     now = kinds(inserted.tree, end, end + size, budget=budget)
     # Whether a line end is part of a comment is the grammar's affair.
     pairs = zip(was, now, after, strict=True)
-    return was == now or all(then == here or chr(each).isspace() for then, here, each in pairs)
+    if was == now or all(then == here or chr(each).isspace() for then, here, each in pairs):
+        return True
+    rest = point.after.partition(b"\n")[0].strip()
+    return was[:1] == b"c" and not rest and comment_lacks_end(point.after.decode(), point.language)
 
 
 def _ends_unfinished(point: ParsePoint) -> bool:
     """Whether the line before the cursor's does."""
     source = point.before + point.after
-    return _unfinished(point.tree, source, len(point.before.rstrip())) is not None
+    return _unfinished(point.tree, source, len(point.before.rstrip()), point.language) is not None
 
 
-def _unfinished(tree: Tree, source: bytes, end: int) -> Node | None:
+def _unfinished(tree: Tree, source: bytes, end: int, language: Language) -> Node | None:
     """The token that ends at `end`, if what it belongs to does not; its line end is no part."""
     if end == 0:
         return None
@@ -275,7 +281,14 @@ def _unfinished(tree: Tree, source: bytes, end: int) -> Node | None:
     parent = last.parent
     if parent is None or not source[end : parent.end_byte].strip() or _labels(last, parent):
         return None
-    return last
+    return None if _within_block(last, language) else last
+
+
+def _within_block(word: Node, language: Language) -> bool:
+    """`else` and its like, which stand alone on a line where a word ends the block."""
+    outer = word.parent and word.parent.parent
+    ends = outer.child(outer.child_count - 1) if outer is not None else None
+    return word.type in language.carry_on and ends is not None and ends.type in language.close
 
 
 def _depth(source: bytes, offset: int) -> int:

@@ -137,6 +137,16 @@ def closed_at(text: str, language: Language, state: State) -> int:
     return run.at if run.broken_off else max(run.at - len(state.quote), 0)
 
 
+def comment_lacks_end(after: str, language: Language) -> bool:
+    """Of a comment that may take several lines, whether it would take in what follows it, all or
+    up to another comment: whoever wrote it has not closed it yet."""
+    opening, end = language.comment or ("", "")
+    if not end:
+        return False
+    closed, another = after.find(end), after.find(opening)
+    return closed < 0 or 0 <= another < closed
+
+
 def state_at(text: str, language: Language, *, budget: Budget = UNLIMITED) -> State:
     """What is open at the text's end. Its parts are known by heart, so that of a longer one, or
     after BudgetSpent, only the rest is looked at. Raises BudgetSpent."""

@@ -362,9 +362,13 @@ def test_whatever_an_engine_says_nothing_shown_breaks_the_file_or_repeats_it(pat
     assert num_shown > 5
 
 
+# A stray closer at the end passes for the partner of what the cursor's line opens.
+@pytest.mark.parametrize("broken", ["", "\n) = (\n"], ids=["whole", "broken"])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_what_stood_there_is_shown(path: Path) -> None:
+def test_what_stood_there_is_shown(path: Path, broken: str) -> None:
     """Whole lines and ends of lines, taken out and offered again."""
+    if broken and path.stem in ("scala", "shellscript", "swift", "yaml"):
+        pytest.skip("its grammar loses its way in such a file")
     whole, name = path.read_text(encoding="utf-8"), language_id_of(str(path))
     rng = random.Random(name)
     lines = [match.span(1) for match in re.finditer(r"^[ \t]*(\S.*)$", whole, re.MULTILINE)]
@@ -376,7 +380,8 @@ def test_what_stood_there_is_shown(path: Path) -> None:
         text = whole[start:end]
         if not text.strip() or whole.count(text) > 1:
             continue
-        shown = infill(Scripted(text), whole[:start] + "‸" + whole[end:], ANY, name).candidates
+        source = whole[:start] + "‸" + whole[end:] + broken
+        shown = infill(Scripted(text), source, ANY, name).candidates
         if text.strip() not in [candidate.text.strip() for candidate in shown]:
             refused.append((text, shown))
 

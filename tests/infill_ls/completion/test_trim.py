@@ -99,6 +99,9 @@ def test_a_nested_closer_is_another_line_than_the_closer_that_follows() -> None:
 
     check(source, "if (a) {\n    b();\n  }", "if (a) {\n    b();\n  }", "javascript")
     check(source, "b();\n}", "b();", "javascript")
+    check("class A {\n  int f() { ‸\n}\n", "return 1; }", "return 1; }", "java")
+    check("class A {\n  int f() {\n    b();\n  ‸\n}\n", "}", "}", "java")
+    check("a {\n  {% if b %}\n  c\n{‸\n}\n", "% endif %}", "% endif %}", "jinja")
     check("def f\n  ‸\nend\n", "if a\n    b\n  end", "if a\n    b\n  end", "ruby")
     check("def f\n  ‸\nend\n", "b\nend", "b", "ruby")
     check("<ul>\n  ‸\n</ul>\n", "<li>\n    a\n  </li>\n</ul>", "<li>\n    a\n  </li>", "html")

@@ -48,6 +48,13 @@ def test_brackets_are_counted_on_from_an_open_string() -> None:
         ("a = f(‸)\n", "x)", "scss", False),
         ("a = f(‸\n)\n", "x)", "scss", False),
         ("a = f(‸\nb\n", "x)", "scss", True),
+        # a closer far below that is no partner of what the line opens
+        ("a = f(‸\nb\n) = (\n", "x)", "scss", True),
+        ("a = f(‸\nb\n) = (\n", "x))", "scss", False),
+        ("a = f(‸\n  b\n) = (\n", "x)", "scss", False),
+        ("a(‸\n  b\n}\n) = (\n", "x) {", "scss", True),
+        ("/* a‸\nb\n) = (\n", "x */", "scss", True),
+        ("/* a‸\nb */\n", "x */\n(", "scss", False),
         # a string that ends with its line
         ("a = ‸\nb\n", '"x"', "scss", True),
         ("a = ‸\nb\n", '"x', "scss", False),

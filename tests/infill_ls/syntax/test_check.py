@@ -158,6 +158,11 @@ def test_a_text_does_not_run_on_into_the_next_line(source: str, text: str, name:
         ("def f():\n    ‸\n    return 1\n", "return", "python"),
         ("function f() {\n  ‸\n}\n", "return", "javascript"),
         ("class A {\n  ‸\n  void f() {}\n}\n", "@Override", "java"),
+        ("‸\na = 1\n", "[[b]]", "toml"),
+        ("ifdef A\nB = 1\n‸\nB = 2\nendif\n", "else", "makefile"),
+        # a comment that took in all that follows
+        ("/** ‸\nclass A {\n  /* b */\n}\n", "a */", "java"),
+        ("/** ‸\nobject A\n", "a */", "scala"),
     ],
 )
 def test_a_line_may_end_where_the_next_one_belongs_to_it(source: str, text: str, name: str) -> None:
