@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from infill_engine.arrays import Array, namespace
 
 PINNED = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canvas:
-    """B rows of T cells that share one context.
+    """B rows of T cells that share one context; arrays of numpy or of torch.
 
     token_ids  [B, T] int64; a free cell's entry does not count
     hole       [B, T] int64; the number of the hole that a free cell belongs to, PINNED elsewhere
@@ -25,17 +24,21 @@ class Canvas:
     done       [B] bool or None; rows whose statistics nobody looks at any more
     """
 
-    token_ids: Tensor
-    hole: Tensor
-    first: Tensor | None = None
-    allowed: Tensor | None = None
-    ends: Tensor | None = None
+    token_ids: Array
+    hole: Array
+    first: Array | None = None
+    allowed: Array | None = None
+    ends: Array | None = None
     end_id: int = 0
-    done: Tensor | None = None
+    done: Array | None = None
 
     @property
-    def free(self) -> Tensor:  # [B, T] bool
+    def free(self) -> Array:  # [B, T] bool
         return self.hole >= 0
+
+    @property
+    def first_free(self) -> Array:  # [] int64, in the first row; all begin alike
+        return (self.free[0] * 1).argmax()  # torch's flags have no argmax
 
 
 def lay_out(
@@ -62,7 +65,7 @@ def lay_out(
     return token_ids + [end_id] * slack, hole + [PINNED] * slack
 
 
-def close_holes(token_ids: Tensor, decided: Tensor, canvas: Canvas) -> tuple[Tensor, Tensor]:
+def close_holes(token_ids: Array, decided: Array, canvas: Canvas) -> tuple[Array, Array]:
     """Ends each hole at its first decided end token.
 
     token_ids [B, T], decided [B, T] bool -> the same two, with every free cell from the first
@@ -74,15 +77,15 @@ def close_holes(token_ids: Tensor, decided: Tensor, canvas: Canvas) -> tuple[Ten
     if canvas.first is not None:
         # A first token that was constrained continues what stands before the cursor, which may be
         # a line break; it never ends the hole.
-        stop[:, canvas.free[0].int().argmax()] = False
+        stop[:, canvas.first_free] = False
     if not bool(stop.any()):
         return token_ids, decided
     # A cell is past the end when some earlier-or-same cell of the same hole stopped.
     same = canvas.hole[:, :, None] == canvas.hole[:, None, :]
-    length = token_ids.shape[1]
-    earlier = torch.ones(length, length, dtype=torch.bool, device=token_ids.device).tril()
+    xp = namespace(token_ids)
+    earlier = xp.tril(xp.ones_like(same[0]))
     past = (same & earlier & stop[:, None, :]).any(-1) & canvas.free
-    return torch.where(past, canvas.end_id, token_ids), decided | past
+    return xp.where(past, canvas.end_id, token_ids), decided | past
 
 
 def is_open(canvas: Canvas, row: int) -> bool:
@@ -92,7 +95,7 @@ def is_open(canvas: Canvas, row: int) -> bool:
     return bool((canvas.token_ids[row, end:] == canvas.end_id).all())
 
 
-def fill_ids(token_ids: Tensor, canvas: Canvas, row: int) -> list[list[int]]:
+def fill_ids(token_ids: Array, canvas: Canvas, row: int) -> list[list[int]]:
     """The tokens of each hole of one row, in order, up to its first end token."""
     ids = token_ids[row].tolist()
     holes = canvas.hole[row].tolist()

@@ -12,16 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor
-
+from infill_engine.arrays import Array, Generator, namespace
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.canvas import Canvas, close_holes
 from infill_engine.early_stop import EarlyStop, Progress
 from infill_engine.noise import Noise
 from infill_engine.sampler import Sampler
 from infill_engine.schedule import Schedule
-from infill_kernels import RowStatistics
+from infill_kernels.rows import RowStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +41,11 @@ class Denoised:
     converged  [B] bool, rows that the early stop ended
     """
 
-    token_ids: Tensor
-    entropy: Tensor
-    decided: Tensor
+    token_ids: Array
+    entropy: Array
+    decided: Array
     num_steps: int
-    converged: Tensor
+    converged: Array
 
 
 class Stepper(Protocol):
@@ -60,18 +58,17 @@ class Stepper(Protocol):
         state: Any,
         *,
         temperature: float,
-        generator: torch.Generator,
+        generator: Generator,
     ) -> tuple[RowStatistics, Any]: ...
 
 
-@torch.inference_mode()
 def denoise(
     canvas: Canvas,
     denoiser: Stepper,
     memory: Any,
     config: DenoiseConfig,
     *,
-    generator: torch.Generator,
+    generator: Generator,
     budget: Budget = UNLIMITED,
 ) -> Iterator[Denoised]:
     """Yields the canvas after every step; the last one yielded is the answer.
@@ -80,9 +77,9 @@ def denoise(
     step is always made when not cancelled.
     Rows that are done are frozen while the others go on.
     """
-    noise, free = config.noise, canvas.free
+    noise, free, xp = config.noise, canvas.free, namespace(canvas.token_ids)
     token_ids = noise.start(canvas, generator)
-    frozen = torch.zeros(len(token_ids), 1, dtype=torch.bool, device=token_ids.device)
+    frozen = xp.zeros_like(free[:, :1])
     state: Any = None
     last: Denoised | None = None
     for step in range(1, config.max_denoising_steps + 1):
@@ -102,11 +99,11 @@ def denoise(
         undecided = open_cells & ~accepted
         renoised, decided = close_holes(renoised, ~undecided, canvas)
         read, _ = close_holes(noise.read(renoised, stats, canvas), free, canvas)
-        entropy = torch.where(free, stats.entropy, 0.0)
+        entropy = xp.where(free, stats.entropy, 0.0)
         if last is not None:
-            read = torch.where(frozen, last.token_ids, read)
-            entropy = torch.where(frozen, last.entropy, entropy)
-            decided = torch.where(frozen, last.decided, decided)
+            read = xp.where(frozen, last.token_ids, read)
+            entropy = xp.where(frozen, last.entropy, entropy)
+            decided = xp.where(frozen, last.decided, decided)
         done = config.early_stop.done(
             Progress(
                 read=read,
@@ -117,7 +114,7 @@ def denoise(
             )
         )
         frozen = frozen | done[:, None]
-        token_ids = torch.where(frozen, token_ids, renoised)
+        token_ids = xp.where(frozen, token_ids, renoised)
         last = Denoised(
             token_ids=read,
             entropy=entropy,

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-import torch
-
+from infill_engine.arrays import Generator
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.canvas import Canvas
 from infill_engine.denoise import DenoiseConfig
 from infill_engine.request import EngineInfo, InfillRequest
-from infill_kernels import RowStatistics
+from infill_kernels.rows import RowStatistics
 
 MemoryT = TypeVar("MemoryT")
 
@@ -117,7 +116,7 @@ class Denoiser(Protocol[MemoryT]):
         state: object,
         *,
         temperature: float,
-        generator: torch.Generator,
+        generator: Generator,
     ) -> tuple[RowStatistics, object]:
         """One forward pass: statistics [B, T] of every cell; `state` is None at the first step."""
         ...

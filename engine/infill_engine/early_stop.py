@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
+from infill_engine.arrays import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,15 +17,15 @@ class Progress:
     undecided [B, T] bool, cells that still hold noise
     """
 
-    read: Tensor
-    previous: Tensor | None
-    entropy: Tensor
-    free: Tensor
-    undecided: Tensor
+    read: Array
+    previous: Array | None
+    entropy: Array
+    free: Array
+    undecided: Array
 
 
 class EarlyStop(Protocol):
-    def done(self, progress: Progress) -> Tensor:  # [B] bool
+    def done(self, progress: Progress) -> Array:  # [B] bool
         ...
 
 
@@ -33,7 +33,7 @@ class EarlyStop(Protocol):
 class TokenStability:
     """The given-out canvas is what it was a step ago."""
 
-    def done(self, progress: Progress) -> Tensor:
+    def done(self, progress: Progress) -> Array:
         if progress.previous is None:
             return progress.free[:, 0] & False
         return (progress.read == progress.previous).all(-1)
@@ -45,9 +45,9 @@ class Entropy:
 
     threshold: float = 0.005
 
-    def done(self, progress: Progress) -> Tensor:
+    def done(self, progress: Progress) -> Array:
         free = progress.free
-        mean = (progress.entropy * free).sum(-1) / free.sum(-1).clamp(min=1)
+        mean = (progress.entropy * free).sum(-1) / free.sum(-1).clip(min=1)
         return mean < self.threshold
 
 
@@ -55,7 +55,7 @@ class Entropy:
 class Decided:
     """No cell holds noise any more. The stop of absorbing noise, whose tokens stay."""
 
-    def done(self, progress: Progress) -> Tensor:
+    def done(self, progress: Progress) -> Array:
         return ~progress.undecided.any(-1)
 
 
@@ -65,7 +65,7 @@ class Chained:
 
     rules: tuple[EarlyStop, ...]
 
-    def done(self, progress: Progress) -> Tensor:
+    def done(self, progress: Progress) -> Array:
         first, *others = (rule.done(progress) for rule in self.rules)
         for other in others:
             first = first & other

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
-import torch
-
+from infill_engine.arrays import seeded
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.canvas import Canvas, fill_ids, is_open
 from infill_engine.denoise import Denoised, denoise
@@ -296,8 +295,7 @@ class LocalEngine(Generic[MemoryT]):
         budget: Budget,
     ) -> Iterator[Denoised]:
         """The canvas after each step; `steps` were made for the same request before it."""
-        generator = torch.Generator(device=canvas.token_ids.device)
-        generator.manual_seed(request.seed + steps)
+        generator = seeded(canvas.token_ids, request.seed + steps)
         return denoise(
             canvas,
             self._denoiser,
@@ -313,8 +311,7 @@ class LocalEngine(Generic[MemoryT]):
         """One pass, late as well, for a draft needs its probability; none when cancelled."""
         if budget.cancelled():
             return []
-        with torch.inference_mode():
-            return self._denoiser.score(memory, sides, rows)
+        return self._denoiser.score(memory, sides, rows)
 
 
 def _goes_on(hole: _OpenHole, best: _Candidate) -> bool:

@@ -7,40 +7,38 @@ noise is a mask token.
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
-
+from infill_engine.arrays import Array, Generator, draw_below, namespace
 from infill_engine.canvas import Canvas
-from infill_kernels import RowStatistics
+from infill_kernels.rows import RowStatistics
 
 
 class Noise(Protocol):
-    """All tensors are [B, T]; token ids int64, flags bool."""
+    """All arrays are [B, T]; token ids int64, flags bool."""
 
-    def start(self, canvas: Canvas, generator: torch.Generator) -> Tensor:
+    def start(self, canvas: Canvas, generator: Generator) -> Array:
         """Token ids with noise in every free cell."""
         ...
 
-    def open(self, token_ids: Tensor, canvas: Canvas) -> Tensor:
+    def open(self, token_ids: Array, canvas: Canvas) -> Array:
         """The cells that compete to be accepted in the coming step."""
         ...
 
-    def quota(self, open_cells: Tensor, steps_left: int) -> Tensor:
+    def quota(self, open_cells: Array, steps_left: int) -> Array:
         """[B] int64, how many cells of each row must be accepted whatever their entropy."""
         ...
 
     def renoise(
         self,
-        token_ids: Tensor,
-        accepted: Tensor,
+        token_ids: Array,
+        accepted: Array,
         stats: RowStatistics,
         canvas: Canvas,
-        generator: torch.Generator,
-    ) -> Tensor:
+        generator: Generator,
+    ) -> Array:
         """The next step's token ids: accepted cells take their sample, the others their noise."""
         ...
 
-    def read(self, token_ids: Tensor, stats: RowStatistics, canvas: Canvas) -> Tensor:
+    def read(self, token_ids: Array, stats: RowStatistics, canvas: Canvas) -> Array:
         """The complete canvas as it would be given out now."""
         ...
 
@@ -58,38 +56,39 @@ class Uniform:
     """
 
     vocab_size: int
-    allowed: Tensor | None = None
+    allowed: Array | None = None
     greedy: bool = False
 
-    def start(self, canvas: Canvas, generator: torch.Generator) -> Tensor:
-        return torch.where(canvas.free, self._draw(canvas.token_ids, generator), canvas.token_ids)
+    def start(self, canvas: Canvas, generator: Generator) -> Array:
+        drawn = self._draw(canvas.token_ids, generator)
+        return namespace(drawn).where(canvas.free, drawn, canvas.token_ids)
 
-    def open(self, token_ids: Tensor, canvas: Canvas) -> Tensor:
+    def open(self, token_ids: Array, canvas: Canvas) -> Array:
         return canvas.free
 
-    def quota(self, open_cells: Tensor, steps_left: int) -> Tensor:
-        return torch.ones_like(open_cells[:, 0], dtype=torch.int64)
+    def quota(self, open_cells: Array, steps_left: int) -> Array:
+        xp = namespace(open_cells)
+        return xp.ones_like(open_cells[:, 0], dtype=xp.int64)
 
     def renoise(
         self,
-        token_ids: Tensor,
-        accepted: Tensor,
+        token_ids: Array,
+        accepted: Array,
         stats: RowStatistics,
         canvas: Canvas,
-        generator: torch.Generator,
-    ) -> Tensor:
+        generator: Generator,
+    ) -> Array:
         taken = stats.best if self.greedy else stats.sample
-        fresh = torch.where(accepted, taken, self._draw(token_ids, generator))
-        return torch.where(canvas.free, fresh, token_ids)
+        xp = namespace(token_ids)
+        fresh = xp.where(accepted, taken, self._draw(token_ids, generator))
+        return xp.where(canvas.free, fresh, token_ids)
 
-    def read(self, token_ids: Tensor, stats: RowStatistics, canvas: Canvas) -> Tensor:
-        return torch.where(canvas.free, stats.best, canvas.token_ids)
+    def read(self, token_ids: Array, stats: RowStatistics, canvas: Canvas) -> Array:
+        return namespace(token_ids).where(canvas.free, stats.best, canvas.token_ids)
 
-    def _draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
+    def _draw(self, like: Array, generator: Generator) -> Array:
         size = self.vocab_size if self.allowed is None else len(self.allowed)
-        drawn = torch.randint(
-            size, like.shape, generator=generator, device=like.device, dtype=torch.int64
-        )
+        drawn = draw_below(size, like, generator)
         return drawn if self.allowed is None else self.allowed[drawn]
 
 
@@ -104,27 +103,28 @@ class Absorbing:
     mask_id: int
     correction: float = 0.9
 
-    def start(self, canvas: Canvas, generator: torch.Generator) -> Tensor:
-        return torch.where(canvas.free, self.mask_id, canvas.token_ids)
+    def start(self, canvas: Canvas, generator: Generator) -> Array:
+        return namespace(canvas.free).where(canvas.free, self.mask_id, canvas.token_ids)
 
-    def open(self, token_ids: Tensor, canvas: Canvas) -> Tensor:
+    def open(self, token_ids: Array, canvas: Canvas) -> Array:
         return canvas.free & (token_ids == self.mask_id)
 
-    def quota(self, open_cells: Tensor, steps_left: int) -> Tensor:
+    def quota(self, open_cells: Array, steps_left: int) -> Array:
         return (open_cells.sum(-1) + steps_left - 1) // steps_left
 
     def renoise(
         self,
-        token_ids: Tensor,
-        accepted: Tensor,
+        token_ids: Array,
+        accepted: Array,
         stats: RowStatistics,
         canvas: Canvas,
-        generator: torch.Generator,
-    ) -> Tensor:
+        generator: Generator,
+    ) -> Array:
         visible = canvas.free & (token_ids != self.mask_id)
         better = visible & (stats.best != token_ids) & (stats.confidence >= self.correction)
-        token_ids = torch.where(accepted, stats.sample, token_ids)
-        return torch.where(better, stats.best, token_ids)
+        xp = namespace(token_ids)
+        token_ids = xp.where(accepted, stats.sample, token_ids)
+        return xp.where(better, stats.best, token_ids)
 
-    def read(self, token_ids: Tensor, stats: RowStatistics, canvas: Canvas) -> Tensor:
-        return torch.where(self.open(token_ids, canvas), stats.best, token_ids)
+    def read(self, token_ids: Array, stats: RowStatistics, canvas: Canvas) -> Array:
+        return namespace(token_ids).where(self.open(token_ids, canvas), stats.best, token_ids)

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
-
-from infill_kernels import RowStatistics
+from infill_engine.arrays import Array, namespace, take_along
+from infill_kernels.rows import RowStatistics
 
 
 class Sampler(Protocol):
-    def accept(self, stats: RowStatistics, open_cells: Tensor, quota: Tensor) -> Tensor:
+    def accept(self, stats: RowStatistics, open_cells: Array, quota: Array) -> Array:
         """open_cells [B, T] bool, quota [B] int64 -> [B, T] bool, a subset of open_cells.
 
         At least `quota` cells of each row are accepted, if so many are open.
@@ -29,10 +27,11 @@ class EntropyBound:
 
     bound: float = 0.1
 
-    def accept(self, stats: RowStatistics, open_cells: Tensor, quota: Tensor) -> Tensor:
-        closed_last = stats.entropy.masked_fill(~open_cells, torch.inf)
-        ascending, order = closed_last.sort(dim=-1, stable=True)
-        rank = torch.arange(ascending.shape[-1], device=ascending.device)[None]
-        finite = ascending.nan_to_num(posinf=0.0)
-        within = (finite.cumsum(-1) - finite <= self.bound) | (rank < quota[:, None])
-        return torch.zeros_like(open_cells).scatter(-1, order, within) & open_cells
+    def accept(self, stats: RowStatistics, open_cells: Array, quota: Array) -> Array:
+        xp = namespace(open_cells)
+        order = xp.argsort(xp.where(open_cells, stats.entropy, xp.inf), stable=True)
+        rank = xp.argsort(order)  # of each cell
+        # Closed cells come last, so what they add to the sum does not count.
+        ascending = take_along(xp.where(open_cells, stats.entropy, 0.0), order)
+        before = take_along(ascending.cumsum(-1) - ascending, rank)
+        return open_cells & ((before <= self.bound) | (rank < quota[:, None]))

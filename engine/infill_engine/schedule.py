@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
+import numpy as np
 
 
 class Schedule(Protocol):
@@ -34,5 +34,6 @@ class Linear:
     def temperature(self, step: int, max_denoising_steps: int) -> float:
         # In float32, as transformers computes it: the last bit reaches every logit, comes back by
         # self-conditioning, and after some steps decides tokens.
-        left = torch.tensor(max_denoising_steps - step + 1) / max_denoising_steps
-        return float(self.end + (self.start - self.end) * left)
+        left = np.float32(max_denoising_steps - step + 1) / np.float32(max_denoising_steps)
+        start, end = np.float32(self.start - self.end), np.float32(self.end)
+        return float(end + start * left)

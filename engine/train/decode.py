@@ -25,7 +25,8 @@ from infill_engine.noise import Absorbing
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant
 from infill_engine.tokenizer import END, FIRST_LEARNED, MASK
-from infill_kernels import RowStatistics, row_statistics
+from infill_kernels import row_statistics
+from infill_kernels.rows import RowStatistics
 from train.fused import canvas_attention_fused, causal_attention_fused
 
 CHUNK = 1024  # cells whose logits are kept at a time

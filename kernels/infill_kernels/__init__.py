@@ -16,7 +16,6 @@ __all__ = [
     "Fp8",
     "HeadStatistics",
     "Int4",
-    "RowStatistics",
     "add_norms",
     "canvas_attention",
     "dequantise",

@@ -9,7 +9,6 @@ from infill_kernels.formats import dequantise as dequantise
 from infill_kernels.formats import quantise_fp8 as quantise_fp8
 from infill_kernels.formats import quantise_int4 as quantise_int4
 from infill_kernels.reference import HeadStatistics as HeadStatistics
-from infill_kernels.reference import RowStatistics as RowStatistics
 from infill_kernels.reference import soft_embedding as soft_embedding
 from infill_kernels.reference import softcap as softcap
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from infill_kernels.formats import ExpertWeights, dequantise
+from infill_kernels.rows import RowStatistics
 
 TINY = 1e-38
 
@@ -193,21 +194,6 @@ def soft_embedding(logits: Tensor, table: Tensor, scale: Tensor) -> Tensor:
     """The mean embedding under softmax(logits): logits [R, V], table [V, D] -> [R, D]."""
     probability = logits.softmax(-1, dtype=torch.float32).to(table.dtype)
     return (probability @ table) * scale
-
-
-class RowStatistics(NamedTuple):
-    """What the denoising loop needs to know of each row of logits.
-
-    entropy     [...] float32, nats, of softmax(logits / temperature)
-    best        [...] int64, the most probable token
-    sample      [...] int64, a draw from softmax(logits / temperature); `best` at temperature 0
-    confidence  [...] float32, the probability of `best`
-    """
-
-    entropy: Tensor
-    best: Tensor
-    sample: Tensor
-    confidence: Tensor
 
 
 def row_statistics(

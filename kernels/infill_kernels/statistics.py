@@ -16,7 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from infill_kernels.reference import HeadStatistics, RowStatistics
+from infill_kernels.reference import HeadStatistics
+from infill_kernels.rows import RowStatistics
 from infill_kernels.tile import cast
 
 # Of a block of 1024 columns a lane has four, 256 apart: the four words of one random number.

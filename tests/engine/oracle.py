@@ -20,7 +20,8 @@ from infill_engine.noise import Absorbing
 from infill_engine.request import EngineInfo, InfillRequest
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant
-from infill_kernels import RowStatistics, row_statistics
+from infill_kernels import row_statistics
+from infill_kernels.rows import RowStatistics
 
 END, MASK, VOCAB = 4, 1, 140
 OFFSET = 10

@@ -14,7 +14,8 @@ from infill_engine.early_stop import Chained, Decided, Entropy, Progress, TokenS
 from infill_engine.noise import Absorbing, Uniform
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant, Linear
-from infill_kernels import RowStatistics, row_statistics
+from infill_kernels import row_statistics
+from infill_kernels.rows import RowStatistics
 from tests.engine.oracle import END, MASK, VOCAB, Exact, Oracle, ids, letters
 
 

@@ -14,7 +14,7 @@ from infill_engine.denoise import denoise
 from infill_engine.models.diffusion_gemma.network import Memory, Network
 from infill_engine.models.diffusion_gemma.stepping import Stepping
 from infill_engine.noise import Uniform
-from infill_kernels import RowStatistics
+from infill_kernels.rows import RowStatistics
 
 pytest.importorskip("transformers")
 from tests.engine import tiny_gemma

@@ -15,7 +15,7 @@ from infill_engine.models.diffusion_gemma.stepping import Stepping
 from infill_engine.noise import Uniform
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant, Linear
-from infill_kernels import RowStatistics
+from infill_kernels.rows import RowStatistics
 
 pytest.importorskip("transformers")
 from tests.engine import tiny_gemma

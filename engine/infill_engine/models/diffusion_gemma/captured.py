@@ -19,7 +19,8 @@ from torch.nn.functional import linear
 from infill_engine.canvas import Canvas
 from infill_engine.models.diffusion_gemma.network import CachedContext, Memory, Network
 from infill_engine.models.diffusion_gemma.stepping import FusedStepping, StepState, spread
-from infill_kernels import HeadStatistics, RowStatistics, head_statistics, probabilities
+from infill_kernels import HeadStatistics, head_statistics, probabilities
+from infill_kernels.rows import RowStatistics
 
 # Each plan holds the head's output and its probabilities, some 300 MB for 256 cells.
 NUM_PLANS = 4

@@ -33,7 +33,8 @@ from infill_engine.progress import LoadProgress, silent
 from infill_engine.request import EngineInfo, InfillRequest
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Linear
-from infill_kernels import RowStatistics, backend
+from infill_kernels import backend
+from infill_kernels.rows import RowStatistics
 
 # What a prompt is made of, in tokens. The sliding layers see the last 1,023 of it.
 PREFIX_TOKENS, SUFFIX_TOKENS, NEIGHBOUR_TOKENS = 2048, 512, 768
@@ -214,6 +215,7 @@ class DiffusionGemma:
             early_stop=Chained((TokenStability(), Entropy(defaults.stop_entropy))),
         )
 
+    @torch.inference_mode()
     def step(
         self,
         canvas: Canvas,
@@ -227,6 +229,7 @@ class DiffusionGemma:
             canvas, memory, state, temperature=temperature, generator=generator
         )
 
+    @torch.inference_mode()
     def score(self, memory: Memory, sides: Sides, rows: Sequence[Sequence[int]]) -> list[Scored]:
         """One pass over the filled canvases, pins as they are: what is the model ready to believe?
 

@@ -18,11 +18,11 @@ from torch.nn.functional import linear
 from infill_engine.canvas import Canvas
 from infill_engine.models.diffusion_gemma.network import CachedContext, Memory, Network
 from infill_kernels import (
-    RowStatistics,
     head_statistics,
     probabilities,
     row_statistics,
 )
+from infill_kernels.rows import RowStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +52,14 @@ class Stepping:
 
     def rows(self, canvas: Canvas) -> Tensor:
         """The flattened cells that need logits: a pinned one's answer is known."""
-        return canvas.free.flatten().nonzero()[:, 0]
+        free: Tensor = canvas.free
+        return free.flatten().nonzero()[:, 0]
 
     def allowed(self, canvas: Canvas) -> Tensor | None:
         """The tokens [V] bool that may stand in free cells; None: all of them."""
-        if canvas.allowed is not None:
-            return canvas.allowed
+        allowed: Tensor | None = canvas.allowed
+        if allowed is not None:
+            return allowed
         return None if self.forbidden is None else ~self.forbidden
 
     def start(self, canvas: Canvas, memory: Memory) -> StepState:

@@ -27,7 +27,8 @@ from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant
 from infill_engine.tokenizer import BOS, END, EOS, MASK, Tokenizer
 from infill_engine.windows import first_tokens, last_tokens, prefix_window, suffix_window
-from infill_kernels import RowStatistics, row_statistics
+from infill_kernels import row_statistics
+from infill_kernels.rows import RowStatistics
 
 # Trained on windows of 1,024 tokens; the prefix says more than the suffix.
 PREFIX_TOKENS, SUFFIX_TOKENS = 704, 316
