@@ -38,8 +38,14 @@ def test_top_level_names_are_the_three_packages(names: list[str]) -> None:
     assert {name.partition("/")[0] for name in names} == expected
 
 
-@pytest.mark.parametrize("name", ["default.safetensors", "tokenizer.json", "MODEL_CARD.md"])
-def test_the_default_model_is_inside(names: list[str], wheel: Path, name: str) -> None:
+SHIPPED = (
+    *("default.safetensors", "tokenizer.json", "MODEL_CARD.md"),
+    *("judge.safetensors", "judge_tokenizer.json", "JUDGE_CARD.md"),
+)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_embedded_models_are_inside(names: list[str], wheel: Path, name: str) -> None:
     assert f"{WEIGHTS}/{name}" in names
     with zipfile.ZipFile(wheel) as archive:
         packed = archive.read(f"{WEIGHTS}/{name}")

@@ -93,7 +93,7 @@ class RecentSegments:
         return sys.getsizeof(segment) + sys.getsizeof(ids) + self.OVERHEAD
 
 
-def _byte_of_symbol() -> dict[str, int]:
+def byte_of_symbol() -> dict[str, int]:
     """The printable stand-ins that byte-level BPE writes for bytes (GPT-2's table)."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     table = {chr(byte): byte for byte in plain}
@@ -113,7 +113,7 @@ class Tokenizer:
         description["added_tokens"] = []
         vocabulary: dict[str, int] = description["model"]["vocab"]
         self._bpe = BpeTokenizer.from_str(json.dumps(description))
-        byte = _byte_of_symbol()
+        byte = byte_of_symbol()
         self.vocab_size = max(vocabulary.values()) + 1
         self.token_bytes: list[bytes] = [b""] * self.vocab_size  # b"" for specials
         for symbol, token_id in vocabulary.items():
