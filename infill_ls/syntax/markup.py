@@ -14,7 +14,7 @@ from infill_engine.budget import Budget
 from infill_ls.syntax.language import Language
 
 # HTML lets authors leave these open.
-_MAY_STAY_OPEN = frozenset(
+MAY_STAY_OPEN = frozenset(
     b"html head body li dt dd p rt rp optgroup option colgroup thead tbody tfoot tr td th area "
     b"base br col embed hr img input link meta source track wbr".split()
 )
@@ -52,7 +52,7 @@ def _left_open(element: Node, source: bytes) -> Node | None:
     if start is None or end is None or end.type == "end_tag":
         return None
     name = source[start.start_byte : start.end_byte].strip(b"<>/ \n").split()[:1]
-    return start if name and name[0].lower() not in _MAY_STAY_OPEN else None
+    return start if name and name[0].lower() not in MAY_STAY_OPEN else None
 
 
 def _named_otherwise(element: Node, source: bytes) -> Node | None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from infill_ls.syntax.branches import Mark, other_branches
 from infill_ls.syntax.language import Language
 
 _OPENINGS = {"tags": re.compile(r"\{[{%#]"), "expressions": re.compile(r"\{\{")}
@@ -88,12 +89,44 @@ def without_tags(source: bytes, language: Language) -> bytes:
     """The source for a grammar of markup, to which `{% if a > b %}` is a syntax error: tags are
     words to it. Nothing moves."""
     text = source.decode("latin-1")  # a character a byte
+    tags = [tag for tag in _tags(text, language) if tag.closed]
+    spans = [tag.span for tag in tags]
+    if language.tags and language.templates == "tags":
+        text = _blanked(text, sorted(other_branches(text, _marks(tags, language))))
+    return _blanked(text, spans).encode("latin-1")
+
+
+def _blanked(text: str, spans: list[Range]) -> str:
+    """With words in place of what is visible in the spans, which are in order; one may hold those
+    behind it."""
     parts, at = [], 0
-    for tag in _tags(text, language):
-        if tag.closed:
-            parts += [text[at : tag.start], _VISIBLE.sub("_", text[tag.start : tag.end])]
-            at = tag.end
-    return "".join([*parts, text[at:]]).encode("latin-1")
+    for start, end in spans:
+        if end > at:
+            start = max(start, at)
+            parts += [text[at:start], _VISIBLE.sub("_", text[start:end])]
+            at = end
+    return "".join([*parts, text[at:]])
+
+
+def _marks(tags: list[_Tag], language: Language) -> Iterator[Mark]:
+    """What opens, parts and ends the blocks of tags."""
+    blocks: list[str] = []
+    num_open: Counter[str] = Counter()
+    for tag in tags:
+        ends = tag.name.removeprefix("end")
+        if tag.name in _BLOCKS and not tag.may_be_alone:
+            blocks.append(tag.name)
+            num_open[tag.name] += 1
+            yield Mark(start=tag.start, end=tag.end, opens=True)
+        elif tag.name in language.carry_on:
+            yield Mark(start=tag.start, end=tag.end)
+        elif ends != tag.name and num_open[ends]:
+            closed = 1
+            while (inner := blocks.pop()) != ends:
+                num_open[inner] -= 1
+                closed += 1
+            num_open[ends] -= 1
+            yield Mark(start=tag.start, end=tag.end, ends=closed)
 
 
 def _tags(text: str, language: Language) -> Iterator[_Tag]:

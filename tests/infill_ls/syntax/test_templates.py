@@ -1,5 +1,6 @@
 """Tags of templates: closed once, not nested, blocks with their ends."""
 
+import re
 import time
 
 import pytest
@@ -76,18 +77,67 @@ def test_what_markup_would_take_for_its_own_is_blanked_out(
 
 
 @pytest.mark.parametrize(
-    "piece", ["{{ ", "{% if a %}", "{{ a }}", "{% endif %}", "{{ f(", "{# ", "{% raw %}", "{{ 'a"]
+    "piece",
+    [
+        "{{ ",
+        "{% if a %}",
+        "{{ a }}",
+        "{% endif %}",
+        "{{ f(",
+        "{# ",
+        "{% raw %}",
+        "{{ 'a",
+        "{% if a %}<b>",
+    ],
 )
 def test_twice_the_text_takes_twice_the_time(piece: str) -> None:
     def seconds(size: int) -> float:
         text = piece * (size // len(piece))
         started = time.thread_time()
         template_faults(text, DJANGO)
+        without_tags(text.encode(), DJANGO)
         return time.thread_time() - started
 
     small, large = (min(seconds(size) for _ in range(3)) for size in (10_000, 40_000))
 
     assert large < 8 * small + 0.005
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        ("{% if a %}<b c>{% else %}<b>{% endif %}</b>", ["<b c>", "</b>"]),
+        ("{% if a %}{% if b %}<b>{% else %}<b c>{% endif %}{% else %}<i>{% endif %}", ["<b>"]),
+        ("{% case a %} {% when 1 %}</i>{% when 2 %}</b>{% endcase %}", ["</i>"]),
+        ("<b {% if a %}c='>'>{% else %}>{% endif %}</b>", ["<b __ __ _ __c='>'>", "</b>"]),
+        # they do not open the same, or nothing
+        ("{% if a %}<b>{% else %}<b><i>{% endif %}", ["<b>", "<b>", "<i>"]),
+        ("{% if a %}<br>{% else %}<i/>{% endif %}", ["<br>", "<i/>"]),
+        ("{% if a %}<b></b>{% else %}<i></i>{% endif %}", ["<b>", "</b>", "<i>", "</i>"]),
+    ],
+)
+def test_of_branches_that_open_or_close_the_same_one_stays(source: str, kept: list[str]) -> None:
+    shown = without_tags(source.encode(), DJANGO).decode()
+
+    assert len(shown) == len(source)
+    assert re.findall("<(?:'.'|[^>])*>", shown) == kept
+
+
+@pytest.mark.parametrize(
+    ("source", "good", "wrong"),
+    [
+        ("{% if a %}<b c>{% else %}‸{% endif %}d</b>\n", "<b>", "<b><i>"),
+        ("{% if a %}<b c>{% else %}<b>{% endif %}\n‸\n", "d</b>", "d</b></b>"),
+        ("‸\nd</b>\n", "{% if a %}<b c>{% else %}<b>{% endif %}", "<b c>{% if a %}<b>{% endif %}"),
+    ],
+)
+def test_branches_that_open_the_same_are_one(source: str, good: str, wrong: str) -> None:
+    for text, expected in ((good, True), (wrong, False)):
+        found = infill_at(
+            Scripted(text), *marked(source, "htmldjango"), InfillOptions(), trees=Trees()
+        )
+
+        assert expected == (text in [each.text for each in found.candidates])
 
 
 @pytest.mark.parametrize("language_id", ["jinja", "htmldjango"])
