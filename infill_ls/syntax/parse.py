@@ -13,7 +13,8 @@ from tree_sitter import Node, Parser, Point, Tree
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_ls.syntax.language import Language
 from infill_ls.syntax.markup import unmatched_tags
-from infill_ls.syntax.templates import template_faults, without_tags
+from infill_ls.syntax.readable import is_readable, readable
+from infill_ls.syntax.templates import template_faults
 
 _CHUNK = 16_384  # bytes of the source that the parser is handed at once
 _TOKEN_CHUNKS = 8  # how many of them a token may take
@@ -66,11 +67,11 @@ def parse(parser: Parser, source: bytes, *, budget: Budget, old: Tree | None = N
 def parse_code(
     parser: Parser, source: bytes, language: Language, *, budget: Budget, old: Tree | None = None
 ) -> Tree:
-    """`parse` of a source whose template tags are not the grammar's."""
-    if not language.templates:
+    """`parse` of a source in words that the grammar knows."""
+    if is_readable(language):
         return parse(parser, source, budget=budget, old=old)
     # A brace more or less makes a tag of what follows it, or none: no edit tells of that.
-    return parse(parser, without_tags(source, language), budget=budget)
+    return parse(parser, readable(source, language), budget=budget)
 
 
 def parse_on(parser: Parser, source: bytes, *, budget: Budget, old: Tree | None = None) -> Tree:

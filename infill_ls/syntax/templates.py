@@ -35,7 +35,7 @@ _BLOCKS = {
     *("if", "for", "macro", "call", "filter", "with", "autoescape", "unless", "case", "capture"),
     *("cache", "blocktrans", "blocktranslate", "spaceless", "ifchanged", *_ALONE, *_RAW),
 }
-_VISIBLE = re.compile(r"\S")
+_VISIBLE = re.compile(r"\S", re.ASCII)
 
 Range = tuple[int, int]
 """Start and end of a tag."""
