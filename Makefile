@@ -9,7 +9,7 @@ AT ?= benchmarks/try/discounts.py:18:5
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help try test editors test-editors setup lint fmt bench train-smoke size clean
+.PHONY: help try test editors test-editors setup lint fmt bench train-smoke kernels size clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench: $(VENV)/.ready ## latency and quality on this machine, last line JSON
 
 train-smoke: $(VENV)/.ready-to-test ## the whole training on very little data, to see that it runs
 	$(BIN)/python -m pytest tests/train
+
+kernels: $(VENV)/.ready ## the routines for CPUs, for Linux and Windows: wants gcc's cross-compilers
+	PYTHONPATH=kernels $(BIN)/python -m infill_kernels.prebuilt.build
 
 size: ## lines per package: a report that never fails
 	@for folder in infill_ls engine/infill_engine engine/train kernels/infill_kernels tests; do \

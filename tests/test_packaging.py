@@ -1,5 +1,6 @@
 """What is in the wheel, and what must never be in the tree."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -9,6 +10,8 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 import infill_ls
+from infill_kernels.native import PARTS
+from infill_kernels.prebuilt import MADE
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = "infill_engine/weights"
@@ -38,14 +41,11 @@ def test_top_level_names_are_the_three_packages(names: list[str]) -> None:
     assert {name.partition("/")[0] for name in names} == expected
 
 
-SHIPPED = (
-    *("default.safetensors", "tokenizer.json", "MODEL_CARD.md"),
-    *("judge.safetensors", "judge_tokenizer.json", "JUDGE_CARD.md"),
-)
+SHIPPED = ("default.safetensors", "tokenizer.json", "MODEL_CARD.md")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_embedded_models_are_inside(names: list[str], wheel: Path, name: str) -> None:
+def test_the_embedded_model_is_inside(names: list[str], wheel: Path, name: str) -> None:
     assert f"{WEIGHTS}/{name}" in names
     with zipfile.ZipFile(wheel) as archive:
         packed = archive.read(f"{WEIGHTS}/{name}")
@@ -53,9 +53,14 @@ def test_the_embedded_models_are_inside(names: list[str], wheel: Path, name: str
     assert packed == (ROOT / "engine" / WEIGHTS / name).read_bytes()
 
 
+def test_what_nothing_reads_yet_is_not_inside(names: list[str]) -> None:
+    assert not [name for name in names if "judge" in name.lower()]
+
+
 def test_what_is_compiled_on_the_spot_is_inside(names: list[str]) -> None:
-    sources = ("blocks.c", "product.h", "integers.h")
-    assert {f"infill_kernels/{source}" for source in sources} <= set(names)
+    sources = {f"infill_kernels/cpu/{name}" for name in ("host.c", *PARTS)}
+    made = {f"infill_kernels/prebuilt/{name}" for name in json.loads(MADE.read_text())["libraries"]}
+    assert sources | made <= set(names)
 
 
 def test_types_and_licence_are_inside(names: list[str]) -> None:

@@ -1,186 +1,230 @@
-"""A decoder's blocks as one routine, compiled for this CPU when it is first wanted.
+"""A decoder's blocks, a product and a head as routines for CPUs (`native`), on numpy's arrays.
 
-A small network's pass in torch is mostly the time between its products: in each layer dozens of
-ops of a few microseconds. `blocks.c` is the whole pass, in one thread, for networks kept in
-bfloat16, or in whole numbers of 16 bits where a CPU multiplies these faster, as with AVX2; its
-reference in plain torch is the network that uses it. It is compiled by the C compiler that is found
-(CC, or cc, gcc, clang), once for a CPU, as Triton does with its kernels. Without a compiler, or
-under INFILL_KERNELS=torch, there is none.
+Their reference in plain torch is the network that uses them.
 """
 
 import ctypes
-import functools
-import itertools
-import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infill_kernels.bfloat16 import BFloat16, rounded
-from infill_kernels.compiled import usable_library
-
-Floats = NDArray[np.float32]
-Weight = NDArray[np.floating]
-N = TypeVar("N", bound=np.generic)
-
-SOURCE = Path(__file__).with_name("blocks.c")
-INCLUDED = [SOURCE.with_name(name) for name in ("product.h", "integers.h")]
-# The first that a compiler takes and the system lets run: a kernel may forbid the tiles of AMX.
-FLAGS: tuple[tuple[str, ...], ...] = (
-    ("-march=native",),
-    ("-march=native", "-mno-amx-tile", "-mno-amx-bf16"),
-    ("-mcpu=native",),
-    (),
+from infill_kernels import q4
+from infill_kernels.bfloat16 import BFloat16
+from infill_kernels.native import (
+    INT16,
+    PAIRS,
+    PANEL,
+    Q4,
+    CacheArgument,
+    Floats,
+    Native,
+    PassArgument,
+    ShapeArgument,
+    address,
+    aligned,
+    checked,
+    laid_out_as,
+    native,
 )
-PANEL, PAIRS = 16, 32
-LINE = 64  # bytes
-NORM, MOST = 46_000.0, 32_767.0  # as in integers.h
+
+__all__ = ["Blocks", "Head", "Matrix", "Statistics", "fits", "multiplies_integers", "native"]
 
 
-class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("layers", "width", "kv", "group", "head", "ff")]
+def _found() -> Native:
+    level, reason = native()
+    assert level is not None, reason
+    return level
 
 
-class _Cache(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("keys", "values")] + [
-        (name, ctypes.c_int64) for name in ("layer", "row", "kv_head")
-    ]
+def multiplies_integers() -> bool:
+    """Whether weights are kept in whole numbers of 16 bits here, which this CPU multiplies faster
+    than bfloat16."""
+    level, _ = native()
+    return level is not None and level.format == INT16
 
 
-@functools.cache
-def library() -> tuple[ctypes.CDLL | None, str]:
-    """The routine, or None, and the reason in words."""
-    if os.environ.get("INFILL_KERNELS") == "torch":
-        return None, "INFILL_KERNELS=torch"
-    if sys.platform == "win32":
-        return None, "it is not made for Windows"
-    return usable_library(SOURCE, INCLUDED, FLAGS, _usable)
+def fits(*sizes: int) -> bool:
+    return all(size % PAIRS == 0 for size in sizes)
 
 
-def _usable(library: ctypes.CDLL) -> bool:
-    """Whether the system lets it run, and it multiplies as numpy does: few machines are tried."""
-    if not library.infill_ready():
-        return False
-    _declare(library)
-    # Numbers without an order; numpy's random ones would be one more thing to import.
-    weight, x = (np.sin(np.arange(n * 64, dtype=np.float32) ** 2).reshape(n, 64) for n in (80, 33))
-    laid_out = _laid_out(weight, library)
-    for rows in (1, 2, 3, 7, 33):
-        y = np.zeros((rows, len(weight)), np.float32)
-        done = library.infill_product(
-            _address(x), rows, _address(laid_out), _address(y), *weight.shape
-        )
-        expected = x[:rows] @ weight.T
-        error = np.linalg.norm(y - expected) / np.linalg.norm(expected)
-        if not done or not error < 0.02:
-            return False
-    return True
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A weight [outputs, inputs] as a routine reads it.
 
-
-def _declare(library: ctypes.CDLL) -> None:
-    """What the routine's functions take."""
-    library.infill_blocks.argtypes = [
-        ctypes.POINTER(_Shape),
-        *[ctypes.c_void_p] * 2,
-        ctypes.c_int64,
-        ctypes.POINTER(ctypes.c_int64),
-        ctypes.c_int64,
-        *[ctypes.c_void_p] * 2,
-        ctypes.POINTER(_Cache),
-        ctypes.c_int64,
-        ctypes.POINTER(_Cache),
-        *[ctypes.c_int64] * 2,
-    ]
-    library.infill_product.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        *[ctypes.c_void_p] * 2,
-        *[ctypes.c_int64] * 2,
-    ]
-
-
-def packed(weight: Weight) -> BFloat16:
-    """[O, I] -> bfloat16 [O / 16, I / 32, 16, 16, 2], outputs padded with 0."""
-    panels = rounded(_padded(weight)).reshape(-1, PANEL, weight.shape[1] // PAIRS, PAIRS // 2, 2)
-    return np.ascontiguousarray(panels.transpose(0, 2, 3, 1, 4))
-
-
-def quantised(weight: Weight) -> NDArray[np.int16]:
-    """[O, I] -> int16 [O / 16, 16 * I + 32], outputs padded with 0.
-
-    Whole numbers laid out as `packed` has them, and the 16 scales, float32, that each 16 outputs
-    are multiplied by. No output's norm exceeds NORM in whole numbers: see integers.h.
-    """
-    exact, inputs = _padded(weight), weight.shape[1]
-    by_norm, by_size = np.linalg.norm(exact, axis=1) / NORM, np.abs(exact).max(1) / MOST
-    scale = np.maximum(np.maximum(by_norm, by_size), np.float32(1e-30))
-    codes = np.rint(exact / scale[:, None]).astype(np.int16)
-    panels = codes.reshape(-1, PANEL, inputs // 2, 2).swapaxes(1, 2).reshape(-1, PANEL * inputs)
-    return np.concatenate((panels, scale.reshape(-1, PANEL).view(np.int16)), 1)
-
-
-def _padded(weight: Weight) -> Floats:
-    """float32, and as many outputs as whole panels have."""
-    outputs, inputs = weight.shape
-    assert inputs % PAIRS == 0, f"{inputs} inputs are no multiple of {PAIRS}"
-    return np.pad(weight.astype(np.float32), ((0, -outputs % PANEL), (0, 0)))
-
-
-class Product:
-    """x [..., I] float32 times a weight [O, I] -> [..., O] float32.
-
-    Of products of bfloat16, or of whole numbers of 16 bits, which are more exact.
-
-    Its reference is `torch.nn.functional.linear`.
+    `kept` is laid out as `form` says: bfloat16, whole numbers of 16 bits, or 4 bits (`q4`), whose
+    bytes may be a part of a file that is mapped into memory.
     """
 
-    def __init__(self, weight: Weight) -> None:
-        found, reason = library()
-        assert found is not None, reason
-        self._library = found
-        self._outputs, self._inputs = weight.shape
-        self._weight = _aligned(_laid_out(weight, found))
+    form: int
+    kept: NDArray[np.generic]
+    outputs: int
+    inputs: int
+
+    @staticmethod
+    def of(weight: NDArray[np.floating], form: int | None = None) -> "Matrix":
+        """Of any float type; in the form that this CPU is fastest at where none is named."""
+        form = _found().format if form is None else form
+        return Matrix(form, aligned(laid_out_as(form, weight)), *weight.shape)
+
+    @staticmethod
+    def of_panels(panels: NDArray[np.uint8], outputs: int) -> "Matrix":
+        """Of 4 bits, uint8 [O / 16, I / 32, 320], without a copy."""
+        count, groups, size = panels.shape
+        assert size == q4.PANEL, f"a panel has {q4.PANEL} bytes, these have {size}"
+        assert panels.flags.c_contiguous, "panels lie one after the other"
+        assert (count - 1) * PANEL < outputs <= count * PANEL, f"{outputs} rows in {count} panels"
+        return Matrix(Q4, panels, outputs, groups * q4.GROUP)
 
     def __call__(self, x: Floats) -> Floats:
-        flat = _checked(x.reshape(-1, self._inputs))
-        padded = len(self._weight) * PANEL
-        y = np.empty((len(flat), padded), np.float32)
-        done = self._library.infill_product(
-            _address(flat), len(flat), _address(self._weight), _address(y), padded, self._inputs
+        """x [..., I] -> [..., O] float32. Its reference is `torch.nn.functional.linear`."""
+        flat = checked(x.reshape(-1, self.inputs))
+        rows = -(-self.outputs // PANEL) * PANEL
+        y = np.empty((len(flat), rows), np.float32)
+        done = _found().product(
+            self.form, address(flat), len(flat), address(self.kept), address(y), rows, self.inputs
         )
         if not done:
             raise MemoryError(f"no memory for a product of {len(flat)} rows")
-        return y[:, : self._outputs].reshape(*x.shape[:-1], self._outputs)
+        return y[:, : self.outputs].reshape(*x.shape[:-1], self.outputs)
+
+    def rows(self, ids: NDArray[np.integer]) -> Floats:
+        """The weights [n, I] of the outputs `ids` [n], of a matrix of 4 bits."""
+        assert self.form == Q4, "other forms are not read back"
+        wanted = np.ascontiguousarray(ids, np.int32)
+        assert wanted.ndim == 1, f"ids are {wanted.shape}"
+        assert not len(wanted) or 0 <= wanted.min() <= wanted.max() < self.outputs, f"{ids=}"
+        found = np.empty((len(wanted), self.inputs), np.float32)
+        _found().rows(address(self.kept), address(wanted), len(wanted), self.inputs, address(found))
+        return found
 
 
-class Blocks:
-    """Pre-norm blocks without biases or gains: grouped queries, normed queries and keys, SwiGLU.
+class Statistics(NamedTuple):
+    """Of n rows of logits.
 
-    Each block is (qkv, out, up, down): qkv [K * (G + 2) * E, D], for each of K key/value heads its
-    G queries, its key and its value, each normed by root mean square but for the value; out
-    [D, K * G * E]; up [2 * F, D], gate before value; down [D, F]. D, E and F are multiples of 32.
+    best     [n] int32, the likeliest token
+    most     [n] its logit
+    total    [n] the logarithm of the sum of exponentials
+    entropy  [n] nats
+    chosen   [n] the logit of the token that was asked about, or 0
     """
 
-    def __init__(self, blocks: Sequence[Sequence[Weight]], split: tuple[int, int, int]) -> None:
-        """`split` is (K, G + 2, E)."""
-        found, reason = library()
-        assert found is not None, reason
-        kv, parts, head = split
-        width, ff = blocks[0][3].shape
-        assert fits(width, head, ff), f"{width=}, {head=} and {ff=} are not all multiples of 32"
-        assert kv * (parts - 2) * head == width, f"{split=} does not give a width of {width}"
-        self._library = found
-        self._split = split
-        self._shape = _Shape(len(blocks), width, kv, parts - 2, head, ff)
-        self._weights = _aligned(
-            np.concatenate(
-                [_laid_out(weight, found).ravel() for block in blocks for weight in block]
-            )
+    best: NDArray[np.int32]
+    most: Floats
+    total: Floats
+    entropy: Floats
+    chosen: Floats
+
+
+class Head:
+    """What is said of logits without keeping them: x [n, I] times a weight [V, I]."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self.matrix = matrix
+        # Outputs that are padding are never the best, and have no share.
+        padding = -matrix.outputs % PANEL
+        self._none = np.zeros(matrix.outputs + padding, np.float32)
+        self._none[matrix.outputs :] = -1e30
+
+    def bias(self, forbidden: NDArray[np.bool_]) -> Floats:
+        """What is added to logits so that tokens [V] have no share."""
+        found = self._none.copy()
+        found[: self.matrix.outputs][forbidden] = -1e30
+        return found
+
+    def __call__(
+        self,
+        x: Floats,
+        *,
+        bias: Floats | None = None,
+        chosen: NDArray[np.integer] | None = None,
+    ) -> Statistics:
+        """`bias` is what `bias` gave; `chosen` [n] are tokens to ask about."""
+        assert x.ndim == 2, f"x is {x.shape}"
+        assert x.shape[1] == self.matrix.inputs, f"x is {x.shape}, not {self.matrix.inputs} wide"
+        rows, added = checked(x), self._none if bias is None else bias
+        assert added.shape == self._none.shape, f"a bias of {added.shape}"
+        asked = None if chosen is None else np.ascontiguousarray(chosen, np.int32)
+        assert asked is None or asked.shape == (len(rows),), "one token for each row"
+        best = np.empty(len(rows), np.int32)
+        found = np.empty((len(rows), 4), np.float32)
+        done = _found().head(
+            self.matrix.form,
+            address(rows),
+            len(rows),
+            address(self.matrix.kept),
+            len(added),
+            self.matrix.inputs,
+            address(added),
+            None if asked is None else address(asked),
+            address(best),
+            address(found),
         )
+        if not done:
+            raise MemoryError(f"no memory for a head of {len(rows)} rows")
+        return Statistics(best, *found.T)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Pre-norm blocks: RMS norms, grouped queries, half-split rotation, SwiGLU; no biases.
+
+    kv key/value heads, each with `group` queries, all of width `head`. `normed`: queries and keys
+    are normed by root mean square, without a gain.
+    """
+
+    kv: int
+    group: int
+    head: int
+    normed: bool = True
+    epsilon: float = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Each block is (qkv, out, up, down): qkv [K * (G + 2) * E, D], for each of K key/value heads
+    its G queries, its key and its value; out [D, K * G * E]; up [2 * F, D], gate before value; down
+    [D, F]. D, E and F are multiples of 32.
+
+    `gains` are, of each block, those of the norm before attention and before the MLP [D], float32,
+    and `final` that of the last norm; without them norms have none.
+    """
+
+    blocks: Sequence[Sequence[Matrix]]
+    shape: Shape
+    gains: Sequence[Sequence[Floats]] | None = None
+    final: Floats | None = None
+    _argument: ShapeArgument = field(init=False)
+    _weights: ctypes.Array[ctypes.c_void_p] = field(init=False)
+    _gains: "ctypes.Array[ctypes.c_void_p] | None" = field(init=False)
+
+    def __post_init__(self) -> None:
+        shape = self.shape
+        qkv, _, _, down = self.blocks[0]
+        width, ff = down.outputs, down.inputs
+        assert fits(width, shape.head, ff), f"{width=}, {shape.head=}, {ff=}: not multiples of 32"
+        assert shape.kv * shape.group * shape.head == width, f"{shape} does not give {width=}"
+        expected = [(shape.kv * (shape.group + 2) * shape.head, width), (width, width)]
+        expected += [(2 * ff, width), (width, ff)]
+        for block in self.blocks:
+            found = [(matrix.outputs, matrix.inputs) for matrix in block]
+            assert found == expected, f"weights are {found}, not {expected}"
+            assert {matrix.form for matrix in block} == {qkv.form}, "all are kept alike"
+        for pair in self.gains or ():
+            assert [gain.shape for gain in pair] == [(width,)] * 2, "two gains for each block"
+            assert all(gain.dtype == np.float32 for gain in pair), "gains are float32"
+        argument = ShapeArgument(
+            len(self.blocks), width, shape.kv, shape.group, shape.head, ff, qkv.form, shape.normed,
+            shape.epsilon,
+        )  # fmt: skip
+        weights = [address(matrix.kept) for block in self.blocks for matrix in block]
+        gains = [address(gain) for pair in self.gains or () for gain in pair]
+        object.__setattr__(self, "_argument", argument)
+        object.__setattr__(self, "_weights", (ctypes.c_void_p * len(weights))(*weights))
+        found_gains = (ctypes.c_void_p * len(gains))(*gains) if gains else None
+        object.__setattr__(self, "_gains", found_gains)
 
     def __call__(
         self,
@@ -192,94 +236,113 @@ class Blocks:
         at: int,
         seen: int,
         shared: tuple[BFloat16, BFloat16] | None = None,
-        lengths: Sequence[int] | None = None,
+        parents: NDArray[np.int32] | None = None,
     ) -> Floats:
-        """x [B, n, D] -> normed hidden states [B, n, D], float32.
+        """x [B, n, D] -> normed hidden states [B, n, D], float32: all blocks and the last norm."""
+        state = checked(x).copy()
+        self.run(0, len(self.blocks), state, cos, sin, keys, values, at, seen, shared, parents)
+        return self.normed(state)
+
+    def run(
+        self,
+        first: int,
+        count: int,
+        state: Floats,
+        cos: Floats,
+        sin: Floats,
+        keys: BFloat16,
+        values: BFloat16,
+        at: int,
+        seen: int,
+        shared: tuple[BFloat16, BFloat16] | None = None,
+        parents: NDArray[np.int32] | None = None,
+    ) -> None:
+        """state [B, n, D] through `count` blocks from block `first` on, in place.
 
         Keys and values of the n tokens are put into keys, values [L, B, K, N, E] (bfloat16, the
         last two dense) from `at` on; a token sees the first `seen` places there or, where `seen`
         is 0, those up to its own, and all of `shared`, keys and values [L, K, S, E] that stand
         before them in every row. cos, sin [n, E/2] float32 are of the tokens' positions.
 
-        Rows of different lengths come one after the other, without padding: x [1, sum, D] with
-        their `lengths` [B], of which n is the greatest.
+        Or B is 1 and the tokens are a tree: of each its parent [n], -1 for none, before itself. A
+        token sees those above it, and stands as far behind what is shared as it is deep.
         """
-        (rows, n, width), (kv, _, head) = x.shape, self._split
-        starts = [row * n for row in range(rows + 1)]
-        if lengths is not None:
-            assert rows == 1, f"{rows} batches of rows of different lengths"
-            assert sum(lengths) == n, f"{n} tokens are not {lengths}"
-            starts = [0, *itertools.accumulate(lengths)]
-            rows, n = len(lengths), max(lengths)
-        assert width == self._shape.width, f"{width=} is not {self._shape.width}"
-        assert cos[:n].shape == sin[:n].shape == (n, head // 2), f"angles are {cos.shape}"
+        level, (rows, n, width) = _found(), state.shape
+        kv, head = self.shape.kv, self.shape.head
+        assert width == self._argument.width, f"{width=} is not {self._argument.width}"
+        assert cos.shape == sin.shape, "an angle's two sides are alike"
+        positions = n if parents is None else min(n, len(cos))
+        assert cos[:positions].shape == (positions, head // 2), f"angles are {cos.shape}"
         assert keys.dtype == values.dtype == np.uint16, f"caches are {keys.dtype}"
         assert keys.strides[3:] == (2 * head, 2), f"keys are not dense: {keys.strides}"
         assert keys.strides == values.strides, "keys and values lie alike"
         assert keys.shape[1:3] == (rows, kv), f"{keys.shape} is not for {rows} rows"
         assert max(at + n, seen) <= keys.shape[3], f"{at} + {n} tokens are beyond {keys.shape[3]}"
         assert at + n <= seen or not seen, f"{at} + {n} tokens do not all see {seen} places"
-        common, count = _Cache(), 0
+        common, places = CacheArgument(), 0
         if shared is not None:
             near, far = shared
             assert near.dtype == far.dtype == np.uint16, f"what is shared is {near.dtype}"
             assert near.strides == far.strides, "what is shared lies alike"
             assert near.strides[2:] == (2 * head, 2), f"what is shared lies {near.strides} apart"
             layer, kv_head = (stride // 2 for stride in near.strides[:2])
-            common = _Cache(_address(near), _address(far), layer, 0, kv_head)
-            count = near.shape[2]
-        state, cos, sin = _checked(x).copy(), _checked(cos[:n]), _checked(sin[:n])
+            common = CacheArgument(address(near), address(far), layer, 0, kv_head)
+            places = near.shape[2]
+        if parents is not None:
+            assert rows == 1, f"{rows} trees"
+            assert parents.dtype == np.int32, f"parents are {parents.dtype}"
+            assert parents.shape == (n,), f"{parents.shape} parents of {n} tokens"
+            assert bool((parents < np.arange(n)).all()), "a parent comes before its children"
+            assert bool((parents >= -1).all()), "-1 is no parent"
+            assert depth(parents) <= len(cos), "each depth has its angle"
+        cos, sin = checked(cos), checked(sin)
         strides = (stride // 2 for stride in keys.strides[:3])
-        cache = _Cache(_address(keys), _address(values), *strides)
-        done = self._library.infill_blocks(
-            self._shape,
-            _address(self._weights),
-            _address(state),
-            rows,
-            (ctypes.c_int64 * (rows + 1))(*starts),
-            n,
-            _address(cos),
-            _address(sin),
-            common,
+        done = level.blocks(
+            self._argument,
+            self._weights,
+            self._gains,
+            first,
             count,
-            cache,
-            at,
-            seen,
+            PassArgument(
+                rows,
+                n,
+                None if parents is None else address(parents),
+                address(cos),
+                address(sin),
+                ctypes.pointer(common),
+                ctypes.pointer(CacheArgument(address(keys), address(values), *strides)),
+                places,
+                at,
+                seen,
+            ),
+            address(state),
         )
         if not done:
             raise MemoryError(f"no memory for {rows} rows of {n} tokens")
+
+    def normed(self, state: Floats) -> Floats:
+        """The last norm of hidden states [..., D], in place."""
+        _found().norm(
+            address(state),
+            state.size // state.shape[-1],
+            state.shape[-1],
+            self.shape.epsilon,
+            None if self.final is None else address(self.final),
+        )
         return state
 
 
-def _laid_out(weight: Weight, library: ctypes.CDLL) -> NDArray[np.integer]:
-    return quantised(weight) if library.infill_integers() else packed(weight)
+def depth(parents: NDArray[np.int32]) -> int:
+    """How many tokens the longest way down a tree has."""
+    depths: list[int] = []
+    for parent in parents.tolist():
+        depths.append(1 if parent < 0 else depths[parent] + 1)
+    return max(depths, default=0)
 
 
-def multiplies_integers() -> bool:
-    """Whether weights are kept in whole numbers of 16 bits here, which this CPU multiplies faster
-    than bfloat16."""
-    found, _ = library()
-    return found is not None and bool(found.infill_integers())
-
-
-def fits(*sizes: int) -> bool:
-    return all(size % PAIRS == 0 for size in sizes)
-
-
-def _checked(x: Floats) -> Floats:
-    assert x.dtype == np.float32, f"{x.dtype} is not float32"
-    return np.ascontiguousarray(x)
-
-
-def _aligned(x: NDArray[N]) -> NDArray[N]:
-    """A copy that begins with a line of the CPU's cache, as numpy's own arrays do not: a vector
-    read across two lines takes twice as long."""
-    memory = np.empty(x.nbytes + LINE, np.uint8)
-    start = -_address(memory) % LINE
-    copy = memory[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
-    copy[...] = x
-    return copy
-
-
-def _address(x: NDArray[np.generic]) -> int:
-    return int(x.__array_interface__["data"][0])
+def chains(lengths: Sequence[int]) -> NDArray[np.int32]:
+    """The parents of rows that have nothing in common but what is shared."""
+    parents = np.arange(-1, sum(lengths) - 1, dtype=np.int32)
+    starts = np.cumsum([0, *lengths])[:-1]
+    parents[starts[starts < len(parents)]] = -1
+    return parents

@@ -15,7 +15,7 @@ static void *counted_alloc(size_t alignment, size_t size) {
 }
 
 #define aligned_alloc counted_alloc
-#include "blocks.c"
+#include "host.c"
 #undef aligned_alloc
 
 #define CHECK(condition)                                                   \
@@ -59,43 +59,73 @@ static int finite_all(const float *x, int64_t count) {
 static void forget(void) { /* the memory that calls before have left */
     free(scratch.memory);
     scratch = (Scratch){0};
-#ifndef TILES
+    free(outlines.memory);
+    outlines = (Scratch){0};
+#ifndef AMX
     free(widened.memory);
     widened = (Scratch){0};
 #endif
 }
 
-static void products(void) {
-    const int64_t rows[] = {1, 2, 3, 5, 16, 33}, outputs[] = {16, 32, 48}, inputs[] = {32, 96};
+/* Weights [O][I] in one of the forms, of no particular values but finite ones. */
+static void *weights_of(int64_t form, int64_t O, int64_t I) {
+    if (form == BF16) return bf16s(O * I);
+    const int64_t groups = form == Q4 ? O / 16 * I / 32 : 0;
+    const int64_t size = form == Q4 ? groups * GROUP : O / 16 * (32 * I + 64);
+    uint8_t *made = malloc(size);
+    for (int64_t i = 0; i < size; i++) made[i] = uniform() * 100;
+    for (int64_t g = 0; g < groups; g++) /* float16 near 0.01 */
+        for (int i = 0; i < 64; i += 2) made[g * GROUP + SCALES + i + 1] = 0x21;
+    if (form == INT16)
+        for (int64_t o = 0; o < O / 16; o++)
+            for (int i = 0; i < 16; i++) {
+                const float scale = 1e-5f;
+                memcpy(made + o * (32 * I + 64) + 32 * I + 4 * i, &scale, 4);
+            }
+    return made;
+}
+
+static void products(int64_t form) {
+    const int64_t rows[] = {1, 2, 3, 5, 16, 33}, outputs[] = {16, 32, 48, 80}, inputs[] = {32, 96};
     for (int r = 0; r < 6; r++)
-        for (int o = 0; o < 3; o++)
+        for (int o = 0; o < 4; o++)
             for (int i = 0; i < 2; i++) {
                 int64_t R = rows[r], O = outputs[o], I = inputs[i];
                 float *x = floats(R * I), *y = malloc(4 * R * O);
-                bf16 *w = bf16s(O / 16 * PANEL(I));
-                CHECK(infill_product(x, R, w, y, O, I));
+                void *w = weights_of(form, O, I);
+                CHECK(EXPORTED(product)(form, x, R, w, y, O, I));
                 CHECK(finite_all(y, R * O));
-                free(x), free(y), free(w);
+                int32_t *best = malloc(4 * R), *asked = malloc(4 * R);
+                float *found = malloc(16 * R), *bias = floats(O);
+                for (int64_t m = 0; m < R; m++) asked[m] = m % O;
+                CHECK(EXPORTED(head)(form, x, R, w, O, I, bias, asked, best, found));
+                CHECK(finite_all(found, 4 * R));
+                if (form == Q4) EXPORTED(rows)(w, asked, 1, I, x);
+                free(x), free(y), free(w), free(best), free(asked), free(found), free(bias);
             }
 }
 
 typedef struct {
     int64_t rows, n, at, seen, count, spare; /* spare places in the caches behind what is used */
+    int tree;
 } Call;
 
 static void blocks(Shape shape, Call call) {
     const int64_t D = shape.width, K = shape.kv, G = shape.group, E = shape.head, F = shape.ff;
     const int64_t L = shape.layers, Q = K * (G + 2) * E, R = call.rows * call.n;
     const int64_t all = call.seen ? call.seen : call.at + call.n, N = all + call.spare;
-    bf16 *weights = bf16s(L * ((Q + D + 2 * F) * PANEL(D) + D * PANEL(F)) / 16);
-    float *x = floats(R * D);
-    /* All rows but the first are as long as n; it is shorter, but for a canvas. */
-    int64_t *starts = malloc(8 * (call.rows + 1));
-    for (int64_t b = 0; b <= call.rows; b++) {
-        starts[b] = b * call.n;
-        if (b && !call.seen && call.rows > 1) starts[b] -= call.n / 2;
+    const void **weights = malloc(8 * 4 * L);
+    const float **gains = malloc(8 * 2 * L);
+    for (int64_t l = 0; l < L; l++) {
+        weights[4 * l] = weights_of(shape.format, Q, D);
+        weights[4 * l + 1] = weights_of(shape.format, D, D);
+        weights[4 * l + 2] = weights_of(shape.format, 2 * F, D);
+        weights[4 * l + 3] = weights_of(shape.format, D, F);
+        gains[2 * l] = floats(D), gains[2 * l + 1] = floats(D);
     }
-    float *cosine = floats(call.n * E / 2), *sine = floats(call.n * E / 2);
+    float *x = floats(R * D), *cosine = floats(call.n * E / 2), *sine = floats(call.n * E / 2);
+    int32_t *parents = malloc(4 * call.n);
+    for (int64_t i = 0; i < call.n; i++) parents[i] = i % 5 ? i - 1 : i / 2 - 1;
     Cache own = {.keys = bf16s(L * call.rows * K * N * E), .values = bf16s(L * call.rows * K * N * E),
                  .layer = call.rows * K * N * E, .row = K * N * E, .kv_head = N * E};
     Cache shared = {0};
@@ -103,37 +133,48 @@ static void blocks(Shape shape, Call call) {
         shared.keys = bf16s(L * K * call.count * E), shared.values = bf16s(L * K * call.count * E);
         shared.layer = K * call.count * E, shared.kv_head = call.count * E;
     }
+    const Pass pass = {call.rows, call.n, call.tree ? parents : NULL, cosine, sine, &shared, &own,
+                       call.count, call.at, call.seen};
     for (int64_t failing = 0;; failing++) {
         forget();
         allowed = failing;
         float before = x[0];
-        int done = infill_blocks(&shape, weights, x, call.rows, starts, call.n, cosine, sine,
-                                 &shared, call.count, &own, call.at, call.seen);
+        int done = EXPORTED(blocks)(&shape, weights, shape.normed ? NULL : gains, 0, L, &pass, x);
         if (done) break;
         CHECK(x[0] == before);
         CHECK(failing < 8);
     }
     allowed = -1;
-    CHECK(finite_all(x, starts[call.rows] * D));
-    free(weights), free(x), free(starts), free(cosine), free(sine);
+    EXPORTED(norm)(x, R, D, shape.epsilon, gains[0]);
+    CHECK(finite_all(x, R * D));
+    for (int64_t i = 0; i < 4 * L; i++) free((void *)weights[i]);
+    for (int64_t i = 0; i < 2 * L; i++) free((void *)gains[i]);
+    free(weights), free(gains), free(x), free(cosine), free(sine), free(parents);
     free(own.keys), free(own.values), free(shared.keys), free(shared.values);
 }
 
 int main(void) {
-    if (!infill_ready()) return 2;
-    products();
-    const Shape shapes[] = {
-        {.layers = 2, .width = 128, .kv = 2, .group = 2, .head = 32, .ff = 96},
+    if (!EXPORTED(ready)()) return 2;
+    const int64_t forms[] = {BF16, EXPORTED(format)(), Q4};
+    Shape shapes[] = {
+        {.layers = 2, .width = 128, .kv = 2, .group = 2, .head = 32, .ff = 96, .normed = 1},
         {.layers = 1, .width = 96, .kv = 1, .group = 3, .head = 32, .ff = 32},
         {.layers = 1, .width = 64, .kv = 1, .group = 1, .head = 64, .ff = 160},
     };
     const Call calls[] = {
-        {1, 1, 0, 0, 0, 0},   {1, 1, 40, 0, 0, 0},  {2, 1, 41, 42, 0, 3}, {3, 16, 30, 46, 0, 0},
-        {1, 16, 64, 80, 0, 0}, {2, 5, 63, 0, 0, 1}, {1, 70, 0, 0, 0, 0},  {2, 7, 10, 77, 0, 0},
-        {2, 3, 0, 0, 1, 0},   {3, 16, 13, 29, 17, 0}, {1, 5, 3, 0, 33, 2}, {2, 1, 0, 1, 64, 0},
+        {1, 1, 0, 0, 0, 0, 0},    {1, 1, 40, 0, 0, 0, 0},   {2, 1, 41, 42, 0, 3, 0},
+        {3, 16, 30, 46, 0, 0, 0}, {1, 16, 64, 80, 0, 0, 0}, {2, 5, 63, 0, 0, 1, 0},
+        {1, 70, 0, 0, 0, 0, 0},   {2, 7, 10, 77, 0, 0, 0},  {2, 3, 0, 0, 1, 0, 0},
+        {3, 16, 13, 29, 17, 0, 0}, {1, 5, 3, 0, 33, 2, 0},  {2, 1, 0, 1, 64, 0, 0},
+        {1, 1, 0, 0, 0, 0, 1},    {1, 37, 0, 0, 19, 0, 1},  {1, 16, 5, 0, 0, 3, 1},
     };
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) blocks(shapes[s], calls[c]);
+    for (int f = 0; f < 3; f++) {
+        products(forms[f]);
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+            shapes[s].format = forms[f], shapes[s].epsilon = 1e-6f;
+            for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) blocks(shapes[s], calls[c]);
+        }
+    }
     forget();
     puts("every call came back");
     return 0;

@@ -4,8 +4,8 @@ import platform
 
 import pytest
 
-from infill_kernels.blocks import FLAGS
 from infill_kernels.compiled import cpu
+from infill_kernels.native import FLAGS
 
 # What they are compiled with, and what this CPU has to have for it to run.
 LESSER: dict[str, tuple[tuple[str, ...], str]] = {

@@ -59,7 +59,7 @@ def test_what_runs_on_the_cpu_alone_imports_no_torch():
     code = """
 import sys, infill_kernels
 from infill_kernels import blocks
-blocks.library()
+blocks.native()
 assert "torch" not in sys.modules
 infill_kernels.rms_norm
 assert "torch" in sys.modules

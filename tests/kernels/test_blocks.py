@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from infill_kernels import blocks
+from infill_kernels import blocks, q4
 from infill_kernels.bfloat16 import widened
-from infill_kernels.blocks import MOST, NORM, library, packed, quantised
-from tests.kernels.cpus import LESSER, lesser
+from infill_kernels.native import (
+    INT16,
+    MOST,
+    NORM,
+    best_level,
+    computes_rightly,
+    native,
+    packed,
+    quantised,
+)
+from infill_kernels.prebuilt import made_beforehand
 
 LAYERS, KV, GROUP, HEAD, WIDTH, FF, ROOM = 2, 2, 2, 32, 128, 96, 80
 # Half a unit in the last place of bfloat16 for each of what is multiplied, a few times over.
@@ -26,7 +36,7 @@ ROUNDING = 0.02
 
 @pytest.fixture(autouse=True)
 def compiler() -> None:
-    found, reason = library()
+    found, reason = native()
     if found is None:
         pytest.skip(reason)
 
@@ -42,7 +52,9 @@ class Blocks:
     """The routine on tensors."""
 
     def __init__(self, layers: list[list[Tensor]], split: tuple[int, int, int]) -> None:
-        self.routine = blocks.Blocks([[array(weight) for weight in each] for each in layers], split)
+        kv, parts, head = split
+        matrices = [[blocks.Matrix.of(array(weight)) for weight in each] for each in layers]
+        self.routine = blocks.Blocks(matrices, blocks.Shape(kv=kv, group=parts - 2, head=head))
 
     def __call__(
         self,
@@ -58,11 +70,12 @@ class Blocks:
     ) -> Tensor:
         common = shared and (array(shared[0]), array(shared[1]))
         given = [array(each) for each in (x, cos, sin, keys, values)]
-        return torch.from_numpy(self.routine(*given, at, seen, common, lengths))
+        parents = None if lengths is None else blocks.chains(lengths)
+        return torch.from_numpy(self.routine(*given, at, seen, common, parents))
 
 
 def product(weight: Tensor, x: Tensor) -> Tensor:
-    return torch.from_numpy(blocks.Product(array(weight))(array(x)))
+    return torch.from_numpy(blocks.Matrix.of(array(weight))(array(x)))
 
 
 def norm(x: Tensor) -> Tensor:
@@ -114,9 +127,9 @@ def rounded(x: Tensor) -> Tensor:
 
 
 def whole_numbers() -> bool:
-    found, reason = library()
+    found, reason = native()
     assert found is not None, reason
-    return bool(found.infill_integers())
+    return found.format == INT16
 
 
 def kept(x: Tensor) -> Tensor:
@@ -221,22 +234,102 @@ def test_rows_of_different_lengths_are_what_they_are_alone() -> None:
     shape = (LAYERS, KV, before, HEAD)
     shared = torch.randn(shape).bfloat16(), torch.randn(shape).bfloat16()
 
-    def caches(rows: int) -> list[Tensor]:
-        shape = (LAYERS, rows, KV, max(lengths), HEAD)
+    def caches(rows: int, size: int) -> list[Tensor]:
+        shape = (LAYERS, rows, KV, size, HEAD)
         return [torch.zeros(shape, dtype=torch.bfloat16) for _ in range(2)]
 
-    together = caches(len(lengths))
+    together = caches(1, sum(lengths))
     found = routine(x, angle.cos(), angle.sin(), *together, 0, 0, shared, lengths)
 
-    for row, (alone, got) in enumerate(
-        zip(x.split(lengths, 1), found.split(lengths, 1), strict=True)
-    ):
-        if alone.shape[1]:
-            own = caches(1)
-            expected = routine(alone, angle.cos(), angle.sin(), *own, 0, 0, shared)
-            torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+    start = 0
+    for alone, got in zip(x.split(lengths, 1), found.split(lengths, 1), strict=True):
+        n = alone.shape[1]
+        if n:
+            own = caches(1, n)
+            expected = routine(alone, angle.cos()[:n], angle.sin()[:n], *own, 0, 0, shared)
+            torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
             for whole, part in zip(together, own, strict=True):
-                assert torch.equal(whole[:, row], part[:, 0])
+                torch.testing.assert_close(
+                    whole[:, :, :, start : start + n], part, rtol=0.01, atol=1e-3
+                )
+        start += n
+
+
+def test_a_token_of_a_tree_is_what_it_is_behind_those_above_it_alone() -> None:
+    layers, before, n = weights(), 9, 21
+    routine = Blocks(layers, (KV, GROUP + 2, HEAD))
+    generator = np.random.default_rng(0)
+    parents = np.array([-1, *(generator.integers(-1, i) for i in range(1, n))], np.int32)
+    x, angle = torch.randn(1, n, WIDTH), torch.randn(n, HEAD // 2)
+    shape = (LAYERS, KV, before, HEAD)
+    shared = torch.randn(shape).bfloat16(), torch.randn(shape).bfloat16()
+    keys, values = (torch.zeros(LAYERS, 1, KV, n, HEAD).bfloat16() for _ in range(2))
+    common = array(shared[0]), array(shared[1])
+    given = [array(each) for each in (x, angle.cos(), angle.sin(), keys, values)]
+
+    found = torch.from_numpy(routine.routine(*given, 0, 0, common, parents))
+
+    for i in range(n):
+        path = [i]
+        while parents[path[0]] >= 0:
+            path.insert(0, int(parents[path[0]]))
+        size = len(path)
+        own = [torch.zeros(LAYERS, 1, KV, size, HEAD).bfloat16() for _ in range(2)]
+        alone = routine(x[:, path], angle.cos()[:size], angle.sin()[:size], *own, 0, 0, shared)
+        torch.testing.assert_close(found[0, i], alone[0, -1], rtol=0, atol=1e-3)
+
+
+def test_statistics_of_a_head_are_those_of_its_logits() -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(700, 64), torch.randn(19, 64)
+    head = blocks.Head(blocks.Matrix.of(array(weight)))
+    chosen = torch.arange(19) * 30
+    forbidden = torch.arange(700) % 7 == 0
+    logits = product(weight, x)
+    for asked, bias in ((None, None), (chosen, forbidden)):
+        expected = logits if bias is None else logits.masked_fill(bias, -1e30)
+
+        found = head(
+            array(x),
+            bias=None if bias is None else head.bias(bias.numpy()),
+            chosen=None if asked is None else asked.numpy(),
+        )
+
+        logs = expected.log_softmax(-1)
+        assert found.best.tolist() == expected.argmax(-1).tolist()
+        entropy = -(logs.exp() * logs).sum(-1)
+        for got, wanted in (
+            (found.most, expected.amax(-1)),
+            (found.total, expected.logsumexp(-1)),
+            (found.entropy, entropy),
+        ):
+            torch.testing.assert_close(torch.from_numpy(got.copy()), wanted, rtol=0, atol=1e-4)
+        if asked is not None:
+            allowed = ~forbidden[asked]
+            wanted = expected[torch.arange(19), asked][allowed]
+            got = torch.from_numpy(found.chosen.copy())[allowed]
+            torch.testing.assert_close(got, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 9, 33])
+@pytest.mark.parametrize(("outputs", "inputs"), [(16, 32), (80, 64), (300, 576)])
+def test_products_of_four_bits_are_those_of_what_they_stand_for(
+    outputs: int, inputs: int, rows: int
+) -> None:
+    generator = np.random.default_rng(rows)
+    weight = generator.normal(size=(outputs, inputs)).astype(np.float32)
+    x = generator.normal(size=(rows, inputs)).astype(np.float32)
+    panels = q4.quantise(weight)
+    kept = q4.dequantise(panels, outputs)
+    matrix = blocks.Matrix.of_panels(panels, outputs)
+    exact = x @ kept.T
+
+    found = matrix(x)
+
+    # Rows are rounded to 8 bits in groups of 32: half a step of 1/127 of the largest.
+    assert np.linalg.norm(found - exact) < 0.01 * np.linalg.norm(exact)
+    ids = np.arange(0, outputs, 7)
+    np.testing.assert_allclose(matrix.rows(ids), kept[ids], atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 16, 17, 33])
@@ -254,27 +347,17 @@ def test_a_product_is_the_exact_one_up_to_rounding(rows: int, outputs: int) -> N
     assert float((found.double() - exact).abs().max()) < most
 
 
-@pytest.mark.parametrize("missing", ["nothing", "permission", "memory", "results"])
-def test_a_routine_that_multiplies_wrongly_is_not_used(missing: str) -> None:
-    found, _ = library()
+@pytest.mark.parametrize("missing", ["nothing", "memory", "results"])
+def test_a_level_that_multiplies_wrongly_is_not_used(missing: str) -> None:
+    found, _ = native()
     assert found is not None
 
-    class Product:
-        argtypes: tuple[type, ...] = ()
+    def product(*given: Any) -> int:
+        if missing == "results":
+            return 1
+        return 0 if missing == "memory" else found.product(*given)
 
-        def __call__(self, *given: int) -> int:
-            if missing == "results":
-                return 1
-            return 0 if missing == "memory" else int(found.infill_product(*given))
-
-    class Routine:
-        infill_blocks, infill_integers = found.infill_blocks, found.infill_integers
-        infill_product = Product()
-
-        def infill_ready(self) -> int:
-            return missing != "permission"
-
-    assert blocks._usable(Routine()) == (missing == "nothing")
+    assert computes_rightly(replace(found, product=product)) == (missing == "nothing")
 
 
 def test_weights_are_laid_out_in_pairs_of_inputs() -> None:
@@ -326,32 +409,42 @@ def test_what_does_not_fit_is_said() -> None:
         routine(x, angle, angle, keys.float(), values.float(), 0, 0)
 
 
-@pytest.mark.parametrize("target", LESSER)
-def test_cpus_that_can_do_less_compute_the_same(
-    target: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The cases above, compiled without tiles, without AVX-512, without AVX."""
-    flags = lesser(target)
-    monkeypatch.setattr(blocks, "FLAGS", (flags,))
-    library.cache_clear()
-    found, reason = library()
-    assert found is not None, reason
-    assert reason.endswith(" ".join(flags))
+@pytest.mark.parametrize("level", ["avx512vnni", "avx512", "avxvnni", "avx2", "dotprod", "c"])
+def test_lesser_levels_compute_the_same(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of the cases above, at each level that this CPU has."""
+    monkeypatch.setenv("INFILL_KERNELS", level)
+    native.cache_clear()
     try:
+        found, reason = native()
+        if found is None:
+            pytest.skip(reason)
+        assert found.name == level
         test_blocks_are_those_of_plain_torch(3, 16, 30, 46)
         test_blocks_are_those_of_plain_torch(1, 70, 0, 0)
         test_blocks_are_those_of_plain_torch(2, 5, 63, 0)
+        test_a_token_of_a_tree_is_what_it_is_behind_those_above_it_alone()
+        test_statistics_of_a_head_are_those_of_its_logits()
         test_a_product_is_the_exact_one_up_to_rounding(33, 300)
         test_a_product_is_the_exact_one_up_to_rounding(3, 48)
+        for rows in (1, 2, 9):
+            test_products_of_four_bits_are_those_of_what_they_stand_for(80, 64, rows)
     finally:
-        library.cache_clear()
+        native.cache_clear()
+
+
+def test_a_level_that_this_cpu_has_not_is_said() -> None:
+    library, reason = made_beforehand()
+    if library is None:
+        pytest.skip(reason)
+
+    assert best_level(library, "abacus") == (None, "this CPU has no abacus")
 
 
 SHORT_OF_MEMORY = """
 import resource, numpy
-from infill_kernels.blocks import Product
+from infill_kernels.blocks import Matrix
 x = numpy.zeros((50_000, 1024), numpy.float32)
-routine = Product(x[:16])
+routine = Matrix.of(x[:16])
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 40_000_000, resource.RLIM_INFINITY))
 try:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from infill_kernels import compiled
-from infill_kernels.blocks import FLAGS, INCLUDED, SOURCE, library
+from infill_kernels.native import FLAGS, PARTS, SOURCE, best_level, native
 
 # Without torch, and read before the process becomes another user, who may not read it.
 PROGRAM = """
@@ -36,7 +36,7 @@ found, reason = compiled.usable_library(
     Path(source),
     [Path(path) for path in included],
     flags,
-    lambda library: bool(library.infill_ready()),
+    lambda library: bool(library.infill_levels()),
 )
 print(found is not None, reason)
 """
@@ -46,16 +46,16 @@ PLANTED = """
 #include <fcntl.h>
 #include <stdlib.h>
 __attribute__((constructor)) static void leave_a_mark(void) { open(getenv("MARK"), O_CREAT, 0666); }
-int infill_ready(void) { return 1; }
-void infill_blocks(void) {}
-void infill_product(void) {}
+const char *infill_levels(void) { return "c"; }
 """
+# What is compiled here: what the routines are is tested elsewhere, and takes seconds to compile.
+SMALL = '#include "part.h"\nconst char *infill_levels(void) { return "c"; }\n'
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may stand for two users")
 
 
 @pytest.fixture(autouse=True)
 def compiler() -> None:
-    found, reason = library()
+    found, reason = native()
     if found is None:
         pytest.skip(reason)
 
@@ -74,8 +74,12 @@ def told(
     """Whether there is a library, and what the doctor says of it. `user` is somebody else."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        source, *included = (shutil.copy(path, folder) for path in (SOURCE, *INCLUDED))
-        given = [compiled.__file__, source, included, FLAGS, user, homeless]
+        source, included = Path(folder) / SOURCE.name, Path(folder) / "part.h"
+        source.write_text(SMALL)
+        included.write_text("")
+        for path in (source, included):
+            path.chmod(0o644)
+        given = [compiled.__file__, str(source), [str(included)], FLAGS, user, homeless]
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, json.dumps(given)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
@@ -131,7 +135,7 @@ def test_a_relative_cache_folder_is_ignored_as_the_standard_wants(tmp_path: Path
 
     assert said.startswith("True compiled by ")
     assert list(project.iterdir()) == []
-    assert list(home.rglob("blocks-*.so"))
+    assert list(home.rglob(f"{SOURCE.stem}-*.so"))
 
 
 # What another user could have put there
@@ -343,13 +347,27 @@ def test_a_user_without_a_home_compiles_for_one_run() -> None:
 # The compiler
 
 
+def test_the_routines_can_be_compiled_where_no_library_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    included = [SOURCE.with_name(name) for name in PARTS]
+
+    found, reason = compiled.usable_library(
+        SOURCE, included, FLAGS, lambda library: best_level(library)[0] is not None
+    )
+
+    assert found is not None, reason
+    assert reason.startswith("compiled by ")
+
+
 def test_plain_torch_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFILL_KERNELS", "torch")
-    library.cache_clear()
+    native.cache_clear()
     try:
-        assert library() == (None, "INFILL_KERNELS=torch")
+        assert native() == (None, "INFILL_KERNELS=torch")
     finally:
-        library.cache_clear()
+        native.cache_clear()
 
 
 def test_without_a_compiler_there_is_a_reason(tmp_path: Path) -> None:
@@ -421,7 +439,10 @@ def test_a_compiler_may_be_a_command_and_say_what_is_no_unicode(tmp_path: Path) 
 def test_what_was_compiled_of_older_versions_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "infill-ls"
     folder.mkdir()
-    old = [folder / name for name in ("blocks-0123456789abcdef.so", "blocks-00000000-11.sha256")]
+    old = [
+        folder / name
+        for name in (f"{SOURCE.stem}-0123456789abcdef.so", f"{SOURCE.stem}-00000000-11.sha256")
+    ]
     others = [folder / "notes.txt", folder / "compiling-now"]
     left_behind = folder / "compiling-then"
     for path in (*old, others[0]):

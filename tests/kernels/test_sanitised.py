@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from infill_kernels.blocks import FLAGS, SOURCE
 from infill_kernels.compiled import find_compiler
+from infill_kernels.native import FLAGS, SOURCE
 from tests.kernels.cpus import LESSER, lesser
 
 MAIN = Path(__file__).with_name("blocks_main.c")
@@ -52,7 +52,7 @@ def test_a_step_beyond_a_buffer_is_noticed(tmp_path: Path) -> None:
         "    float *x = malloc(4 * 32), *y = malloc(4 * 16);\n"
         "    bf16 *w = calloc(16 * 32 - 1, 2);\n"  # one weight too few
         "    for (int i = 0; i < 32; i++) x[i] = 1;\n"
-        "    return !infill_product(x, 1, w, y, 16, 32);\n"
+        "    return !EXPORTED(product)(BF16, x, 1, w, y, 16, 32);\n"
         "}\n"
     )
     assert build(tmp_path / "wrong", tmp_path / "wrong.c") == ""

@@ -20,7 +20,7 @@ from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.packed import Precision, pack, quantise
 from infill_engine.models.two_sided.scoring import score
 from infill_engine.models.two_sided.weights import load_network
-from infill_kernels.blocks import library, multiplies_integers
+from infill_kernels.blocks import multiplies_integers, native
 
 # Relative to the largest product: half a unit in bfloat16's last place for the weight, the row
 # and the sum; two roundings to 1/127 of the largest number, averaged over the inputs, for int8.
@@ -96,9 +96,9 @@ def everything(network: TwoSidedNetwork) -> list[Tensor]:
 @pytest.fixture(params=["compiled", "torch"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What computes bfloat16: what was compiled for this CPU, or its reference in torch."""
-    found, reason = library()
+    found, reason = native()
     if request.param == "torch":
-        monkeypatch.setattr(network, "library", lambda: (None, "the reference"))
+        monkeypatch.setattr(network, "native", lambda: (None, "the reference"))
     elif found is None:
         pytest.skip(reason)
 
@@ -201,10 +201,10 @@ def test_auto_goes_by_what_was_measured(
     features: set[str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed, "supports", features.__contains__)
-    monkeypatch.setattr(packed, "library", lambda: (None, "no compiler"))
+    monkeypatch.setattr(packed, "native", lambda: (None, "no compiler"))
     assert packed.fastest() == expected
 
-    monkeypatch.setattr(packed, "library", lambda: (object(), "compiled"))
+    monkeypatch.setattr(packed, "native", lambda: (object(), "compiled"))
     assert packed.fastest() == "bfloat16"
 
 

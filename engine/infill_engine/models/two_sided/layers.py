@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from infill_engine.models.two_sided.packed import Packed
-from infill_kernels.blocks import Product
+from infill_kernels.blocks import Matrix
 
 PREFIX, SUFFIX, CANVAS = range(3)  # the streams
 
 _EPSILON = 1e-6
 
-Weight = Tensor | Packed | Product
+Weight = Tensor | Packed | Matrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # [..., E]; cos, sin
 
 
 def product(x: Tensor, weight: Weight) -> Tensor:  # [..., I], [O, I] -> [..., O]
-    if isinstance(weight, Product):
+    if isinstance(weight, Matrix):
         return torch.from_numpy(weight(x.numpy()))
     return F.linear(x, weight.to(x.dtype)) if isinstance(weight, Tensor) else weight(x)
 

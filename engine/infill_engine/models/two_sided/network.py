@@ -41,7 +41,15 @@ from infill_engine.models.two_sided.layers import (
 )
 from infill_engine.models.two_sided.ngram_table import LEVELS, NgramTable
 from infill_engine.models.two_sided.packed import GRAIN, Precision, multiple, pack
-from infill_kernels.blocks import Blocks, Product, fits, library, multiplies_integers
+from infill_kernels.blocks import (
+    Blocks,
+    Matrix,
+    Shape,
+    chains,
+    fits,
+    multiplies_integers,
+    native,
+)
 
 PACKED = ("qkv", "out", "up", "down")  # of each block
 
@@ -111,7 +119,7 @@ class TwoSidedNetwork(nn.Module):
     @property
     def kernels(self) -> str:
         """What computes it, in words."""
-        made, reason = library()
+        made, reason = native()
         if self._compiled is not None:
             return reason
         return "plain torch" if made is not None else f"plain torch: {reason}"
@@ -134,16 +142,22 @@ class TwoSidedNetwork(nn.Module):
         was compiled for this CPU, where that could be done; `_forward` in torch is its reference.
         """
         sizes = self.config.d_model, self.config.head_dim, self.config.d_ff
-        if precision == "bfloat16" and library()[0] is not None and fits(*sizes):
-            blocks = [[_floats(getattr(block, name)) for name in PACKED] for block in self.layers]
-            self._compiled = Blocks(blocks, self.split)
+        if precision == "bfloat16" and native()[0] is not None and fits(*sizes):
+            matrices = [
+                [Matrix.of(_floats(getattr(block, name))) for name in PACKED]
+                for block in self.layers
+            ]
+            kv, parts, head = self.split
+            self._compiled = Blocks(matrices, Shape(kv=kv, group=parts - 2, head=head))
         for block in self.layers:
             for name in PACKED:
                 weight = getattr(block, name)
                 delattr(block, name)
                 if self._compiled is None:
                     setattr(block, name, pack(weight, precision))
-        self._head = Product(_floats(self.embed)) if self._compiled else pack(self.embed, precision)
+        self._head = (
+            Matrix.of(_floats(self.embed)) if self._compiled else pack(self.embed, precision)
+        )
         self.precision = precision
         return self
 
@@ -312,8 +326,17 @@ class TwoSidedNetwork(nn.Module):
         x, buffers = self.input_states(ids, hints, PREFIX), context.buffers
         if self._compiled is not None:
             near, far, _, shared = buffers
+            own = near.shape[0], 1, near.shape[2], len(ids), near.shape[4]
             return self._native(
-                x[None], context.cos, context.sin, near, far, 0, 0, shared, lengths
+                x[None],
+                context.cos,
+                context.sin,
+                near.new_empty(own),
+                far.new_empty(own),
+                0,
+                0,
+                shared,
+                lengths,
             )[0]
         at = torch.arange(len(context.cos), device=self.device)
         present = at < torch.tensor(lengths, device=self.device)[:, None]
@@ -367,16 +390,17 @@ class TwoSidedNetwork(nn.Module):
     ) -> Tensor:
         """As `infill_kernels.blocks.Blocks`, on tensors."""
         assert self._compiled is not None, "only what was compiled runs natively"
+        n = len(cos) if lengths is not None else x.shape[1]
         found = self._compiled(
             x.numpy(),
-            cos.numpy(),
-            sin.numpy(),
+            cos[:n].numpy(),
+            sin[:n].numpy(),
             _bits(keys),
             _bits(values),
             at,
             seen,
             None if shared is None else (_bits(shared[0]), _bits(shared[1])),
-            lengths,
+            None if lengths is None else chains(lengths),
         )
         return torch.from_numpy(found)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infill_kernels.blocks import library
+from infill_kernels.native import native
 
 GRAIN = 16
 
@@ -100,13 +100,13 @@ def reorders() -> bool:
 def fastest() -> Precision:
     """What a CPU multiplies fastest by without changing what the model says.
 
-    What is compiled for it (`infill_kernels.blocks`) is made for bfloat16. In plain torch:
+    What is compiled for it (`infill_kernels.native`) is made for bfloat16. In plain torch:
     Measured on 9M parameters and 32 rows, one thread, float32 being 1: with AMX bfloat16 takes
     0.24 and int8 0.30, for a third of int8 goes into rounding its rows. With AVX-512 VNNI alone
     int8 takes 0.33, with AVX VNNI 0.39; bfloat16 gains nothing there even where the CPU has
     instructions for it. Without VNNI oneDNN's int8 sums overflow, so float32 stays.
     """
-    if library()[0] is not None or supports("amx_bf16"):
+    if native()[0] is not None or supports("amx_bf16"):
         return "bfloat16"
     return "int8" if supports("avx512_vnni") or supports("avx_vnni") else "float32"
 

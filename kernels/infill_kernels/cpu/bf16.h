@@ -1,96 +1,52 @@
-/* The product of bfloat16 matrices, summed in float32, as fast as the CPU at hand makes it.
+/* The product of bfloat16 matrices, summed in float32.
 
    Weights stand as [O / 16][I / 32][16][16][2], which is what a tile of AMX reads, and what
    vectors of any other CPU can be taken from by a shift and a mask. */
 
-#include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "level.h"
 
-#if defined(__AMX_BF16__) && defined(__linux__)
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#define TILES 1
-#endif
-
-#define LANES 16
-#ifdef TILES
+#ifdef AMX
 #define ROWS 16 /* that `product` does at a time */
 #else
 #define ROWS 4
 #endif
-#ifdef __AVX512F__
-#define WIDTH 16 /* floats of a register */
-#elif defined(__AVX__)
-#define WIDTH 8
-#else
-#define WIDTH 4
-#endif
-#define PARTS (LANES / WIDTH)
-#define LINE 64 /* bytes of a cache line */
-
-typedef uint16_t bf16;
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef uint32_t bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef bf16 halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 
 typedef float part __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef uint32_t words __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 
-static int64_t tiled(int64_t n, int64_t tile) { return (n + tile - 1) / tile * tile; }
-
-typedef struct {
-    char *memory;
-    int64_t size;
-} Scratch;
-
-static int reserve(Scratch *scratch, int64_t size) { /* what it held is lost when it grows */
-    if (size <= scratch->size) return 1;
-    free(scratch->memory);
-    scratch->memory = aligned_alloc(LINE, (size + LINE - 1) / LINE * LINE);
-    scratch->size = scratch->memory ? size : 0;
-    return scratch->memory != NULL;
-}
-
-/* Whether this thread may use what was compiled in: Linux gives tiles to those that ask. */
-static int ready(void) {
-#ifdef TILES
-    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
-    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
-#else
-    return 1;
-#endif
-}
-
 /* x [rows][I] times w [O][I] gives y [rows][O], or is added to it. `rows` is a multiple of
    ROWS; `panel` is from one 16 of O to the next, `stride` from one row of y to the next. */
-#ifdef TILES
+#ifdef AMX
 
 /* To GCC what loads a tile reads no memory: what was written before has to be there. */
 static inline void stored(void) { __asm__ volatile("" ::: "memory"); }
 
-static int start_products(int64_t size) {
-    (void)size;
+/* Tiles 0 to 3 are sums, 4 and 5 rows of x, 6 and 7 weights: `depth` times 4 bytes of each. */
+static void set_tiles(int depth) {
     struct {
         uint8_t palette, start, reserved[14];
         uint16_t columns[16];
         uint8_t rows[16];
     } __attribute__((packed)) tiles = {.palette = 1};
-    for (int i = 0; i < 8; i++) tiles.columns[i] = 64, tiles.rows[i] = 16;
+    for (int i = 0; i < 8; i++) {
+        tiles.columns[i] = i == 4 || i == 5 ? 4 * depth : 64;
+        tiles.rows[i] = i < 6 ? 16 : depth;
+    }
     stored();
     _tile_loadconfig(&tiles);
+}
+
+static int start_products(int64_t size) {
+    (void)size;
+    set_tiles(16);
     return 1;
 }
 
 static void end_products(void) { _tile_release(); }
 
 /* One or two tiles of rows by one or two panels of weights; the flags are known when compiled. */
-static inline __attribute__((always_inline)) void tile(const bf16 *x, const bf16 *w, int64_t panel,
-                                                       float *y, int64_t stride, int64_t I,
-                                                       int add, int tall, int wide) {
+INLINE void tile(const bf16 *x, const bf16 *w, int64_t panel, float *y, int64_t stride, int64_t I,
+                 int add, int tall, int wide) {
     float *below = y + 16 * stride;
     _tile_zero(0);
     _tile_zero(1);
@@ -141,10 +97,8 @@ static void product(const bf16 *x, int64_t rows, const bf16 *w, int64_t panel, f
 
 /* Up to six rows by one or two panels, all known when compiled. x is in float32: a CPU multiplies
    by a number in memory without loading it first, but does not widen it on the way. */
-static inline __attribute__((always_inline)) void strip(const float *x, const bf16 *w,
-                                                        int64_t panel, float *y, int64_t stride,
-                                                        int64_t I, int add, int rows,
-                                                        int panels) {
+INLINE void strip(const float *x, const bf16 *w, int64_t panel, float *y, int64_t stride,
+                  int64_t I, int add, int rows, int panels) {
     part sum[6][2 * PARTS];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
