@@ -5,6 +5,7 @@ the file still parses is for `infill_ls.syntax.check`, and asked afterwards.
 """
 
 import re
+from bisect import bisect_right
 
 from infill_ls.completion.context import Context
 from infill_ls.completion.indent import indented
@@ -16,7 +17,8 @@ from infill_ls.completion.repetition import (
     without_suffix,
 )
 from infill_ls.completion.seam import misfit
-from infill_ls.syntax.brackets import CLOSERS
+from infill_ls.syntax.brackets import CLOSERS, balance
+from infill_ls.syntax.lexer import lex
 from infill_ls.syntax.regions import within
 
 # What may follow the cursor on its line for a text of several lines to fit before it. Possessive:
@@ -94,9 +96,10 @@ def _within_scope(text: str, context: Context) -> str:
     deeper = False
     comment = language.line_comment or "//"
     started = bool(before.strip()) or not _is_preamble(lines[0], comment)
+    literal = _literal_lines(text, context) if len(lines) > 1 else set()
     for index, line in enumerate(lines[1:], 1):
         content = line.strip()
-        if not content:
+        if not content or index in literal:
             continue
         # Comments and decorators belong to what follows them.
         in_preamble, started = not started, started or not _is_preamble(line, comment)
@@ -121,6 +124,26 @@ def _within_scope(text: str, context: Context) -> str:
         if (apart and not in_preamble) or defines or over:
             return "\n".join(lines[:index])
     return text
+
+
+def _literal_lines(text: str, context: Context) -> set[int]:
+    """The lines that begin within a string or here-document which the text opens and closes:
+    what is indented there is no code."""
+    language = context.language
+    if balance(context.code_before, language, context.opening).state.open:
+        return set()
+    found = lex(text, language)
+    starts = [match.end() for match in re.finditer("\n", text)]
+    spans = [(low, high) for low, high, kind in found.pieces if kind in ("string", "heredoc")]
+    if found.state.open:  # it may be no string at all
+        spans = spans[:-1]
+    low_of = [low for low, _ in spans]
+    inner: set[int] = set()
+    for index, start in enumerate(starts, 1):
+        at = bisect_right(low_of, start) - 1
+        if at >= 0 and start < spans[at][1]:
+            inner.add(index)
+    return inner
 
 
 def _is_preamble(line: str, comment: str) -> bool:

@@ -11,8 +11,8 @@ from functools import cache, lru_cache
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_ls.syntax.language import Language
+from infill_ls.syntax.raw_strings import PARTNER, RAW_STRINGS, ending, raw_string
 
-_PARTNER = {"(": ")", "[": "]", "{": "}", "<": ">"}
 _LOOK_BACK = 40  # characters
 _CHUNK = 8_000  # characters that are lexed at once, and known by heart afterwards
 _OVER_LINES = frozenset({'"""', "'''", "`"})
@@ -31,24 +31,21 @@ _HEREDOCS = {
     "ruby": r"<<(?:(?P<trim>[~-])(?P<mark>['\"`]?\w+['\"`]?)|(?P<plain>['\"`]?[A-Z]\w*['\"`]?))",
     "php": r"<<<(?P<trim>)[ \t]*(?P<mark>['\"]?\w+['\"]?)(?=[ \t]*(?:\n|\Z))",
 }
-_RAW = {
-    "rust": r"\b(?:b|c)?r(?P<raw>#*)\"",
-    "cpp": r"\b(?:u8|u|U|L)?R\"(?P<raw>[^\s()\\]{0,16})\(",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
     """Something that is not closed yet: a "string", a "comment" (a line end closes one of a
     line), a "regex", a "heredoc", or the "code" in a string. `close` closes it, behind as many
-    closers of inner ones as it is `deep`; one that is `raw` has no escapes. `code` are what begins
-    code in it."""
+    closers of inner ones as it is `deep`, which `nests` opens; one that is `raw` has no escapes.
+    `code` are what begins code in it."""
 
     kind: str
     close: str
     deep: int = 0
     raw: bool = False
     code: tuple[str, ...] = ()
+    nests: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +191,7 @@ class _Run:
             return
         said = found[0]
         if found.lastgroup == "code":
-            self.open.append(Open("code", _PARTNER[said[-1]]))
+            self.open.append(Open("code", PARTNER[said[-1]]))
         elif found.lastgroup == "nested":
             self.open[-1] = replace(inner, deep=inner.deep + 1)
         elif found.lastgroup == "line":
@@ -230,8 +227,10 @@ class _Run:
                 self._begin(start, Open("comment", self.language.comment[1]))
             elif name == "quote":
                 self._begin(start, self._string(said, start))
-            elif name == "raw":
-                self._begin(start, Open("string", self._raw_end(found["raw"]), raw=True))
+            elif name == "raw_string":
+                raw = raw_string(self.language.id, found["raw"], found.groupdict().get("fence"))
+                inner = Open("string", raw.close, raw=not raw.escapes, nests=raw.nests)
+                self._begin(start, inner)
             elif name == "slash":
                 self._slash(start)
             elif name == "heredoc":
@@ -256,7 +255,7 @@ class _Run:
                 self._piece(start, self.open[-1].kind)
                 return
             self.open[-1] = replace(inner, deep=inner.deep - 1)
-        elif inner is not None and _PARTNER.get(bracket) == inner.close:
+        elif inner is not None and PARTNER.get(bracket) == inner.close:
             self.open[-1] = replace(inner, deep=inner.deep + 1)
         self.brackets.append(start)
 
@@ -267,9 +266,6 @@ class _Run:
             code = ("{",)
         raw = (language.id, quote) in (("shellscript", "'"), ("go", "`"))
         return Open("string", quote, raw=raw, code=code)
-
-    def _raw_end(self, mark: str) -> str:
-        return f'"{mark}' if self.language.id == "rust" else f'){mark}"'
 
     def _slash(self, start: int) -> None:
         before = self.tail(start)
@@ -312,8 +308,8 @@ def _code(language: Language) -> re.Pattern[str]:
         before = r"(?<![^\s;])" if language.spaced else ""
         line = re.escape(language.line_comment) + (r"|#(?!\[)" if language.id == "php" else "")
         tokens.append(rf"(?P<line_comment>{before}(?:{line}))")
-    if language.id in _RAW:
-        tokens.append(_RAW[language.id])
+    if language.id in RAW_STRINGS:
+        tokens.append(f"(?P<raw_string>{RAW_STRINGS[language.id]})")
     if language.id in _HEREDOCS:
         before = r"(?<![<\w])" if language.id == "ruby" else "(?<!<)"
         tokens.append(rf"{before}(?P<heredoc>{_HEREDOCS[language.id]})(?!<)")
@@ -335,7 +331,7 @@ def _anchor(language: Language) -> str:
 
 
 def _within_line(inner: Open, language: Language) -> bool:
-    if inner.kind != "string" or inner.raw or language.long_strings:
+    if inner.kind != "string" or inner.raw or inner.nests or language.long_strings:
         return False
     return inner.close not in _OVER_LINES
 
@@ -365,6 +361,8 @@ def _ending(inner: Open, language: Language) -> re.Pattern[str]:
         parts.append(f"(?P<code>{'|'.join(map(re.escape, inner.code))})")
     if not inner.raw:
         parts.append(r"(?P<skipped>\\[\s\S])")
+    if inner.nests:
+        parts.append(ending(inner.nests, inner.close))
     parts.append(rf"(?P<close>{close})")
     if _within_line(inner, language):
         parts.append(r"(?P<line>\n)")

@@ -15,9 +15,14 @@ from infill_ls.syntax.branches import Mark, other_branches
 from infill_ls.syntax.language import Language
 
 _OPENINGS = {"tags": re.compile(r"\{[{%#]"), "expressions": re.compile(r"\{\{")}
+_REGEX = (
+    r"(?:(?<=[({\[,=:!&|?])|(?<=[({\[,=:!&|?] ))"
+    r"/(?![*/ ])(?:\\.|\[(?:\\.|[^\]\\\n])*+\]|[^/\\\[\n])++/"
+)
 _INSIDE = re.compile(
     r""""(?:\\.|[^"\\\n])*+"|'(?:\\.|[^'\\\n])*+'|`(?:\\.|[^`\\])*+`"""
-    r"""|\{\{|\{%|%\}|[()\[\]{}"']"""
+    + rf"|{_REGEX}"
+    + r"""|\{\{|\{%|%\}|[()\[\]{}"']"""
 )
 _OPENER_OF = {")": "(", "]": "[", "}": "{"}
 _NAME = re.compile(r"[-+~]?\s*(\w+)")

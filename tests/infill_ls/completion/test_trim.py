@@ -122,6 +122,13 @@ def test_a_nested_closer_is_another_line_than_the_closer_that_follows() -> None:
         ("{% for a in b %}‸\n", "\n  b\n{%- empty -%}\n  c\n{%- endfor -%}", "htmldjango"),
         ("{#if a}‸\n", "\n  b\n{:else}\n  c\n{/if}", "svelte"),
         ("if a then‸\n", "\n    b()\nelse\n    c()\nend", "lua"),
+        # what is indented less because it stands in a string
+        ("f() {\n    ‸\n    g\n}\n", "cat <<EOF\nit's\n  a\nEOF", "shellscript"),
+        ("f() {\n    ‸\n    g\n}\n", "cat <<EOF\na\nEOF\n    h", "shellscript"),
+        ("def f\n  ‸\nend\n", "x = <<A\nb\nA\n  g(x)", "ruby"),
+        ("def f():\n    ‸\n    return x\n", 'x = """a\nb\n"""', "python"),
+        ("function f() {\n  ‸\n  return x;\n}\n", "const x = `a\nb\n`;", "javascript"),
+        ("fn f() {\n    ‸\n}\n", 'let x = r#"a\nb"c\n"#;', "rust"),
     ],
 )
 def test_a_block_goes_on_to_its_end(source: str, text: str, language_id: str) -> None:

@@ -33,6 +33,16 @@ KINDS = [
     ("c", "/* a /* b */ c", "cccccccccccc  "),
     ("cpp", 'R"x(a)")x" b', "ssssssssss  "),
     ("go", "`a\\` b", "ssss  "),
+    ("ruby", "%w[a' [b] c] d", "ssssssssssss  "),
+    ("ruby", "f %q(it's) + x", "  ssssssss    "),
+    ("ruby", "a % (b) '", "        s"),
+    ("csharp", '@"a\\" + $@"b""\n\'c" d', "sssss   ssssss\nsss  "),
+    ("csharp", '"""a"b"""; c', "sssssssss   "),
+    ("swift", '#"a"b\\"# c', "ssssssss  "),
+    ("lua", "[==[a]]'\nb]==] c", "ssssssss\nsssss  "),
+    ("lua", "a[b[1]] -- c", "        cccc"),
+    ("sql", "a $$it's$$ b $1", "  ssssssss     "),
+    ("sql", "AS $$\nBEGIN 'a'", "     \n      sss"),
     ("python", "'''a\n'b''' c", "ssss\nsssss  "),
 ]
 

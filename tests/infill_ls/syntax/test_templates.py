@@ -31,6 +31,7 @@ DJANGO = language_of("htmldjango")
         *("{% ifAsync a %}b{% endif %}", "{% block a 'b' %}{% if c %}{% endif %}", "{{ `it's` }}"),
         *("{% raw %}{{ a {% if %}{% endraw %}", "{% mine %}{% endmine %}", "{% url 'a' b=1 %}"),
         SOURCES["htmldjango"],
+        *("{{ /'/.test(a) }}", '{{ a.split(/["}]/) }}', "{{ a / b / 'c' }}"),
     ],
 )
 def test_what_is_right(text: str) -> None:
