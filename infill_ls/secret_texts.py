@@ -12,6 +12,7 @@ from typing import Literal
 What = Literal["a private key", "a token"]
 
 REACH = 600  # code points from the first of a secret to the last that decides on it
+PART = 8_000  # code points that are looked at at once, where somebody waits
 _MOST_KNOWN = 16  # texts that are remembered: one a window, and some
 _KEY_HEAD, _KEY_DISTANCE, _KEY_LENGTH = "PRIVATE KEY", 300, 40
 # With the key behind the header: code that reads and writes keys names that too.
@@ -77,10 +78,16 @@ def secret_in(uri: str, text: str) -> What | Literal[""]:
 
     What was found in its text before is remembered. Belongs to one thread, the event loop's.
     """
-    _known[uri] = secrets = secrets_of(text, _known.pop(uri, Secrets()))
+    secrets = secrets_of(text, _known.get(uri, Secrets()))
+    _remember(uri, secrets)
+    return secrets.what
+
+
+def _remember(uri: str, secrets: Secrets) -> None:
+    _known.pop(uri, None)  # the last in the order
+    _known[uri] = secrets
     if len(_known) > _MOST_KNOWN:
         del _known[next(iter(_known))]
-    return secrets.what
 
 
 def forget(uri: str) -> None:
@@ -88,19 +95,56 @@ def forget(uri: str) -> None:
     _known.pop(uri, None)
 
 
+def takes_long(uri: str, text: str) -> bool:
+    """Whether `secret_in` would hold up whoever waits: then `look_through` comes first."""
+    change = _change(text, _known.get(uri, Secrets()))
+    return change.end - change.start > PART
+
+
+def look_through(uri: str, text: str) -> Iterator[None]:
+    """Does what `secret_in` does, a part of the text at a time: a millisecond mostly, some twenty
+    at worst. Who breaks off leaves nothing behind."""
+    change = _change(text, _known.get(uri, Secrets()))
+    found: list[tuple[int, What]] = []
+    for start in range(change.start, change.end, PART):
+        found += sorted(_found(text, start, min(start + PART, change.end)))
+        yield
+    _remember(uri, Secrets(text, (*change.kept, *found, *change.moved)))
+
+
 def secrets_of(text: str, before: Secrets) -> Secrets:
     """Those of `text`, faster where it is much like the one `before`."""
+    change = _change(text, before)
+    found = sorted(_found(text, change.start, change.end))
+    return Secrets(text, (*change.kept, *found, *change.moved))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """What begins in [start, end) of a text has to be looked for; what was `kept` before that, and
+    `moved` behind it, is known."""
+
+    start: int
+    end: int
+    kept: tuple[tuple[int, What], ...]
+    moved: tuple[tuple[int, What], ...]
+
+
+def _change(text: str, before: Secrets) -> _Change:
     same = _shared_start(before.text, text)
     if same == len(text) == len(before.text):
-        return before
+        return _Change(start=same, end=same, kept=before.found, moved=())
     most = min(len(text), len(before.text)) - same
     rest = _shared_end(before.text, text, most)
     # What is decided wholly before the change, or by what stands wholly behind it, is as it was.
     start, end = max(same - REACH, 0), len(text) - rest + 1
     shift = len(text) - len(before.text)
-    kept = [(at, what) for at, what in before.found if at < start]
-    moved = [(at + shift, what) for at, what in before.found if at + shift >= end]
-    return Secrets(text, (*kept, *sorted(_found(text, start, end)), *moved))
+    return _Change(
+        start=start,
+        end=end,
+        kept=tuple((at, what) for at, what in before.found if at < start),
+        moved=tuple((at + shift, what) for at, what in before.found if at + shift >= end),
+    )
 
 
 def _shared_start(one: str, other: str) -> int:

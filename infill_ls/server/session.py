@@ -216,9 +216,27 @@ class Session:
     def warm(self, document: Document, offset: int) -> None:
         """Has both sides of a place encoded, when the model is idle: the next request is likely
         there."""
-        if self.settings.warm and not refusal(self.settings, self.ignore_policy, document):
+        if not self.settings.warm:
+            return
+        if self.ignore_policy.remote and secret_texts.takes_long(document.uri, document.text):
+            self.start(self._warm_later(document, offset))
+        elif not refusal(self.settings, self.ignore_policy, document):
             limits = limits_of(self.settings, invoked=False)
             self.requests.warm(Query(document=document, offset=offset, limits=limits))
+
+    async def _warm_later(self, document: Document, offset: int) -> None:
+        if await self.looked_through(document):
+            self.warm(document, offset)
+
+    async def looked_through(self, document: Document) -> bool:
+        """Before `refusal`, so that a long text holds up nobody else while it is looked through
+        for secrets. False where it has changed, or is closed, by then."""
+        if self.ignore_policy.remote:
+            for _ in secret_texts.look_through(document.uri, document.text):
+                await asyncio.sleep(0)
+                if self.closed or self._documents.get(document.uri) is not document:
+                    return False
+        return True
 
     # -- messages to the client -------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infill_ls.secret_texts import Secrets, secret_in, secrets_of
+from infill_ls import secret_texts
+from infill_ls.secret_texts import Secrets, look_through, secret_in, secrets_of
 
 ROOT = Path(__file__).parents[2]
 BASE64 = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSj"
@@ -95,6 +96,28 @@ def test_after_every_edit_the_answer_is_that_for_the_whole_text(
         known = secrets_of(text, known)
 
         assert known == secrets_of(text, Secrets())
+
+
+@settings(max_examples=50, deadline=None)
+@given(TEXTS, TEXTS, st.integers(1, 700))
+def test_in_parts_the_answer_is_the_same(before: str, text: str, part: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secret_texts, "PART", part)
+        patch.setattr(secret_texts, "_known", {"a": secrets_of(before, Secrets())})
+        for _ in look_through("a", text):
+            assert secret_texts._known["a"].text == before
+
+        assert secret_texts._known == {"a": secrets_of(text, Secrets())}
+
+
+@pytest.mark.parametrize("text", ["sk-", "PRIVATE KEY-----\n", "import token\n"])
+def test_no_part_of_a_long_text_takes_long(text: str) -> None:
+    longest, started = 0.0, time.thread_time()
+    for _ in look_through("file:///long", text * (300_000 // len(text))):
+        longest = max(longest, time.thread_time() - started)
+        started = time.thread_time()
+
+    assert longest < 0.1
 
 
 def large() -> str:

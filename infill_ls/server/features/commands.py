@@ -82,6 +82,8 @@ async def execute(
 async def infill(session: Session, snapshot: DocumentSnapshot, uri: str, target: T.Range) -> str:
     """Puts what the model says in place of the target; says why where that cannot be."""
     document, encoding = snapshot.document, snapshot.encoding
+    if not await session.looked_through(document):
+        return "The text changed meanwhile, so it was left as it is."
     if why := refusal(snapshot.settings, snapshot.ignore_policy, document):
         return f"Nothing is suggested in this file: {why}."
     if not session.worker.ready:
@@ -146,6 +148,8 @@ async def code_actions(
     if params.automatic or snapshot is None:
         return []
     if params.only is not None and not any(within(REWRITE, kind) for kind in params.only):
+        return []
+    if not await session.looked_through(snapshot.document):
         return []
     if refusal(snapshot.settings, snapshot.ignore_policy, snapshot.document):
         return []

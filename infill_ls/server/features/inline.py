@@ -61,6 +61,8 @@ async def _answered(
     document, encoding, settings = snapshot.document, snapshot.encoding, snapshot.settings
     if params.version not in (None, document.version):
         return QueryResult(how="another version"), None
+    if not await session.looked_through(document):
+        return QueryResult(how="another version"), None
     offset = document.offset_at(params.position.line, params.position.character, encoding)
     why = refusal(settings, snapshot.ignore_policy, document)
     why = why or untimely(settings, document, offset, params.invoked)

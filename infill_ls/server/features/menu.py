@@ -31,6 +31,8 @@ async def completion(
     document, encoding, settings = snapshot.document, snapshot.encoding, snapshot.settings
     if session.asks_inline and settings.fallback != "always":
         return NOTHING
+    if not await session.looked_through(document):
+        return NOTHING
     offset = document.offset_at(params.position.line, params.position.character, encoding)
     if refusal(settings, snapshot.ignore_policy, document):
         return NOTHING

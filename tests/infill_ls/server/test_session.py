@@ -10,7 +10,8 @@ import pytest
 from infill_engine import Engine, EngineConfig, ModelError
 from infill_ls import secret_texts
 from infill_ls.completion.worker import Worker
-from infill_ls.server.session import MAX_TOLD
+from infill_ls.ignore import IgnorePolicy
+from infill_ls.server.session import MAX_TOLD, Session
 from tests.infill_ls.engines import Knowing, Stepping, last_name, loads
 from tests.infill_ls.server.editor import INFILL, URI, Editor, editing
 
@@ -179,3 +180,22 @@ async def test_no_text_that_was_looked_through_for_secrets_stays(
             assert secret_texts._known == {}
 
     assert secret_texts._known == {}
+
+
+@pytest.mark.parametrize(("secret", "offered"), [("", ["use_alpha"]), ("AKIA" + "Z" * 16, [])])
+async def test_a_long_text_is_looked_through_in_parts(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, secret: str, offered: list[str]
+) -> None:
+    monkeypatch.setattr(secret_texts, "_known", {})
+    monkeypatch.setattr(Session, "ignore_policy", IgnorePolicy(remote=True))
+    text = f"{secret} beta\n" * 3_000 + "alpha "
+    async with editing(worker) as editor:
+        editor.open(text, uri=URI)
+        assert secret_texts._known == {}, "others get their turn first"
+        assert await editor.infills(URI, line=3_000) == offered
+        assert [each.text for each in secret_texts._known.values()] == [text]
+
+        editor.open(text, uri="file:///closed")
+        editor.notify("textDocument/didClose", {"textDocument": {"uri": "file:///closed"}})
+        assert await editor.infills(URI, line=3_000) == offered
+        assert len(secret_texts._known) == 1, "nobody looks on at a closed text"
