@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from benchmarks.ar_baseline.reading import ContextCache, in_reading_order, read_context
@@ -13,6 +14,7 @@ from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.config import EngineConfig
 from infill_engine.denoiser import Sides
 from infill_engine.memories import NUM_MEMORIES, WORTH_REUSING
+from infill_engine.models.two_sided.config import CANVAS, PREFIX
 from infill_engine.models.two_sided.denoiser import (
     ENCODE_CHUNK,
     MAX_TOKENS,
@@ -20,9 +22,8 @@ from infill_engine.models.two_sided.denoiser import (
     SUFFIX_TOKENS,
     TwoSidedDenoiser,
 )
+from infill_engine.models.two_sided.inference import InferenceNetwork
 from infill_engine.models.two_sided.kv_cache import common_length
-from infill_engine.models.two_sided.layers import CANVAS, PREFIX
-from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.request import Cell, Draft, EngineInfo, Hole, InfillRequest
 from infill_engine.template import Template, compose, distinct, template
 from infill_engine.tokenizer import END, FIRST_LEARNED, Tokenizer
@@ -39,7 +40,7 @@ class ArBaselineEngine:
 
     def __init__(
         self,
-        network: TwoSidedNetwork,
+        network: InferenceNetwork,
         tokenizer: Tokenizer,
         config: EngineConfig,
         source: str,
@@ -158,9 +159,8 @@ class ArBaselineEngine:
         with torch.inference_mode():
             ids = in_reading_order(sides)
             context = read_context(self._network, cache, ids)
-            cursor = torch.tensor([CANVAS], device=self._network.device)
-            hidden = self._network.push(cache.cache, ids[context:], cursor)
-            logits = self._network.logits(hidden[-1]).float() + rules.forbidden
+            hidden = self._network.push(cache.cache, ids[context:], np.array([CANVAS]))
+            logits = torch.from_numpy(self._network.head.matrix(hidden)[-1]) + rules.forbidden
             if rules.first is not None:
                 logits = logits.masked_fill(~rules.first, -torch.inf)
             likely = logits.masked_fill(rules.ends, -torch.inf).topk(count)
@@ -210,14 +210,14 @@ class ArBaselineEngine:
         return self._tokenizer.decode(ids).decode("utf-8", errors="replace")
 
 
-def plain_rules(network: TwoSidedNetwork, tokenizer: Tokenizer) -> Rules:
+def plain_rules(network: InferenceNetwork, tokenizer: Tokenizer) -> Rules:
     """Greedy up to the end token; specials are never written."""
     vocab = network.config.vocab_size
-    forbidden = torch.zeros(vocab, device=network.device)
+    forbidden = torch.zeros(vocab)
     forbidden[:FIRST_LEARNED] = -torch.inf
     forbidden[END] = 0.0
     forbidden[tokenizer.vocab_size :] = -torch.inf
-    ends = torch.zeros(vocab, dtype=torch.bool, device=network.device)
+    ends = torch.zeros(vocab, dtype=torch.bool)
     ends[END] = True
     breaks = [token.count(b"\n") for token in tokenizer.token_bytes]
     breaks += [0] * (vocab - len(breaks))

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.denoiser import Sides
+from infill_engine.models.two_sided.config import CANVAS, PREFIX
 from infill_engine.models.two_sided.denoiser import (
     ENCODE_CHUNK,
 )
+from infill_engine.models.two_sided.inference import InferenceNetwork
 from infill_engine.models.two_sided.kv_cache import SideCache, common_length
-from infill_engine.models.two_sided.layers import CANVAS, PREFIX, Block, norm
+from infill_engine.models.two_sided.layers import Block, norm
 from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.training_pass import TrainingOps
 
@@ -71,7 +73,7 @@ class ContextCache:
 
 
 def read_context(
-    network: TwoSidedNetwork,
+    network: InferenceNetwork,
     context_cache: ContextCache,
     ids: Sequence[int],
     *,
@@ -88,7 +90,6 @@ def read_context(
     cache.truncate(same)
     context_cache.context = same
     while len(cache) < context - keep and not budget.cancelled():
-        with torch.inference_mode():
-            network.push(cache, ids[len(cache) : min(context, len(cache) + ENCODE_CHUNK)])
+        network.push(cache, ids[len(cache) : min(context, len(cache) + ENCODE_CHUNK)])
         context_cache.context = len(cache)
     return context

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,13 +15,13 @@ from benchmarks.ar_baseline.reading import ContextCache, in_reading_order, read_
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.denoiser import Sides
 from infill_engine.local import WORTH_CONTINUING
+from infill_engine.models.two_sided.config import CANVAS, PREFIX
 from infill_engine.models.two_sided.denoiser import (
     ENCODE_CHUNK,
     MAX_TOKENS,
 )
 from infill_engine.models.two_sided.induction import canvas_induction_hints
-from infill_engine.models.two_sided.layers import CANVAS, PREFIX
-from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.inference import InferenceNetwork
 
 # Tokens guessed at most, and how many tokens before them have to be found elsewhere.
 GUESSED, LEAST_MATCH = 8, 2
@@ -64,7 +65,7 @@ class Middle:
 
 @torch.inference_mode()
 def write(
-    network: TwoSidedNetwork,
+    network: InferenceNetwork,
     context_cache: ContextCache,
     sides: Sides,
     rules: Rules,
@@ -79,7 +80,7 @@ def write(
     ids = in_reading_order(sides)
     context = read_context(network, context_cache, ids, keep=ENCODE_CHUNK, budget=budget)
     cache, middle = context_cache.cache, Middle()
-    generator = torch.Generator(device=network.device).manual_seed(rules.seed)
+    generator = torch.Generator().manual_seed(rules.seed)
     lines = 0
     pending = ids[len(cache) :]
     while not budget.cancelled():
@@ -87,12 +88,13 @@ def write(
         room = min(rules.guessed, rules.most - len(middle.ids))
         guess = list(forced[len(middle.ids) :]) or _guess(text, sides.suffix_ids, room, rules)
         plain = max(0, context - len(cache))
-        streams = torch.full((len(pending) + len(guess),), CANVAS, device=network.device)
+        streams = np.full(len(pending) + len(guess), CANVAS)
         streams[:plain] = PREFIX
         hidden = network.push(cache, [*pending, *guess], streams)[len(pending) - 1 :]
         context_cache.context = context
         middle.passes += 1
-        logs = (network.logits(hidden).float() + rules.forbidden).log_softmax(-1)
+        logits = torch.from_numpy(network.head.matrix(hidden)).float()
+        logs = (logits + rules.forbidden).log_softmax(-1)
         for i, seen in enumerate(logs):
             at = len(middle.ids)
             first = rules.first if at == 0 else None

@@ -26,9 +26,10 @@ from benchmarks.ar_baseline.files import FILE
 from benchmarks.ar_baseline.reading import ContextCache, in_reading_order, states
 from benchmarks.ar_baseline.writing import Rules, write
 from infill_engine.denoiser import Sides
+from infill_engine.models.two_sided.config import PREFIX, TwoSidedConfig
 from infill_engine.models.two_sided.induction import stream_induction_hints
-from infill_engine.models.two_sided.layers import PREFIX, TwoSidedConfig
 from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.plain import of_module
 from infill_engine.models.two_sided.training_pass import TrainingOps
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, PAD
 from train import batches, checkpoint
@@ -180,15 +181,16 @@ def exact_match(model: TwoSidedNetwork, shards: ShardSet, count: int) -> dict[st
     forbidden[:FIRST_LEARNED] = -torch.inf
     forbidden[END] = 0.0
     ends = torch.arange(model.config.vocab_size) == END
+    network = of_module(model)
     rules = Rules(
-        forbidden=forbidden.to(model.device),
-        ends=ends.to(model.device),
+        forbidden=forbidden,
+        ends=ends,
         breaks=[0] * model.config.vocab_size,
         most=16,
     )
     for prefix, middle, suffix in tail_holes(shards, count):
         sides = Sides(prefix_ids=tuple(prefix), suffix_ids=tuple(suffix))
-        *_, found = write(model, ContextCache(model.cache(PREFIX)), sides, rules)
+        *_, found = write(network, ContextCache(network.cache(PREFIX)), sides, rules)
         tried += 1
         right += found.ids == middle
     return {"tail_exact": round(right / max(1, tried), 4), "tail_count": tried}
@@ -226,8 +228,8 @@ def export(run: Path, target: Path) -> Path:
         "date": state["date"],
         **{name: str(state[name]) for name in ("step", "seen", "positions", "seconds")},
     }
-    tensors = {name: tensor.half().contiguous() for name, tensor in state["average"].items()}
-    write_weights(target / FILE, tensors, metadata)
+    arrays = {name: tensor.half().contiguous().numpy() for name, tensor in state["average"].items()}
+    write_weights(target / FILE, arrays, metadata)
     return target / FILE
 
 

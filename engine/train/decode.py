@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from infill_engine.canvas import PINNED, Canvas
 from infill_engine.denoise import DenoiseConfig, denoise
 from infill_engine.early_stop import Chained, Decided, TokenStability
-from infill_engine.models.two_sided.layers import CANVAS, PREFIX, SUFFIX, mlp, norm, project
+from infill_engine.models.two_sided.config import CANVAS, PREFIX, SUFFIX
+from infill_engine.models.two_sided.layers import mlp, norm, project
 from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.training_pass import (
     backwards,

@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as recomputed
 
-from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.network import TwoSidedNetwork, load_network
 from infill_engine.models.two_sided.training_pass import TrainingOps
-from infill_engine.models.two_sided.weights import load_network, read_weights
+from infill_engine.models.two_sided.weights import read_weights
 from infill_engine.tokenizer import END, MASK
 from train import checkpoint
 from train.batches import VISIBLE_WEIGHT, BatchShape, batch, tensors

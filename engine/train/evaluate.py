@@ -159,8 +159,8 @@ def calibrate(weights: Path, answers: Sequence[ValidationAnswer], part: float) -
     if curve is None:
         raise ValueError("no hole was answered, so there is nothing to calibrate by")
     least = min(1.0, math.exp(curve[f"{part:.0%}"][1]))
-    _, tensors, metadata = read_weights(weights)
-    write_weights(weights, tensors, metadata | {"show_threshold": f"{least:.4f}"})
+    _, arrays, metadata = read_weights(weights)
+    write_weights(weights, arrays, metadata | {"show_threshold": f"{least:.4f}"})
     card = weights.parent / "MODEL_CARD.md"
     if card.is_file():
         rows = [

@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
-from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_engine.models.two_sided.config import TwoSidedConfig
 from infill_ls.cli.machine import commit
 from train import checkpoint
 
@@ -137,11 +137,11 @@ def card(
     )
 
 
-def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def write_weights(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
     """Writes a weights file by rename, readable by everybody."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata)
+    save_file(arrays, partial, metadata)
     partial.chmod(0o644)
     partial.replace(path)
 
@@ -152,7 +152,7 @@ def export(run: Path, target: Path, extra: dict[str, str], table: Path = TABLE) 
     `table` is what `train.ngram_table` made, for a network that reads one.
     """
     state = checkpoint.load(run / "checkpoint.pt")
-    tensors = {name: tensor.half().contiguous() for name, tensor in state["average"].items()}
+    arrays = {name: tensor.half().contiguous().numpy() for name, tensor in state["average"].items()}
     config = TwoSidedConfig(**state["config"])
     path = target / "default.safetensors"
     metadata = {
@@ -162,10 +162,10 @@ def export(run: Path, target: Path, extra: dict[str, str], table: Path = TABLE) 
         "date": state["date"],
         "licence": "Apache-2.0",
     }
-    parameters = sum(tensor.numel() for tensor in tensors.values())
+    parameters = sum(array.size for array in arrays.values())
     if config.ngram_table:
-        tensors |= load_file(table)
-    write_weights(path, tensors, metadata)
+        arrays |= load_file(table)
+    write_weights(path, arrays, metadata)
     text = card(state, read_log(run / "log.jsonl"), path.stat().st_size, parameters, extra)
     (target / "MODEL_CARD.md").write_text(text, encoding="utf-8")
 

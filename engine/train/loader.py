@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from infill_engine.models.two_sided.layers import TwoSidedConfig
-from infill_engine.models.two_sided.ngram_table import from_tensors
+from infill_engine.models.two_sided.config import TwoSidedConfig
+from infill_engine.models.two_sided.ngram_table import from_arrays
 from infill_engine.tokenizer import Tokenizer
 from train.batches import batch, tensors
 from train.config import TrainConfig
@@ -40,7 +40,7 @@ def shards_of(folder: Path, network: TwoSidedConfig, names: str = "train-*.npz")
         line_breaks[list(known)] = True
     table = None
     if network.ngram_table:
-        table = from_tensors(load_file(folder.parent / "table.safetensors"))
+        table = from_arrays(load_file(folder.parent / "table.safetensors"))
     return ShardSet(sorted(folder.glob(names)), line_breaks, table)
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
 from infill_engine.models.two_sided.ngram_table import (
     MAX_ORDER,
     NgramTable,
     contexts,
     packed,
-    to_tensors,
+    to_arrays,
 )
 from train.shards import Shard, load, save, shard_of
 
@@ -187,7 +187,7 @@ def main() -> None:
     val.unlink(missing_ok=True)
     val.hardlink_to(args.data / "val.npz")
     found = table(groups, args.vocab_size, args.size)
-    save_file(to_tensors(found), args.out / "table.safetensors")
+    save_file(to_arrays(found), args.out / "table.safetensors")
     tokens = sum(len(ids) for group in groups for ids in group)
     size = {"contexts": len(found.keys), "bytes": 6 * len(found.keys)}
     print(json.dumps({"tokens": tokens, **size}))

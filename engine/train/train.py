@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from infill_engine import ModelError
-from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_engine.models.two_sided.config import TwoSidedConfig
 from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.training_pass import TrainingOps
 from infill_engine.models.two_sided.weights import read_weights
@@ -254,7 +254,7 @@ def train(
 def start_from(model: TwoSidedNetwork, weights: Path) -> None:
     """The weights of a file; what it does not say of the n-gram table stays as it is, fresh."""
     state = model.state_dict()
-    given = {name: tensor.float() for name, tensor in read_weights(weights)[1].items()}
+    given = {name: torch.tensor(array).float() for name, array in read_weights(weights)[1].items()}
     missing = [name for name in state if name not in given and not name.startswith("ngram")]
     if missing:
         raise ModelError(f"{weights} has no {', '.join(missing)}; give weights of this network")

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from infill_engine.models.two_sided.layers import PREFIX, SUFFIX
+from infill_engine.models.two_sided.config import PREFIX, SUFFIX
+from infill_engine.models.two_sided.inference import InferenceNetwork
 from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.plain import of_module
 from infill_engine.models.two_sided.training_pass import TrainingOps
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK
 from train.batches import BatchShape, batch, tensors
@@ -59,34 +61,38 @@ def validate(
     return {name: round(sum(values) / len(values), 4) for name, values in sums.items()}
 
 
-@torch.inference_mode()
 def infill_greedily(
-    model: TwoSidedNetwork, prefix: list[int], suffix: list[int], *, canvas: int = 16, most: int = 6
+    network: InferenceNetwork,
+    prefix: list[int],
+    suffix: list[int],
+    *,
+    canvas: int = 16,
+    most: int = 6,
 ) -> list[int]:
     """The engine's policy in its simplest form: canvas of masks, the surest cells first.
 
     prefix and suffix are token ids in reading order, sentinels included.
     """
-    before, after = model.cache(PREFIX), model.cache(SUFFIX)
-    model.push(before, prefix)
-    model.push(after, suffix[::-1])
-    context = model.canvas_context(before, after, 1, canvas)
-    ids = torch.full((canvas,), MASK, device=model.device)
+    before, after = network.cache(PREFIX), network.cache(SUFFIX)
+    network.push(before, prefix)
+    network.push(after, suffix[::-1])
+    context = network.canvas_context(before, after, 1, canvas)
+    special = np.arange(network.config.vocab_size)
+    bias = network.head.bias((special < FIRST_LEARNED) & (special != END))
+    ids = np.full(canvas, MASK)
     quota = -(-canvas // most)
     for _ in range(most):
-        logits = model.logits(model.step(context, ids[None]))[0]
-        special = torch.arange(FIRST_LEARNED, device=model.device)
-        logits[:, special[special != END]] = -torch.inf
-        sure, best = logits.softmax(-1).max(-1)
+        said = network.head(network.step(context, ids[None])[0], bias=bias)
+        sure = np.exp(said.most - said.total)
         open_cells = ids == MASK
         chosen = open_cells & (sure > 0.9)
-        ranked = torch.where(open_cells, sure, -1.0).topk(quota).indices
+        ranked = np.argsort(np.where(open_cells, -sure, 1.0), stable=True)[:quota]
         chosen[ranked] = open_cells[ranked]
-        ids = torch.where(chosen, best, ids)
-        ends = (ids == END).nonzero()
+        ids = np.where(chosen, said.best, ids)
+        ends = np.flatnonzero(ids == END)
         if len(ends):
-            ids[int(ends[0]) :] = END
-        if not bool((ids == MASK).any()):
+            ids[ends[0] :] = END
+        if not (ids == MASK).any():
             break
     found: list[int] = ids.tolist()
     return found[: found.index(END)] if END in found else found
@@ -123,7 +129,8 @@ def exact_match(
 ) -> dict[str, float]:
     """Greedy infill of `tail_holes`."""
     right = tried = 0
+    network = of_module(model)
     for prefix, middle, suffix in tail_holes(shards, count):
         tried += 1
-        right += infill_greedily(model, prefix, suffix, most=most) == middle
+        right += infill_greedily(network, prefix, suffix, most=most) == middle
     return {"tail_exact": round(right / max(1, tried), 4), "tail_count": tried}

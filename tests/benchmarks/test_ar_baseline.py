@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -18,10 +19,12 @@ from benchmarks.systems import load
 from infill_engine import EngineConfig, Hole, InfillRequest, ModelError, load_engine
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.denoiser import Sides
+from infill_engine.models.two_sided.config import CANVAS, PREFIX, TwoSidedConfig
 from infill_engine.models.two_sided.induction import stream_induction_hints
-from infill_engine.models.two_sided.layers import CANVAS, PREFIX, TwoSidedConfig
+from infill_engine.models.two_sided.inference import InferenceNetwork
 from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.plain import of_module
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, Tokenizer
 
 CONFIG = TwoSidedConfig(
@@ -62,7 +65,8 @@ def worst_difference(
     made: TwoSidedNetwork, forget: Callable[[ContextCache], None] = lambda place: None
 ) -> float:
     """Training pass against one cache that lives through edits. `forget` follows every reading."""
-    rng, place, worst = random.Random(0), ContextCache(made.cache(PREFIX, capacity=8)), 0.0
+    cached = of_module(made)
+    rng, place, worst = random.Random(0), ContextCache(cached.cache(PREFIX, capacity=8)), 0.0
     text = [rng.randrange(50, 59) for _ in range(40)]  # few, so that there are induction hints
     a, b = 20, 23
 
@@ -70,11 +74,11 @@ def worst_difference(
         nonlocal worst
         sides = sides_of(text, a, b)
         ids, middle = in_reading_order(sides), text[a:b]
-        context = read_context(made, place, ids, keep=keep)
+        context = read_context(cached, place, ids, keep=keep)
         pending = [*ids[len(place.cache) :], *middle]
-        streams = torch.full((len(pending),), CANVAS)
+        streams = np.full(len(pending), CANVAS)
         streams[: context - len(place.cache)] = PREFIX
-        found = made.push(place.cache, pending, streams)
+        found = torch.from_numpy(cached.push(place.cache, pending, streams))
         place.context = context
         forget(place)
         row = torch.tensor([[*ids, *middle, END, 0, 0]])
@@ -138,7 +142,8 @@ def rules_of(made: TwoSidedNetwork, **changes: object) -> Rules:
 
 
 def written(made: TwoSidedNetwork, sides: Sides, rules: Rules) -> Middle:
-    *_, middle = write(made, ContextCache(made.cache(PREFIX)), sides, rules)
+    network = of_module(made)
+    *_, middle = write(network, ContextCache(network.cache(PREFIX)), sides, rules)
     return middle
 
 
@@ -226,7 +231,7 @@ SMALL = TwoSidedConfig(
 )
 
 
-class Counting(TwoSidedNetwork):
+class Counting(InferenceNetwork):
     """Counts the tokens it reads."""
 
     read = 0
@@ -238,12 +243,14 @@ class Counting(TwoSidedNetwork):
 
 def engine(**options: int) -> ArBaselineEngine:
     torch.manual_seed(3)
-    made = Counting(SMALL)
+    made = TwoSidedNetwork(SMALL)
     for param in made.parameters():
         torch.nn.init.normal_(param, std=0.2)
     # Strong induction, so that a random network writes text, copied and ended after a while.
     made.induction.copy_(torch.eye(SMALL.d_model))
-    return ArBaselineEngine(made, TOKENIZER, EngineConfig(), "here", **options)
+    network = of_module(made)
+    network.__class__ = Counting
+    return ArBaselineEngine(network, TOKENIZER, EngineConfig(), "here", **options)
 
 
 def last(made: ArBaselineEngine, budget: Budget = UNLIMITED, **request: object):

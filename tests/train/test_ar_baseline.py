@@ -11,12 +11,12 @@ import torch
 from benchmarks.ar_baseline.reading import in_reading_order, states
 from benchmarks.systems import load
 from infill_engine import EngineConfig, InfillRequest
+from infill_engine.models.two_sided.config import TwoSidedConfig
 from infill_engine.models.two_sided.induction import stream_induction_hints
-from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_engine.models.two_sided.inference import InferenceNetwork
 from infill_engine.models.two_sided.loading import WEIGHTS
-from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.network import TwoSidedNetwork, load_network
 from infill_engine.models.two_sided.training_pass import TrainingOps
-from infill_engine.models.two_sided.weights import load_network
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_TAG, PAD, Tokenizer
 from tests.train.tiny import CONFIG, TINY, shard_set, write_shards
 from train import ar_baseline, validation
@@ -130,7 +130,7 @@ def test_exact_match_asks_for_the_holes_that_the_two_sided_model_is_asked_for(
     asked: dict[str, list[object]] = {"two-sided": [], "baseline": []}
 
     def infill_greedily(
-        model: TwoSidedNetwork, prefix: list[int], suffix: list[int], **_: int
+        network: InferenceNetwork, prefix: list[int], suffix: list[int], **_: int
     ) -> list[int]:
         asked["two-sided"].append((prefix, suffix))
         return []

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from infill_engine.models.two_sided.layers import TwoSidedConfig
-from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.config import TwoSidedConfig
+from infill_engine.models.two_sided.network import TwoSidedNetwork, load_network
 from infill_engine.models.two_sided.training_pass import TrainingOps, training_pass
-from infill_engine.models.two_sided.weights import load_network
 from infill_engine.tokenizer import MASK
 from tests.train.tiny import LINE_BREAK, shard_set
 from train.batches import BatchShape, batch, tensors

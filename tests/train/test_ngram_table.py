@@ -5,17 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 
-from infill_engine.models.two_sided.layers import TwoSidedConfig
-from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.config import TwoSidedConfig
+from infill_engine.models.two_sided.network import TwoSidedNetwork, load_network
 from infill_engine.models.two_sided.ngram_table import (
     LEVEL_EDGES,
     MAX_ORDER,
     contexts,
-    from_tensors,
+    from_arrays,
 )
-from infill_engine.models.two_sided.weights import load_network
 from infill_engine.tokenizer import FIRST_LEARNED
 from train import ngram_table
 from train.batches import BatchShape
@@ -160,7 +159,7 @@ def test_a_network_learns_to_use_the_table_and_ships_with_it(
     path = tmp_path / "shipped" / "default.safetensors"
     loaded = load_network(path)
     assert loaded.table is not None
-    expected = from_tensors(load_file(out / "table.safetensors"))
+    expected = from_arrays(load_file(out / "table.safetensors"))
     assert loaded.table.after([20, 21]) == expected.after([20, 21]) != [(0, 0)] * 2
     # A run goes on from what shipped, and one with a table from weights that do not.
     train(TwoSidedNetwork(config), out / "shards", tmp_path / "on", settings, weights=path)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_engine.models.two_sided.config import TwoSidedConfig
 from infill_engine.models.two_sided.network import TwoSidedNetwork
 from train import pieces
 from train.shards import carried, shard_of

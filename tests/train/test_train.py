@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from infill_engine import ModelError
-from infill_engine.models.two_sided.network import TwoSidedNetwork
-from infill_engine.models.two_sided.weights import load_network
+from infill_engine.models.two_sided.network import TwoSidedNetwork, load_network
 from tests.train.tiny import CONFIG, TINY, write_shards
 from train.export import DEFAULT_EXTRA, export
 from train.train import train

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infill_engine.models.two_sided.layers import TwoSidedConfig
+from infill_engine.models.two_sided.config import TwoSidedConfig
 from train.batches import BatchShape
 from train.config import TrainConfig
 from train.shards import save, shard_of

@@ -2,10 +2,11 @@ import pytest
 import torch
 
 from infill_engine.config import EngineConfig
+from infill_engine.models.two_sided.config import TwoSidedConfig
 from infill_engine.models.two_sided.denoiser import TwoSidedDenoiser
-from infill_engine.models.two_sided.layers import TwoSidedConfig
 from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.models.two_sided.network import TwoSidedNetwork
+from infill_engine.models.two_sided.plain import of_module
 from infill_engine.tokenizer import Tokenizer
 
 
@@ -19,4 +20,4 @@ def denoiser() -> TwoSidedDenoiser:
     network = TwoSidedNetwork(config).to(torch.float64).eval().requires_grad_(False)
     for parameter in network.parameters():  # fresh blocks are the identity
         torch.nn.init.normal_(parameter, std=0.2)
-    return TwoSidedDenoiser(network, tokenizer, EngineConfig(), "random")
+    return TwoSidedDenoiser(of_module(network), tokenizer, EngineConfig(), "random")

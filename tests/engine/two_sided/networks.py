@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from infill_engine.models.two_sided.config import TwoSidedConfig
 from infill_engine.models.two_sided.denoiser import SidesMemory, TwoSidedDenoiser
-from infill_engine.models.two_sided.layers import TwoSidedConfig
 from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.ngram_table import NgramTable, contexts, packed
 
@@ -39,9 +40,8 @@ def table() -> NgramTable:
     return NgramTable(keys[order], values[order])
 
 
-def canvas_logits(denoiser: TwoSidedDenoiser, memory: SidesMemory) -> torch.Tensor:
+def canvas_logits(denoiser: TwoSidedDenoiser, memory: SidesMemory) -> NDArray[np.float64]:
     """Of five cells that hold nothing."""
-    canvas = torch.full((1, 5), 1)
-    with torch.inference_mode():
-        context = denoiser._network.canvas_context(memory.prefix, memory.suffix, 1, 5)
-        return denoiser._network.logits(denoiser._network.step(context, canvas))
+    network = denoiser._network
+    context = network.canvas_context(memory.prefix, memory.suffix, 1, 5)
+    return network.head.matrix(network.step(context, np.full((1, 5), 1)))

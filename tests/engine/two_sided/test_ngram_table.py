@@ -13,9 +13,9 @@ from infill_engine.models.two_sided.ngram_table import (
     NgramTable,
     context,
     contexts,
-    from_tensors,
+    from_arrays,
     packed,
-    to_tensors,
+    to_arrays,
 )
 
 Table = dict[tuple[int, ...], tuple[int, float]]
@@ -92,7 +92,7 @@ def test_an_empty_table_knows_nothing() -> None:
 
 def test_tensors_keep_it() -> None:
     ngrams = table_of(random_table(random.Random(0)))
-    again = from_tensors(to_tensors(ngrams))
+    again = from_arrays(to_arrays(ngrams))
 
     assert again.keys.dtype == np.uint32
     assert again.values.dtype == np.uint16

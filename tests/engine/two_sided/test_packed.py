@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,13 +14,14 @@ from torch import Tensor
 
 from infill_engine import EngineConfig, InfillRequest, ModelError
 from infill_engine.local import LocalEngine
-from infill_engine.models.two_sided import network, packed
-from infill_engine.models.two_sided.layers import PREFIX, SUFFIX, TwoSidedConfig
-from infill_engine.models.two_sided.loading import load_default
-from infill_engine.models.two_sided.network import TwoSidedNetwork
-from infill_engine.models.two_sided.packed import Precision, pack, quantise
+from infill_engine.models.two_sided import loading, packed
+from infill_engine.models.two_sided.config import PREFIX, SUFFIX, Precision, TwoSidedConfig
+from infill_engine.models.two_sided.inference import InferenceNetwork
+from infill_engine.models.two_sided.loading import load_default, load_inference
+from infill_engine.models.two_sided.network import TwoSidedNetwork, load_network
+from infill_engine.models.two_sided.packed import pack, quantise
+from infill_engine.models.two_sided.plain import of_module
 from infill_engine.models.two_sided.scoring import score
-from infill_engine.models.two_sided.weights import load_network
 from infill_kernels.blocks import multiplies_integers, native
 
 # Relative to the largest product: half a unit in bfloat16's last place for the weight, the row
@@ -80,17 +82,20 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@torch.inference_mode()
-def everything(network: TwoSidedNetwork) -> list[Tensor]:
-    """Logits of a canvas of two rows, of both streams, and scores."""
+def everything(network: InferenceNetwork) -> list[Tensor]:
+    """Logits of a canvas of two rows, of both streams, what the head says of them, and scores."""
     torch.manual_seed(1)
     prefix, suffix = torch.randint(9, (40,)).tolist(), torch.randint(9, (30,)).tolist()
     before, after = network.cache(PREFIX), network.cache(SUFFIX)
     forward, backward = network.push(before, prefix), network.push(after, suffix)
     context = network.canvas_context(before, after, 2, 16)
-    canvas = network.step(context, torch.randint(300, (2, 16)))
-    states = [network.logits(each) for each in (forward, backward, canvas)]
-    return [*states, score(network, before, [[1, 2, 3], [4]])]
+    canvas = network.step(context, torch.randint(300, (2, 16)).numpy())
+    states = [network.head.matrix(each) for each in (forward, backward, canvas)]
+    bias = network.head.bias(np.arange(300) < 40)
+    said = network.head(forward, bias=bias, chosen=np.arange(40, 80))
+    scores = np.concatenate(score(network, before, [[1, 2, 3], [], [4]]))
+    told = [said.most, said.total, said.entropy, said.chosen]
+    return [torch.from_numpy(np.ascontiguousarray(each)) for each in (*states, *told, scores)]
 
 
 @pytest.fixture(params=["compiled", "torch"])
@@ -98,7 +103,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     """What computes bfloat16: what was compiled for this CPU, or its reference in torch."""
     found, reason = native()
     if request.param == "torch":
-        monkeypatch.setattr(network, "native", lambda: (None, "the reference"))
+        monkeypatch.setattr(loading, "native", lambda: (None, "the reference"))
     elif found is None:
         pytest.skip(reason)
 
@@ -110,19 +115,21 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 )
 @pytest.mark.usefixtures("way")
 def test_the_network_says_the_same_in_every_precision(precision: Precision, path: Path) -> None:
-    plain, rounded = load_network(path), load_network(path, precision=here(precision))
+    plain, rounded = of_module(load_network(path)), load_inference(path, here(precision))
 
     # Errors of a few layers add up: ten roundings.
     for found, expected in zip(everything(rounded), everything(plain), strict=True):
         assert found.shape == expected.shape
+        assert found.dtype == torch.float32
         assert error(found, expected.double()) < 10 * ROUNDING[precision]
 
 
-def test_the_embedding_of_packed_weights_stays_in_the_file(path: Path) -> None:
-    network = load_network(path, precision="float32")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_embedding_stays_in_the_file(precision: Precision, path: Path) -> None:
+    network = load_inference(path, precision)
 
-    assert network.embed.dtype == torch.float16
-    assert network.dtype == torch.float32
+    assert not network._embed.flags.writeable  # mapped
+    assert network._embed.dtype == np.float16
     assert network.num_parameters == load_network(path).num_parameters
 
 
@@ -141,21 +148,40 @@ def test_the_shipped_model_says_what_it_is_kept_in(dtype: Precision) -> None:
     assert draft.likelihood < 0
 
 
-def test_loading_imports_no_compiler() -> None:
-    """Creating tensors on the meta device does, and costs a second and 140 MB."""
-    program = (
-        "import sys, torch; before = set(sys.modules)\n"
-        "from infill_engine.config import EngineConfig\n"
-        "from infill_engine.models.two_sided.loading import load_default\n"
-        "load_default(EngineConfig())\n"
-        "print(*[name for name in set(sys.modules) - before if name.startswith(('torch', 'sym'))])"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+INFILL = """
+import sys
+from infill_engine import EngineConfig, InfillRequest, load_engine
+engine = load_engine(EngineConfig(dtype=sys.argv[1]))
+*_, draft = engine.infill(InfillRequest(prefix="import os; import ", suffix=";", max_lines=1))
+assert draft.likelihood < 0
+print(*[name for name in ("torch", "sympy") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kernels", "imported"),
+    [
+        ("auto", "auto", []),
+        ("bfloat16", "auto", []),
+        ("float32", "auto", ["torch"]),  # and no compiler, which takes a second and 140 MB
+        ("auto", "torch", ["torch"]),
+    ],
+)
+def test_torch_is_imported_only_where_it_computes(
+    dtype: str, kernels: str, imported: list[str]
+) -> None:
+    found, reason = native()
+    if found is None and not imported:
+        pytest.skip(reason)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "INFILL_KERNELS": kernels,
+    }
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", INFILL, dtype], env=environment, capture_output=True, text=True
     )
 
-    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+    assert (done.returncode, done.stdout.split()) == (0, imported), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -168,23 +194,26 @@ def test_products_of_bfloat16_are_done_in_few_sizes(rows: int, size: int) -> Non
 @pytest.mark.usefixtures("way")
 def test_a_cache_of_bfloat16_is_extended_and_read_rightly(path: Path) -> None:
     """Padding of tokens and keys changes nothing, whatever was in the cache before."""
-    network = load_network(path, precision="bfloat16")
+    network = load_inference(path, "bfloat16")
     ids = torch.randint(9, (150,), generator=torch.Generator().manual_seed(0)).tolist()
     typed, whole = network.cache(PREFIX, capacity=8), network.cache(PREFIX)
-    with torch.inference_mode():
-        network.push(typed, [7] * 90)
-        typed.truncate(0)
-        states = [network.push(typed, ids[at : at + 7]) for at in range(0, 150, 7)]
-        expected = network.push(whole, ids)
+    network.push(typed, [7] * 90)
+    typed.truncate(0)
+    states = [network.push(typed, ids[at : at + 7]) for at in range(0, 150, 7)]
+    expected = torch.from_numpy(network.push(whole, ids))
 
     assert len(typed) == len(whole) == 150
-    assert error(torch.cat(states), expected.double()) < 10 * ROUNDING["bfloat16"]
+    assert (
+        error(torch.from_numpy(np.concatenate(states)), expected.double())
+        < 10 * ROUNDING["bfloat16"]
+    )
 
 
+@pytest.mark.usefixtures("way")
 def test_auto_is_a_precision_that_this_cpu_multiplies_rightly() -> None:
-    denoiser = load_default(EngineConfig())
+    wanted = "bfloat16" if loading.native()[0] is not None else here(packed.fastest())
 
-    assert denoiser.describe().dtype == said(here(packed.fastest()))
+    assert load_default(EngineConfig()).describe().dtype in (wanted, said(wanted))
 
 
 @pytest.mark.parametrize(
@@ -201,11 +230,8 @@ def test_auto_goes_by_what_was_measured(
     features: set[str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed, "supports", features.__contains__)
-    monkeypatch.setattr(packed, "native", lambda: (None, "no compiler"))
-    assert packed.fastest() == expected
 
-    monkeypatch.setattr(packed, "native", lambda: (object(), "compiled"))
-    assert packed.fastest() == "bfloat16"
+    assert packed.fastest() == expected
 
 
 @pytest.mark.parametrize("dtype", ["fp8", "int4"])
@@ -219,6 +245,7 @@ def test_the_embedded_model_computes_in_one_thread_unless_told_otherwise() -> No
     try:
         torch.set_num_threads(2)
         assert load_default(EngineConfig()).describe().threads == 1
-        assert load_default(EngineConfig(threads=2)).describe().threads == 2
+        assert load_default(EngineConfig(dtype="float32")).describe().threads == 1
+        assert load_default(EngineConfig(dtype="float32", threads=2)).describe().threads == 2
     finally:
         torch.set_num_threads(before)

@@ -1,7 +1,5 @@
 """Masks over the vocabulary, and the texts of a hole that begins within a word."""
 
-import torch
-
 from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.models.two_sided.vocabulary import HEALING_MASKS, Vocabulary
 from infill_engine.tokenizer import END, FIRST_LEARNED, Tokenizer
@@ -9,13 +7,13 @@ from infill_engine.tokenizer import END, FIRST_LEARNED, Tokenizer
 
 def vocabulary() -> Vocabulary:
     tokenizer = Tokenizer(WEIGHTS / "tokenizer.json")
-    return Vocabulary(tokenizer, tokenizer.vocab_size + 8, torch.device("cpu"))
+    return Vocabulary(tokenizer, tokenizer.vocab_size + 8)
 
 
 def test_specials_and_ids_without_text_are_forbidden_but_the_end_is_not() -> None:
     made = vocabulary()
 
-    allowed = made.forbidden == 0
+    allowed = ~made.forbidden
 
     assert allowed[END]
     assert allowed[FIRST_LEARNED : made.tokenizer.vocab_size].all()

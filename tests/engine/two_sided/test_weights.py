@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from infill_engine.models.two_sided.ngram_table import to_tensors
-from infill_engine.models.two_sided.weights import load_network, read_metadata
+from infill_engine.models.two_sided.network import load_network
+from infill_engine.models.two_sided.ngram_table import to_arrays
+from infill_engine.models.two_sided.weights import read_metadata
 from tests.engine.two_sided.networks import CONFIG, model, table
 
 
@@ -32,7 +33,9 @@ def test_a_file_of_before_0_2_loads_as_one_of_today(tmp_path: Path) -> None:
         "ngram_level": "recall_level",
     }
     config = replace(CONFIG, ngram_table=True)
-    tensors = model(config).float().state_dict() | to_tensors(table())
+    tensors = model(config).float().state_dict() | {
+        name: torch.tensor(array) for name, array in to_arrays(table()).items()
+    }
     head = {"length_up": torch.zeros(32, 32), "length_down": torch.zeros(14, 32)}
     older = {former.get(name, name): tensor for name, tensor in tensors.items()}
     named = {"new": tensors, "old": older | head}

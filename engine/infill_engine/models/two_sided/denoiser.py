@@ -6,18 +6,21 @@ away costs what lies between it and the hole, on that side alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
+from infill_engine.arrays import Generator
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.canvas import Canvas, lay_out
 from infill_engine.config import EngineConfig
 from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
+from infill_engine.models.two_sided.config import PREFIX, SUFFIX
+from infill_engine.models.two_sided.inference import InferenceNetwork
 from infill_engine.models.two_sided.kv_cache import CanvasContext, SideCache, common_length
-from infill_engine.models.two_sided.layers import PREFIX, SUFFIX
-from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.proposals import goes_on, proposals
 from infill_engine.models.two_sided.scoring import score
 from infill_engine.models.two_sided.vocabulary import Vocabulary
@@ -27,8 +30,7 @@ from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant
 from infill_engine.tokenizer import BOS, END, EOS, MASK, Tokenizer
 from infill_engine.windows import first_tokens, last_tokens, prefix_window, suffix_window
-from infill_kernels import row_statistics
-from infill_kernels.rows import RowStatistics
+from infill_kernels.rows import RowStatistics, statistics_of
 
 # Trained on windows of 1,024 tokens; the prefix says more than the suffix.
 PREFIX_TOKENS, SUFFIX_TOKENS = 704, 316
@@ -53,11 +55,11 @@ class SidesMemory:
 
 
 class TwoSidedDenoiser:
-    """Implements `Denoiser`. `dtype` and device are those of the loaded network."""
+    """Implements `Denoiser`."""
 
     def __init__(
         self,
-        network: TwoSidedNetwork,
+        network: InferenceNetwork,
         tokenizer: Tokenizer,
         config: EngineConfig,
         source: str,
@@ -68,16 +70,17 @@ class TwoSidedDenoiser:
         self._tokenizer = tokenizer
         self._config = config
         self._source = source
-        self._device = network.device
-        self._vocabulary = Vocabulary(tokenizer, network.config.vocab_size, network.device)
+        self._vocabulary = Vocabulary(tokenizer, network.config.vocab_size)
+        self._bias = network.head.bias(self._vocabulary.forbidden)
 
     def describe(self) -> EngineInfo:
+        computing = self._network.computing
         return EngineInfo(
             model="two-sided",
             parameters=self._network.num_parameters,
-            device=str(self._device),
-            dtype=self._network.kept_in,
-            threads=torch.get_num_threads(),
+            device=computing.device,
+            dtype=computing.kept_in,
+            threads=computing.threads,
             canvas_lengths=CANVAS_LENGTHS,
             max_tokens=MAX_TOKENS,
             prefix_tokens=PREFIX_TOKENS,
@@ -85,7 +88,7 @@ class TwoSidedDenoiser:
             noise="absorbing",
             source=self._source,
             show_threshold=self._show_threshold,
-            kernels=self._network.kernels,
+            kernels=computing.kernels,
         )
 
     def decode(self, ids: list[int]) -> bytes:
@@ -126,7 +129,6 @@ class TwoSidedDenoiser:
             memory.suffix.ids, sides.suffix_ids[::-1]
         )
 
-    @torch.inference_mode()
     def encode(
         self,
         sides: Sides,
@@ -184,8 +186,8 @@ class TwoSidedDenoiser:
         rows = [lay_out(row, canvas_length=length, end_id=END) for row in templates]
         one_line = request.max_lines == 1
         return Canvas(
-            token_ids=torch.tensor([ids for ids, _ in rows], device=self._device),
-            hole=torch.tensor([hole for _, hole in rows], device=self._device),
+            token_ids=np.array([ids for ids, _ in rows]),
+            hole=np.array([hole for _, hole in rows]),
             first=self._vocabulary.healing_mask(sides.healed_prefix),
             ends=self._vocabulary.ends_or_breaks if one_line else self._vocabulary.ends,
             end_id=END,
@@ -222,30 +224,59 @@ class TwoSidedDenoiser:
         state: object,
         *,
         temperature: float,
-        generator: torch.Generator,
+        generator: Generator,
     ) -> tuple[RowStatistics, object]:
         ids, free = canvas.token_ids, canvas.free
         context = state
         if not isinstance(context, CanvasContext):
             context = self._network.canvas_context(memory.prefix, memory.suffix, *ids.shape)
         # Rows that are done leave the batch, and the head is for the free cells of the others.
-        going = ids.new_ones(len(ids), dtype=torch.bool) if canvas.done is None else ~canvas.done
+        going = np.ones(len(ids), np.bool_) if canvas.done is None else ~canvas.done
         hidden = self._network.step(context, ids[going])[free[going]]
-        logits = self._network.logits(hidden).float().add_(self._vocabulary.forbidden)  # [n, V]
-        cells = (free & going[:, None]).flatten().nonzero()[:, 0]
-        if canvas.first is not None:
-            first = cells % ids.shape[1] == canvas.free[0].int().argmax()
-            logits[first] = logits[first].masked_fill(~canvas.first, -torch.inf)
-        found = row_statistics(logits, temperature=temperature, generator=generator)
+        cells = np.flatnonzero(free & going[:, None])
+        begins = np.flatnonzero(cells % ids.shape[1] == canvas.first_free)
+        if temperature > 0:
+            found = self._drawn(hidden, begins, canvas, temperature, generator)
+        else:
+            found = self._likeliest(hidden, begins, canvas)
         every = RowStatistics(
-            entropy=torch.zeros(ids.shape, device=ids.device),
-            best=ids.clone(),
-            sample=ids.clone(),
-            confidence=torch.ones(ids.shape, device=ids.device),
+            entropy=np.zeros(ids.shape, np.float32),
+            best=ids.copy(),
+            sample=ids.copy(),
+            confidence=np.ones(ids.shape, np.float32),
         )
         for whole, part in zip(every, found, strict=True):
-            whole.view(-1)[cells] = part
+            whole.reshape(-1)[cells] = part
         return every, context
+
+    def _likeliest(
+        self, hidden: NDArray[Any], begins: NDArray[np.int64], canvas: Canvas
+    ) -> RowStatistics:
+        """Of cells [n, D], `begins` being those that come first in their row: at temperature 0."""
+        head = self._network.head
+        said = head(hidden, bias=self._bias)
+        if canvas.first is not None:
+            among = head.bias(self._vocabulary.forbidden | ~canvas.first)
+            for whole, part in zip(said, head(hidden[begins], bias=among), strict=True):
+                whole[begins] = part
+        best = said.best.astype(np.int64)
+        confidence = np.exp(said.most - said.total)
+        return RowStatistics(entropy=said.entropy, best=best, sample=best, confidence=confidence)
+
+    def _drawn(
+        self,
+        hidden: NDArray[Any],
+        begins: NDArray[np.int64],
+        canvas: Canvas,
+        temperature: float,
+        generator: Generator,
+    ) -> RowStatistics:
+        """As `_likeliest`, at a temperature, which needs all logits."""
+        logits = self._network.head.matrix(hidden)
+        logits[:, self._vocabulary.forbidden] = -np.inf
+        if canvas.first is not None:
+            logits[np.ix_(begins, ~canvas.first)] = -np.inf
+        return statistics_of(logits, temperature=temperature, generator=generator)
 
     def score(
         self, memory: SidesMemory, sides: Sides, rows: Sequence[Sequence[int]]
@@ -257,7 +288,7 @@ class TwoSidedDenoiser:
         return [
             Scored(
                 likelihood=float(row_scores[: len(row)].mean()) if row else 0.0,
-                join=float(row_scores[len(row) : len(row) + len(head)].mean()),
+                join=float(row_scores[len(row) :].mean()),
             )
             for row, row_scores in zip(rows, scores, strict=True)
         ]

@@ -1,19 +1,20 @@
 """Keys and values: of one side of the hole, and of what is read for one request behind them.
 
-A `SideCache` is a stack that lives from request to request. Buffers hold the keys and values of
-rows that share one or two sides: the rows of a canvas, or continuations of the prefix. Shapes: L
-layers, K key/value heads, E head width, R rows, N tokens of a row.
+They are float32, or bfloat16 as its bits, uint16. A `SideCache` is a stack that lives from request
+to request. Buffers hold those of rows that share one or two sides: the rows of a canvas, or
+continuations of the prefix. Shapes: L layers, K key/value heads, E head width, R rows, N tokens of
+a row.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+from infill_engine.models.two_sided.config import PREFIX, SUFFIX, TwoSidedConfig
 from infill_engine.models.two_sided.hints import Hints, stream_hints
 from infill_engine.models.two_sided.induction import InductionIndex
-from infill_engine.models.two_sided.layers import PREFIX, SUFFIX, TwoSidedConfig
 from infill_engine.models.two_sided.ngram_table import NgramTable
 
 
@@ -34,8 +35,7 @@ class SideCache:
         stream: int,
         *,
         capacity: int = 1024,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | None = None,
+        dtype: "np.dtype[Any]",
         table: NgramTable | None = None,
     ) -> None:
         assert stream in (PREFIX, SUFFIX), f"{stream=} has no cache"
@@ -44,8 +44,8 @@ class SideCache:
         self.table = table
         shape = (config.num_layers, config.num_kv_heads, capacity, config.head_dim)
         # Keys that are masked may be anything finite, so there is nothing uninitialised.
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)  # [L, K, capacity, E]
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.keys = np.zeros(shape, dtype)  # [L, K, capacity, E]
+        self.values = np.zeros(shape, dtype)
 
     @property
     def ids(self) -> list[int]:
@@ -81,8 +81,8 @@ class SideCache:
         larger = [*self.keys.shape]
         larger[2] = max(length, 2 * capacity)
         for name in ("keys", "values"):
-            old: Tensor = getattr(self, name)
-            new = old.new_zeros(larger)
+            old: NDArray[Any] = getattr(self, name)
+            new = np.zeros(larger, old.dtype)
             new[:, :, :used] = old[:, :, :used]
             setattr(self, name, new)
 
@@ -90,14 +90,13 @@ class SideCache:
 class KVBuffers(NamedTuple):
     """Keys and values of some rows that read behind what they have in common.
 
-    keys, values [L, R, K, N, E], the rows' own from `old` on; before that, or apart in `shared`
-    [L, K, S, E], what all of them see. Holds for as long as what is shared does not change.
+    keys, values [L, R, K, N, E], the rows' own; `shared` [L, K, S, E], what all of them see before
+    those. Holds for as long as what is shared does not change.
     """
 
-    keys: Tensor
-    values: Tensor
-    old: int = 0
-    shared: tuple[Tensor, Tensor] | None = None
+    keys: NDArray[Any]
+    values: NDArray[Any]
+    shared: tuple[NDArray[Any], NDArray[Any]]
 
 
 class CanvasContext(NamedTuple):
@@ -109,9 +108,9 @@ class CanvasContext(NamedTuple):
     """
 
     buffers: KVBuffers
-    cos: Tensor
-    sin: Tensor
-    added: Tensor
+    cos: NDArray[Any]
+    sin: NDArray[Any]
+    added: NDArray[Any]
 
 
 class ContinuationContext(NamedTuple):
@@ -122,19 +121,5 @@ class ContinuationContext(NamedTuple):
     """
 
     buffers: KVBuffers
-    cos: Tensor
-    sin: Tensor
-
-
-def visibility_mask(n: int, N: int, at: int, seen: int, like: Tensor) -> Tensor | None:
-    """[1 or n, N], -inf at the keys that n tokens from `at` on do not see, else 0; None if none is.
-
-    They see the first `seen`, or, where that is 0, those up to their own.
-    """
-    if seen == N or (seen == 0 and n == 1 and at + n == N):
-        return None
-    if seen == 0:
-        return like.new_full((n, N), -torch.inf).triu(at + 1)
-    mask = like.new_zeros(1, N)
-    mask[:, seen:] = -torch.inf
-    return mask
+    cos: NDArray[Any]
+    sin: NDArray[Any]

@@ -1,54 +1,19 @@
-"""What the two-sided network is made of: its configuration, its streams, and one block.
+"""What the two-sided network is made of in torch: its products, and one block.
 
 Shapes: D width, H query heads, K key/value heads, G = H / K, E = D / H head width, I and O a
 weight's inputs and outputs.
 """
 
-import json
-from dataclasses import asdict, dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from infill_engine.models.two_sided.config import TwoSidedConfig
 from infill_engine.models.two_sided.packed import Packed
-from infill_kernels.blocks import Matrix
-
-PREFIX, SUFFIX, CANVAS = range(3)  # the streams
 
 _EPSILON = 1e-6
 
-Weight = Tensor | Packed | Matrix
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwoSidedConfig:
-    """What is needed to build the network; stored as JSON in the weights' metadata."""
-
-    vocab_size: int = 6144
-    d_model: int = 384
-    num_layers: int = 4
-    num_heads: int = 4
-    num_kv_heads: int = 2
-    d_ff: int = 1024
-    max_positions: int = 2304
-    rope_base: float = 10_000.0
-    ngram_table: bool = False
-
-    def __post_init__(self) -> None:
-        if self.d_model % self.num_heads or self.d_model // self.num_heads % 2:
-            raise ValueError(f"{self.d_model=} / {self.num_heads=} must be an even head width")
-        if self.ngram_table and self.vocab_size > 8192:
-            raise ValueError(f"{self.vocab_size=}: the n-gram table holds tokens below 8192")
-        if self.num_heads % self.num_kv_heads:
-            raise ValueError(f"{self.num_heads=} must be a multiple of {self.num_kv_heads=}")
-
-    @property
-    def head_dim(self) -> int:
-        return self.d_model // self.num_heads
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
+Weight = Tensor | Packed
 
 
 def norm(x: Tensor) -> Tensor:  # [..., D] -> [..., D]
@@ -61,8 +26,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # [..., E]; cos, sin
 
 
 def product(x: Tensor, weight: Weight) -> Tensor:  # [..., I], [O, I] -> [..., O]
-    if isinstance(weight, Matrix):
-        return torch.from_numpy(weight(x.numpy()))
     return F.linear(x, weight.to(x.dtype)) if isinstance(weight, Tensor) else weight(x)
 
 

@@ -1,18 +1,26 @@
-"""From a configuration to the embedded model: where its files are, what they are kept in."""
+"""From a configuration to the embedded model: where its files are, what they are kept in.
 
+Torch is imported only where it computes: in another precision than the compiled routines', on a
+GPU, or where there are none of them.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
+from infill_engine.models.two_sided.config import MATRICES, Precision, TwoSidedConfig
 from infill_engine.models.two_sided.denoiser import TwoSidedDenoiser
-from infill_engine.models.two_sided.network import TwoSidedNetwork
-from infill_engine.models.two_sided.packed import Precision, fastest
-from infill_engine.models.two_sided.weights import load_network, read_metadata
+from infill_engine.models.two_sided.inference import Computing, InferenceNetwork
+from infill_engine.models.two_sided.ngram_table import from_arrays
+from infill_engine.models.two_sided.weights import read_metadata, read_weights, weights_in
 from infill_engine.tokenizer import Tokenizer
+from infill_kernels.blocks import Blocks, Head, Matrix, Shape, fits, multiplies_integers, native
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 # Two threads that sleep while they wait take twice as long for a step as one alone, and two that
@@ -25,7 +33,13 @@ AR_BASELINE = ("ar-baseline", "ar-twin")
 def _precision(config: EngineConfig, device: str) -> Precision:
     """What weights are kept in. Raises ModelError where the embedded model knows no such form."""
     if config.dtype == "auto":
-        return fastest() if device == "cpu" else "float32"
+        if device != "cpu":
+            return "float32"
+        if native()[0] is not None:
+            return "bfloat16"  # the compiled routines are made for it
+        from infill_engine.models.two_sided.packed import fastest
+
+        return fastest()
     for known in get_args(Precision):
         if config.dtype == known and (device == "cpu" or known == "float32"):
             return cast(Precision, known)
@@ -66,20 +80,18 @@ def _no_ar_baseline(model: str) -> ModelError:
     )
 
 
-def load_model(config: EngineConfig, path: Path) -> tuple[TwoSidedNetwork, Tokenizer]:
+def load_model(config: EngineConfig, path: Path) -> tuple[InferenceNetwork, Tokenizer]:
     """The network in a file, and the tokenizer beside it or else the embedded one.
 
-    Sets the threads. Raises ModelError when a file is damaged or the device is not there.
+    Sets torch's threads where torch computes. Raises ModelError when a file is damaged or the
+    device is not there.
     """
-    if config.device not in ("auto", "cpu") and not torch.cuda.is_available():
-        raise ModelError(f"device={config.device!r} is not available here; use cpu or auto")
-    device = "cpu" if config.device == "auto" else config.device
-    torch.set_num_threads(config.threads or THREADS)
+    device = _device(config.device)
     precision = _precision(config, device)
     beside = path.parent / "tokenizer.json"
     tokenizer = Tokenizer(beside if beside.is_file() else WEIGHTS / "tokenizer.json")
     try:
-        network = load_network(path, device=device, precision=precision)
+        network = load_inference(path, precision, device, config.threads or THREADS)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"{path} is not a readable model of the embedded architecture ({error}); "
@@ -91,3 +103,57 @@ def load_model(config: EngineConfig, path: Path) -> tuple[TwoSidedNetwork, Token
             f"{tokenizer.vocab_size}; put the tokenizer.json it was trained with beside it"
         )
     return network, tokenizer
+
+
+def _device(wanted: str) -> str:
+    if wanted in ("auto", "cpu"):
+        return "cpu"
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ModelError(f"device={wanted!r} is not available here; use cpu or auto")
+    return wanted
+
+
+def load_inference(
+    path: Path, precision: Precision, device: str = "cpu", threads: int = THREADS
+) -> InferenceNetwork:
+    """The network in a file. bfloat16 is computed by what was compiled for this CPU, where that
+    could be done and its sizes fit; the rest by torch.
+
+    Raises as `read_weights` and `weights_in` do.
+    """
+    config, arrays, _ = read_weights(path)
+    weights = weights_in(config, arrays)
+    table = from_arrays(arrays) if config.ngram_table else None
+    level, reason = native()
+    if precision == "bfloat16" and device == "cpu" and level is not None:
+        if fits(config.d_model, config.head_dim, config.d_ff):
+            return InferenceNetwork(config, weights, _compiled(config, weights, reason), table)
+        reason = "its sizes are no multiples of 32"
+    from infill_engine.models.two_sided.plain import in_torch
+
+    chosen = level is not None and precision != "bfloat16"
+    reason = f"{precision} was asked for" if chosen else reason
+    return in_torch(
+        config, weights, precision, table=table, device=device, threads=threads, reason=reason
+    )
+
+
+def _compiled(
+    config: TwoSidedConfig, weights: Mapping[str, NDArray[Any]], reason: str
+) -> Computing:
+    """What the compiled routines compute, in one thread."""
+    kv, parts, head = config.split
+    blocks = [
+        [Matrix.of(weights[f"blocks.{layer}.{name}"]) for name in MATRICES]
+        for layer in range(config.num_layers)
+    ]
+    return Computing(
+        blocks=Blocks(blocks, Shape(kv=kv, group=parts - 2, head=head)),
+        head=Head(Matrix.of(weights["embed"])),
+        multiply=Matrix.of,
+        cached=np.dtype(np.uint16),
+        kept_in="int16" if multiplies_integers() else "bfloat16",
+        kernels=reason,
+    )

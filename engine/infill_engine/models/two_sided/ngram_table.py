@@ -12,7 +12,6 @@ says how often the token was the right one where it was counted.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 NgramHint = tuple[int, int]
@@ -23,7 +22,7 @@ MAX_ORDER = 4  # tokens of a context
 LEVEL_EDGES = (0.2, 0.3, 0.42, 0.55, 0.68, 0.8, 0.92)
 LEVELS = len(LEVEL_EDGES) + 1
 # Its arrays in a file of weights, signed, for not every reader knows the unsigned ones.
-TENSORS = ("table.keys", "table.values")
+ARRAYS = ("table.keys", "table.values")
 
 _TOKEN_BITS = 13
 _WORD = (1 << 64) - 1
@@ -111,12 +110,12 @@ class NgramTable:
         return hints + [NO_NGRAM_HINT] * (size - len(hints))
 
 
-def to_tensors(table: NgramTable) -> dict[str, torch.Tensor]:
-    arrays = (table.keys.view(np.int32), table.values.view(np.int16))
-    return {name: torch.tensor(array) for name, array in zip(TENSORS, arrays, strict=True)}
+def to_arrays(table: NgramTable) -> dict[str, NDArray[np.signedinteger]]:
+    """As a file of weights holds it."""
+    return dict(zip(ARRAYS, (table.keys.view(np.int32), table.values.view(np.int16)), strict=True))
 
 
-def from_tensors(tensors: Mapping[str, torch.Tensor]) -> NgramTable:
-    """The table in a file's tensors, which stay where they are: mapped. Raises KeyError."""
-    keys, values = (tensors[name].numpy() for name in TENSORS)
+def from_arrays(arrays: Mapping[str, NDArray[np.signedinteger]]) -> NgramTable:
+    """The table in a file's arrays, which stay where they are: mapped. Raises KeyError."""
+    keys, values = (arrays[name] for name in ARRAYS)
     return NgramTable(keys.view(np.uint32), values.view(np.uint16))

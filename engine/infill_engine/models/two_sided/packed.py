@@ -4,17 +4,13 @@ A packed weight [O, I] takes float32 rows [..., I] and gives float32 rows [..., 
 products nothing is rounded.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infill_kernels.native import native
+from infill_engine.models.two_sided.config import Precision
 
 GRAIN = 16
-
-Precision = Literal["float32", "bfloat16", "int8"]
 
 
 class BFloat16:
@@ -98,15 +94,14 @@ def reorders() -> bool:
 
 
 def fastest() -> Precision:
-    """What a CPU multiplies fastest by without changing what the model says.
+    """What torch multiplies fastest by on this CPU without changing what the model says.
 
-    What is compiled for it (`infill_kernels.native`) is made for bfloat16. In plain torch:
     Measured on 9M parameters and 32 rows, one thread, float32 being 1: with AMX bfloat16 takes
     0.24 and int8 0.30, for a third of int8 goes into rounding its rows. With AVX-512 VNNI alone
     int8 takes 0.33, with AVX VNNI 0.39; bfloat16 gains nothing there even where the CPU has
     instructions for it. Without VNNI oneDNN's int8 sums overflow, so float32 stays.
     """
-    if native()[0] is not None or supports("amx_bf16"):
+    if supports("amx_bf16"):
         return "bfloat16"
     return "int8" if supports("avx512_vnni") or supports("avx_vnni") else "float32"
 

@@ -6,18 +6,19 @@ from noise is not (engine/train/LOG.md). The engine ranks all of them together.
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from infill_engine.budget import Budget
 from infill_engine.copying import copies, up_to
 from infill_engine.denoiser import Sides
 from infill_engine.models.two_sided.hints import Hints
+from infill_engine.models.two_sided.inference import ComputeHead, InferenceNetwork
 from infill_engine.models.two_sided.kv_cache import SideCache
-from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.vocabulary import Vocabulary
 from infill_engine.request import InfillRequest
-from infill_engine.tokenizer import END
 
 CLOSERS = " \t)]}>,;:'\"`"  # what may follow a hole that reaches over its line's end
 # What is copied is judged as a whole, up to so many tokens.
@@ -33,7 +34,7 @@ def goes_on(suffix: str) -> bool:
 
 
 def proposals(
-    network: TwoSidedNetwork,
+    network: InferenceNetwork,
     vocabulary: Vocabulary,
     sides: Sides,
     request: InfillRequest,
@@ -70,9 +71,8 @@ class _Row:
     going: bool = True
 
 
-@torch.inference_mode()
 def continuations(
-    network: TwoSidedNetwork,
+    network: InferenceNetwork,
     vocabulary: Vocabulary,
     sides: Sides,
     suffix: str,
@@ -84,28 +84,28 @@ def continuations(
     tokens, from there on the likeliest, up to where the line or what follows the hole ends it;
     none that is less likely than `UNLIKELY` as a whole, and none at all once the budget is over.
     """
-    healed = sides.healed_prefix
+    healed, head = sides.healed_prefix, network.head
     begins = vocabulary.healing_mask(healed)
+    forbidden = vocabulary.forbidden | vocabulary.ends
+    bias = head.bias(forbidden)
     context = network.continuation_context(prefix, CONTINUATION_ROWS, most)
-    (hints,) = prefix.hints(len(prefix) - 1)
-    rows = [_Row(last=prefix.ids[-1], hints=hints) for _ in range(CONTINUATION_ROWS)]
+    (told,) = prefix.hints(len(prefix) - 1)
+    rows = [_Row(last=prefix.ids[-1], hints=told) for _ in range(CONTINUATION_ROWS)]
     for at in range(most):
         if budget.over:
             return []
-        ids = torch.tensor([[row.last] for row in rows], device=network.device)
-        told = torch.tensor([[row.hints] for row in rows], device=network.device)
-        hidden = network.continuation_step(context, at, ids, told)[:, 0]
-        logits = network.logits(hidden).float() + vocabulary.forbidden
-        logits[:, END] = -torch.inf
-        if at == 0 and begins is not None:
-            logits.masked_fill_(~begins, -torch.inf)
-        nats, likeliest = logits.log_softmax(-1).topk(CONTINUATION_ROWS)
-        for number, row in enumerate(rows):
+        ids, hints = [row.last for row in rows], [row.hints for row in rows]
+        hidden = network.continuation_step(context, at, ids, hints)
+        if at == 0:
+            never = forbidden if begins is None else forbidden | ~begins
+            found = _likeliest(head, hidden[:1], never)
+        else:
+            said = head(hidden, bias=bias)
+            found = said.best, said.most - said.total
+        for row, token, nats in zip(rows, *(part.tolist() for part in found), strict=True):
             if not row.going:
                 continue
-            choice = number if at == 0 else 0
-            token = int(likeliest[number, choice])
-            row.nats += float(nats[number, choice])
+            row.nats += nats
             ends = bool(vocabulary.ends_or_breaks[token]) and not (at == 0 and healed)
             if ends or row.nats < UNLIKELY:
                 row.going = False
@@ -117,3 +117,14 @@ def continuations(
         if not any(row.going for row in rows):
             break
     return [up_to(suffix, vocabulary.text(row.ids, healed)) for row in rows if row.nats >= UNLIKELY]
+
+
+def _likeliest(
+    head: ComputeHead, hidden: NDArray[Any], forbidden: NDArray[np.bool_]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The first tokens of all rows and their log-probabilities, the likeliest first."""
+    logits = head.matrix(hidden)[0]
+    logits[forbidden] = -np.inf
+    tokens = np.argsort(-logits, stable=True)[:CONTINUATION_ROWS]
+    (total,) = head(hidden, bias=head.bias(forbidden)).total
+    return tokens, logits[tokens] - total

@@ -4,45 +4,42 @@ Shapes: R rows, V vocabulary, D width.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+from infill_engine.models.two_sided.inference import InferenceNetwork
 from infill_engine.models.two_sided.kv_cache import SideCache
-from infill_engine.models.two_sided.network import TwoSidedNetwork
 
 
 def score(
-    network: TwoSidedNetwork,
+    network: InferenceNetwork,
     prefix: SideCache,
     rows: Sequence[Sequence[int]],
-    first: Tensor | None = None,
-) -> Tensor:
-    """Log-probability of each token of each row, read after the prefix: [R, longest row].
+    first: NDArray[np.bool_] | None = None,
+) -> list[NDArray[np.floating]]:
+    """Log-probability of each token of each row [n], read after the prefix.
 
     Of a row's first token among those of `first` [V] bool, where it is given and the token is
-    one. 0 where a row is shorter. Leaves the cache as it is.
+    one. Leaves the cache as it is.
     """
     lengths = [len(ids) for ids in rows]
-    size, device = max(lengths, default=0), network.device
-    present = torch.arange(size, device=device) < torch.tensor(lengths, device=device)[:, None]
-    if size == 0:
-        return network.induction.new_zeros(len(rows), size)
-    context = network.continuation_context(prefix, len(rows), size)
+    if not any(lengths):
+        return [np.zeros(0, network.dtype) for _ in rows]
     old = len(prefix) - 1
     # The last prefix token is read again, for it predicts the rows' first token.
     read = [token for ids in rows if ids for token in (prefix.ids[-1], *ids[:-1])]
     hints = [hint for ids in rows if ids for hint in prefix.hints_after(ids[:-1], old)]
-    hidden = network.continuation_rows(
-        context, torch.tensor(read, device=device), torch.tensor(hints, device=device), lengths
-    )
-    logits = network.logits(hidden).float()
-    chosen = torch.tensor([token for ids in rows for token in ids], device=device)[:, None]
-    picked = logits.gather(-1, chosen)[:, 0] - logits.logsumexp(-1)
+    hidden = network.continuation_rows(prefix, read, hints, lengths)
+    chosen = np.array([token for ids in rows for token in ids])
+    said = network.head(hidden, chosen=chosen)
+    found = said.chosen - said.total
+    ends = list(accumulate(lengths))
     if first is not None:
-        begins = torch.zeros_like(present)
-        begins[:, 0] = True
-        where = begins[present] & first[chosen[:, 0]]
-        among = logits[where].masked_fill(~first, -torch.inf).logsumexp(-1)
-        picked[where] = logits[where].gather(-1, chosen[where])[:, 0] - among
-    return picked.new_zeros(present.shape).masked_scatter(present, picked)
+        starts = [end - n for end, n in zip(ends, lengths, strict=True) if n]
+        begins = [at for at in starts if first[chosen[at]]]
+        if begins:
+            among = network.head(hidden[begins], bias=network.head.bias(~first))
+            found[begins] = said.chosen[begins] - among.total
+    return np.split(found, ends[:-1])

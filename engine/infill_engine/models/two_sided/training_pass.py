@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from infill_engine.models.two_sided.config import CANVAS, PREFIX, SUFFIX
 from infill_engine.models.two_sided.hints import row_hints
-from infill_engine.models.two_sided.layers import CANVAS, PREFIX, SUFFIX, mlp, norm, project, rotate
+from infill_engine.models.two_sided.layers import mlp, norm, project, rotate
 from infill_engine.models.two_sided.network import TwoSidedNetwork
 
 

@@ -5,8 +5,8 @@ Shapes: V tokens of the network, of which the tokenizer may have fewer.
 
 from functools import lru_cache
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from infill_engine.tokenizer import END, FIRST_LEARNED, Tokenizer
 
@@ -15,32 +15,29 @@ HEALING_MASKS = 64
 
 
 class Vocabulary:
-    """All masks are [V] on `device`.
+    """All masks are [V] bool.
 
-    forbidden       float, -inf for what is never an answer, else 0
-    ends            bool, what ends a hole
-    ends_or_breaks  bool, what ends a hole that stays on its line
+    forbidden       what is never an answer
+    ends            what ends a hole
+    ends_or_breaks  what ends a hole that stays on its line
     """
 
-    def __init__(self, tokenizer: Tokenizer, size: int, device: torch.device) -> None:
+    def __init__(self, tokenizer: Tokenizer, size: int) -> None:
         self.tokenizer = tokenizer
         # Specials are never an answer, but END is; ids past the tokenizer's have no text.
-        self.forbidden = torch.zeros(size, device=device)
-        self.forbidden[:FIRST_LEARNED] = -torch.inf
-        self.forbidden[END] = 0.0
-        self.forbidden[tokenizer.vocab_size :] = -torch.inf
-        self.ends = torch.zeros(size, dtype=torch.bool, device=device)
-        self.ends[END] = True
-        self.ends_or_breaks = self.ends.clone()
+        token = np.arange(size)
+        self.ends: NDArray[np.bool_] = token == END
+        self.forbidden = ~self.ends & ((token < FIRST_LEARNED) | (token >= tokenizer.vocab_size))
+        self.ends_or_breaks = self.ends.copy()
         self.ends_or_breaks[tokenizer.line_breaks()] = True
         self._beginning_with = lru_cache(maxsize=HEALING_MASKS)(self._mask)
 
-    def healing_mask(self, healed_prefix: bytes) -> Tensor | None:
-        """[V] bool, the tokens that begin with what was taken back of the prefix, if anything."""
+    def healing_mask(self, healed_prefix: bytes) -> NDArray[np.bool_] | None:
+        """The tokens that begin with what was taken back of the prefix, if anything."""
         return self._beginning_with(healed_prefix) if healed_prefix else None
 
-    def _mask(self, piece: bytes) -> Tensor:
-        allowed = torch.zeros_like(self.ends)
+    def _mask(self, piece: bytes) -> NDArray[np.bool_]:
+        allowed = np.zeros_like(self.ends)
         allowed[self.tokenizer.healing_tokens(piece)] = True
         return allowed
 

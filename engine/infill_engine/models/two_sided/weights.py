@@ -1,20 +1,24 @@
-"""A weights file: a configuration and tensors in, the network out. Knows what files were before.
+"""A weights file: its configuration and its arrays. Knows what files were before.
 
 The format is safetensors with the configuration as JSON in the metadata, beside numbers of the
 training and "show_threshold".
 """
 
 import json
+import math
+import mmap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import safe_open
-from torch import Tensor
 
-from infill_engine.models.two_sided.layers import TwoSidedConfig
-from infill_engine.models.two_sided.network import PACKED, TwoSidedNetwork
-from infill_engine.models.two_sided.ngram_table import TENSORS, from_tensors
-from infill_engine.models.two_sided.packed import Precision
+from infill_engine.models.two_sided.config import TwoSidedConfig
+from infill_engine.models.two_sided.induction import MAX_MATCH
+from infill_engine.models.two_sided.ngram_table import ARRAYS, LEVELS
+from infill_kernels.bfloat16 import widened
 
 # What files of before version 0.2 call tensors, options and metadata that have other names now.
 FORMER_NAMES = {
@@ -28,53 +32,92 @@ FORMER_NAMES = {
 FORMER_HEAD = ("length_up", "length_down")
 FORMER_OPTIONS = {"recall": "ngram_table"}
 FORMER_METADATA = {"worth_showing": "show_threshold"}
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I32": "<i4", "I16": "<i2"}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """A file's metadata under the names of today."""
-    with safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
     return {FORMER_METADATA.get(name, name): value for name, value in metadata.items()}
 
 
-def read_weights(path: Path) -> tuple[TwoSidedConfig, dict[str, Tensor], dict[str, str]]:
-    """Config, tensors and metadata of a weights file; tensors in the dtype they are stored in."""
-    metadata = read_metadata(path)
-    with safe_open(path, framework="pt") as file:
-        tensors = {
-            FORMER_NAMES.get(name, name): file.get_tensor(name)
-            for name in file.keys()  # noqa: SIM118
-            if name not in FORMER_HEAD
-        }
+def read_weights(path: Path) -> tuple[TwoSidedConfig, dict[str, NDArray[Any]], dict[str, str]]:
+    """Config, arrays and metadata of a weights file; arrays in the dtype they are stored in, or
+    float32 for bfloat16. They are mapped: read from the file when they are looked at, and not
+    writable.
+
+    Raises OSError, SafetensorError or ValueError where the file is no such file, and KeyError or
+    TypeError where its configuration is none.
+    """
+    metadata = read_metadata(path)  # which also checks where its arrays are
     options = {
         FORMER_OPTIONS.get(name, name): value
         for name, value in json.loads(metadata["config"]).items()
     }
-    return TwoSidedConfig(**options), tensors, metadata
-
-
-def load_network(
-    path: Path,
-    *,
-    dtype: torch.dtype = torch.float32,
-    device: str = "cpu",
-    precision: Precision | None = None,
-) -> TwoSidedNetwork:
-    """The network with the weights of a file, ready for inference.
-
-    `precision` packs them for the CPU, with activations in float32.
-    """
-    config, tensors, _ = read_weights(path)
-    model = TwoSidedNetwork(config, fresh=False)
-    if config.ngram_table:
-        model.table = from_tensors(tensors)
-    # What is packed is packed from the file, which is mapped; the embedding's rows stay there.
-    mapped = (*PACKED, "embed") if precision else ()
-    state = {
-        name: tensor.to(device, None if name.rpartition(".")[2] in mapped else dtype)
-        for name, tensor in tensors.items()
-        if name not in TENSORS
+    with path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    start = 8 + int.from_bytes(content[:8], "little")
+    header: dict[str, dict[str, Any]] = json.loads(content[8:start])
+    arrays = {
+        FORMER_NAMES.get(name, name): _array(content, start, name, **found)
+        for name, found in header.items()
+        if name not in ("__metadata__", *FORMER_HEAD)
     }
-    model.load_state_dict(state, assign=True)
-    model = model.eval().requires_grad_(False)
-    return model.pack(precision) if precision else model
+    return TwoSidedConfig(**options), arrays, metadata
+
+
+def _array(
+    content: mmap.mmap,
+    start: int,
+    name: str,
+    *,
+    dtype: str,
+    shape: list[int],
+    data_offsets: tuple[int, int],
+) -> NDArray[Any]:
+    if dtype not in DTYPES:
+        raise ValueError(f"{name} is of {dtype}, which is none of {', '.join(DTYPES)}")
+    stored = np.dtype(DTYPES[dtype])
+    array = np.frombuffer(content, stored, math.prod(shape), start + data_offsets[0])
+    array = array.reshape(shape)
+    if dtype == "BF16":
+        return widened(array)
+    # What begins at an odd place would be copied by every operation.
+    return np.require(array, requirements="A")
+
+
+def shapes(config: TwoSidedConfig) -> dict[str, tuple[int, ...]]:
+    """What a network's weights are called, and their shapes."""
+    d, ff, (kv, parts, head) = config.d_model, config.d_ff, config.split
+    found: dict[str, tuple[int, ...]] = {
+        "embed": (config.vocab_size, d),
+        "stream": (3, d),
+        "induction": (d, d),
+        "induction_length": (MAX_MATCH + 1, d),
+    }
+    if config.ngram_table:
+        found |= {"ngram": (d, d), "ngram_level": (LEVELS + 1, d)}
+    matrices = {"qkv": (kv * parts * head, d), "out": (d, d), "up": (2 * ff, d), "down": (d, ff)}
+    for layer in range(config.num_layers):
+        found |= {f"blocks.{layer}.{name}": shape for name, shape in matrices.items()}
+    return found
+
+
+def weights_in(
+    config: TwoSidedConfig, arrays: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """A file's arrays without those of the n-gram table.
+
+    Raises ValueError where they are not exactly what the configuration asks for.
+    """
+    found = {name: array for name, array in arrays.items() if name not in ARRAYS}
+    wanted = shapes(config)
+    for name in sorted(wanted.keys() | found.keys()):
+        if name not in wanted:
+            raise ValueError(f"{name} is no weight of this network")
+        if name not in found:
+            raise ValueError(f"{name} is missing")
+        if found[name].shape != wanted[name]:
+            raise ValueError(f"{name} is {found[name].shape} and should be {wanted[name]}")
+    return found
