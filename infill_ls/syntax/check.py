@@ -12,7 +12,7 @@ from infill_ls.syntax import bash, javascript, python
 from infill_ls.syntax.brackets import CLOSERS, OPENERS, balance, fits, tolerated
 from infill_ls.syntax.edits import tree_edit
 from infill_ls.syntax.language import Language
-from infill_ls.syntax.lexer import comment_lacks_end
+from infill_ls.syntax.lexer import closed_at, comment_lacks_end, lex
 from infill_ls.syntax.parse import Problem, children, parse_code, path_to, problems, utf8
 from infill_ls.syntax.rules import Fault, first_fault
 from infill_ls.syntax.tokens import kinds
@@ -261,8 +261,16 @@ def _means_the_same(point: ParsePoint, inserted: _Inserted, budget: Budget) -> b
     pairs = zip(was, now, after, strict=True)
     if was == now or all(then == here or chr(each).isspace() for then, here, each in pairs):
         return True
-    rest = point.after.partition(b"\n")[0].strip()
-    return was[:1] == b"c" and not rest and comment_lacks_end(point.after.decode(), point.language)
+    return not point.after.partition(b"\n")[0].strip() and _lacks_end(point)
+
+
+def _lacks_end(point: ParsePoint) -> bool:
+    """Has what the cursor stands in taken in what follows, because it is not closed yet?"""
+    language, after = point.language, point.after.decode()
+    state = lex(point.before.decode(), language).state
+    if state.kind == "heredoc":
+        return closed_at(after, language, state) == len(after)
+    return state.kind == "comment" and comment_lacks_end(after, language)
 
 
 def _ends_unfinished(point: ParsePoint) -> bool:

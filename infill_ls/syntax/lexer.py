@@ -20,15 +20,24 @@ _CHARACTER = (
     r"(?P<character>'(?:\\(?:x[\da-fA-F]{1,8}|u\{\w{1,8}\}|[uU][\da-fA-F]{4,8}|[0-7]{1,3}|[^\n])"
     r"|[^\\'\n])')"
 )
+# There an apostrophe behind a word is part of it, or an operator.
+_PRIMES = frozenset({"haskell", "ocaml", "fsharp", "julia"})
+_ESCAPED = {"shellscript": r"\\[\s\S]", "clojure": r"\\\S", "erlang": r"\$(?:\\.|\S)"}
+# What takes the next character along in a string, where that is no backslash.
+_ESCAPES = {"powershell": "`", "vb": ""}
+_MORE_LINE_COMMENTS = {"php": r"|#(?!\[)", "terraform": "|//", "ini": "|^[ \t]*#"}
 _FORMATTED = re.compile(r"(?:^|\W)(?:[fFtT][rR]?|[rR][fFtT])\Z")
 # Behind these words and characters a slash begins a regular expression, elsewhere it divides.
 _BEFORE_REGEX = re.compile(
     r"(?:(?:^|[^\w$.])(?:return|typeof|case|in|of|delete|void|throw|new|else|do|instanceof|yield"
     r"|await|if|unless|when|and|or|not|while|until|then)|[(,=:\[!&|?{;+*%~^>-])\s*\Z"
 )
+_WITHOUT_ESCAPES = {("shellscript", "'"), ("go", "`"), ("powershell", "'"), ("nix", "''")}
 _HEREDOCS = {
     "shellscript": r"<<(?P<trim>-?)[ \t]*(?P<mark>'[^'\n]+'|\"[^\"\n]+\"|\\?[A-Za-z_][\w.-]*)",
     "ruby": r"<<(?:(?P<trim>[~-])(?P<mark>['\"`]?\w+['\"`]?)|(?P<plain>['\"`]?[A-Z]\w*['\"`]?))",
+    "perl": r"<<(?P<trim>~?)(?P<mark>'[^'\n]+'|\"[^\"\n]+\"|[A-Z_]\w*)",
+    "terraform": r"<<(?P<trim>-?)(?P<mark>[A-Za-z_]\w*)",
     "php": r"<<<(?P<trim>)[ \t]*(?P<mark>['\"]?\w+['\"]?)(?=[ \t]*(?:\n|\Z))",
 }
 
@@ -264,7 +273,7 @@ class _Run:
         code = tuple(begins for each, begins in language.interpolation if each == quote)
         if language.id == "python" and _FORMATTED.search(self.text[max(start - 3, 0) : start]):
             code = ("{",)
-        raw = (language.id, quote) in (("shellscript", "'"), ("go", "`"))
+        raw = (language.id, quote) in _WITHOUT_ESCAPES
         return Open("string", quote, raw=raw, code=code)
 
     def _slash(self, start: int) -> None:
@@ -306,20 +315,22 @@ def _code(language: Language) -> re.Pattern[str]:
         tokens.append(rf"(?P<comment>{_anchor(language)}{re.escape(language.comment[0])})")
     if language.line_comment:
         before = r"(?<![^\s;])" if language.spaced else ""
-        line = re.escape(language.line_comment) + (r"|#(?!\[)" if language.id == "php" else "")
+        line = re.escape(language.line_comment) + _MORE_LINE_COMMENTS.get(language.id, "")
         tokens.append(rf"(?P<line_comment>{before}(?:{line}))")
     if language.id in RAW_STRINGS:
         tokens.append(f"(?P<raw_string>{RAW_STRINGS[language.id]})")
     if language.id in _HEREDOCS:
-        before = r"(?<![<\w])" if language.id == "ruby" else "(?<!<)"
+        before = r"(?<![<\w])" if language.id in ("ruby", "perl") else "(?<!<)"
         tokens.append(rf"{before}(?P<heredoc>{_HEREDOCS[language.id]})(?!<)")
         tokens.append(r"(?P<newline>\n)")
+    if language.id in _ESCAPED:
+        tokens.append(f"(?P<escaped>{_ESCAPED[language.id]})")
     if language.id == "shellscript":
-        tokens.append(r"(?P<escaped>\\[\s\S])|(?P<character>\$'(?:\\.|[^'\\])*')")
+        tokens.append(r"(?P<character>\$'(?:\\.|[^'\\])*')")
     if language.quotes:
         tokens.append(f"(?P<quote>{'|'.join(map(re.escape, language.quotes))})")
     if language.characters and "'" not in language.quotes:
-        tokens.append(_CHARACTER)
+        tokens.append((r"(?<!\w)" if language.id in _PRIMES else "") + _CHARACTER)
     if language.regexes:
         tokens.append(r"(?P<slash>(?<!<)/)")
     return re.compile("|".join([*tokens, r"(?P<bracket>[()\[\]{}])"]), re.MULTILINE)
@@ -360,7 +371,8 @@ def _ending(inner: Open, language: Language) -> re.Pattern[str]:
     if inner.code:
         parts.append(f"(?P<code>{'|'.join(map(re.escape, inner.code))})")
     if not inner.raw:
-        parts.append(r"(?P<skipped>\\[\s\S])")
+        escape = _ESCAPES.get(language.id, "\\\\")
+        parts += [rf"(?P<skipped>{escape}[\s\S])"] if escape else []
     if inner.nests:
         parts.append(ending(inner.nests, inner.close))
     parts.append(rf"(?P<close>{close})")

@@ -15,6 +15,13 @@ RAW_STRINGS = {
     "ruby": r"(?<![\w)\]}\"'])%(?:[qQwWiIxr](?P<raw>[\[({<|!/])|(?P<fence>[\[({]))",
     # One of several lines is code, mostly.
     "sql": r"\$(?P<raw>\w*)\$(?=[^\n]*\$(?P=raw)\$)",
+    "elixir": r"~[a-zA-Z](?P<raw>[\[({<|/\"'])",
+    "zig": r"\\\\(?P<raw>)",
+    "ocaml": r"\{(?P<raw>[a-z_]*)\|",
+    # Of a substitution the second half; what opens it is taken for its beginning.
+    "perl": r"(?<![\w$@%&>-])(?:(?:q[qwrx]?|m)(?P<raw>[\[({</|!])"
+    r"|(?:s|tr|y)/(?:\\.|[^/\\\n])*+(?P<fence>/))",
+    "powershell": r"@(?P<raw>[\"'])(?=\n|\Z)",
 }
 """By the id of their language, what they begin with."""
 
@@ -41,7 +48,13 @@ def raw_string(language_id: str, raw: str | None, fence: str | None) -> RawStrin
             return RawString(f'"{fence or ""}{mark}')
         case "lua":
             return RawString(f"]{mark}]")
-        case "ruby":
+        case "zig":
+            return RawString("\n")
+        case "ocaml":
+            return RawString(f"|{mark}}}")
+        case "powershell":
+            return RawString(f"\n{mark}@")
+        case "ruby" | "elixir" | "perl":
             opening = mark or fence or ""
             nests = opening if opening in PARTNER else ""
             return RawString(PARTNER.get(opening, opening), nests, escapes=True)

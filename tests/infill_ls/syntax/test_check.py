@@ -163,6 +163,7 @@ def test_a_text_does_not_run_on_into_the_next_line(source: str, text: str, name:
         # a comment that took in all that follows
         ("/** ‸\nclass A {\n  /* b */\n}\n", "a */", "java"),
         ("/** ‸\nobject A\n", "a */", "scala"),
+        ("cat <<EOF\na\n‸\ng\n", "EOF", "shellscript"),
     ],
 )
 def test_a_line_may_end_where_the_next_one_belongs_to_it(source: str, text: str, name: str) -> None:
