@@ -27,6 +27,13 @@ LIGHT = [
     "infill_ls.server.processes",
     "infill_ls.server.stdio",
 ]
+# What the embedded default consists of: torch is for what it is trained by and compared with.
+WITHOUT_TORCH = [
+    "infill_engine.local",
+    "infill_engine.models.two_sided.loading",
+    "infill_kernels",
+    "infill_kernels.blocks",
+]
 # The modules behind the names of `infill_engine/__init__.py`.
 PUBLIC_FACE = {
     f"infill_engine.{name}" for name in ("budget", "config", "errors", "load", "request")
@@ -78,18 +85,29 @@ def test_nothing_that_ships_imports_what_does_not(folder: str) -> None:
         assert tops & NOT_SHIPPED == set(), path.relative_to(ROOT)
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_starts_without_tensor_libraries(module: str) -> None:
+def loaded_with(*modules: str) -> set[str]:
+    """The packages that are imported once these modules are, in a process of their own."""
     code = (
-        f"import sys, {module}; "
-        f"print(*sorted({SLOW!r} & {{name.partition('.')[0] for name in sys.modules}}))"
+        f"import sys, {', '.join(modules)}; "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
     )
+    return set(done.stdout.split())
 
-    assert done.stdout.split() == []
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_starts_without_tensor_libraries(module: str) -> None:
+    assert loaded_with(module) & SLOW == set()
+
+
+def test_the_embedded_default_imports_no_torch() -> None:
+    found = loaded_with(*WITHOUT_TORCH)
+
+    assert "numpy" in found
+    assert found & {"torch", "triton", "transformers"} == set()
 
 
 def test_the_server_meets_the_engine_at_its_public_face() -> None:

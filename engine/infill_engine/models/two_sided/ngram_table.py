@@ -76,15 +76,16 @@ class NgramTable:
         low = max(0, start - MAX_ORDER + 1)
         window = np.array(ids[low:], np.int64)
         found = np.zeros((len(window), 2), np.int64)
-        if len(self.keys):
-            for order in range(1, min(MAX_ORDER, len(window)) + 1):
-                asked = contexts(window, order)
-                at = np.minimum(self.keys.searchsorted(asked), len(self.keys) - 1)
-                hit = self.keys[at] == asked
-                value = self.values[at[hit]].astype(np.int64)
-                rows = np.flatnonzero(hit) + order - 1
-                found[rows, 0] = value & ((1 << _TOKEN_BITS) - 1)
-                found[rows, 1] = (value >> _TOKEN_BITS) + 1
+        orders = range(1, min(MAX_ORDER, len(window)) + 1)
+        if len(self.keys) and orders:
+            asked = np.concatenate([contexts(window, order) for order in orders])
+            rows = np.concatenate([np.arange(order - 1, len(window)) for order in orders])
+            at = np.minimum(self.keys.searchsorted(asked), len(self.keys) - 1)
+            hit = self.keys[at] == asked
+            value = self.values[at[hit]].astype(np.int64)
+            # Of several in one row the last counts, which is of the longest context.
+            found[rows[hit], 0] = value & ((1 << _TOKEN_BITS) - 1)
+            found[rows[hit], 1] = (value >> _TOKEN_BITS) + 1
         hints: list[NgramHint] = [(token, level) for token, level in found[start - low :].tolist()]
         return hints
 
