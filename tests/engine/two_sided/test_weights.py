@@ -3,12 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
+from infill_engine import EngineConfig, ModelError
+from infill_engine.models.two_sided.loading import load_default
 from infill_engine.models.two_sided.network import load_network
 from infill_engine.models.two_sided.ngram_table import to_arrays
-from infill_engine.models.two_sided.weights import read_metadata
+from infill_engine.models.two_sided.weights import read_metadata, read_weights
 from tests.engine.two_sided.networks import CONFIG, model, table
 
 
@@ -59,3 +62,49 @@ def test_a_file_of_before_0_2_loads_as_one_of_today(tmp_path: Path) -> None:
     assert (old.table.keys == table().keys).all()
     for age in named:
         assert read_metadata(tmp_path / age)["show_threshold"] == "0.25"
+
+
+def test_arrays_stay_in_the_file_and_bfloat16_is_read_as_float32(tmp_path: Path) -> None:
+    made = model().float()
+    path = tmp_path / "weights.safetensors"
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        tensors = {name: tensor.to(dtype) for name, tensor in made.state_dict().items()}
+        save_file(tensors, path, {"config": CONFIG.to_json()})
+
+        _, arrays, _ = read_weights(path)
+
+        assert arrays.keys() == tensors.keys()
+        for name, array in arrays.items():
+            assert array.flags.writeable == (dtype == torch.bfloat16), "or else it is a copy"
+            assert torch.equal(torch.tensor(array).double(), tensors[name].double())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"stream": None}, "stream is missing"),
+        ({"echoes": torch.zeros(2)}, "echoes is no weight of this network"),
+        ({"embed": torch.zeros(4, 32)}, r"embed is \(4, 32\) and should be \(100, 32\)"),
+        ({"embed": torch.zeros(100, 32, dtype=torch.uint8)}, "embed is of U8, which is none of"),
+    ],
+)
+def test_weights_of_another_network_are_refused_by_name(
+    changed: dict[str, torch.Tensor | None], said: str, tmp_path: Path
+) -> None:
+    tensors = {**model().float().state_dict(), **changed}
+    path = tmp_path / "default.safetensors"
+    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    save_file(kept, path, {"config": CONFIG.to_json()})
+
+    with pytest.raises(ModelError, match=f"not a readable model .*{said}"):
+        load_default(EngineConfig(model=str(path)))
+
+
+@pytest.mark.parametrize("size", [0, 7, 500, 5000])
+def test_half_a_file_is_refused(size: int, tmp_path: Path) -> None:
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    save_file(model().float().state_dict(), whole, {"config": CONFIG.to_json()})
+    half.write_bytes(whole.read_bytes()[:size])
+
+    with pytest.raises(ModelError, match="not a readable model"):
+        load_default(EngineConfig(model=str(half)))
