@@ -238,26 +238,7 @@ class Blocks:
         shared: tuple[BFloat16, BFloat16] | None = None,
         parents: NDArray[np.int32] | None = None,
     ) -> Floats:
-        """x [B, n, D] -> normed hidden states [B, n, D], float32: all blocks and the last norm."""
-        state = checked(x).copy()
-        self.run(0, len(self.blocks), state, cos, sin, keys, values, at, seen, shared, parents)
-        return self.normed(state)
-
-    def run(
-        self,
-        first: int,
-        count: int,
-        state: Floats,
-        cos: Floats,
-        sin: Floats,
-        keys: BFloat16,
-        values: BFloat16,
-        at: int,
-        seen: int,
-        shared: tuple[BFloat16, BFloat16] | None = None,
-        parents: NDArray[np.int32] | None = None,
-    ) -> None:
-        """state [B, n, D] through `count` blocks from block `first` on, in place.
+        """x [B, n, D] -> normed hidden states [B, n, D], float32: all blocks and the last norm.
 
         Keys and values of the n tokens are put into keys, values [L, B, K, N, E] (bfloat16, the
         last two dense) from `at` on; a token sees the first `seen` places there or, where `seen`
@@ -267,7 +248,8 @@ class Blocks:
         Or B is 1 and the tokens are a tree: of each its parent [n], -1 for none, before itself. A
         token sees those above it, and stands as far behind what is shared as it is deep.
         """
-        level, (rows, n, width) = _found(), state.shape
+        level, state = _found(), checked(x).copy()
+        rows, n, width = x.shape
         kv, head = self.shape.kv, self.shape.head
         assert width == self._argument.width, f"{width=} is not {self._argument.width}"
         assert cos.shape == sin.shape, "an angle's two sides are alike"
@@ -301,8 +283,8 @@ class Blocks:
             self._argument,
             self._weights,
             self._gains,
-            first,
-            count,
+            0,
+            len(self.blocks),
             PassArgument(
                 rows,
                 n,
@@ -319,16 +301,8 @@ class Blocks:
         )
         if not done:
             raise MemoryError(f"no memory for {rows} rows of {n} tokens")
-
-    def normed(self, state: Floats) -> Floats:
-        """The last norm of hidden states [..., D], in place."""
-        _found().norm(
-            address(state),
-            state.size // state.shape[-1],
-            state.shape[-1],
-            self.shape.epsilon,
-            None if self.final is None else address(self.final),
-        )
+        final = None if self.final is None else address(self.final)
+        level.norm(address(state), rows * n, width, self.shape.epsilon, final)
         return state
 
 

@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 
 from infill_engine.tokenizer import byte_of_symbol
 from tests.train.tiny_gguf import CODE, MISSING, vocabulary
-from train.judge import WEIGHTS
 from train.judge_vocabulary import (
     CONTROLS,
     FIRST_BYTE,
@@ -28,12 +27,14 @@ WHOLE = complete(*vocabulary())
 IDS = {token: token_id for token_id, token in enumerate(WHOLE.tokens)}
 SOME = FIRST_MERGED + 60
 BYTES = byte_of_symbol()
-SHIPPED = Tokenizer.from_file(str(WEIGHTS / "judge_tokenizer.json"))
 CODE_TEXT = st.lists(st.sampled_from(CODE.split(" ")) | st.text(max_size=3)).map(" ".join)
 
 
 def counted(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 1000, len(WHOLE.tokens))
+
+
+PRUNED = tokenizer_of(pruned(WHOLE, counted(0), SOME))
 
 
 def written(tokenizer: Tokenizer, ids: list[int]) -> bytes:
@@ -45,15 +46,14 @@ def encoded(tokenizer: Tokenizer, text: str) -> list[int]:
     return ids
 
 
-@pytest.mark.parametrize("tokenizer", [tokenizer_of(pruned(WHOLE, counted(0), SOME)), SHIPPED])
 @settings(max_examples=150, deadline=None)
 @given(text=st.text() | CODE_TEXT)
 @example(text="".join(map(chr, range(0x250))) + "߿ࠀ\uffff\U00010000\U0010ffff")
 @example(text="<|endoftext|><|im_start|>user\n<|control0|>")
-def test_every_text_comes_back(tokenizer: Tokenizer, text: str) -> None:
-    ids = encoded(tokenizer, text)
+def test_every_text_comes_back(text: str) -> None:
+    ids = encoded(PRUNED, text)
 
-    assert written(tokenizer, ids) == text.encode()
+    assert written(PRUNED, ids) == text.encode()
     assert all(token_id >= CONTROLS for token_id in ids), "no text is a control"
 
 
@@ -99,7 +99,7 @@ def test_bytes_without_a_token_look_like_a_control_that_no_text_had() -> None:
 
 
 def test_digits_are_tokens_of_their_own() -> None:
-    assert SHIPPED.encode("x = 2026").tokens == ["x", "Ġ=", "Ġ", "2", "0", "2", "6"]
+    assert PRUNED.encode("x = 2026").tokens == ["x", "Ġ=", "Ġ", "2", "0", "2", "6"]
 
 
 def test_only_code_that_people_wrote_is_counted(tmp_path: Path) -> None:
