@@ -245,8 +245,9 @@ class Blocks:
         is 0, those up to its own, and all of `shared`, keys and values [L, K, S, E] that stand
         before them in every row. cos, sin [n, E/2] float32 are of the tokens' positions.
 
-        Or B is 1 and the tokens are a tree: of each its parent [n], -1 for none, before itself. A
-        token sees those above it, and stands as far behind what is shared as it is deep.
+        Or B is 1 and the cache holds a tree, of which these n tokens are the last: of each token its
+        parent [at + n], -1 for none, before itself. A token sees those above it, and stands as far
+        behind what is shared as it is deep; cos and sin are of the depths.
         """
         level, state = _found(), checked(x).copy()
         rows, n, width = x.shape
@@ -273,8 +274,8 @@ class Blocks:
         if parents is not None:
             assert rows == 1, f"{rows} trees"
             assert parents.dtype == np.int32, f"parents are {parents.dtype}"
-            assert parents.shape == (n,), f"{parents.shape} parents of {n} tokens"
-            assert bool((parents < np.arange(n)).all()), "a parent comes before its children"
+            assert parents.shape == (at + n,), f"{parents.shape} parents of {at} + {n} tokens"
+            assert bool((parents < np.arange(at + n)).all()), "a parent comes before its children"
             assert bool((parents >= -1).all()), "-1 is no parent"
             assert depth(parents) <= len(cos), "each depth has its angle"
         cos, sin = checked(cos), checked(sin)

@@ -123,9 +123,10 @@ static void blocks(Shape shape, Call call) {
         weights[4 * l + 3] = weights_of(shape.format, D, F);
         gains[2 * l] = floats(D), gains[2 * l + 1] = floats(D);
     }
-    float *x = floats(R * D), *cosine = floats(call.n * E / 2), *sine = floats(call.n * E / 2);
-    int32_t *parents = malloc(4 * call.n);
-    for (int64_t i = 0; i < call.n; i++) parents[i] = i % 5 ? i - 1 : i / 2 - 1;
+    const int64_t nodes = call.at + call.n;
+    float *x = floats(R * D), *cosine = floats(nodes * E / 2), *sine = floats(nodes * E / 2);
+    int32_t *parents = malloc(4 * nodes);
+    for (int64_t i = 0; i < nodes; i++) parents[i] = i % 5 ? i - 1 : i / 2 - 1;
     Cache own = {.keys = bf16s(L * call.rows * K * N * E), .values = bf16s(L * call.rows * K * N * E),
                  .layer = call.rows * K * N * E, .row = K * N * E, .kv_head = N * E};
     Cache shared = {0};

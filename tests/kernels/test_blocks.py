@@ -268,6 +268,13 @@ def test_a_token_of_a_tree_is_what_it_is_behind_those_above_it_alone() -> None:
     given = [array(each) for each in (x, angle.cos(), angle.sin(), keys, values)]
 
     found = torch.from_numpy(routine.routine(*given, 0, 0, common, parents))
+    # What is read later hangs on what was read before.
+    first = 8
+    later = [np.zeros_like(part) for part in given[3:]]
+    start = routine.routine(given[0][:, :first], *given[1:3], *later, 0, 0, common, parents[:first])
+    rest = routine.routine(given[0][:, first:], *given[1:3], *later, first, 0, common, parents)
+    in_two = torch.from_numpy(np.concatenate((start, rest), 1))
+    torch.testing.assert_close(in_two, found, rtol=0, atol=1e-3)
 
     for i in range(n):
         path = [i]

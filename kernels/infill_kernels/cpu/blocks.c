@@ -23,9 +23,9 @@ typedef struct {
 
 /* What of a pass does not depend on the network. Of B rows of n tokens, token i of a row stands at
    `at` + i of its cache, where its key and value are put; it sees the first `seen` places there
-   or, where `seen` is 0, those up to its own. Or B is 1, and the n tokens are a tree: parents [n]
-   come before their children, -1 being none; a token sees itself and those above it. All see the
-   first `count` places of what is shared. */
+   or, where `seen` is 0, those up to its own. Or B is 1, and the cache is a tree of which the
+   n tokens are the last: parents [at + n] come before their children, -1 being none; a token sees
+   itself and those above it. All see the first `count` places of what is shared. */
 typedef struct {
     int64_t rows, tokens;
     const int32_t *parents;
@@ -106,18 +106,19 @@ typedef struct {
     int64_t most;        /* of what a group sees */
 } Tree;
 
-/* Fills in `groups` and `depth`, and returns how many entries `seen` and `masks` need. `marks` has
-   room for n. */
-static int64_t outline(Tree *tree, const int32_t *parents, int64_t n, int64_t G, int32_t *marks) {
+/* Fills in `groups` and `depth`, and returns how many entries `seen` and `masks` need. Queries are
+   those of the tokens from `at` to n; `marks` has room for n. */
+static int64_t outline(Tree *tree, const int32_t *parents, int64_t at, int64_t n, int64_t G,
+                       int32_t *marks) {
     int64_t entries = 0;
     tree->most = 0;
     for (int64_t i = 0; i < n; i++) {
         tree->depth[i] = parents[i] < 0 ? 0 : tree->depth[parents[i]] + 1;
         marks[i] = -1;
     }
-    for (int64_t g = 0; g < tiled(n * G, LANES) / LANES; g++) {
-        int64_t count = 0, last = (g * LANES + LANES - 1) / G;
-        for (int64_t i = g * LANES / G; i <= last && i < n; i++)
+    for (int64_t g = 0; g < tiled((n - at) * G, LANES) / LANES; g++) {
+        int64_t count = 0, last = at + (g * LANES + LANES - 1) / G;
+        for (int64_t i = at + g * LANES / G; i <= last && i < n; i++)
             for (int64_t a = i; a >= 0 && marks[a] != g; a = parents[a]) marks[a] = g, count++;
         tree->groups[g] = (Group){entries, count};
         entries += count;
@@ -126,12 +127,13 @@ static int64_t outline(Tree *tree, const int32_t *parents, int64_t n, int64_t G,
     return entries;
 }
 
-static void fill_in(Tree *tree, const int32_t *parents, int64_t n, int64_t G, int32_t *places) {
-    for (int64_t g = 0; g < tiled(n * G, LANES) / LANES; g++) {
+static void fill_in(Tree *tree, const int32_t *parents, int64_t at, int64_t n, int64_t G,
+                    int32_t *places) {
+    for (int64_t g = 0; g < tiled((n - at) * G, LANES) / LANES; g++) {
         const Group group = tree->groups[g];
         int32_t *seen = tree->seen + group.first;
         ints *masks = tree->masks + group.first;
-        int64_t first = g * LANES / G, last = (g * LANES + LANES - 1) / G, count = 0;
+        int64_t first = at + g * LANES / G, last = at + (g * LANES + LANES - 1) / G, count = 0;
         for (int64_t i = 0; i < n; i++) places[i] = -1;
         for (int64_t i = first; i <= last && i < n; i++)
             for (int64_t a = i; a >= 0 && places[a] < 0; a = parents[a]) places[a] = 0;
@@ -139,7 +141,7 @@ static void fill_in(Tree *tree, const int32_t *parents, int64_t n, int64_t G, in
             if (!places[i]) places[i] = count, seen[count++] = i;
         memset(masks, 0, sizeof(ints) * count);
         for (int64_t lane = 0; lane < LANES; lane++) {
-            int64_t i = (g * LANES + lane) / G;
+            int64_t i = at + (g * LANES + lane) / G;
             /* Lanes without a query see what the last one sees. */
             for (int64_t a = i < n ? i : n - 1; a >= 0; a = parents[a])
                 masks[places[a]][lane] = -1;
@@ -190,8 +192,8 @@ static void attend_row(Work *work, const Shape *s, const Pass *pass, int64_t h, 
             const Group group = work->tree.groups[block];
             const int32_t *seen = work->tree.seen + group.first;
             for (int64_t i = 0; i < group.count; i++) {
-                memcpy(work->tree.keys + i * E, keys + (pass->at + seen[i]) * E, 2 * E);
-                memcpy(work->tree.values + i * E, values + (pass->at + seen[i]) * E, 2 * E);
+                memcpy(work->tree.keys + i * E, keys + seen[i] * E, 2 * E);
+                memcpy(work->tree.values + i * E, values + seen[i] * E, 2 * E);
             }
             reach = masked = group.count, masks = work->tree.masks + group.first;
             own->all = reach, own->N = tiled(reach, 32);
@@ -235,7 +237,7 @@ static void attend_layer(Work *work, const Shape *s, const Pass *pass, int64_t l
             bf16 *keys = pass->cache->keys + base, *values = pass->cache->values + base;
             for (int64_t i = 0; i < pass->tokens; i++) {
                 const float *part = work->mixed + (start + i) * Q + h * (G + 2) * E;
-                const int64_t position = pass->parents ? work->tree.depth[i] : i;
+                const int64_t position = pass->parents ? work->tree.depth[pass->at + i] : i;
                 const float *c = pass->cosine + position * E / 2, *t = pass->sine + position * E / 2;
                 bf16 *to = work->queries + ((start + i) * K + h) * G * E;
                 for (int64_t g = 0; g <= G; g++) {
@@ -257,21 +259,21 @@ static void attend_layer(Work *work, const Shape *s, const Pass *pass, int64_t l
 static int lay_out(Work *work, const Shape *s, const Pass *pass, int64_t M) {
     const int64_t D = s->width, F = s->ff, E = s->head, G = s->group, n = pass->tokens;
     const int64_t R = pass->rows * n, Q = s->kv * (G + 2) * E, most = D > F ? D : F;
-    const int64_t groups = tiled(n * G, LANES) / LANES;
+    const int64_t groups = tiled(n * G, LANES) / LANES, all = pass->at + n;
     int64_t entries = 0, own = pass->seen ? pass->seen : pass->at + n;
     Tree *tree = &work->tree;
     if (pass->parents) {
-        if (!reserve(&outlines, 8 * n + sizeof(Group) * groups + 4 * LINE)) return 0;
+        if (!reserve(&outlines, 8 * all + sizeof(Group) * groups + 4 * LINE)) return 0;
         char *at = outlines.memory;
-        tree->depth = take(&at, 4 * n);
+        tree->depth = take(&at, 4 * all);
         tree->groups = take(&at, sizeof(Group) * groups);
-        entries = outline(tree, pass->parents, n, G, take(&at, 4 * n));
+        entries = outline(tree, pass->parents, pass->at, all, G, take(&at, 4 * all));
         own = tree->most;
     }
     int64_t size = 4 * M * (2 * D + Q + 3 * F) + product_memory(s->format, M, most);
     size += 2 * R * s->kv * G * E + attention_memory(pass->count, own, E);
     size += 2 * E * (tiled(pass->count, 32) + tiled(own, 32)) + 2 * 2 * 16 * E;
-    if (pass->parents) size += entries * (4 + sizeof(ints)) + 4 * E * (tree->most + 16) + 4 * n;
+    if (pass->parents) size += entries * (4 + sizeof(ints)) + 4 * E * (tree->most + 16) + 4 * all;
     if (!reserve(&scratch, size + 24 * LINE)) return 0;
     char *at = scratch.memory;
     work->state = take(&at, 4 * M * D), work->input = take(&at, 4 * M * D);
@@ -288,7 +290,7 @@ static int lay_out(Work *work, const Shape *s, const Pass *pass, int64_t M) {
         tree->seen = take(&at, 4 * entries), tree->masks = take(&at, sizeof(ints) * entries);
         tree->keys = take(&at, 2 * E * (tree->most + 16));
         tree->values = take(&at, 2 * E * (tree->most + 16));
-        fill_in(tree, pass->parents, n, G, take(&at, 4 * n));
+        fill_in(tree, pass->parents, pass->at, all, G, take(&at, 4 * all));
     }
     /* The largest x of a product in bfloat16: all rows, or the keys of one head. */
     int64_t widest = s->format == BF16 ? M * most : 0;

@@ -187,17 +187,17 @@ class PlainBlocks:
 def visibility(
     n: int, at: int, seen: int, parents: NDArray[np.int32] | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which places [n, N] each of n tokens from `at` on sees in its own row, and how many tokens
-    of those that are read now stand before it [n]."""
+    """Which places [n, N] each of n tokens from `at` on sees in its own row, and where it stands
+    among the angles [n]: in the order of what is read now or, in a tree, as deep as it is."""
     own = np.arange(n)
     if parents is None:
         ends = np.full(n, seen) if seen else at + 1 + own
         return np.arange(max(seen, at + n)) < ends[:, None], own
-    mask = np.eye(n, dtype=np.bool_)
+    mask = np.eye(at + n, dtype=np.bool_)
     for token, parent in enumerate(parents.tolist()):
         if parent >= 0:
             mask[token] |= mask[parent]
-    return mask, mask.sum(1) - 1
+    return mask[at:], mask[at:].sum(1) - 1
 
 
 def _tensor(x: Array) -> Tensor:
