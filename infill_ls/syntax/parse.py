@@ -5,6 +5,7 @@ parse ends within a millisecond of its budget, and other threads get their turn 
 are bytes of UTF-8 with LF line ends, offsets count them.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,20 @@ _TOKEN_CHUNKS = 8  # how many of them a token may take
 _STRIDE = 256  # nodes that are looked at before the budget is asked again
 
 TAG = "tag"
+
+
+class _Handed(threading.local):
+    """The one object in which a thread's parsers are handed their source, chunk after chunk.
+
+    py-tree-sitter never gives back its reference to what it was handed: all chunks that were ever
+    parsed would stay.
+    """
+
+    def __init__(self) -> None:
+        self.chunk = bytearray()
+
+
+_handed = _Handed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +95,19 @@ def parse_on(parser: Parser, source: bytes, *, budget: Budget, old: Tree | None 
     """
     stopped = cut_short = parsed = False
     num_chunks = 0  # read since it asked last whether to stop
+    handed = _handed.chunk
 
-    def read(offset: int, _: Point) -> bytes:
+    def read(offset: int, _: Point) -> bytes | bytearray:
         nonlocal num_chunks, stopped, cut_short
         num_chunks += 1
-        # The tree keeps this function: `Node.text` and queries call it, however late.
-        if not parsed and num_chunks > _TOKEN_CHUNKS and budget.over:
+        if parsed:  # the tree keeps this function: `Node.text` calls it, however late, for bytes
+            return source[offset : offset + _CHUNK]
+        if num_chunks > _TOKEN_CHUNKS and budget.over:
             # It is within an endless token: only the end of the source gets it out of there.
             stopped = cut_short = True
             return b""
-        return source[offset : offset + _CHUNK]
+        handed[:] = source[offset : offset + _CHUNK]
+        return handed
 
     def stop(_offset: int, _has_error: bool) -> bool:
         nonlocal num_chunks, stopped

@@ -1,6 +1,9 @@
 """A parse ends with its budget, and goes on where it stopped."""
 
+import sys
 import time
+from itertools import count
+from threading import Thread
 
 import pytest
 from tree_sitter import Parser, Tree
@@ -77,6 +80,38 @@ def test_what_a_tree_is_asked_for_later_is_there_though_the_budget_is_over() -> 
     over = True
 
     assert {node.text for node in tree.root_node.children} == {b"a + b"}
+
+
+def test_a_source_is_not_kept_once_its_tree_is_gone() -> None:
+    source = WHOLE[:1000]
+    before = sys.getrefcount(source)
+    for _ in range(3):
+        assert parse(parser(), source, budget=UNLIMITED).root_node.children[0].text
+
+    assert sys.getrefcount(source) == before
+
+
+def test_two_threads_may_parse_at_once() -> None:
+    """The second one while the first is within its parse."""
+    other = WHOLE.replace(b"def", b"async def")[:50_000]
+    found: list[str] = []
+    looks = count()
+
+    def meanwhile() -> bool:
+        if next(looks) == 3:
+            read = Thread(target=lambda: found.append(tree_of(other)))
+            read.start()
+            read.join()
+        return False
+
+    first = parse(parser(), WHOLE[:50_000], budget=Budget(cancelled=meanwhile))
+
+    assert str(first.root_node) == tree_of(WHOLE[:50_000])
+    assert found == [tree_of(other)]
+
+
+def tree_of(source: bytes) -> str:
+    return str(parse(parser(), source, budget=UNLIMITED).root_node)
 
 
 def broken_tree() -> Tree:
