@@ -208,9 +208,12 @@ class Requests:
         if self._under_way == 1:
             self._thinking(True)
 
+        waiting = [live]  # until then: a future keeps its callbacks, and the run its future
+
         def finished(_: object) -> None:  # on the engine's thread
+            ended = waiting.pop()
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._finished, live)
+                loop.call_soon_threadsafe(self._finished, ended)
 
         live.run.result.add_done_callback(finished)
         return live

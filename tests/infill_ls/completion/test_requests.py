@@ -1,9 +1,11 @@
 """The newest request of a document wins, every request is answered, and the model stops at once."""
 
 import asyncio
+import gc
 import random
 import socket
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -80,6 +82,23 @@ async def test_a_request_is_answered_with_what_the_model_says() -> None:
 
         assert (answer.how, texts(answer)) == ("model", ["use_alpha"])
         assert answer.infilled is not None
+
+
+async def test_a_text_is_let_go_with_the_request_about_it() -> None:
+    """At once: nothing holds itself until the collector comes."""
+    async with serving(Knowing(last_name)) as requests:
+        gc.disable()
+        try:
+            asked = query("alpha ")
+            gone = weakref.ref(asked.document)
+            assert texts(await requests.answer(asked, 0.0)) == ["use_alpha"]
+            del asked
+            until = time.monotonic() + 10
+            while gone() is not None and time.monotonic() < until:  # the engine's thread lets go
+                await asyncio.sleep(0.01)
+            assert gone() is None
+        finally:
+            gc.enable()
 
 
 async def test_a_newer_request_supersedes_and_stops_the_older_one() -> None:
