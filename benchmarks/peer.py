@@ -83,6 +83,9 @@ class Peer:
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         """Nothing: every request is read from its start."""
 
+    def forget(self) -> None:
+        """Nothing is kept."""
+
     def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         if len(request.middle) > 1 or budget.cancelled():
             return

@@ -66,6 +66,9 @@ class ArBaselineEngine:
         ids = in_reading_order(self._reader.sides(template(request).request))
         read_context(self._network, self._cache_for(ids), ids, budget=budget)
 
+    def forget(self) -> None:
+        self._caches.clear()
+
     def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         """One draft a pass; several holes are filled from left to right.
 

@@ -9,8 +9,9 @@ and stopped, memory and disks run out, the model raises, and a remote server say
 The last line is JSON: `requests`; `unanswered` after half a minute; `wrong_version`, answers that
 do not fit the text that was asked about; `crashes` of the server that nobody asked for;
 `worst_stall_ms`, the longest wait outside of faults, with `p99_ms` beside it; `resident_mb` of the
-server at the start, in the middle and after the last editor has gone, at the start and the end
-once somebody has asked in every language, for grammars stay where they are loaded;
+server: at the start, in the middle, when all but the first editor have gone, and when that has gone
+too. At the start and before it goes it asks in every language, for grammars stay where they are
+loaded;
 `back_seconds`, from the server's death to an engine that was asked about the text typed meanwhile;
 `keys_lost`, how often that did not come.
 """
@@ -42,6 +43,7 @@ from benchmarks.soak.faults import FAULTS, Ground
 from infill_ls.cli.bench.cases import modules
 from infill_ls.cli.bench.scores import percentile
 from infill_ls.cli.machine import commit, resident_mb, this_machine
+from infill_ls.completion.worker import QUIET_SECONDS
 from infill_ls.syntax.language import language_id_of
 
 ROOT = Path(__file__).parents[2]
@@ -133,10 +135,12 @@ def soak(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     for editor in editors:
         editor.leave()
     ask_in_every_language(first, sources)
-    time.sleep(2.0)
     memory.setdefault("middle", resident_mb(ground.server_pid()))
-    memory["end"] = resident_mb(ground.server_pid())
+    time.sleep(QUIET_SECONDS + 2)
+    memory["first_alone"] = resident_mb(ground.server_pid())
     first.leave()
+    time.sleep(QUIET_SECONDS + 2)  # it lingers for longer
+    memory["end"] = resident_mb(ground.server_pid())
     return report(tally, memory, options, number)
 
 

@@ -53,6 +53,9 @@ class Noting:
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         self._engine.warm(request, budget=budget)
 
+    def forget(self) -> None:
+        self._engine.forget()
+
     def describe(self) -> EngineInfo:
         return self._engine.describe()
 

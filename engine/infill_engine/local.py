@@ -76,6 +76,9 @@ class LocalEngine(Generic[MemoryT]):
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         self._memories.encode(self._denoiser.sides(template(request).request), budget)
 
+    def forget(self) -> None:
+        self._memories.kept.clear()
+
     def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         asked = template(request)
         if budget.cancelled():

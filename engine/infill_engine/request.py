@@ -164,6 +164,10 @@ class Engine(Protocol):
         """Encodes both sides now, so that the next infill there only denoises."""
         ...
 
+    def forget(self) -> None:
+        """Drops what is kept of the places that were asked about: nobody is left to ask again."""
+        ...
+
     def describe(self) -> EngineInfo: ...
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # the pipeline brings the grammars: the thread imports it, no
 logger = logging.getLogger(__name__)
 # Who asks gets the best of so many texts, also where one is to be shown: it is worth the time.
 CHOICES_INVOKED = 3
+# So long nothing may be to do before memory is given back: nobody types, so nobody has to wait.
+QUIET_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,7 @@ class Worker:
         self._runs: set[ModelRun] = set()
         self._waiting_warm: ModelRun | None = None
         self._running_warm: ModelRun | None = None
+        self._forgotten = False  # something was, and its memory is not given back yet
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="infill-engine", daemon=True)
 
@@ -251,7 +254,11 @@ class Worker:
         with self._changed:
             self._running_warm = None
             while not (self._closing or self._tasks or self._waiting_warm):
-                self._changed.wait()
+                if not self._changed.wait(QUIET_SECONDS if self._forgotten else None):
+                    self._forgotten = False
+                    return _Task(
+                        name="giving back memory", work=self._give_back, fail=_nobody_waits
+                    )
             if self._closing:
                 return None
             if self._tasks:
@@ -340,6 +347,15 @@ class Worker:
             self._trees.pop(owner, None)
         elif owner in self._trees:
             self._trees[owner].forget(uri)
+        self._forgotten = True
+
+    def _give_back(self) -> None:
+        """What was forgotten, to the system; and once nobody is left, what the engine keeps."""
+        from infill_ls.heap import give_back  # not needed for a start
+
+        if self._engine is not None and not self._trees:
+            self._engine.forget()
+        give_back()
 
 
 def _nobody_waits(error: BaseException) -> None:

@@ -124,6 +124,9 @@ class Knowing:
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         self.journal.note("warm")
 
+    def forget(self) -> None:
+        self.journal.note("forget")
+
     def describe(self) -> EngineInfo:
         return INFO
 

@@ -43,6 +43,9 @@ class Engine:
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         self.warmed.append(request)
 
+    def forget(self) -> None:
+        pass
+
     def describe(self) -> EngineInfo:
         return EngineInfo(
             model="scripted",

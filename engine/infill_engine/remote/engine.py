@@ -110,6 +110,9 @@ class RemoteEngine:
         except RemoteError as error:
             log.info("not warmed: %s", error)
 
+    def forget(self) -> None:
+        """Nothing: what was encoded is the server's."""
+
     def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         """As `Engine.infill`, a draft for every better row. Raises ModelError without an answer."""
         checked = template(request)

@@ -167,6 +167,9 @@ class InstantEngine:
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         pass
 
+    def forget(self) -> None:
+        pass
+
     def describe(self) -> EngineInfo:
         return EngineInfo(
             model="instant",

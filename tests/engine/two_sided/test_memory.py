@@ -3,6 +3,7 @@
 import math
 import random
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -102,6 +103,17 @@ def test_several_places_are_remembered(denoiser) -> None:
         sides = denoiser.sides(place)
         best = max(denoiser.reusable(memory, sides) for memory in engine._memories.kept)
         assert best == len(sides.prefix_ids) + len(sides.suffix_ids)
+
+
+def test_nothing_of_a_place_is_kept_once_all_is_forgotten(denoiser) -> None:
+    engine = LocalEngine(denoiser)
+    engine.warm(InfillRequest(prefix=SOURCE, suffix=SOURCE))
+    kept = weakref.ref(engine._memories.kept[0].prefix)
+    assert kept() is not None
+
+    engine.forget()
+
+    assert kept() is None
 
 
 def test_the_same_request_gives_the_same_answer_whatever_was_asked_before(denoiser) -> None:

@@ -22,6 +22,8 @@ from infill_engine import (
     RequestError,
 )
 from infill_engine.load import silent
+from infill_ls import heap
+from infill_ls.completion import worker as worker_module
 from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.documents import Document
 from tests.infill_ls.engines import Knowing, Stepping, last_name, loads, unloadable
@@ -237,4 +239,29 @@ async def test_what_waits_to_be_warmed_is_forgotten_with_its_document() -> None:
     await asyncio.wrap_future(run.result)
 
     assert engine.journal.count("warm") == 1
+    assert worker.close(60)
+
+
+async def test_what_is_forgotten_is_given_back_once_nothing_is_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Knowing(last_name)
+    monkeypatch.setattr(worker_module, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(heap, "give_back", lambda: engine.journal.note("given back"))
+    worker = Worker(loads(engine))
+    await asyncio.wrap_future(worker.load(EngineConfig()))
+    for owner in (ME, "another"):
+        await asyncio.wrap_future(worker.infill(query("alpha "), owner).result)
+
+    worker.forget(ME)
+    await asyncio.wrap_future(worker.infill(query("beta "), "another").result)
+    assert engine.journal.count("given back") == 0  # somebody was waiting
+    await eventually(engine.journal.wait, "given back", 1)
+    assert engine.journal.count("forget") == 0  # somebody is left
+
+    worker.forget("another")
+    await eventually(engine.journal.wait, "given back", 2)
+    assert engine.journal.count("forget") == 1
+    await asyncio.sleep(0.5)
+    assert engine.journal.count("given back") == 2  # there is nothing more of it
     assert worker.close(60)
