@@ -216,7 +216,7 @@ def _compiled(
 ) -> tuple[Path, Path]:
     """Compiles into a private folder: the library, and the file with its digest."""
     library, digest = folder / f"{name}.so", folder / f"{name}.sha256"
-    options = ("-O3", "-w", *flags, "-shared", "-fPIC")
+    options = ("-O2", "-w", *flags, "-shared", "-fPIC")
     subprocess.run(
         [*compiler, *options, "-o", str(library), str(source), "-lm"],
         check=True,

@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 N = TypeVar("N", bound=np.generic)
 
 SOURCE = Path(__file__).parent / "cpu" / "host.c"
-PARTS = ("blocks.c", "level.h", "bf16.h", "int16.h", "q4.h", "attention.h")
+PARTS = ("blocks.c", "level.h", "bf16.h", "int16.h", "q4.h", "attention.h", "peak.h")
 # The first that a compiler takes and the system lets run: a kernel may forbid the tiles of AMX.
 FLAGS: tuple[tuple[str, ...], ...] = (
     ("-march=native",),
@@ -88,6 +88,7 @@ class Native:
     norm: Callable[..., None]
     head: Callable[..., int]
     rows: Callable[..., None]
+    peak: Callable[[int, int], int]
 
 
 @functools.cache
@@ -103,6 +104,8 @@ def native() -> tuple[Native | None, str]:
         level, said = best_level(found, allowed)
         if level is not None:
             return level, f"{level.name}, {reason}{said and f'; {said}'}"
+        if allowed:
+            return None, said
         reason = said
     levels: list[Native] = []
 
@@ -122,10 +125,9 @@ def native() -> tuple[Native | None, str]:
 def best_level(library: ctypes.CDLL, allowed: str | None = None) -> tuple[Native | None, str]:
     """The first level that runs and computes rightly, or None; and, "" or what is wrong with those
     before it."""
-    library.infill_levels.restype = ctypes.c_char_p
     wrong: list[str] = []
-    for name in library.infill_levels().decode().split():
-        if allowed not in (None, name) or not hasattr(library, f"infill_{name}_ready"):
+    for name in names_of_levels(library):
+        if allowed not in (None, name):
             continue
         level = level_of(library, name)
         if level is None:
@@ -135,6 +137,13 @@ def best_level(library: ctypes.CDLL, allowed: str | None = None) -> tuple[Native
         else:
             return level, ", ".join(wrong)
     return None, ", ".join(wrong) or f"this CPU has no {allowed}"
+
+
+def names_of_levels(library: ctypes.CDLL) -> list[str]:
+    """Those in a library that this CPU has, best first."""
+    library.infill_levels.restype = ctypes.c_char_p
+    names: list[str] = library.infill_levels().decode().split()
+    return [name for name in names if hasattr(library, f"infill_{name}_ready")]
 
 
 def level_of(library: ctypes.CDLL, name: str) -> Native | None:
@@ -154,12 +163,14 @@ def level_of(library: ctypes.CDLL, name: str) -> Native | None:
         "norm": (pointer, number, number, ctypes.c_float, pointer),
         "head": (number, pointer, number, pointer, number, number, *[pointer] * 4),
         "rows": (pointer, pointer, number, number, pointer),
+        "peak": (number, number),
     }
+    given = {"norm": None, "rows": None, "peak": number}
     routines = {}
     for each, taken in arguments.items():
         routine = getattr(library, f"infill_{name}_{each}")
         routine.argtypes = taken
-        routine.restype = None if each in ("norm", "rows") else ctypes.c_int
+        routine.restype = given.get(each, ctypes.c_int)
         routines[each] = routine
     return Native(name, getattr(library, f"infill_{name}_format")(), **routines)
 

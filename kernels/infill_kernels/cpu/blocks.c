@@ -9,6 +9,7 @@
 #include "attention.h"
 #include "int16.h"
 #include "q4.h"
+#include "peak.h"
 
 typedef struct {
     int64_t layers, width, kv, group, head, ff, format;
@@ -444,3 +445,7 @@ int EXPORTED(head)(int64_t format, const float *x, int64_t rows, const void *w, 
 void EXPORTED(rows)(const void *w, const int32_t *ids, int64_t n, int64_t I, float *to) {
     for (int64_t i = 0; i < n; i++) q4_row(w, ids[i], I, to + i * I);
 }
+
+/* `rounds` of a form's multiply-adds in registers alone; returns how many operations that were, each
+   multiplication and each addition, or 0 where this level has not the form. */
+int64_t EXPORTED(peak)(int64_t format, int64_t rounds) { return peak(format, rounds); }

@@ -1,0 +1,1 @@
+"""What products and passes on this CPU cost, beside what the CPU could do."""
