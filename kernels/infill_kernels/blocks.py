@@ -245,9 +245,9 @@ class Blocks:
         is 0, those up to its own, and all of `shared`, keys and values [L, K, S, E] that stand
         before them in every row. cos, sin [n, E/2] float32 are of the tokens' positions.
 
-        Or B is 1 and the cache holds a tree, of which these n tokens are the last: of each token its
-        parent [at + n], -1 for none, before itself. A token sees those above it, and stands as far
-        behind what is shared as it is deep; cos and sin are of the depths.
+        Or B is 1 and the cache holds a tree, of which these n tokens are the last: of each token
+        its parent [at + n], -1 for none, before itself. A token sees those above it, and stands as
+        far behind what is shared as it is deep; cos and sin are of the depths.
         """
         level, state = _found(), checked(x).copy()
         rows, n, width = x.shape

@@ -1,10 +1,25 @@
-/* Calls the compiled routine over ragged shapes, for a build with sanitizers: see test_sanitised.py.
+/* Calls the routines over ragged shapes.
 
-   Every buffer is exactly as large as the routine may touch, and comes from `malloc`, so that a
-   step beyond it is noticed. Allocations of the routine itself fail in turn. */
+       blocks_main                        those that are compiled in: see test_sanitised.py
+       blocks_main LIBRARY LEVEL FILE     a library's, what they give into a file: test_prebuilt.py
 
+   Every buffer is exactly as large as the routine may touch, and comes from `malloc`, so that
+   sanitizers notice a step beyond it. Allocations of the routine itself fail in turn. */
+
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef _WIN32
+/* Of <windows.h>, whose names are ours too. */
+__declspec(dllimport) void *__stdcall LoadLibraryA(const char *path);
+__declspec(dllimport) void *__stdcall GetProcAddress(void *library, const char *name);
+#define OPEN(name) LoadLibraryA(name)
+#define FIND(library, name) GetProcAddress(library, name)
+#else
+#include <dlfcn.h>
+#define OPEN(name) dlopen(name, RTLD_NOW)
+#define FIND(library, name) dlsym(library, name)
+#endif
 
 static int64_t allowed = -1; /* allocations until one fails; below 0 none does */
 
@@ -17,6 +32,11 @@ static void *counted_alloc(size_t alignment, size_t size) {
 #define aligned_alloc counted_alloc
 #include "host.c"
 #undef aligned_alloc
+
+#define ROUTINE(name) static __typeof__(EXPORTED(name)) *called_##name = EXPORTED(name);
+#define EACH(DO) DO(ready) DO(format) DO(product) DO(blocks) DO(norm) DO(head) DO(rows)
+EACH(ROUTINE)
+static FILE *told; /* what the routines gave, float32 */
 
 #define CHECK(condition)                                                   \
     do {                                                                   \
@@ -50,10 +70,9 @@ static bf16 *bf16s(int64_t count) {
     return made;
 }
 
-static int finite_all(const float *x, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
-        if (!isfinite(x[i])) return 0;
-    return 1;
+static void tell(const float *x, int64_t count) {
+    for (int64_t i = 0; i < count; i++) CHECK(isfinite(x[i]));
+    if (told) CHECK(fwrite(x, 4, count, told) == (size_t)count);
 }
 
 static void forget(void) { /* the memory that calls before have left */
@@ -73,9 +92,9 @@ static void *weights_of(int64_t form, int64_t O, int64_t I) {
     const int64_t groups = form == Q4 ? O / 16 * I / 32 : 0;
     const int64_t size = form == Q4 ? groups * GROUP : O / 16 * (32 * I + 64);
     uint8_t *made = malloc(size);
-    for (int64_t i = 0; i < size; i++) made[i] = uniform() * 100;
-    for (int64_t g = 0; g < groups; g++) /* float16 near 0.01 */
-        for (int i = 0; i < 64; i += 2) made[g * GROUP + SCALES + i + 1] = 0x21;
+    for (int64_t i = 0; i < size; i++) made[i] = 128 + (int)(uniform() * 100);
+    for (int64_t g = 0; g < groups; g++) /* float16: scales near 0.01, minima near -0.08 */
+        for (int i = 0; i < 64; i += 2) made[g * GROUP + SCALES + i + 1] = i < 32 ? 0x21 : 0xad;
     if (form == INT16)
         for (int64_t o = 0; o < O / 16; o++)
             for (int i = 0; i < 16; i++) {
@@ -93,14 +112,14 @@ static void products(int64_t form) {
                 int64_t R = rows[r], O = outputs[o], I = inputs[i];
                 float *x = floats(R * I), *y = malloc(4 * R * O);
                 void *w = weights_of(form, O, I);
-                CHECK(EXPORTED(product)(form, x, R, w, y, O, I));
-                CHECK(finite_all(y, R * O));
+                CHECK(called_product(form, x, R, w, y, O, I));
+                tell(y, R * O);
                 int32_t *best = malloc(4 * R), *asked = malloc(4 * R);
                 float *found = malloc(16 * R), *bias = floats(O);
                 for (int64_t m = 0; m < R; m++) asked[m] = m % O;
-                CHECK(EXPORTED(head)(form, x, R, w, O, I, bias, asked, best, found));
-                CHECK(finite_all(found, 4 * R));
-                if (form == Q4) EXPORTED(rows)(w, asked, 1, I, x);
+                CHECK(called_head(form, x, R, w, O, I, bias, asked, best, found));
+                tell(found, 4 * R);
+                if (form == Q4) called_rows(w, asked, 1, I, x), tell(x, I);
                 free(x), free(y), free(w), free(best), free(asked), free(found), free(bias);
             }
 }
@@ -140,23 +159,37 @@ static void blocks(Shape shape, Call call) {
         forget();
         allowed = failing;
         float before = x[0];
-        int done = EXPORTED(blocks)(&shape, weights, shape.normed ? NULL : gains, 0, L, &pass, x);
+        int done = called_blocks(&shape, weights, shape.normed ? NULL : gains, 0, L, &pass, x);
         if (done) break;
         CHECK(x[0] == before);
         CHECK(failing < 8);
     }
     allowed = -1;
-    EXPORTED(norm)(x, R, D, shape.epsilon, gains[0]);
-    CHECK(finite_all(x, R * D));
+    called_norm(x, R, D, shape.epsilon, gains[0]);
+    tell(x, R * D);
     for (int64_t i = 0; i < 4 * L; i++) free((void *)weights[i]);
     for (int64_t i = 0; i < 2 * L; i++) free((void *)gains[i]);
     free(weights), free(gains), free(x), free(cosine), free(sine), free(parents);
     free(own.keys), free(own.values), free(shared.keys), free(shared.values);
 }
 
-int main(void) {
-    if (!EXPORTED(ready)()) return 2;
-    const int64_t forms[] = {BF16, EXPORTED(format)(), Q4};
+static void take_from(const char *path, const char *level) {
+    void *library = OPEN(path);
+    CHECK(library != NULL);
+    char name[64];
+#define TAKE(routine)                                                      \
+    snprintf(name, sizeof name, "infill_%s_" #routine, level);             \
+    CHECK((called_##routine = (void *)FIND(library, name)) != NULL);
+    EACH(TAKE)
+}
+
+int main(int count, char **given) {
+    if (count == 4) {
+        take_from(given[1], given[2]);
+        CHECK((told = fopen(given[3], "wb")) != NULL);
+    }
+    if (!called_ready()) return 2;
+    const int64_t forms[] = {BF16, called_format(), Q4};
     Shape shapes[] = {
         {.layers = 2, .width = 128, .kv = 2, .group = 2, .head = 32, .ff = 96, .normed = 1},
         {.layers = 1, .width = 96, .kv = 1, .group = 3, .head = 32, .ff = 32},
@@ -170,6 +203,7 @@ int main(void) {
         {1, 1, 0, 0, 0, 0, 1},    {1, 37, 0, 0, 19, 0, 1},  {1, 16, 5, 0, 0, 3, 1},
     };
     for (int f = 0; f < 3; f++) {
+        state = 1; /* the same for a form whatever was before it */
         products(forms[f]);
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
             shapes[s].format = forms[f], shapes[s].epsilon = 1e-6f;
@@ -177,6 +211,7 @@ int main(void) {
         }
     }
     forget();
+    if (told) CHECK(fclose(told) == 0);
     puts("every call came back");
     return 0;
 }

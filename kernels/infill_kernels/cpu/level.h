@@ -12,12 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef EMULATED /* tests run levels that this CPU has not */
-#define SIMDE_ENABLE_NATIVE_ALIASES
-#include <simde/x86/avx2.h>
-#include <simde/x86/avx512.h>
-#include <simde/x86/f16c.h>
-#include <simde/x86/fma.h>
+#ifdef EMULATED /* as the tests do, at levels that their CPU has not */
+#include "emulated.h"
 #elif defined(AVX2)
 #include <immintrin.h>
 #elif defined(NEON)

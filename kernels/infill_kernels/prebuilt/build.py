@@ -56,7 +56,8 @@ SYSTEMS = (
         WINDOWS,
         # Windows aligns stacks to 16 bytes, which GCC forgets where it spills longer vectors.
         ("-Wa,-muse-unaligned-vector-move",),
-        ("-static", "-static-libgcc"),
+        # Made twice, it is the same to the byte.
+        ("-static", "-static-libgcc", "-Wl,--no-insert-timestamp", "-Wl,--disable-auto-image-base"),
     ),
 )
 
