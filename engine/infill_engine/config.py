@@ -18,6 +18,10 @@ class EngineConfig:
     its experts, the rest stays as stored; "auto" takes everything as stored. Of the embedded model
     it is "float32", "bfloat16" or "int8", and "auto" what this CPU is fastest at.
 
+    `judge` is what ranks and continues what the embedded model drafts: "auto" takes the language
+    model that is shipped where this CPU is fast enough for it, "off" none; or a folder that holds
+    one.
+
     `device` is "auto", "cpu" or "cuda"; `threads` None is one for the embedded model, and
     the physical cores, at most 4, for others. `max_denoising_steps` None lets the canvas length
     decide.
@@ -35,6 +39,7 @@ class EngineConfig:
     """
 
     model: str = "default"
+    judge: str = "auto"
     device: str = "auto"
     dtype: Dtype = "auto"
     threads: int | None = None

@@ -52,6 +52,10 @@ class Denoiser(Protocol[MemoryT]):
         """The ids of pinned text within the middle."""
         ...
 
+    def middle(self, text: str, sides: Sides) -> list[int]:
+        """The ids of a text in the hole, what was taken back of the prefix included."""
+        ...
+
     def sides(self, request: InfillRequest) -> Sides:
         """Windows, neighbours, sentinels and healing, for a request whose middle is one hole."""
         ...

@@ -27,9 +27,10 @@ def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine
         from infill_engine.models.diffusion_gemma.denoiser import load_diffusion_gemma
 
         return LocalEngine(load_diffusion_gemma(config, progress))
+    from infill_engine.judge.loading import load_judge
     from infill_engine.models.two_sided.loading import load_default
 
-    return LocalEngine(load_default(config))
+    return LocalEngine(load_default(config), *load_judge(config))
 
 
 def is_checkpoint(model: str) -> bool:

@@ -1,11 +1,12 @@
 """The engine in this process: text to canvas, the loop, text again.
 
-request ─► sides ─► memory ─► canvas ─► denoise ─► drafts ─► (hole not closed: commit, again)
+request ─► sides ─► memory ─► canvas ─► denoise ─► candidates ─► (hole not closed: commit, again)
+                                                       └─► the judge, where there is one
 """
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
@@ -22,6 +23,8 @@ from infill_engine.drafts import (
     scored_draft,
 )
 from infill_engine.errors import RequestError
+from infill_engine.judge.judge import Judge
+from infill_engine.judge.ranking import Evidence, evidence, order, prior
 from infill_engine.memories import Memories
 from infill_engine.ranking import log_probability, ranked
 from infill_engine.request import Draft, EngineInfo, Hole, InfillRequest
@@ -50,31 +53,45 @@ class _OpenHole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
+class _Row:
     """What the next block of a hole might be; `full` says that more may follow it."""
 
     ids: list[int]
-    scored: Scored
-    log_probability: float
     full: bool
     draft: Draft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate(_Row):
+    """The same, read by the model."""
+
+    scored: Scored
+    log_probability: float
 
 
 class LocalEngine(Generic[MemoryT]):
     """Implements `Engine` over any `Denoiser`; keeps memories of the last few places.
 
-    Not thread-safe: one caller at a time.
+    Where there is a judge it ranks what may fill a hole, and adds what it would say itself.
+    `without_judge` says why there is none. Not thread-safe: one caller at a time.
     """
 
-    def __init__(self, denoiser: Denoiser[MemoryT]) -> None:
+    def __init__(
+        self, denoiser: Denoiser[MemoryT], judge: Judge | None = None, without_judge: str = ""
+    ) -> None:
         self._denoiser = denoiser
         self._memories = Memories(denoiser)
+        self._judge, self._without_judge = judge, without_judge
 
     def describe(self) -> EngineInfo:
-        return self._denoiser.describe()
+        judge = self._without_judge if self._judge is None else self._judge.describe().sentence
+        return replace(self._denoiser.describe(), judge=judge)
 
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
-        self._memories.encode(self._denoiser.sides(template(request).request), budget)
+        asked = template(request).request
+        self._memories.encode(self._denoiser.sides(asked), budget)
+        if self._judge is not None:
+            self._judge.read(asked, budget)
 
     def forget(self) -> None:
         self._memories.kept.clear()
@@ -174,49 +191,102 @@ class LocalEngine(Generic[MemoryT]):
         budget: Budget,
     ) -> list[_Candidate]:
         """What was denoised and what was proposed, best first; none when cancelled."""
-        rows = [fill_ids(denoised.token_ids, canvas, row)[0] for row in range(len(canvas.hole))]
-        num_denoised = len(rows)
+        decode, committed = self._denoiser.decode, hole.committed
+        rows: list[_Row] = []
+        for row in range(len(canvas.hole)):
+            (ids, *_) = fill_ids(denoised.token_ids, canvas, row)
+            draft = denoised_draft(decode, canvas, denoised, row, committed)
+            draft = replace(draft, converged=bool(denoised.converged[row]))
+            # A shorter row that is full has been told to end there; a proposal is whole.
+            full = len(ids) == max(hole.lengths) and is_open(canvas, row)
+            rows.append(_Row(ids=ids, full=full, draft=draft))
         # Proposals are read as well, and together take as long as some steps.
         if not budget.late:
-            rows += [
-                list(ids)
-                for ids in proposals
-                if len(ids) <= hole.tokens_left and list(ids) not in rows
-            ]
-        scored = self._score(memory, hole.sides, rows, budget)
+            rows += self._proposed(hole, proposals, denoised, rows)
+        candidates = self._scored(hole, rows, proposals, memory, budget)
+        return self._judged(hole, candidates, proposals, denoised, memory, budget)
+
+    def _proposed(
+        self,
+        hole: _OpenHole,
+        proposals: Iterable[tuple[int, ...]],
+        denoised: Denoised,
+        known: "Sequence[_Row | _Candidate]",
+    ) -> "list[_Row]":
+        """Whole middles that are not known yet and have room."""
+        seen = {tuple(each.ids) for each in known}
+        return [
+            _Row(
+                ids=list(ids),
+                full=False,
+                draft=proposed_draft(
+                    self._denoiser.decode, ids, denoised.num_steps, hole.committed
+                ),
+            )
+            for ids in proposals
+            if len(ids) <= hole.tokens_left and ids not in seen
+        ]
+
+    def _scored(
+        self,
+        hole: _OpenHole,
+        rows: "Sequence[_Row]",
+        proposals: Proposals,
+        memory: MemoryT,
+        budget: Budget,
+    ) -> list[_Candidate]:
+        """Rows as candidates, best first; none when cancelled."""
+        scored = self._score(memory, hole.sides, [row.ids for row in rows], budget)
         if not scored:
             return []
         probable = [
             log_probability(
                 each,
                 # What was taken back of the prefix and comes again is no text.
-                0 if self._denoiser.decode(row) == hole.sides.healed_prefix else len(row),
-                proposals.get(tuple(row), -math.inf),
+                0 if self._denoiser.decode(row.ids) == hole.sides.healed_prefix else len(row.ids),
+                proposals.get(tuple(row.ids), -math.inf),
             )
             for each, row in zip(scored, rows, strict=True)
         ]
-        decode, committed = self._denoiser.decode, hole.committed
-        candidates = []
-        for row in ranked(scored, probable):
-            ids = rows[row]
-            if row < num_denoised:
-                draft = denoised_draft(decode, canvas, denoised, row, committed)
-                draft = replace(draft, converged=bool(denoised.converged[row]))
-            else:
-                draft = proposed_draft(decode, ids, denoised.num_steps, committed)
-            draft = scored_draft(draft, scored[row], committed.log_probability + probable[row])
-            # A shorter row that is full has been told to end there; a proposal is whole.
-            full = row < num_denoised and len(ids) == max(hole.lengths) and is_open(canvas, row)
-            candidates.append(
-                _Candidate(
-                    ids=ids,
-                    scored=scored[row],
-                    log_probability=probable[row],
-                    full=full,
-                    draft=draft,
-                )
+        before = hole.committed.log_probability
+        return [
+            _Candidate(
+                ids=rows[at].ids,
+                full=rows[at].full,
+                scored=scored[at],
+                log_probability=probable[at],
+                draft=scored_draft(rows[at].draft, scored[at], before + probable[at]),
             )
-        return candidates
+            for at in ranked(scored, probable)
+        ]
+
+    def _judged(
+        self,
+        hole: _OpenHole,
+        candidates: list[_Candidate],
+        proposals: Proposals,
+        denoised: Denoised,
+        memory: MemoryT,
+        budget: Budget,
+    ) -> list[_Candidate]:
+        """The candidates of a fresh hole with what the judge would say itself, as it ranks them;
+        as they are where there is no judge, or no time for it."""
+        if self._judge is None or hole.committed.ids or budget.over or not candidates:
+            return candidates
+        reading = self._judge.read(hole.request, budget)
+        if reading is None:
+            return candidates
+        lines = reading.continuations(budget)
+        middles = [tuple(self._denoiser.middle(line, hole.sides)) for line in lines if line.strip()]
+        rows = self._proposed(hole, dict.fromkeys(middles), denoised, candidates)
+        both = [*candidates, *self._scored(hole, rows, {}, memory, budget)]
+        priors = [prior(proposals.get(tuple(each.ids), -math.inf)) for each in both]
+        judgements = reading.judge([each.draft.text for each in both], priors, budget)
+        found = evidence(judgements, priors, [each.log_probability for each in both])
+        return [
+            _surer(both[at], evidence_) if (evidence_ := found[at]) else both[at]
+            for at in order(judgements, priors)
+        ]
 
     def _continued(
         self, asked: Template, hole: _OpenHole, best: _Candidate, steps: int, ends_itself: bool
@@ -315,6 +385,12 @@ class LocalEngine(Generic[MemoryT]):
         if budget.cancelled():
             return []
         return self._denoiser.score(memory, sides, rows)
+
+
+def _surer(candidate: _Candidate, found: Evidence) -> _Candidate:
+    """The same, as probable as it is now that it was judged."""
+    draft = replace(candidate.draft, log_probability=found.log_probability, evidence=found.figures)
+    return replace(candidate, log_probability=found.log_probability, draft=draft)
 
 
 def _goes_on(hole: _OpenHole, best: _Candidate) -> bool:

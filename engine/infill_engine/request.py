@@ -62,8 +62,9 @@ class Draft:
     `likelihood` is the mean log-probability per token of the holes, and `join` that of the first
     tokens of the suffix after the middle, both read by the model after denoising;
     `log_probability` is the natural logarithm of how probable what was filled in is, with the pins
-    between several holes. They are NaN in drafts that are not the last. `converged` is False when
-    the deadline or the step cap ended it. `mean_entropy` is 0 where nothing was denoised.
+    between several holes; where a judge looked at it, of how likely it is right, by the `evidence`
+    (`judge.ranking.Evidence`). They are NaN in drafts that are not the last. `converged` is False
+    when the deadline or the step cap ended it. `mean_entropy` is 0 where nothing was denoised.
     `others` holds further candidates, best first, in the last draft: those that were asked for, or
     that the engine had to look at anyway.
     """
@@ -76,6 +77,7 @@ class Draft:
     likelihood: float = float("nan")
     join: float = float("nan")
     log_probability: float = float("nan")
+    evidence: tuple[float, ...] = ()
     converged: bool = False
     encode_ms: float = 0.0
     denoise_ms: float = 0.0
@@ -93,7 +95,7 @@ class EngineInfo:
 
     `show_threshold` is the probability from which the model's makers would show what nobody asked
     for; 0 where nothing was measured. `kernels` says what computes the network and why, "" where
-    there is no choice.
+    there is no choice; `judge` what ranks what it drafts, or why nothing does.
     """
 
     model: str
@@ -109,6 +111,7 @@ class EngineInfo:
     source: str
     show_threshold: float = 0.0
     kernels: str = ""
+    judge: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

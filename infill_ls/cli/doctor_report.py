@@ -66,7 +66,8 @@ def _model_rows(engine: EngineInfo) -> list[Row]:
         ("", engine.source),
         ("runs on", f"{engine.device}, {counted(engine.threads, 'thread')}"),
     ]
-    return [*rows, ("kernels", engine.kernels)] if engine.kernels else rows
+    rows += [("kernels", engine.kernels)] if engine.kernels else []
+    return [*rows, ("judge", engine.judge)] if engine.judge else rows
 
 
 def _server_rows(server: Probe) -> list[Row]:

@@ -46,7 +46,7 @@ REMOTE_OPTIONS = {
     "remote_tokenizer": ("F", "the served model's tokenizer.json"),
 }
 MODEL_OPTIONS = (
-    *("model", "device", "threads", "dtype", *REMOTE_OPTIONS),
+    *("model", "judge", "device", "threads", "dtype", *REMOTE_OPTIONS),
     *("remote_model", "remote_timeout", "remote_concurrency", "remote_trust_env"),
 )
 MAX_LINES = 20
@@ -93,6 +93,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="M",
         help="the embedded one (default), a folder of weights, hub:OWNER/NAME to download one, "
         "or the URL of a server",
+    )
+    group.add_argument(
+        "--judge",
+        metavar="J",
+        help="the language model that ranks and continues what the embedded one drafts: auto, off, "
+        "or a folder that holds one",
     )
     group.add_argument("--device", choices=("auto", "cpu", "cuda"))
     group.add_argument(

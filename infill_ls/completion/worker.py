@@ -315,7 +315,14 @@ class Worker:
                     watch=run.watch,
                 )
         self._ended(run)
+        self._warm_after(run)
         run.result.set_result(result)
+
+    def _warm_after(self, run: ModelRun) -> None:
+        """What there was no time to read before the answer is read after it, for the next one."""
+        with self._changed:
+            if not (run.stopped() or self._waiting_warm or self._closing):
+                self._waiting_warm = ModelRun(run.query, run.owner)
 
     def _failed(self, run: ModelRun, error: BaseException) -> None:
         self._ended(run)

@@ -74,6 +74,9 @@ class Oracle:
     def tokens(self, text: str) -> list[int]:
         return ids(text)
 
+    def middle(self, text: str, sides: Sides) -> list[int]:
+        return ids(text)
+
     def sides(self, request: InfillRequest) -> Sides:
         return Sides(prefix_ids=tuple(ids(request.prefix)), suffix_ids=tuple(ids(request.suffix)))
 

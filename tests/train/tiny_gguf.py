@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from infill_engine.tokenizer import byte_of_symbol
 from train.judge_vocabulary import UNUSED
 
-LAYERS, WIDTH, HEADS, KV_HEADS, INNER = 2, 64, 4, 2, 96
+LAYERS, WIDTH, HEADS, KV_HEADS, INNER = 2, 128, 4, 2, 96
 ROPE_BASE, EPSILON, CONTEXT = 50_000.0, 1e-5, 512
 CONTROLS = [f"<|control{index}|>" for index in range(UNUSED + 1)]
 MISSING = {0x04, 0x1D, 0xC0, 0xF1, 0xFF}  # bytes that the original has no token for

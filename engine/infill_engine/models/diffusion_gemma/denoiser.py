@@ -110,6 +110,9 @@ class DiffusionGemma:
     def tokens(self, text: str) -> list[int]:
         return self._text.encode(text)
 
+    def middle(self, text: str, sides: Sides) -> list[int]:
+        return self._text.encode(sides.healed_prefix.decode() + text)
+
     def sides(self, request: InfillRequest) -> Sides:
         return self._text.sides(request, tail=max(CANVAS_LENGTHS), **self._parts)
 

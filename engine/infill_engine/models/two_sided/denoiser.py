@@ -97,6 +97,9 @@ class TwoSidedDenoiser:
     def tokens(self, text: str) -> list[int]:
         return self._tokenizer.encode(text)
 
+    def middle(self, text: str, sides: Sides) -> list[int]:
+        return self._vocabulary.ids(text, sides.healed_prefix)
+
     def sides(self, request: InfillRequest) -> Sides:
         tokenizer = self._tokenizer
         neighbours: list[int] = []

@@ -1,0 +1,66 @@
+"""What the engine asks of a judge: an autoregressive language model over text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from infill_engine.budget import Budget
+from infill_engine.request import InfillRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeInfo:
+    """What judges, for `doctor` and logs. `token_ms` is what a token cost when it was loaded."""
+
+    name: str
+    parameters: int
+    dtype: str
+    source: str
+    kernels: str
+    token_ms: float
+
+    @property
+    def sentence(self) -> str:
+        size = f"{self.parameters / 1e6:.0f} M parameters"
+        return f"{self.name}: {size}, {self.dtype}, {self.token_ms:.1f} ms a token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Of a middle, in nats: its log-probability behind the prefix, and that of what follows the
+    hole behind both.
+
+    What follows is read up to so many `tokens`, more of the best middles than of others.
+    """
+
+    middle: float
+    suffix: float
+    tokens: int
+
+    @property
+    def both(self) -> float:
+        return self.middle + self.suffix
+
+
+class Reading(Protocol):
+    """A judge that has read the prefix of a request. Holds until the judge reads another."""
+
+    def continuations(self, budget: Budget) -> list[str]:
+        """How the judge itself would go on to the end of the line, the likeliest text first."""
+        ...
+
+    def judge(
+        self, middles: Sequence[str], priors: Sequence[float], budget: Budget
+    ) -> list[Judgement | None]:
+        """Of each middle; None of those that the budget was too short for. The best get the closest
+        look, with what is known of them beforehand: nats in their favour."""
+        ...
+
+
+class Judge(Protocol):
+    def describe(self) -> JudgeInfo: ...
+
+    def read(self, request: InfillRequest, budget: Budget) -> Reading | None:
+        """Reads the prefix; None where the budget ended before it was whole, and what was read of
+        it is kept for the next time."""
+        ...

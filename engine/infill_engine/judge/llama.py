@@ -1,0 +1,216 @@
+"""The embedded judge: a small Llama in this process. Implements `Judge`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from infill_engine.budget import Budget
+from infill_engine.copying import up_to
+from infill_engine.judge.judge import JudgeInfo, Judgement
+from infill_engine.judge.network import Llama, Prefix
+from infill_engine.judge.tree import Tree
+from infill_engine.judge.vocabulary import CONTROLS, END_OF_TEXT, JudgeVocabulary
+from infill_engine.models.two_sided.kv_cache import common_length
+from infill_engine.request import InfillRequest
+from infill_engine.windows import last_tokens, prefix_window
+
+PREFIX_TOKENS = 512
+CHARACTERS_PER_TOKEN = 3.6
+CHUNK = 32  # tokens of a prefix that are read between two looks at the budget
+PLACES = 3  # whose prefixes are kept
+WORTH_REUSING = 64  # tokens, below which another place is being edited
+TREE = 640  # nodes
+# Lines that the judge itself would write: how many, of how many tokens. What is so many nats behind
+# the best is given up.
+BEAMS, LINE_TOKENS, BEHIND = 4, 32, 6.0
+# Of so many middles, none that far behind the best, so many tokens of what follows are read.
+LOOKS = ((4, 8), (2, 16))
+SUFFIX_CHARACTERS = 200
+
+
+class LlamaJudge:
+    """Not thread-safe: one caller at a time."""
+
+    def __init__(self, network: Llama, vocabulary: JudgeVocabulary, info: JudgeInfo) -> None:
+        self._network, self._vocabulary, self._info = network, vocabulary, info
+        self._prefixes: list[Prefix] = []  # the one that was used last comes last
+
+    def describe(self) -> JudgeInfo:
+        return self._info
+
+    def read(self, request: InfillRequest, budget: Budget) -> "LlamaReading | None":
+        ids, healed = self._prefix_of(request.prefix)
+        prefix = self._nearest(ids)
+        # The last token is read again where nothing is new: the state behind it is what goes on.
+        kept = common_length(prefix.ids, ids)
+        if kept < len(prefix.ids):
+            del prefix.ids[min(kept, len(ids) - 1) :]
+        # What would take most of the time that is left is left for when nobody waits.
+        needed = (len(ids) - len(prefix.ids)) * self._info.token_ms / 1e3
+        if needed > budget.left() / 2:
+            return None
+        while len(prefix.ids) < len(ids):
+            if budget.over:
+                return None
+            self._network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + CHUNK])
+        return LlamaReading(
+            network=self._network,
+            vocabulary=self._vocabulary,
+            tree=Tree(self._network, self._vocabulary, prefix, TREE, healed),
+            healed=healed,
+            suffix=request.suffix,
+            token_ms=self._info.token_ms,
+        )
+
+    def _prefix_of(self, text: str) -> tuple[list[int], bytes]:
+        """The tokens to read, and the bytes of the last one, which is taken back."""
+        room = int(PREFIX_TOKENS * CHARACTERS_PER_TOKEN)
+        ids = last_tokens(self._vocabulary.encode(prefix_window(text, room)), PREFIX_TOKENS - 1)
+        healed = b""
+        if ids:
+            healed = self._vocabulary.token_bytes[ids[-1]]
+            try:
+                healed.decode("utf-8")
+            except UnicodeDecodeError:
+                healed = b""
+        return [END_OF_TEXT, *(ids[:-1] if healed else ids)], healed
+
+    def _nearest(self, ids: list[int]) -> Prefix:
+        """The prefix that shares most with ids, or a new one."""
+        shared = [common_length(prefix.ids, ids) for prefix in self._prefixes]
+        best = max(shared, default=0)
+        if best >= min(WORTH_REUSING, len(ids)):
+            prefix = self._prefixes.pop(shared.index(best))
+        elif len(self._prefixes) == PLACES:
+            prefix = self._prefixes.pop(0)
+            prefix.ids.clear()
+        else:
+            prefix = self._network.prefix(PREFIX_TOKENS)
+        self._prefixes.append(prefix)
+        return prefix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlamaReading:
+    """Implements `Reading`."""
+
+    network: Llama
+    vocabulary: JudgeVocabulary
+    tree: Tree
+    healed: bytes
+    suffix: str
+    token_ms: float
+
+    def continuations(self, budget: Budget) -> list[str]:
+        going, ended = [_Line()], list[_Line]()
+        for _ in range(LINE_TOKENS):
+            going = self._worth_it(going, ended)
+            if not going or budget.over:
+                break
+            paths = self.tree.grow([line.ids for line in going], budget)
+            if any(len(path) <= len(line.ids) for path, line in zip(paths, going, strict=True)):
+                break
+            said = self.tree.likeliest([path[-1] for path in paths], BEAMS)
+            longer = [
+                _Line((*line.ids, token), line.nats + nats)
+                for line, tokens in zip(going, said, strict=True)
+                for token, nats in tokens
+            ]
+            longer.sort(key=lambda line: -line.nats)
+            going = []
+            for line in longer[:BEAMS]:
+                (going if self._goes_on(line) else ended).append(line)
+        ended.sort(key=lambda line: -line.nats)
+        return list(dict.fromkeys(map(self._text, ended)))
+
+    def _worth_it(self, going: "list[_Line]", ended: "list[_Line]") -> "list[_Line]":
+        """The lines that may still be among the best: none once there are enough."""
+        if len(ended) >= BEAMS:
+            return []
+        best = max((line.nats for line in [*ended, *going]), default=0.0)
+        return [line for line in going if line.nats > best - BEHIND]
+
+    def judge(
+        self, middles: Sequence[str], priors: Sequence[float], budget: Budget
+    ) -> list[Judgement | None]:
+        rows = [self._row(middle) for middle in middles]
+        found = self._judgements(rows, 1, budget)
+        kept = [at for at, judgement in enumerate(found) if judgement is not None]
+        for most, count in LOOKS:
+            kept = self._best(kept, found, priors)[:most]
+            taken = len(kept) * count * self.token_ms / 1e3
+            if len(kept) < 2 or taken > budget.left():
+                break
+            closer = self._judgements([rows[at] for at in kept], count, budget)
+            if None in closer:
+                break
+            for at, judgement in zip(kept, closer, strict=True):
+                found[at] = judgement
+        return found
+
+    def _best(
+        self, kept: Sequence[int], found: Sequence[Judgement | None], priors: Sequence[float]
+    ) -> list[int]:
+        """Those of the middles that may still turn out to be the best, best first."""
+        worth = {
+            at: judgement.both + priors[at] for at in kept if (judgement := found[at]) is not None
+        }
+        order = sorted(worth, key=lambda at: -worth[at])
+        return [at for at in order if worth[at] > worth[order[0]] - BEHIND]
+
+    def _row(self, middle: str) -> "_Row":
+        behind = self.suffix[:SUFFIX_CHARACTERS]
+        ids = self.vocabulary.encode(self.healed.decode() + middle + behind)
+        size, at = len(self.healed) + len(middle.encode()), 0
+        for token in ids:
+            size -= len(self.vocabulary.token_bytes[token])
+            if size < 0:
+                break
+            at += 1
+        return _Row(ids, at)
+
+    def _judgements(
+        self, rows: "Sequence[_Row]", count: int, budget: Budget
+    ) -> list[Judgement | None]:
+        """With `count` tokens of what follows each; None of rows that could not be read."""
+        wanted = [row.ids[: row.middle + count] for row in rows]
+        paths = self.tree.grow([ids[:-1] for ids in wanted], budget)
+        found: list[Judgement | None] = []
+        for row, ids, path in zip(rows, wanted, paths, strict=True):
+            if len(path) < len(ids):
+                found.append(None)
+                continue
+            said = self.tree.log_probabilities(path[: len(ids)], ids) if ids else []
+            middle, suffix = sum(said[: row.middle]), sum(said[row.middle :])
+            found.append(Judgement(middle=middle, suffix=suffix, tokens=count))
+        return found
+
+    def _goes_on(self, line: "_Line") -> bool:
+        """Whether a line is not ended yet: by a control, a line break, or what follows the hole."""
+        if line.ids[-1] < CONTROLS:
+            return False
+        text = self._whole(line)
+        return "\n" not in text and len(up_to(self.suffix, text)) >= len(text.rstrip())
+
+    def _whole(self, line: "_Line") -> str:
+        """What is said behind the cursor."""
+        said = self.vocabulary.decode(list(line.ids))
+        return said[len(self.healed) :].decode("utf-8", "ignore")
+
+    def _text(self, line: "_Line") -> str:
+        return up_to(self.suffix, self._whole(line).partition("\n")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """The tokens of a middle and of what follows; `middle` are how many the middle has."""
+
+    ids: list[int]
+    middle: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A continuation of the prefix, and its log-probability."""
+
+    ids: tuple[int, ...] = ()
+    nats: float = 0.0

@@ -1,0 +1,117 @@
+"""The embedded judge from its file, or the reason why there is none."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from infill_engine.config import EngineConfig
+from infill_engine.errors import ModelError
+from infill_engine.judge.judge import JudgeInfo
+from infill_engine.judge.llama import LlamaJudge
+from infill_engine.judge.network import Llama, LlamaConfig
+from infill_engine.judge.vocabulary import JudgeVocabulary
+from infill_kernels.blocks import Blocks, Head, Matrix, Shape, native
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+MEASURED = 16  # tokens of the pass that is measured
+# Milliseconds of a token, above which what the judge finds in the time there is does not pay.
+SLOWEST_MS = 8.0
+
+
+def load_judge(config: EngineConfig) -> tuple[LlamaJudge | None, str]:
+    """The judge that is asked for beside the embedded model, or why there is none.
+
+    Raises ModelError where one was named and cannot be had.
+    """
+    if config.judge == "off":
+        return None, "off"
+    named = config.judge != "auto"
+    try:
+        judge = load_llama(Path(config.judge).expanduser() if named else WEIGHTS)
+    except ModelError as error:
+        if named:
+            raise
+        return None, f"off: {error}"
+    taken = judge.describe().token_ms
+    if not named and taken > SLOWEST_MS:
+        return None, (
+            f"off: a token takes {taken:.1f} ms on this CPU, more than {SLOWEST_MS:.0f}; "
+            f"--judge {WEIGHTS} uses it all the same"
+        )
+    return judge, ""
+
+
+def load_llama(folder: Path = WEIGHTS) -> LlamaJudge:
+    """Of judge.safetensors and judge_tokenizer.json in a folder. Raises ModelError."""
+    path = folder / "judge.safetensors"
+    level, reason = native()
+    if level is None:
+        raise ModelError(f"the judge needs the routines for CPUs: {reason}")
+    try:
+        with safe_open(path, "numpy") as file:
+            config = LlamaConfig(**json.loads(file.metadata()["config"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        network = _network(config, tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AssertionError) as error:
+        raise ModelError(f"cannot read the judge {path}: {error!r}") from error
+    vocabulary = JudgeVocabulary(folder / "judge_tokenizer.json")
+    if len(vocabulary) != config.vocab_size:
+        raise ModelError(
+            f"{path} has {config.vocab_size} tokens and its tokenizer {len(vocabulary)}; "
+            "take both from the same release"
+        )
+    return LlamaJudge(
+        network,
+        vocabulary,
+        JudgeInfo(
+            name="llama",
+            parameters=sum(tensor.size for tensor in tensors.values()),
+            dtype="int4",
+            source=str(path),
+            kernels=reason,
+            token_ms=token_ms(network),
+        ),
+    )
+
+
+def token_ms(network: Llama) -> float:
+    """Milliseconds of a token in a pass of some, the better of two."""
+    taken = []
+    for _ in range(2):
+        prefix = network.prefix(MEASURED)
+        started = time.perf_counter()
+        network.push(prefix, list(range(MEASURED)))
+        taken.append(time.perf_counter() - started)
+    return min(taken) * 1e3 / MEASURED
+
+
+def _network(config: LlamaConfig, tensors: dict[str, Any]) -> Llama:
+    width, heads = config.d_model, config.num_kv_heads
+    outputs = {
+        "qkv": heads * (config.group + 2) * config.head_dim,
+        "out": width,
+        "up": 2 * config.d_ff,
+        "down": width,
+    }
+    names = [f"blocks.{layer}." for layer in range(config.num_layers)]
+    blocks = Blocks(
+        [
+            [Matrix.of_panels(tensors[name + part], size) for part, size in outputs.items()]
+            for name in names
+        ],
+        Shape(
+            kv=heads,
+            group=config.group,
+            head=config.head_dim,
+            normed=False,
+            epsilon=config.norm_epsilon,
+        ),
+        [[tensors[f"{name}{part}_norm"] for part in ("attention", "mlp")] for name in names],
+        tensors["norm"],
+    )
+    matrix = Matrix.of_panels(tensors["head"], config.vocab_size)
+    return Llama(config, blocks, Head(matrix), matrix.rows, np.dtype(np.uint16))

@@ -1,0 +1,121 @@
+"""A Llama as it judges: a prefix that is a stack, and behind it a tree of what may follow.
+
+What takes time is given: the blocks and the head, compiled for this CPU (`infill_kernels.blocks`)
+or in plain torch, which is their reference.
+
+Shapes: L layers, K key/value heads, N places, E head width, D width, V vocabulary, n tokens.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infill_engine.models.two_sided.inference import ComputeBlocks, ComputeHead, Floats
+
+Rows = Callable[[NDArray[Any]], Floats]  # token ids [n] -> what the head multiplies with [n, 2 D]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlamaConfig:
+    """Of a Llama whose embedding is its head; `group` queries share a key/value head."""
+
+    num_layers: int
+    d_model: int
+    num_kv_heads: int
+    group: int
+    head_dim: int
+    d_ff: int
+    rope_base: float
+    norm_epsilon: float
+    vocab_size: int
+    context: int
+
+
+class Prefix:
+    """What was read, a stack: `ids`, keys and values [L, K, N, E], and the hidden state [D] behind
+    the last of them."""
+
+    def __init__(self, keys: NDArray[Any], values: NDArray[Any], width: int) -> None:
+        self.keys, self.values = keys, values
+        self.ids: list[int] = []
+        self.hidden: Floats = np.zeros(width, np.float32)
+
+
+class Llama:
+    """The embedding of a token is the sum of the halves of its row of the head, whose product is
+    with (x, x): see train/judge.py."""
+
+    def __init__(
+        self,
+        config: LlamaConfig,
+        blocks: ComputeBlocks,
+        head: ComputeHead,
+        rows: Rows,
+        cached: "np.dtype[Any]",
+    ) -> None:
+        self.config = config
+        self._blocks, self._head, self._rows, self._cached = blocks, head, rows, cached
+        half = config.head_dim // 2
+        powers = config.rope_base ** -(np.arange(half) / half)
+        angles = np.arange(config.context)[:, None] * powers
+        self._cos, self._sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+    def prefix(self, capacity: int) -> Prefix:
+        keys, values = self.caches(1, capacity)
+        return Prefix(keys[:, 0], values[:, 0], self.config.d_model)
+
+    def caches(self, rows: int, places: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Keys and values [L, rows, K, places, E]."""
+        config = self.config
+        shape = (config.num_layers, rows, config.num_kv_heads, places, config.head_dim)
+        # Keys that are masked may be anything finite, so there is nothing uninitialised.
+        return np.zeros(shape, self._cached), np.zeros(shape, self._cached)
+
+    def embed(self, ids: Sequence[int]) -> Floats:  # [n] -> [n, D]
+        rows, width = self._rows(np.array(ids, np.int32)), self.config.d_model
+        found: Floats = rows[:, :width] + rows[:, width:]
+        return found
+
+    def push(self, prefix: Prefix, ids: Sequence[int]) -> None:
+        """Reads at least one token at the end of a prefix."""
+        at, end = len(prefix.ids), len(prefix.ids) + len(ids)
+        keys, values = (part[:, None, :, :end] for part in (prefix.keys, prefix.values))
+        cos, sin = self._cos[at:end], self._sin[at:end]
+        hidden = self._blocks(self.embed(ids)[None], cos, sin, keys, values, at, 0)
+        prefix.ids += ids
+        prefix.hidden = hidden[0, -1]
+
+    def read_tree(
+        self,
+        prefix: Prefix,
+        ids: Sequence[int],
+        parents: NDArray[np.int32],
+        depth: int,
+        keys: NDArray[Any],
+        values: NDArray[Any],
+        at: int,
+    ) -> Floats:
+        """Hidden states [n, D] of ids [n], the last tokens of a tree behind a prefix: `parents`
+        [at + n] of all of it, `depth` of the deepest; keys and values are its caches."""
+        start = len(prefix.ids)
+        shared = prefix.keys[:, :, :start], prefix.values[:, :, :start]
+        cos, sin = self._cos[start : start + depth], self._sin[start : start + depth]
+        x = self.embed(ids)[None]
+        hidden: Floats = self._blocks(x, cos, sin, keys, values, at, 0, shared, parents)[0]
+        return hidden
+
+    def totals(self, hidden: Floats, allowed: NDArray[np.bool_] | None = None) -> Floats:
+        """The logarithm of the sum of exponentials [n] behind hidden states [n, D], of all tokens
+        or of those allowed [V]."""
+        bias = None if allowed is None else self._head.bias(~allowed)
+        return self._head(_twice(hidden), bias=bias).total
+
+    def logits(self, hidden: Floats) -> Floats:  # [n, D] -> [n, V]
+        return self._head.matrix(_twice(hidden))
+
+
+def _twice(x: Floats) -> Floats:
+    return np.concatenate((x, x), -1)

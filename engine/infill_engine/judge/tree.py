@@ -1,0 +1,135 @@
+"""What may follow a prefix, as one tree of tokens: heads that candidates share are read once.
+
+It grows: a greedy line adds a token a pass, candidates all of theirs in one. Node 0 is the prefix
+itself. Shapes: n nodes, D width, V vocabulary.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from infill_engine.budget import Budget
+from infill_engine.judge.network import Llama, Prefix
+from infill_engine.judge.vocabulary import JudgeVocabulary
+
+# Nodes that are read between two looks at the budget.
+NODES = 16
+
+
+class Tree:
+    """Holds for as long as nothing is pushed to its prefix.
+
+    `owed` is what the text has to begin with: what was taken back of the prefix. Only tokens that
+    go on with it have a share.
+    """
+
+    def __init__(
+        self, network: Llama, vocabulary: JudgeVocabulary, prefix: Prefix, room: int, owed: bytes
+    ) -> None:
+        self._network, self._vocabulary, self.prefix = network, vocabulary, prefix
+        self._keys, self._values = network.caches(1, room)
+        self._room = room
+        self._tokens: list[int] = []
+        self._parents: list[int] = []  # of each token, as nodes
+        self._depth = [0]
+        self._owed = [owed]
+        self._children: dict[tuple[int, int], int] = {}
+        self._hidden = [prefix.hidden]
+        self._totals: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._hidden)
+
+    def owed(self, node: int) -> bytes:
+        """What the text still has to go on with there."""
+        return self._owed[node]
+
+    def grow(self, paths: Sequence[Sequence[int]], budget: Budget) -> list[list[int]]:
+        """Reads paths of tokens from node 0 on; of each the nodes that were read, node 0 first:
+        all of them, unless the budget ended or there was no room for more."""
+        new: dict[tuple[int, int], int] = {}
+        for path in paths:
+            node = 0
+            for token in path:
+                found = self._children.get((node, token)) or new.get((node, token))
+                if found is None:
+                    found = new[node, token] = len(self) + len(new)
+                node = found
+        waiting = list(new)
+        while waiting and not budget.over and len(self) <= self._room:
+            count = min(NODES, self._room + 1 - len(self))
+            self._read(waiting[:count])
+            waiting = waiting[count:]
+        return [self._known(path) for path in paths]
+
+    def likeliest(self, nodes: Sequence[int], count: int) -> list[list[tuple[int, float]]]:
+        """Of each node the tokens that are likeliest next and their log-probabilities, best
+        first."""
+        logits = self._network.logits(np.stack([self._hidden[node] for node in nodes]))
+        for row, node in zip(logits, nodes, strict=True):
+            if owed := self._owed[node]:
+                row[~self._vocabulary.allowed(owed)] = -np.inf
+        tokens = np.argpartition(-logits, count - 1)[:, :count]
+        most = np.take_along_axis(logits, tokens, 1)
+        order = np.argsort(-most, kind="stable")
+        tokens = np.take_along_axis(tokens, order, 1)
+        most = np.take_along_axis(most, order, 1)
+        total = most[:, :1] + np.log(np.exp(logits - most[:, :1]).sum(1, keepdims=True))
+        return [
+            list(zip(row, said, strict=True))
+            for row, said in zip(tokens.tolist(), (most - total).tolist(), strict=True)
+        ]
+
+    def log_probabilities(self, nodes: Sequence[int], tokens: Sequence[int]) -> list[float]:
+        """Of a token behind each of the nodes; -inf where it does not go on with what is owed."""
+        self._look_at(nodes)
+        hidden = np.stack([self._hidden[node] for node in nodes])
+        logits = np.einsum("nd,nd->n", self._network.embed(tokens), hidden)
+        return [
+            float(logit) - self._totals[node] if self._may_follow(node, token) else -math.inf
+            for node, token, logit in zip(nodes, tokens, logits, strict=True)
+        ]
+
+    def _may_follow(self, node: int, token: int) -> bool:
+        owed = self._owed[node]
+        return not owed or bool(self._vocabulary.allowed(owed)[token])
+
+    def _known(self, path: Sequence[int]) -> list[int]:
+        nodes = [0]
+        for token in path:
+            node = self._children.get((nodes[-1], token))
+            if node is None:
+                break
+            nodes.append(node)
+        return nodes
+
+    def _read(self, new: Sequence[tuple[int, int]]) -> None:
+        """Adds nodes: of each its parent and its token."""
+        at = len(self._tokens)
+        for parent, token in new:
+            self._tokens.append(token)
+            self._parents.append(parent)
+            self._depth.append(self._depth[parent] + 1)
+            owed = self._owed[parent]
+            self._owed.append(owed[len(self._vocabulary.token_bytes[token]) :])
+            self._children[parent, token] = len(self._tokens)
+        hidden = self._network.read_tree(
+            self.prefix,
+            [token for _, token in new],
+            np.array(self._parents, np.int32) - 1,
+            max(self._depth),
+            self._keys,
+            self._values,
+            at,
+        )
+        self._hidden += list(hidden)
+
+    def _look_at(self, nodes: Sequence[int]) -> None:
+        """Asks the head how much there is to say at the nodes that it was not asked about."""
+        asked = [node for node in dict.fromkeys(nodes) if node not in self._totals]
+        for owed in dict.fromkeys(self._owed[node] for node in asked):
+            alike = [node for node in asked if self._owed[node] == owed]
+            allowed = self._vocabulary.allowed(owed) if owed else None
+            totals = self._network.totals(np.stack([self._hidden[node] for node in alike]), allowed)
+            self._totals |= dict(zip(alike, totals.tolist(), strict=True))

@@ -1,0 +1,181 @@
+"""The embedded judge says what transformers' Llama says of the same tensors."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from infill_engine.budget import UNLIMITED, Budget
+from infill_engine.errors import ModelError
+from infill_engine.judge.llama import CHUNK, LlamaJudge, LlamaReading
+from infill_engine.judge.loading import load_llama
+from infill_engine.judge.tree import Tree
+from infill_engine.judge.vocabulary import END_OF_TEXT
+from infill_engine.request import InfillRequest
+from tests.train.tiny_gguf import CODE
+from train.judge_nats import llama
+
+# Rows are rounded to 8 bits in groups of 32 before each product.
+NATS = 0.9
+PREFIX = CODE * 2 + "def area(width: int, hei"
+SUFFIX = ") -> int:\n    pass\n"
+
+
+@pytest.fixture(scope="module")
+def reference(weights: Path) -> LlamaForCausalLM:
+    return llama(weights / "judge.safetensors")
+
+
+def read(judge: LlamaJudge, prefix: str = PREFIX, suffix: str = SUFFIX) -> LlamaReading:
+    reading = judge.read(InfillRequest(prefix=prefix, suffix=suffix), UNLIMITED)
+    assert reading is not None
+    return reading
+
+
+@torch.inference_mode()
+def said(reference: LlamaForCausalLM, ids: list[int]) -> np.ndarray:
+    """Log-probabilities [n, V] of what comes after each of ids."""
+    found: np.ndarray = reference(torch.tensor([ids])).logits[0].log_softmax(-1).numpy()
+    return found
+
+
+def test_a_tree_behind_a_prefix_says_what_transformers_says(
+    judge: LlamaJudge, reference: LlamaForCausalLM
+) -> None:
+    reading = read(judge)
+    vocabulary, ids = reading.vocabulary, [END_OF_TEXT, *reading.vocabulary.encode(PREFIX)[:-1]]
+    tree = Tree(reading.network, vocabulary, reading.tree.prefix, 200, b"")
+    rng = np.random.default_rng(0)
+    paths = [rng.integers(3, 300, 9).tolist() for _ in range(4)]
+    paths[1][:5], paths[2][:2] = paths[0][:5], paths[0][:2]
+
+    nodes = tree.grow(paths, UNLIMITED)
+
+    assert len(tree) == 1 + 9 + 4 + 7 + 9, "shared heads are read once"
+    for path, way in zip(paths, nodes, strict=True):
+        wanted = said(reference, ids + path)
+        found = tree.log_probabilities(way[:-1], path)
+        expected = [wanted[len(ids) - 1 + at, token] for at, token in enumerate(path)]
+        np.testing.assert_allclose(found, expected, atol=NATS)
+        assert np.abs(np.subtract(found, expected)).mean() < NATS / 3
+        ((token, nats), *_) = tree.likeliest([way[-1]], 4)[0]
+        assert nats == pytest.approx(wanted[-1].max(), abs=NATS)
+        assert wanted[-1, token] == pytest.approx(nats, abs=NATS)
+
+
+def test_a_middle_is_as_probable_as_its_tokens_among_those_that_go_on_with_what_was_taken_back(
+    judge: LlamaJudge, reference: LlamaForCausalLM
+) -> None:
+    reading, middle = read(judge), "ght: int = 12345"
+    vocabulary = judge._vocabulary
+    before = [END_OF_TEXT, *vocabulary.encode(PREFIX)[:-1]]
+    assert reading.healed
+    assert PREFIX.endswith(reading.healed.decode())
+
+    (judgement,) = reading.judge([middle], [0.0], UNLIMITED)
+
+    text = reading.healed.decode() + middle
+    row = vocabulary.encode(text + SUFFIX)[: len(vocabulary.encode(text)) + 16]
+    wanted, owed, nats = said(reference, before + row), reading.healed, []
+    for at, token in enumerate(row):
+        here = wanted[len(before) - 1 + at]
+        among = here[vocabulary.allowed(owed)] if owed else here
+        nats.append(here[token] - np.logaddexp.reduce(among))
+        owed = owed[len(vocabulary.token_bytes[token]) :]
+    sizes = np.cumsum([len(vocabulary.token_bytes[token]) for token in row])
+    within = int((sizes <= len(text.encode())).sum())
+    assert judgement is not None
+    assert judgement.middle == pytest.approx(sum(nats[:within]), abs=2 * NATS)
+    assert judgement.both < judgement.middle
+
+
+def test_typing_and_deleting_read_only_what_is_new_and_say_the_same(weights: Path) -> None:
+    once, pieces = load_llama(weights), load_llama(weights)
+    middles = ["ght: int", "", "x = 1\ny"]
+    text = PREFIX
+    for cut in (len(text), len(text) - 40, len(text) - 39, len(text) - 7, len(text), len(text)):
+        reading = read(pieces, text[:cut])
+        pushed = len(reading.tree.prefix.ids)
+    assert len(pieces._prefixes) == 1
+    assert pushed == len(read(once).tree.prefix.ids)
+    for a, b in zip(
+        reading.judge(middles, [0.0] * 3, UNLIMITED),
+        read(once).judge(middles, [0.0] * 3, UNLIMITED),
+        strict=True,
+    ):
+        assert a is not None
+        assert b is not None
+        # Chunks of other sizes round alike but for the order of sums.
+        assert (a.middle, a.suffix) == pytest.approx((b.middle, b.suffix), abs=0.05)
+
+
+def test_few_places_are_kept(judge: LlamaJudge) -> None:
+    for number in range(9):
+        read(judge, f"{number} " * 300)
+    assert len(judge._prefixes) <= 3
+
+
+def test_a_continuation_ends_with_its_line_or_before_what_follows(judge: LlamaJudge) -> None:
+    reading = read(judge)
+    lines = reading.continuations(UNLIMITED)
+    assert lines
+    assert len(set(lines)) == len(lines)
+    assert not any("\n" in line for line in lines)
+    judged = reading.judge(lines, [0.0] * len(lines), UNLIMITED)
+    assert all(each is not None for each in judged)
+
+
+def test_what_there_is_no_time_for_is_read_the_next_time(judge: LlamaJudge) -> None:
+    request = InfillRequest(prefix=PREFIX * 4, suffix=SUFFIX)
+    looks = 0
+
+    def later() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 3
+
+    assert judge.read(request, Budget(cancelled=later)) is None
+    assert len(judge._prefixes[-1].ids) == 2 * CHUNK
+    assert judge.read(request, UNLIMITED) is not None
+    # A deadline that is sure to be missed is not waited for.
+    started = time.monotonic()
+    other = InfillRequest(prefix=CODE.upper() * 4, suffix="")
+    assert judge.read(other, Budget(deadline=started + 1e-4)) is None
+    over = Budget(deadline=0.0)
+    reading = judge.read(request, UNLIMITED)
+    assert reading is not None
+    assert reading.judge(["a = 1"], [0.0], over) == [None]
+    assert reading.continuations(over) == [] or len(reading.tree) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("judge.safetensors", b"", "cannot read the judge"),
+        ("judge.safetensors", b"\0" * 999, "cannot read the judge"),
+        ("judge_tokenizer.json", b"{}", "cannot read the judge's tokenizer"),
+    ],
+)
+def test_damaged_files_are_refused_by_name(
+    weights: Path, tmp_path: Path, name: str, damage: bytes, message: str
+) -> None:
+    for each in ("judge.safetensors", "judge_tokenizer.json"):
+        (tmp_path / each).write_bytes((weights / each).read_bytes())
+    (tmp_path / name).write_bytes(damage)
+    with pytest.raises(ModelError, match=message):
+        load_llama(tmp_path)
+
+
+def test_a_file_that_was_cut_short_and_one_that_is_not_there_are_refused(
+    weights: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=r"cannot read the judge .*judge.safetensors"):
+        load_llama(tmp_path)
+    data = (weights / "judge.safetensors").read_bytes()
+    (tmp_path / "judge.safetensors").write_bytes(data[: len(data) // 2])
+    (tmp_path / "judge_tokenizer.json").write_bytes((weights / "judge_tokenizer.json").read_bytes())
+    with pytest.raises(ModelError, match="cannot read the judge"):
+        load_llama(tmp_path)
