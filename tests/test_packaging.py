@@ -41,7 +41,10 @@ def test_top_level_names_are_the_three_packages(names: list[str]) -> None:
     assert {name.partition("/")[0] for name in names} == expected
 
 
-SHIPPED = ("default.safetensors", "tokenizer.json", "MODEL_CARD.md")
+SHIPPED = (
+    *("default.safetensors", "tokenizer.json", "MODEL_CARD.md"),
+    *("judge.safetensors", "judge_tokenizer.json", "JUDGE_CARD.md"),
+)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
