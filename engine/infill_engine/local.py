@@ -23,8 +23,9 @@ from infill_engine.drafts import (
     scored_draft,
 )
 from infill_engine.errors import RequestError
+from infill_engine.judge.calibration import Calibration, Evidence
 from infill_engine.judge.judge import Judge
-from infill_engine.judge.ranking import Evidence, evidence, order, prior
+from infill_engine.judge.ranking import evidence, order, prior
 from infill_engine.memories import Memories
 from infill_engine.ranking import log_probability, ranked
 from infill_engine.request import Draft, EngineInfo, Hole, InfillRequest
@@ -84,8 +85,12 @@ class LocalEngine(Generic[MemoryT]):
         self._judge, self._without_judge = judge, without_judge
 
     def describe(self) -> EngineInfo:
-        judge = self._without_judge if self._judge is None else self._judge.describe().sentence
-        return replace(self._denoiser.describe(), judge=judge)
+        info = self._denoiser.describe()
+        if self._judge is None:
+            return replace(info, judge=self._without_judge)
+        judge = self._judge.describe()
+        shown = judge.calibration.show_threshold or info.show_threshold
+        return replace(info, judge=judge.sentence, show_threshold=shown)
 
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         asked = template(request).request
@@ -282,9 +287,10 @@ class LocalEngine(Generic[MemoryT]):
         both = [*candidates, *self._scored(hole, rows, {}, memory, budget)]
         priors = [prior(proposals.get(tuple(each.ids), -math.inf)) for each in both]
         judgements = reading.judge([each.draft.text for each in both], priors, budget)
-        found = evidence(judgements, priors, [each.log_probability for each in both])
+        spoken = evidence(judgements, priors, [each.log_probability for each in both])
+        calibration = self._judge.describe().calibration
         return [
-            _surer(both[at], evidence_) if (evidence_ := found[at]) else both[at]
+            both[at] if (found := spoken[at]) is None else _surer(both[at], found, calibration)
             for at in order(judgements, priors)
         ]
 
@@ -387,10 +393,11 @@ class LocalEngine(Generic[MemoryT]):
         return self._denoiser.score(memory, sides, rows)
 
 
-def _surer(candidate: _Candidate, found: Evidence) -> _Candidate:
+def _surer(candidate: _Candidate, evidence: Evidence, calibration: Calibration) -> _Candidate:
     """The same, as probable as it is now that it was judged."""
-    draft = replace(candidate.draft, log_probability=found.log_probability, evidence=found.figures)
-    return replace(candidate, log_probability=found.log_probability, draft=draft)
+    probable = calibration.log_probability(evidence)
+    draft = replace(candidate.draft, log_probability=probable, evidence=evidence.figures)
+    return replace(candidate, log_probability=probable, draft=draft)
 
 
 def _goes_on(hole: _OpenHole, best: _Candidate) -> bool:

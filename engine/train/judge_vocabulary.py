@@ -125,10 +125,18 @@ def sources(folders: Iterable[Path]) -> Iterator[tuple[str, Path]]:
 def text_of(path: Path) -> str:
     """A file's text, or "" where it is no code that a person wrote."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            return ""
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        return "" if path.stat().st_size > MAX_BYTES else text_of_bytes(path.read_bytes())
+    except OSError:
+        return ""
+
+
+def text_of_bytes(data: bytes) -> str:
+    """A file's text with LF line ends, or "" where it is no code that a person wrote."""
+    if len(data) > MAX_BYTES:
+        return ""
+    try:
+        text = data.decode("utf-8").replace("\r\n", "\n")
+    except ValueError:
         return ""
     long = len(text) > MAX_MEAN_LINE * (text.count("\n") + 1)
     foreign = len(text.encode()) > 1.1 * len(text)

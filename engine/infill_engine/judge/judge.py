@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from infill_engine.budget import Budget
+from infill_engine.judge.calibration import Calibration
 from infill_engine.request import InfillRequest
 
 
@@ -18,6 +19,7 @@ class JudgeInfo:
     source: str
     kernels: str
     token_ms: float
+    calibration: Calibration
 
     @property
     def sentence(self) -> str:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
+from infill_engine.judge.calibration import read_calibration
 from infill_engine.judge.judge import JudgeInfo
 from infill_engine.judge.llama import LlamaJudge
 from infill_engine.judge.network import Llama, LlamaConfig
@@ -74,6 +75,7 @@ def load_llama(folder: Path = WEIGHTS) -> LlamaJudge:
             source=str(path),
             kernels=reason,
             token_ms=token_ms(network),
+            calibration=read_calibration(folder / "judge_calibration.json"),
         ),
     )
 

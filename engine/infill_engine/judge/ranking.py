@@ -1,48 +1,14 @@
-"""From what the judge says of some middles to their order, and to how sure one may be of each."""
+"""From what the judge says of some middles to their order, and what speaks for each."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from infill_engine.judge.calibration import FAR, Evidence
 from infill_engine.judge.judge import Judgement
 
 # A text that stands elsewhere behind the same text is likelier than both models think: by so many
 # nats where its context is long, by none where that is as short as it may be.
 COPIED = 4.0
-# What a middle's evidence counts for, and before any (`Evidence`), fitted on held-out packages by
-# `train.evaluate --calibrate`: a logistic regression on whether it is exactly right.
-WEIGHTS, CONSTANT = (0.0, 0.0, 0.0, 0.0, 0.0), 0.0
-# Nats beyond which a figure says nothing more.
-FAR = 8.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What speaks for a middle, in nats.
-
-    middle   the judge's log-probability of it
-    suffix   of a token of what follows it, the mean
-    ahead    how far the judge has it before the best of the others
-    drafted  the drafting model's log-probability of it, or of its being copied
-    first    how far the drafting model has it before the best of the others
-    """
-
-    middle: float
-    suffix: float
-    ahead: float
-    drafted: float
-    first: float
-
-    @property
-    def figures(self) -> tuple[float, ...]:
-        figures = (self.middle, self.suffix, self.ahead, self.drafted, self.first)
-        return tuple(max(-FAR, min(FAR, figure)) for figure in figures)
-
-    @property
-    def log_probability(self) -> float:
-        """The logarithm of how likely the middle is right."""
-        odds = CONSTANT + sum(w * x for w, x in zip(WEIGHTS, self.figures, strict=True))
-        return -math.log1p(math.exp(-odds)) if odds > -700 else odds
 
 
 def prior(worth: float) -> float:
