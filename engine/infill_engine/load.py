@@ -27,10 +27,16 @@ def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine
         from infill_engine.models.diffusion_gemma.denoiser import load_diffusion_gemma
 
         return LocalEngine(load_diffusion_gemma(config, progress))
-    from infill_engine.judge.loading import load_judge
+    from infill_engine.judge.loading import load_embedded, load_llama
     from infill_engine.models.two_sided.loading import load_default
 
-    return LocalEngine(load_default(config), *load_judge(config))
+    denoiser = load_default(config)
+    if config.judge == "off":
+        return LocalEngine(denoiser)
+    if config.judge == "auto":
+        return LocalEngine(denoiser, load_embedded)
+    judge = load_llama(Path(config.judge).expanduser())  # one that was asked for has to be there
+    return LocalEngine(denoiser, lambda: (judge, ""))
 
 
 def is_checkpoint(model: str) -> bool:

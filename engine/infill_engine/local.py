@@ -6,7 +6,7 @@ request ─► sides ─► memory ─► canvas ─► denoise ─► candidate
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
@@ -24,7 +24,7 @@ from infill_engine.drafts import (
 )
 from infill_engine.errors import RequestError
 from infill_engine.judge.calibration import Calibration, Evidence
-from infill_engine.judge.judge import Judge
+from infill_engine.judge.judge import Judge, Reading
 from infill_engine.judge.ranking import evidence, order, prior
 from infill_engine.memories import Memories
 from infill_engine.ranking import log_probability, ranked
@@ -73,16 +73,21 @@ class _Candidate(_Row):
 class LocalEngine(Generic[MemoryT]):
     """Implements `Engine` over any `Denoiser`; keeps memories of the last few places.
 
-    Where there is a judge it ranks what may fill a hole, and adds what it would say itself.
-    `without_judge` says why there is none. Not thread-safe: one caller at a time.
+    A judge, where there is one, ranks what may fill a hole and adds what it would say itself.
+    `judge` gives it, or None and the reason; it takes some time, and is asked when nobody waits.
+    Not thread-safe: one caller at a time.
     """
 
     def __init__(
-        self, denoiser: Denoiser[MemoryT], judge: Judge | None = None, without_judge: str = ""
+        self,
+        denoiser: Denoiser[MemoryT],
+        judge: Callable[[], tuple[Judge | None, str]] | None = None,
     ) -> None:
         self._denoiser = denoiser
         self._memories = Memories(denoiser)
-        self._judge, self._without_judge = judge, without_judge
+        self._load_judge = judge
+        self._judge: Judge | None = None
+        self._without_judge = "" if judge is None else "loaded once the model is idle"
 
     def describe(self) -> EngineInfo:
         info = self._denoiser.describe()
@@ -95,11 +100,19 @@ class LocalEngine(Generic[MemoryT]):
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         asked = template(request).request
         self._memories.encode(self._denoiser.sides(asked), budget)
-        if self._judge is not None:
-            self._judge.read(asked, budget)
+        self._read(asked, budget)
 
     def forget(self) -> None:
         self._memories.kept.clear()
+        if self._judge is not None:
+            self._judge.forget()
+
+    def _read(self, request: InfillRequest, budget: Budget) -> Reading | None:
+        """What the judge has read; None where there is no judge, or no time."""
+        if self._load_judge is not None and budget.deadline == math.inf and not budget.over:
+            self._judge, self._without_judge = self._load_judge()
+            self._load_judge = None
+        return None if self._judge is None or budget.over else self._judge.read(request, budget)
 
     def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         asked = template(request)
@@ -276,9 +289,8 @@ class LocalEngine(Generic[MemoryT]):
     ) -> list[_Candidate]:
         """The candidates of a fresh hole with what the judge would say itself, as it ranks them;
         as they are where there is no judge, or no time for it."""
-        if self._judge is None or hole.committed.ids or budget.over or not candidates:
-            return candidates
-        reading = self._judge.read(hole.request, budget)
+        fresh = not hole.committed.ids
+        reading = self._read(hole.request, budget) if fresh and candidates else None
         if reading is None:
             return candidates
         lines = reading.continuations(budget)
@@ -288,9 +300,10 @@ class LocalEngine(Generic[MemoryT]):
         priors = [prior(proposals.get(tuple(each.ids), -math.inf)) for each in both]
         judgements = reading.judge([each.draft.text for each in both], priors, budget)
         spoken = evidence(judgements, priors, [each.log_probability for each in both])
-        calibration = self._judge.describe().calibration
         return [
-            both[at] if (found := spoken[at]) is None else _surer(both[at], found, calibration)
+            both[at]
+            if (found := spoken[at]) is None
+            else _surer(both[at], found, reading.calibration)
             for at in order(judgements, priors)
         ]
 

@@ -31,9 +31,7 @@ def drawn(count: int = 600) -> Answers:
     evidence = rng.uniform(-8, 8, (count, len(FIGURES)))
     odds = 0.5 * evidence[:, 0] + 0.25 * evidence[:, 2] - 1
     right = rng.random(count) < 1 / (1 + np.exp(-odds))
-    return Answers(
-        evidence=evidence, right=right, files=tuple(str(i // 5) for i in range(count))
-    )
+    return Answers(evidence=evidence, right=right, files=tuple(str(i // 5) for i in range(count)))
 
 
 def test_a_regression_finds_what_made_answers_right() -> None:

@@ -47,6 +47,9 @@ class Judgement:
 class Reading(Protocol):
     """A judge that has read the prefix of a request. Holds until the judge reads another."""
 
+    @property
+    def calibration(self) -> Calibration: ...
+
     def continuations(self, budget: Budget) -> list[str]:
         """How the judge itself would go on to the end of the line, the likeliest text first."""
         ...
@@ -65,4 +68,8 @@ class Judge(Protocol):
     def read(self, request: InfillRequest, budget: Budget) -> Reading | None:
         """Reads the prefix; None where the budget ended before it was whole, and what was read of
         it is kept for the next time."""
+        ...
+
+    def forget(self) -> None:
+        """Drops the prefixes that were read."""
         ...

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from infill_engine.budget import Budget
 from infill_engine.copying import up_to
+from infill_engine.judge.calibration import Calibration
 from infill_engine.judge.judge import JudgeInfo, Judgement
 from infill_engine.judge.network import Llama, Prefix
 from infill_engine.judge.tree import Tree
@@ -59,7 +60,11 @@ class LlamaJudge:
             healed=healed,
             suffix=request.suffix,
             token_ms=self._info.token_ms,
+            calibration=self._info.calibration,
         )
+
+    def forget(self) -> None:
+        self._prefixes.clear()
 
     def _prefix_of(self, text: str) -> tuple[list[int], bytes]:
         """The tokens to read, and the bytes of the last one, which is taken back."""
@@ -99,6 +104,7 @@ class LlamaReading:
     healed: bytes
     suffix: str
     token_ms: float
+    calibration: Calibration
 
     def continuations(self, budget: Budget) -> list[str]:
         going, ended = [_Line()], list[_Line]()

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
 from infill_engine.judge.calibration import read_calibration
 from infill_engine.judge.judge import JudgeInfo
@@ -23,22 +22,15 @@ MEASURED = 16  # tokens of the pass that is measured
 SLOWEST_MS = 8.0
 
 
-def load_judge(config: EngineConfig) -> tuple[LlamaJudge | None, str]:
-    """The judge that is asked for beside the embedded model, or why there is none.
-
-    Raises ModelError where one was named and cannot be had.
-    """
-    if config.judge == "off":
-        return None, "off"
-    named = config.judge != "auto"
+def load_embedded() -> tuple[LlamaJudge | None, str]:
+    """The one that is shipped; None where this CPU is too slow for it or it cannot be read, and the
+    reason."""
     try:
-        judge = load_llama(Path(config.judge).expanduser() if named else WEIGHTS)
+        judge = load_llama()
     except ModelError as error:
-        if named:
-            raise
         return None, f"off: {error}"
     taken = judge.describe().token_ms
-    if not named and taken > SLOWEST_MS:
+    if taken > SLOWEST_MS:
         return None, (
             f"off: a token takes {taken:.1f} ms on this CPU, more than {SLOWEST_MS:.0f}; "
             f"--judge {WEIGHTS} uses it all the same"

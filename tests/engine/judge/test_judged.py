@@ -1,0 +1,144 @@
+"""The engine with a judge beside an oracle that drafts: what is ranked, added, and left alone."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from infill_engine import Budget, Draft, InfillRequest
+from infill_engine.budget import UNLIMITED
+from infill_engine.judge.calibration import Calibration
+from infill_engine.judge.judge import Judge, JudgeInfo, Judgement, Reading
+from infill_engine.local import LocalEngine
+from tests.engine.oracle import Oracle
+
+CALIBRATION = Calibration(weights=(1, 0, 0, 0, 0), constant=0.0, show_threshold=0.25)
+REQUEST = InfillRequest(prefix="a = ", suffix="\nb\n", max_lines=1)
+
+
+@dataclass
+class Opinion:
+    """A judge whose taste is known: nats by text."""
+
+    nats: Mapping[str, float]
+    lines: Sequence[str] = ()
+    prefixes: list[str] = field(default_factory=list)
+    calibration: Calibration = CALIBRATION
+    forgotten: int = 0
+    too_late: bool = False
+
+    def describe(self) -> JudgeInfo:
+        return JudgeInfo(
+            name="opinion", parameters=1, dtype="none", source="tests", kernels="", token_ms=1,
+            calibration=self.calibration,
+        )  # fmt: skip
+
+    def read(self, request: InfillRequest, budget: Budget) -> Reading | None:
+        self.prefixes.append(request.prefix)
+        return None if self.too_late else self
+
+    def continuations(self, budget: Budget) -> list[str]:
+        return [*self.lines]
+
+    def judge(
+        self, middles: Sequence[str], priors: Sequence[float], budget: Budget
+    ) -> list[Judgement | None]:
+        return [
+            Judgement(middle=self.nats[middle], suffix=-1, tokens=8)
+            if middle in self.nats
+            else None
+            for middle in middles
+        ]
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+
+def engine(judge: Judge, oracle: Oracle | None = None) -> LocalEngine:
+    return LocalEngine(oracle or Oracle(["one"], guessed={"two": -1.0}), lambda: (judge, ""))
+
+
+def last(found: LocalEngine, budget: Budget = UNLIMITED) -> Draft:
+    *_, draft = found.infill(REQUEST, budget=budget)
+    return draft
+
+
+def texts(draft: Draft) -> list[str]:
+    return [draft.text, *(other.text for other in draft.others)]
+
+
+def test_candidates_are_ranked_by_the_judge_and_as_sure_as_its_calibration_says() -> None:
+    draft = last(engine(Opinion({"one": -3.0, "two": -1.0})))
+    assert texts(draft) == ["two", "one"]
+    assert draft.log_probability == pytest.approx(-math.log1p(math.exp(1.0)))
+    assert len(draft.evidence) == 5
+
+
+def test_what_the_judge_would_say_is_offered_once() -> None:
+    draft = last(engine(Opinion({"one": -3.0, "three": -1.0, "two": -9.0}, lines=["three", "one"])))
+    assert texts(draft) == ["three", "one", "two"]
+
+
+def test_a_text_that_stands_elsewhere_has_that_in_its_favour() -> None:
+    assert last(engine(Opinion({"one": -1.0, "two": -2.0}))).text == "two"
+    assert last(engine(Opinion({"one": -1.0, "two": -5.0}))).text == "one"
+
+
+def test_what_was_not_judged_comes_last_and_as_it_was() -> None:
+    draft = last(engine(Opinion({"one": -30.0})))
+    assert texts(draft) == ["one", "two"]
+    assert draft.evidence
+    assert not draft.others[0].evidence
+
+
+def test_without_time_drafts_are_ranked_as_without_a_judge() -> None:
+    alone = LocalEngine(Oracle(["one"], guessed={"two": -1.0}))
+    *_, expected = alone.infill(REQUEST)
+    late = Opinion({"two": -1.0}, too_late=True)
+    found = engine(late)
+    found.warm(REQUEST)
+    assert texts(last(found)) == texts(expected)
+    assert len(late.prefixes) == 2
+
+
+def test_a_judge_is_loaded_when_nobody_waits() -> None:
+    judge, soon = Opinion({"one": -3.0, "two": -1.0}), time.monotonic() + 60
+    found = engine(judge)
+    assert "once the model is idle" in found.describe().judge
+    assert last(found, Budget(deadline=soon)).text == "one"
+    assert judge.prefixes == []
+    found.warm(REQUEST)
+    assert judge.prefixes == ["a = "]
+    assert found.describe().judge.startswith("opinion")
+    assert found.describe().show_threshold == CALIBRATION.show_threshold
+    assert last(found, Budget(deadline=soon)).text == "two"
+
+
+def test_a_reason_why_there_is_none_is_said() -> None:
+    found = LocalEngine(Oracle(["one"]), lambda: (None, "off: too slow"))
+    found.warm(REQUEST)
+    assert found.describe().judge == "off: too slow"
+    assert found.describe().show_threshold == 0
+
+
+def test_a_request_that_is_taken_back_is_not_judged() -> None:
+    judge = Opinion({"one": -1.0})
+    found = engine(judge)
+    found.warm(REQUEST)
+    judge.prefixes.clear()
+    drafts = found.infill(REQUEST, budget=Budget(cancelled=lambda: bool(seen)))
+    seen: list[Draft] = []
+    seen += [draft for draft, _ in zip(drafts, range(1), strict=False)]
+    assert list(drafts) == []
+    assert judge.prefixes == []
+
+
+def test_forgetting_reaches_the_judge() -> None:
+    judge = Opinion({})
+    found = engine(judge)
+    found.forget()
+    found.warm(REQUEST)
+    found.forget()
+    assert judge.forgotten == 1
