@@ -6,12 +6,13 @@ request ─► sides ─► memory ─► canvas ─► denoise ─► candidate
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
 from infill_engine.arrays import seeded
 from infill_engine.budget import UNLIMITED, Budget
+from infill_engine.candidates import Candidate, Proposals, Row, as_judged
 from infill_engine.canvas import Canvas, fill_ids, is_open
 from infill_engine.denoise import Denoised, denoise
 from infill_engine.denoiser import Denoiser, MemoryT, Scored, Sides
@@ -23,9 +24,7 @@ from infill_engine.drafts import (
     scored_draft,
 )
 from infill_engine.errors import RequestError
-from infill_engine.judge.calibration import Calibration, Evidence
 from infill_engine.judge.judge import Judge, Reading
-from infill_engine.judge.ranking import evidence, order, prior
 from infill_engine.memories import Memories
 from infill_engine.ranking import log_probability, ranked
 from infill_engine.request import Draft, EngineInfo, Hole, InfillRequest
@@ -33,8 +32,9 @@ from infill_engine.template import Template, distinct, template
 
 # Nats per token: a block that the model itself finds less likely is not gone on from.
 WORTH_CONTINUING = -2.5
-
-Proposals = Mapping[tuple[int, ...], float]
+# So many of the best lines are gone on from by the judge, up to so many lines where none are asked
+# for.
+LENGTHENED, LINES = 2, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,23 +51,6 @@ class _OpenHole:
     lengths: tuple[int, ...]
     tokens_left: int
     committed: Committed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """What the next block of a hole might be; `full` says that more may follow it."""
-
-    ids: list[int]
-    full: bool
-    draft: Draft
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate(_Row):
-    """The same, read by the model."""
-
-    scored: Scored
-    log_probability: float
 
 
 class LocalEngine(Generic[MemoryT]):
@@ -207,17 +190,17 @@ class LocalEngine(Generic[MemoryT]):
         proposals: Proposals,
         memory: MemoryT,
         budget: Budget,
-    ) -> list[_Candidate]:
+    ) -> list[Candidate]:
         """What was denoised and what was proposed, best first; none when cancelled."""
         decode, committed = self._denoiser.decode, hole.committed
-        rows: list[_Row] = []
+        rows: list[Row] = []
         for row in range(len(canvas.hole)):
             (ids, *_) = fill_ids(denoised.token_ids, canvas, row)
             draft = denoised_draft(decode, canvas, denoised, row, committed)
             draft = replace(draft, converged=bool(denoised.converged[row]))
             # A shorter row that is full has been told to end there; a proposal is whole.
             full = len(ids) == max(hole.lengths) and is_open(canvas, row)
-            rows.append(_Row(ids=ids, full=full, draft=draft))
+            rows.append(Row(ids=ids, full=full, draft=draft))
         # Proposals are read as well, and together take as long as some steps.
         if not budget.late:
             rows += self._proposed(hole, proposals, denoised, rows)
@@ -229,12 +212,12 @@ class LocalEngine(Generic[MemoryT]):
         hole: _OpenHole,
         proposals: Iterable[tuple[int, ...]],
         denoised: Denoised,
-        known: "Sequence[_Row | _Candidate]",
-    ) -> "list[_Row]":
+        known: Sequence[Row],
+    ) -> list[Row]:
         """Whole middles that are not known yet and have room."""
         seen = {tuple(each.ids) for each in known}
         return [
-            _Row(
+            Row(
                 ids=list(ids),
                 full=False,
                 draft=proposed_draft(
@@ -248,11 +231,11 @@ class LocalEngine(Generic[MemoryT]):
     def _scored(
         self,
         hole: _OpenHole,
-        rows: "Sequence[_Row]",
+        rows: Sequence[Row],
         proposals: Proposals,
         memory: MemoryT,
         budget: Budget,
-    ) -> list[_Candidate]:
+    ) -> list[Candidate]:
         """Rows as candidates, best first; none when cancelled."""
         scored = self._score(memory, hole.sides, [row.ids for row in rows], budget)
         if not scored:
@@ -268,7 +251,7 @@ class LocalEngine(Generic[MemoryT]):
         ]
         before = hole.committed.log_probability
         return [
-            _Candidate(
+            Candidate(
                 ids=rows[at].ids,
                 full=rows[at].full,
                 scored=scored[at],
@@ -281,34 +264,49 @@ class LocalEngine(Generic[MemoryT]):
     def _judged(
         self,
         hole: _OpenHole,
-        candidates: list[_Candidate],
+        candidates: list[Candidate],
         proposals: Proposals,
         denoised: Denoised,
         memory: MemoryT,
         budget: Budget,
-    ) -> list[_Candidate]:
+    ) -> list[Candidate]:
         """The candidates of a fresh hole with what the judge would say itself, as it ranks them;
         as they are where there is no judge, or no time for it."""
         fresh = not hole.committed.ids
         reading = self._read(hole.request, budget) if fresh and candidates else None
         if reading is None:
             return candidates
-        lines = reading.continuations(budget)
-        middles = [tuple(self._denoiser.middle(line, hole.sides)) for line in lines if line.strip()]
+        both = self._with(reading.continuations(budget), hole, candidates, denoised, memory, budget)
+        best = as_judged(reading, both, proposals, budget)
+        most = hole.request.max_lines or LINES
+        if most > 1 and not hole.request.suffix.partition("\n")[0].strip():
+            longer = [
+                text
+                for each in best[:LENGTHENED]
+                if not each.full and "\n" not in each.draft.text
+                for text in reading.further(each.draft.text, most - 1, budget)
+            ]
+            if longer:
+                both = self._with(longer, hole, both, denoised, memory, budget)
+                best = as_judged(reading, both, proposals, budget)
+        return best
+
+    def _with(
+        self,
+        texts: Iterable[str],
+        hole: _OpenHole,
+        candidates: list[Candidate],
+        denoised: Denoised,
+        memory: MemoryT,
+        budget: Budget,
+    ) -> list[Candidate]:
+        """The candidates, and texts that the judge would say."""
+        middles = [tuple(self._denoiser.middle(text, hole.sides)) for text in texts if text.strip()]
         rows = self._proposed(hole, dict.fromkeys(middles), denoised, candidates)
-        both = [*candidates, *self._scored(hole, rows, {}, memory, budget)]
-        priors = [prior(proposals.get(tuple(each.ids), -math.inf)) for each in both]
-        judgements = reading.judge([each.draft.text for each in both], priors, budget)
-        spoken = evidence(judgements, priors, [each.log_probability for each in both])
-        return [
-            both[at]
-            if (found := spoken[at]) is None
-            else _surer(both[at], found, reading.calibration)
-            for at in order(judgements, priors)
-        ]
+        return [*candidates, *self._scored(hole, rows, {}, memory, budget)]
 
     def _continued(
-        self, asked: Template, hole: _OpenHole, best: _Candidate, steps: int, ends_itself: bool
+        self, asked: Template, hole: _OpenHole, best: Candidate, steps: int, ends_itself: bool
     ) -> _OpenHole:
         """The hole behind its next block, which took so many steps."""
         committed = hole.committed
@@ -406,14 +404,7 @@ class LocalEngine(Generic[MemoryT]):
         return self._denoiser.score(memory, sides, rows)
 
 
-def _surer(candidate: _Candidate, evidence: Evidence, calibration: Calibration) -> _Candidate:
-    """The same, as probable as it is now that it was judged."""
-    probable = calibration.log_probability(evidence)
-    draft = replace(candidate.draft, log_probability=probable, evidence=evidence.figures)
-    return replace(candidate, log_probability=probable, draft=draft)
-
-
-def _goes_on(hole: _OpenHole, best: _Candidate) -> bool:
+def _goes_on(hole: _OpenHole, best: Candidate) -> bool:
     """Whether another block is wanted behind the best one."""
     lines, most = best.draft.text.count("\n"), hole.request.max_lines
     enough = most is not None and lines >= most

@@ -54,6 +54,11 @@ class Reading(Protocol):
         """How the judge itself would go on to the end of the line, the likeliest text first."""
         ...
 
+    def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
+        """A middle that ends its line, with up to so many lines more as the judge would go on with
+        them: all that it grows to, the shortest first."""
+        ...
+
     def judge(
         self, middles: Sequence[str], priors: Sequence[float], budget: Budget
     ) -> list[Judgement | None]:

@@ -23,6 +23,7 @@ TREE = 640  # nodes
 # Lines that the judge itself would write: how many, of how many tokens. What is so many nats behind
 # the best is given up.
 BEAMS, LINE_TOKENS, BEHIND = 4, 32, 6.0
+FIRST_TOKENS = 64  # among which one with a line break is looked for
 # Of so many middles, none that far behind the best, so many tokens of what follows are read.
 LOOKS = ((4, 8), (2, 16))
 SUFFIX_CHARACTERS = 200
@@ -59,6 +60,7 @@ class LlamaJudge:
             tree=Tree(self._network, self._vocabulary, prefix, TREE, healed),
             healed=healed,
             suffix=request.suffix,
+            indentation=_indentation(request.prefix.rpartition("\n")[2]),
             token_ms=self._info.token_ms,
             calibration=self._info.calibration,
         )
@@ -103,6 +105,7 @@ class LlamaReading:
     tree: Tree
     healed: bytes
     suffix: str
+    indentation: str
     token_ms: float
     calibration: Calibration
 
@@ -127,6 +130,34 @@ class LlamaReading:
                 (going if self._goes_on(line) else ended).append(line)
         ended.sort(key=lambda line: -line.nats)
         return list(dict.fromkeys(map(self._text, ended)))
+
+    def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
+        ids = self.vocabulary.encode(self.healed.decode() + middle)
+        found: list[str] = []
+        for number in range(lines * LINE_TOKENS):
+            (path,) = self.tree.grow([ids], budget)
+            if len(path) <= len(ids) or len(found) == lines:
+                break
+            (likely,) = self.tree.likeliest([path[-1]], 1 if number else FIRST_TOKENS)
+            # The line ends first, by whatever token a line break begins.
+            breaks = (token for token, _ in likely if number or self._breaks(token))
+            token = next(breaks, END_OF_TEXT)
+            if token < CONTROLS:
+                break
+            ids.append(token)
+            text = self.vocabulary.decode(ids)[len(self.healed) :].decode("utf-8", "ignore")
+            before, _, line = text.rpartition("\n")
+            if line.strip() and not line.startswith(self.indentation):
+                break
+            if number and "\n" in self.vocabulary.token_bytes[token].decode("utf-8", "ignore"):
+                last = before.rstrip().rpartition("\n")[2]
+                if last.strip() == self.suffix.lstrip().partition("\n")[0].strip():
+                    break
+                found.append(before.rstrip())
+        return list(dict.fromkeys(found))
+
+    def _breaks(self, token: int) -> bool:
+        return self.vocabulary.token_bytes[token].startswith(b"\n")
 
     def _worth_it(self, going: "list[_Line]", ended: "list[_Line]") -> "list[_Line]":
         """The lines that may still be among the best: none once there are enough."""
@@ -220,3 +251,7 @@ class _Line:
 
     ids: tuple[int, ...] = ()
     nats: float = 0.0
+
+
+def _indentation(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -28,6 +28,8 @@ class Opinion:
     calibration: Calibration = CALIBRATION
     forgotten: int = 0
     too_late: bool = False
+    more: Mapping[str, list[str]] = field(default_factory=dict)
+    lengthened: list[tuple[str, int]] = field(default_factory=list)
 
     def describe(self) -> JudgeInfo:
         return JudgeInfo(
@@ -41,6 +43,10 @@ class Opinion:
 
     def continuations(self, budget: Budget) -> list[str]:
         return [*self.lines]
+
+    def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
+        self.lengthened.append((middle, lines))
+        return self.more.get(middle, [])
 
     def judge(
         self, middles: Sequence[str], priors: Sequence[float], budget: Budget
@@ -142,3 +148,18 @@ def test_forgetting_reaches_the_judge() -> None:
     found.warm(REQUEST)
     found.forget()
     assert judge.forgotten == 1
+
+
+def test_where_lines_may_follow_the_best_lines_are_gone_on_with() -> None:
+    nats = {"one": -1.0, "two": -6.0, "one\nfor": -0.5, "three": -9.0}
+    judge = Opinion(nats, lines=["three"], more={"one": ["one\nfor"]})
+    several = replace(REQUEST, max_lines=3)
+    found = engine(judge)
+    *_, draft = found.infill(several)
+    assert draft.text == "one\nfor"
+    assert judge.lengthened == [("one", 2), ("two", 2)]
+    # Not where something follows the cursor on its line, nor where one line is wanted.
+    judge.lengthened.clear()
+    *_, draft = found.infill(replace(several, suffix=" + 1\n"))
+    assert (draft.text, judge.lengthened) == ("one", [])
+    assert (last(found).text, judge.lengthened) == ("one", [])

@@ -128,6 +128,20 @@ def test_a_continuation_ends_with_its_line_or_before_what_follows(judge: LlamaJu
     assert all(each is not None for each in judged)
 
 
+def test_further_lines_stay_in_the_block_and_end_before_what_follows(judge: LlamaJudge) -> None:
+    reading = read(judge, PREFIX.rpartition("\n")[0] + "\n    total = wid", "\n    return total\n")
+    for middle in ("th", "th * height"):
+        found = reading.further(middle, 3, UNLIMITED)
+        assert len(found) <= 3
+        assert sorted(found, key=len) == found
+        for text in found:
+            assert text.startswith(middle + "\n")
+            lines = text.split("\n")[1:]
+            assert all(line.startswith("    ") for line in lines if line.strip())
+            assert lines[-1].strip() != "return total"
+    assert reading.further("th", 3, Budget(deadline=0.0)) == []
+
+
 def test_what_there_is_no_time_for_is_read_the_next_time(judge: LlamaJudge) -> None:
     request = InfillRequest(prefix=PREFIX * 4, suffix=SUFFIX)
     looks = 0
