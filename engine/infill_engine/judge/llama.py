@@ -1,5 +1,6 @@
 """The embedded judge: a small Llama in this process. Implements `Judge`."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ class LlamaJudge:
     def __init__(self, network: Llama, vocabulary: JudgeVocabulary, info: JudgeInfo) -> None:
         self._network, self._vocabulary, self._info = network, vocabulary, info
         self._prefixes: list[Prefix] = []  # the one that was used last comes last
+        self._token_ms = info.token_ms  # as it is now, beside whatever else this machine does
 
     def describe(self) -> JudgeInfo:
         return self._info
@@ -47,13 +49,13 @@ class LlamaJudge:
         if kept < len(prefix.ids):
             del prefix.ids[min(kept, len(ids) - 1) :]
         # What would take most of the time that is left is left for when nobody waits.
-        needed = (len(ids) - len(prefix.ids)) * self._info.token_ms / 1e3
+        needed = (len(ids) - len(prefix.ids)) * self._token_ms / 1e3
         if needed > budget.left() / 2:
             return None
         while len(prefix.ids) < len(ids):
             if budget.over:
                 return None
-            self._network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + CHUNK])
+            self._push(prefix, ids[len(prefix.ids) : len(prefix.ids) + CHUNK])
         return LlamaReading(
             network=self._network,
             vocabulary=self._vocabulary,
@@ -61,9 +63,16 @@ class LlamaJudge:
             healed=healed,
             suffix=request.suffix,
             indentation=_indentation(request.prefix.rpartition("\n")[2]),
-            token_ms=self._info.token_ms,
+            token_ms=self._token_ms,
             calibration=self._info.calibration,
         )
+
+    def _push(self, prefix: Prefix, ids: list[int]) -> None:
+        started = time.perf_counter()
+        self._network.push(prefix, ids)
+        if len(ids) == CHUNK:
+            taken = (time.perf_counter() - started) * 1e3 / CHUNK
+            self._token_ms += (taken - self._token_ms) / 4
 
     def forget(self) -> None:
         self._prefixes.clear()
