@@ -23,7 +23,7 @@ WORTH_REUSING = 64  # tokens, below which another place is being edited
 TREE = 640  # nodes
 # Lines that the judge itself would write: how many, of how many tokens. What is so many nats behind
 # the best is given up.
-BEAMS, LINE_TOKENS, BEHIND = 4, 32, 6.0
+BEAMS, LINE_TOKENS, BEHIND = 4, 32, 4.0
 FIRST_TOKENS = 64  # among which one with a line break is looked for
 # Of so many middles, none that far behind the best, so many tokens of what follows are read.
 LOOKS = ((4, 8), (2, 16))
