@@ -184,7 +184,7 @@ class Settings:
     judge: str | None = _option(
         None,
         "string",
-        'What ranks and continues what the embedded model drafts: the language model that is '
+        "What ranks and continues what the embedded model drafts: the language model that is "
         'shipped where this CPU is fast enough (auto), none ("off"), or a folder that holds one; '
         "null leaves it to the command line.",
         optional=True,
