@@ -2,10 +2,12 @@
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from infill_engine.errors import ModelError
@@ -14,6 +16,7 @@ from infill_engine.judge.judge import JudgeInfo
 from infill_engine.judge.llama import LlamaJudge
 from infill_engine.judge.network import Llama, LlamaConfig
 from infill_engine.judge.vocabulary import JudgeVocabulary
+from infill_engine.models.two_sided.inference import Floats
 from infill_kernels.blocks import Blocks, Head, Matrix, Shape, native
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -25,6 +28,9 @@ SLOWEST_MS = 8.0
 def load_embedded() -> tuple[LlamaJudge | None, str]:
     """The one that is shipped; None where this CPU is too slow for it or it cannot be read, and the
     reason."""
+    level, reason = native()
+    if level is None:  # in float32 it takes half a gigabyte
+        return None, f"off: {reason}; --judge {WEIGHTS} computes it in plain torch"
     try:
         judge = load_llama()
     except ModelError as error:
@@ -42,13 +48,11 @@ def load_llama(folder: Path = WEIGHTS) -> LlamaJudge:
     """Of judge.safetensors and judge_tokenizer.json in a folder. Raises ModelError."""
     path = folder / "judge.safetensors"
     level, reason = native()
-    if level is None:
-        raise ModelError(f"the judge needs the routines for CPUs: {reason}")
     try:
         with safe_open(path, "numpy") as file:
             config = LlamaConfig(**json.loads(file.metadata()["config"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        network = _network(config, tensors)
+        network = _in_torch(config, tensors) if level is None else _compiled(config, tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AssertionError) as error:
         raise ModelError(f"cannot read the judge {path}: {error!r}") from error
     vocabulary = JudgeVocabulary(folder / "judge_tokenizer.json")
@@ -62,10 +66,10 @@ def load_llama(folder: Path = WEIGHTS) -> LlamaJudge:
         vocabulary,
         JudgeInfo(
             name="llama",
-            parameters=sum(tensor.size for tensor in tensors.values()),
-            dtype="int4",
+            parameters=config.num_parameters,
+            dtype="float32" if level is None else "int4",
             source=str(path),
-            kernels=reason,
+            kernels=f"plain torch: {reason}" if level is None else reason,
             token_ms=token_ms(network),
             calibration=read_calibration(folder / "judge_calibration.json"),
         ),
@@ -84,22 +88,15 @@ def token_ms(network: Llama) -> float:
     return min(taken) * 1e3 / MEASURED
 
 
-def _network(config: LlamaConfig, tensors: dict[str, Any]) -> Llama:
-    width, heads = config.d_model, config.num_kv_heads
-    outputs = {
-        "qkv": heads * (config.group + 2) * config.head_dim,
-        "out": width,
-        "up": 2 * config.d_ff,
-        "down": width,
-    }
+def _compiled(config: LlamaConfig, tensors: Mapping[str, Any]) -> Llama:
     names = [f"blocks.{layer}." for layer in range(config.num_layers)]
     blocks = Blocks(
         [
-            [Matrix.of_panels(tensors[name + part], size) for part, size in outputs.items()]
+            [Matrix.of_panels(tensors[name + part], size) for part, size in config.outputs.items()]
             for name in names
         ],
         Shape(
-            kv=heads,
+            kv=config.num_kv_heads,
             group=config.group,
             head=config.head_dim,
             normed=False,
@@ -109,4 +106,16 @@ def _network(config: LlamaConfig, tensors: dict[str, Any]) -> Llama:
         tensors["norm"],
     )
     matrix = Matrix.of_panels(tensors["head"], config.vocab_size)
-    return Llama(config, blocks, Head(matrix), matrix.rows, np.dtype(np.uint16))
+
+    def embed(ids: NDArray[np.int32]) -> Floats:
+        rows = matrix.rows(ids)
+        found: Floats = rows[:, : config.d_model] + rows[:, config.d_model :]
+        return found
+
+    return Llama(config, blocks, Head(matrix), embed, np.dtype(np.uint16))
+
+
+def _in_torch(config: LlamaConfig, tensors: Mapping[str, Any]) -> Llama:
+    from infill_engine.judge.plain import llama_in_torch
+
+    return llama_in_torch(config, tensors)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from infill_engine.models.two_sided.inference import ComputeBlocks, ComputeHead, Floats
 
-Rows = Callable[[NDArray[Any]], Floats]  # token ids [n] -> what the head multiplies with [n, 2 D]
+Embed = Callable[[NDArray[np.int32]], Floats]  # token ids [n] -> [n, D]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,18 @@ class LlamaConfig:
     vocab_size: int
     context: int
 
+    @property
+    def outputs(self) -> dict[str, int]:
+        """Of each matrix of a block."""
+        heads = self.num_kv_heads * (self.group + 2) * self.head_dim
+        return {"qkv": heads, "out": self.d_model, "up": 2 * self.d_ff, "down": self.d_model}
+
+    @property
+    def num_parameters(self) -> int:
+        width, ff = self.d_model, self.d_ff
+        block = width * (self.outputs["qkv"] + width + 3 * ff + 2)
+        return self.vocab_size * width + self.num_layers * block + width
+
 
 class Prefix:
     """What was read, a stack: `ids`, keys and values [L, K, N, E], and the hidden state [D] behind
@@ -45,19 +57,18 @@ class Prefix:
 
 
 class Llama:
-    """The embedding of a token is the sum of the halves of its row of the head, whose product is
-    with (x, x): see train/judge.py."""
+    """The head's product is with (x, x), as the file has its weight: see train/judge.py."""
 
     def __init__(
         self,
         config: LlamaConfig,
         blocks: ComputeBlocks,
         head: ComputeHead,
-        rows: Rows,
+        embed: Embed,
         cached: "np.dtype[Any]",
     ) -> None:
         self.config = config
-        self._blocks, self._head, self._rows, self._cached = blocks, head, rows, cached
+        self._blocks, self._head, self._embed, self._cached = blocks, head, embed, cached
         half = config.head_dim // 2
         powers = config.rope_base ** -(np.arange(half) / half)
         angles = np.arange(config.context)[:, None] * powers
@@ -75,9 +86,7 @@ class Llama:
         return np.zeros(shape, self._cached), np.zeros(shape, self._cached)
 
     def embed(self, ids: Sequence[int]) -> Floats:  # [n] -> [n, D]
-        rows, width = self._rows(np.array(ids, np.int32)), self.config.d_model
-        found: Floats = rows[:, :width] + rows[:, width:]
-        return found
+        return self._embed(np.array(ids, np.int32))
 
     def push(self, prefix: Prefix, ids: Sequence[int]) -> None:
         """Reads at least one token at the end of a prefix."""

@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.errors import ModelError
 from infill_engine.judge.llama import CHUNK, LlamaJudge, LlamaReading
-from infill_engine.judge.loading import load_llama
+from infill_engine.judge.loading import load_embedded, load_llama
 from infill_engine.judge.tree import Tree
 from infill_engine.judge.vocabulary import END_OF_TEXT
 from infill_engine.request import InfillRequest
@@ -64,6 +64,28 @@ def test_a_tree_behind_a_prefix_says_what_transformers_says(
         ((token, nats), *_) = tree.likeliest([way[-1]], 4)[0]
         assert nats == pytest.approx(wanted[-1].max(), abs=NATS)
         assert wanted[-1, token] == pytest.approx(nats, abs=NATS)
+
+
+def test_plain_torch_says_it_to_the_last_digit_and_stands_in(
+    weights: Path, reference: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infill_engine.judge.loading.native", lambda: (None, "a reason"))
+    assert load_embedded()[0] is None
+    assert "a reason" in load_embedded()[1]
+    judge = load_llama(weights)
+    assert judge.describe().kernels == "plain torch: a reason"
+    assert judge.describe().parameters == sum(each.numel() for each in reference.parameters())
+    reading = read(judge)
+    vocabulary, ids = reading.vocabulary, [END_OF_TEXT, *reading.vocabulary.encode(PREFIX)[:-1]]
+    tree = Tree(reading.network, vocabulary, reading.tree.prefix, 200, b"")
+    paths = [[5, 60, 70], [5, 61, 72, 80], [9]]
+    nodes = tree.grow([path[:2] for path in paths], UNLIMITED)
+    nodes = tree.grow(paths, UNLIMITED)
+    for path, way in zip(paths, nodes, strict=True):
+        wanted = said(reference, ids + path)
+        expected = [wanted[len(ids) - 1 + at, token] for at, token in enumerate(path)]
+        found = tree.log_probabilities(way[:-1], path)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
 
 
 def test_a_middle_is_as_probable_as_its_tokens_among_those_that_go_on_with_what_was_taken_back(

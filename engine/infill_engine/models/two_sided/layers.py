@@ -16,8 +16,8 @@ _EPSILON = 1e-6
 Weight = Tensor | Packed
 
 
-def norm(x: Tensor) -> Tensor:  # [..., D] -> [..., D]
-    return F.rms_norm(x, x.shape[-1:], eps=_EPSILON)
+def norm(x: Tensor, epsilon: float = _EPSILON) -> Tensor:  # [..., D] -> [..., D]
+    return F.rms_norm(x, x.shape[-1:], eps=epsilon)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # [..., E]; cos, sin [..., E/2]
@@ -30,22 +30,38 @@ def product(x: Tensor, weight: Weight) -> Tensor:  # [..., I], [O, I] -> [..., O
 
 
 def project(
-    x: Tensor, qkv: Weight, cos: Tensor, sin: Tensor, split: tuple[int, int, int]
+    x: Tensor,
+    qkv: Weight,
+    cos: Tensor,
+    sin: Tensor,
+    split: tuple[int, int, int],
+    *,
+    normed: bool = True,
+    epsilon: float = _EPSILON,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """[..., D] -> rotated q [..., K, G, E], rotated k [..., K, E], v [..., K, E].
 
-    cos and sin are [..., E/2]; split is (K, G + 2, E).
+    cos and sin are [..., E/2]; split is (K, G + 2, E). Queries and keys are normed, or not.
     """
-    mixed = torch.unflatten(product(norm(x), qkv), -1, split)
-    turned = rotate(norm(mixed[..., :-1, :]), cos[..., None, None, :], sin[..., None, None, :])
+    mixed = torch.unflatten(product(norm(x, epsilon), qkv), -1, split)
+    turned = norm(mixed[..., :-1, :], epsilon) if normed else mixed[..., :-1, :]
+    turned = rotate(turned, cos[..., None, None, :], sin[..., None, None, :])
     turned = turned.to(x.dtype)
     return turned[..., :-1, :], turned[..., -1, :], mixed[..., -1, :]
 
 
-def mlp(x: Tensor, attended: Tensor, out: Weight, up: Weight, down: Weight) -> Tensor:
+def mlp(
+    x: Tensor,
+    attended: Tensor,
+    out: Weight,
+    up: Weight,
+    down: Weight,
+    *,
+    epsilon: float = _EPSILON,
+) -> Tensor:
     """The rest of a block after attention: x, attended [..., D] -> [..., D]."""
     x = x + product(attended, out)
-    gate, value = product(norm(x), up).chunk(2, -1)
+    gate, value = product(norm(x, epsilon), up).chunk(2, -1)
     return x + product(F.silu(gate) * value, down)
 
 

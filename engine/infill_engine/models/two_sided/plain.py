@@ -115,7 +115,7 @@ class PlainHead:
 
 
 class PlainBlocks:
-    """As `infill_kernels.blocks.Blocks`, with caches of any float type.
+    """As `infill_kernels.blocks.Blocks`, with caches of any float type; the only gain is `final`.
 
     oneDNN compiles for each size of bfloat16 (see `packed.up_to_grain`), so `grain` bounds how many
     there are: of tokens it is a multiple, and of keys of 4 times that.
@@ -127,9 +127,14 @@ class PlainBlocks:
         split: tuple[int, int, int],
         device: str = "cpu",
         grain: int = 1,
+        *,
+        normed: bool = True,
+        epsilon: float = 1e-6,
+        final: Array | None = None,
     ) -> None:
         self._blocks, self._split = blocks, split
         self._device, self._grain = device, grain
+        self._normed, self._epsilon, self._final = normed, epsilon, final
 
     @torch.inference_mode()
     def __call__(
@@ -170,15 +175,23 @@ class PlainBlocks:
             return F.pad(whole, (0, 0, 0, more[1])).to(self._device)
 
         for layer, block in enumerate(self._blocks):
-            q, k, v = project(state, block[0], cosine, sine, self._split)
+            q, k, v = project(
+                state,
+                block[0],
+                cosine,
+                sine,
+                self._split,
+                normed=self._normed,
+                epsilon=self._epsilon,
+            )
             near, far = read(layer, 0, k), read(layer, 1, v)
             # The query group is folded into the query axis, so that keys are never repeated.
             folded = q.permute(0, 2, 3, 1, 4).reshape(B, K, -1, E).to(near.dtype)
             attended = F.scaled_dot_product_attention(folded, near, far, mask)
             attended = attended.view(B, K, G, -1, E).permute(0, 3, 1, 2, 4).flatten(2)
-            state = mlp(state, attended.to(state.dtype), *block[1:])
-        found: Array = norm(state)[:, :n].cpu().numpy()
-        return found
+            state = mlp(state, attended.to(state.dtype), *block[1:], epsilon=self._epsilon)
+        found: Array = norm(state, self._epsilon)[:, :n].cpu().numpy()
+        return found if self._final is None else found * self._final
 
     def _placed(self, x: Array) -> Tensor:
         return torch.from_numpy(x).to(self._device)
