@@ -84,5 +84,5 @@ $(VENV)/.ready: pyproject.toml .ci/constraints.txt | $(BIN)/python
 
 $(VENV)/.ready-to-test: pyproject.toml .ci/constraints.txt | $(BIN)/python
 	@echo "installing infill-ls, torch and the test tools into $(VENV); minutes, once"
-	@$(PIP_INSTALL) -e '.[test,gpu,train]'
+	@$(PIP_INSTALL) -e '.[test,gpu,gguf,train]'
 	@touch $(VENV)/.ready $@

@@ -185,8 +185,9 @@ class Settings:
         None,
         "string",
         "What ranks and continues what the embedded model drafts: the language model that is "
-        'shipped where this CPU is fast enough (auto), none ("off"), or a folder that holds one; '
-        "null leaves it to the command line.",
+        'shipped where this CPU is fast enough (auto), none ("off"), a folder that holds one, or a '
+        "GGUF file for llama.cpp (infill-ls[gguf]), whose own text is always shown first with "
+        '"#exact" behind its name; null leaves it to the command line.',
         optional=True,
     )
     device: str | None = _option(

@@ -19,8 +19,9 @@ class EngineConfig:
     it is "float32", "bfloat16" or "int8", and "auto" what this CPU is fastest at.
 
     `judge` is what ranks and continues what the embedded model drafts: "auto" takes the language
-    model that is shipped where this CPU is fast enough for it, "off" none; or a folder that holds
-    one.
+    model that is shipped where this CPU is fast enough for it, "off" none; or it is a folder that
+    holds one, or a GGUF file, which llama.cpp runs: with "#exact" behind it, what it would write
+    itself comes before whatever was drafted.
 
     `device` is "auto", "cpu" or "cuda"; `threads` None is one for the embedded model, and
     the physical cores, at most 4, for others. `max_denoising_steps` None lets the canvas length

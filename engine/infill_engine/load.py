@@ -27,6 +27,7 @@ def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine
         from infill_engine.models.diffusion_gemma.denoiser import load_diffusion_gemma
 
         return LocalEngine(load_diffusion_gemma(config, progress))
+    from infill_engine.judge.gguf.loading import load_gguf
     from infill_engine.judge.loading import load_embedded, load_llama
     from infill_engine.models.two_sided.loading import load_default
 
@@ -35,7 +36,9 @@ def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine
         return LocalEngine(denoiser)
     if config.judge == "auto":
         return LocalEngine(denoiser, load_embedded)
-    judge = load_llama(Path(config.judge).expanduser())  # one that was asked for has to be there
+    # One that was asked for has to be there.
+    path = Path(config.judge).expanduser()
+    judge = load_llama(path) if path.is_dir() else load_gguf(config)
     return LocalEngine(denoiser, lambda: (judge, ""))
 
 

@@ -4,6 +4,7 @@ request ─► sides ─► memory ─► canvas ─► denoise ─► candidate
                                                        └─► the judge, where there is one
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from infill_engine.arrays import seeded
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.candidates import Candidate, Proposals, Row, as_judged
 from infill_engine.canvas import Canvas, fill_ids, is_open
+from infill_engine.copying import copies
 from infill_engine.denoise import Denoised, denoise
 from infill_engine.denoiser import Denoiser, MemoryT, Scored, Sides
 from infill_engine.drafts import (
@@ -23,12 +25,14 @@ from infill_engine.drafts import (
     proposed_draft,
     scored_draft,
 )
-from infill_engine.errors import RequestError
+from infill_engine.errors import ModelError, RequestError
 from infill_engine.judge.judge import Judge, Reading
 from infill_engine.memories import Memories
 from infill_engine.ranking import log_probability, ranked
 from infill_engine.request import Draft, EngineInfo, Hole, InfillRequest
 from infill_engine.template import Template, distinct, template
+
+log = logging.getLogger(__name__)
 
 # Nats per token: a block that the model itself finds less likely is not gone on from.
 WORTH_CONTINUING = -2.5
@@ -95,7 +99,18 @@ class LocalEngine(Generic[MemoryT]):
         if self._load_judge is not None and budget.deadline == math.inf and not budget.over:
             self._judge, self._without_judge = self._load_judge()
             self._load_judge = None
-        return None if self._judge is None or budget.over else self._judge.read(request, budget)
+        if self._judge is None or budget.over:
+            return None
+        try:
+            return self._judge.read(request, budget)
+        except ModelError as error:
+            self._leave_out_judge(error)
+            return None
+
+    def _leave_out_judge(self, error: ModelError) -> None:
+        """From here on: what failed once would fail with every key."""
+        log.warning("the judge failed and is left out from here on: %s", error)
+        self._judge, self._without_judge = None, f"off: {error}"
 
     def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         asked = template(request)
@@ -276,7 +291,32 @@ class LocalEngine(Generic[MemoryT]):
         reading = self._read(hole.request, budget) if fresh and candidates else None
         if reading is None:
             return candidates
-        both = self._with(reading.continuations(budget), hole, candidates, denoised, memory, budget)
+        try:
+            return self._as_judged(reading, hole, candidates, proposals, denoised, memory, budget)
+        except ModelError as error:
+            self._leave_out_judge(error)
+            return candidates
+
+    def _as_judged(
+        self,
+        reading: Reading,
+        hole: _OpenHole,
+        candidates: list[Candidate],
+        proposals: Proposals,
+        denoised: Denoised,
+        memory: MemoryT,
+        budget: Budget,
+    ) -> list[Candidate]:
+        request, drafted = hole.request, [each.draft.text for each in candidates]
+
+        def drafts(said: str) -> Iterable[str]:
+            going = [text[len(said) :] for text in drafted if text.startswith(said)]
+            behind = request.prefix + said
+            copied = copies(behind, request.suffix, request.max_lines, budget=budget)
+            return dict.fromkeys([*filter(None, going), *copied] if said else drafted)
+
+        lines = reading.continuations(drafts, budget)
+        both = self._with(lines, hole, candidates, denoised, memory, budget)
         best = as_judged(reading, both, proposals, budget)
         most = hole.request.max_lines or LINES
         if most > 1 and not hole.request.suffix.partition("\n")[0].strip():

@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         "--judge",
         metavar="J",
         help="the language model that ranks and continues what the embedded one drafts: auto, off, "
-        "or a folder that holds one",
+        "a folder that holds one, or a GGUF file (FILE.gguf#exact: its own text first)",
     )
     group.add_argument("--device", choices=("auto", "cpu", "cuda"))
     group.add_argument(

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gguf
@@ -52,9 +53,29 @@ def quantised(
     return quantize(weights, kind)
 
 
-def write_gguf(path: Path, *, architecture: str = "llama", pre: str = "smollm") -> None:
-    rng = np.random.default_rng(0)
+def plain(
+    rng: np.random.Generator, rows: int, columns: int, kind: gguf.GGMLQuantizationType
+) -> NDArray[np.float32]:
+    """The same in float32."""
+    return rng.normal(0, 2 * columns**-0.5, (rows, columns)).astype(np.float32)
+
+
+def write_gguf(
+    path: Path,
+    *,
+    architecture: str = "llama",
+    kind: str = "gpt2",
+    pre: str = "smollm",
+    exactly: bool = False,
+    more: Sequence[str] = (),
+    numbers: Mapping[str, int] | None = None,
+) -> dict[str, NDArray[np.generic]]:
+    """The tensors as they are written, in float32 where they are to be read `exactly`, and then
+    such as write ASCII. `more` are further tokens, which no text is split into, `numbers` further
+    metadata."""
+    rng, written = np.random.default_rng(0), dict[str, NDArray[np.generic]]()
     tokens, merges = vocabulary()
+    tokens += more
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name("Tiny")
     writer.add_license("apache-2.0")
@@ -68,13 +89,26 @@ def write_gguf(path: Path, *, architecture: str = "llama", pre: str = "smollm") 
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_layer_norm_rms_eps(EPSILON)
     writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_model(kind)
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types([3] * len(CONTROLS) + [1] * (len(tokens) - len(CONTROLS)))
     writer.add_token_merges([" ".join(pair) for pair in merges])
-    q4, q8 = gguf.GGMLQuantizationType.Q4_1, gguf.GGMLQuantizationType.Q8_0
-    writer.add_tensor("token_embd.weight", quantised(rng, len(tokens), WIDTH, q8), raw_dtype=q8)
+    for key, number in (numbers or {}).items():
+        writer.add_uint32(key, number)
+    kinds = gguf.GGMLQuantizationType
+    q4, q8 = (kinds.F32, kinds.F32) if exactly else (kinds.Q4_1, kinds.Q8_0)
+    drawn = plain if exactly else quantised
+
+    def add(name: str, data: NDArray[np.generic], kind: gguf.GGMLQuantizationType) -> None:
+        written[name] = data
+        writer.add_tensor(name, data, raw_dtype=kind)
+
+    embedding = drawn(rng, len(tokens), WIDTH, q8)
+    if exactly:  # never the likeliest: what is said is text
+        byte = byte_of_symbol()
+        embedding[[any(byte.get(c, 0) > 127 for c in token) for token in tokens]] = 0
+    add("token_embd.weight", embedding, q8)
     head_width = WIDTH // HEADS
     matrices = {
         "attn_q": (HEADS * head_width, WIDTH),
@@ -87,16 +121,16 @@ def write_gguf(path: Path, *, architecture: str = "llama", pre: str = "smollm") 
     }
     for layer in range(LAYERS):
         for name, (rows, columns) in matrices.items():
-            data = quantised(rng, rows, columns, q4)
-            writer.add_tensor(f"blk.{layer}.{name}.weight", data, raw_dtype=q4)
+            add(f"blk.{layer}.{name}.weight", drawn(rng, rows, columns, q4), q4)
         for name in ("attn_norm", "ffn_norm"):
             gains = rng.uniform(0.5, 2, WIDTH).astype(np.float32)
-            writer.add_tensor(f"blk.{layer}.{name}.weight", gains)
-    writer.add_tensor("output_norm.weight", rng.uniform(0.5, 2, WIDTH).astype(np.float32))
+            add(f"blk.{layer}.{name}.weight", gains, kinds.F32)
+    add("output_norm.weight", rng.uniform(0.5, 2, WIDTH).astype(np.float32), kinds.F32)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return written
 
 
 def write_wheel(folder: Path) -> Path:

@@ -1,12 +1,15 @@
 """What the engine asks of a judge: an autoregressive language model over text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from infill_engine.budget import Budget
 from infill_engine.judge.calibration import Calibration
 from infill_engine.request import InfillRequest
+
+# Gives what may follow what was said so far, the likeliest first; whole middles of "".
+Drafts = Callable[[str], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +53,9 @@ class Reading(Protocol):
     @property
     def calibration(self) -> Calibration: ...
 
-    def continuations(self, budget: Budget) -> list[str]:
-        """How the judge itself would go on to the end of the line, the likeliest text first."""
+    def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
+        """How the judge itself would go on to the end of the line, the likeliest text first. Where
+        a pass takes long, it verifies drafts instead of writing token by token."""
         ...
 
     def further(self, middle: str, lines: int, budget: Budget) -> list[str]:

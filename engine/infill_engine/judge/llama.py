@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from infill_engine.budget import Budget
 from infill_engine.copying import up_to
 from infill_engine.judge.calibration import Calibration
-from infill_engine.judge.judge import JudgeInfo, Judgement
+from infill_engine.judge.judge import Drafts, JudgeInfo, Judgement
 from infill_engine.judge.network import Llama, Prefix
 from infill_engine.judge.tree import Tree
 from infill_engine.judge.vocabulary import CONTROLS, END_OF_TEXT, JudgeVocabulary
@@ -118,7 +118,7 @@ class LlamaReading:
     token_ms: float
     calibration: Calibration
 
-    def continuations(self, budget: Budget) -> list[str]:
+    def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
         going, ended = [_Line()], list[_Line]()
         for _ in range(LINE_TOKENS):
             going = self._worth_it(going, ended)

@@ -9,8 +9,9 @@ import pytest
 
 from infill_engine import Budget, Draft, InfillRequest
 from infill_engine.budget import UNLIMITED
+from infill_engine.errors import ModelError
 from infill_engine.judge.calibration import Calibration
-from infill_engine.judge.judge import Judge, JudgeInfo, Judgement, Reading
+from infill_engine.judge.judge import Drafts, Judge, JudgeInfo, Judgement, Reading
 from infill_engine.local import LocalEngine
 from tests.engine.oracle import Oracle
 
@@ -28,6 +29,8 @@ class Opinion:
     calibration: Calibration = CALIBRATION
     forgotten: int = 0
     too_late: bool = False
+    said: Sequence[str] = ()
+    drafted: Mapping[str, list[str]] = field(default_factory=dict)
     more: Mapping[str, list[str]] = field(default_factory=dict)
     lengthened: list[tuple[str, int]] = field(default_factory=list)
 
@@ -41,7 +44,8 @@ class Opinion:
         self.prefixes.append(request.prefix)
         return None if self.too_late else self
 
-    def continuations(self, budget: Budget) -> list[str]:
+    def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
+        self.drafted = {said: [*drafts(said)] for said in self.said}
         return [*self.lines]
 
     def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
@@ -163,3 +167,38 @@ def test_where_lines_may_follow_the_best_lines_are_gone_on_with() -> None:
     *_, draft = found.infill(replace(several, suffix=" + 1\n"))
     assert (draft.text, judge.lengthened) == ("one", [])
     assert (last(found).text, judge.lengthened) == ("one", [])
+
+
+def test_drafts_are_the_candidates_and_what_goes_on_with_what_is_said() -> None:
+    judge = Opinion({}, said=["", "o", "tw", "a = "])
+    last(engine(judge))
+    assert judge.drafted[""] == ["one", "two"]
+    assert judge.drafted["o"] == ["ne"]
+    assert judge.drafted["tw"] == ["o"]
+    request = InfillRequest(prefix="bcde = 1\nf = ", suffix="\nb\n", max_lines=1)
+    *_, _ = engine(judge).infill(request)
+    judge.said = ["bcde"]
+    found = engine(judge)
+    found.warm(request)
+    *_, _ = found.infill(request)
+    assert judge.drafted["bcde"] == [" = 1"], "which stands elsewhere"
+
+
+@pytest.mark.parametrize("part", ["read", "continuations", "judge"])
+def test_a_judge_that_fails_is_told_of_once_and_left_out(
+    part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ModelError("no memory for 7 tokens")
+
+    judge = Opinion({"one": -3.0, "two": -1.0})
+    found = engine(judge)
+    assert last(found).text == "two"
+    monkeypatch.setattr(judge, part, fail)
+    assert texts(last(found)) == texts(last(LocalEngine(Oracle(["one"], guessed={"two": -1.0}))))
+    assert last(found).text == "one"
+    found.warm(REQUEST)
+    assert found.describe().judge == "off: no memory for 7 tokens"
+    assert [record.getMessage() for record in caplog.records] == [
+        "the judge failed and is left out from here on: no memory for 7 tokens"
+    ]

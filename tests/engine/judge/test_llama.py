@@ -142,7 +142,7 @@ def test_few_places_are_kept(judge: LlamaJudge) -> None:
 
 def test_a_continuation_ends_with_its_line_or_before_what_follows(judge: LlamaJudge) -> None:
     reading = read(judge)
-    lines = reading.continuations(UNLIMITED)
+    lines = reading.continuations(lambda said: (), UNLIMITED)
     assert lines
     assert len(set(lines)) == len(lines)
     assert not any("\n" in line for line in lines)
@@ -184,7 +184,7 @@ def test_what_there_is_no_time_for_is_read_the_next_time(judge: LlamaJudge) -> N
     reading = judge.read(request, UNLIMITED)
     assert reading is not None
     assert reading.judge(["a = 1"], [0.0], over) == [None]
-    assert reading.continuations(over) == [] or len(reading.tree) == 1
+    assert reading.continuations(lambda said: (), over) == [] or len(reading.tree) == 1
 
 
 @pytest.mark.parametrize(

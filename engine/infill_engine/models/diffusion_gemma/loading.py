@@ -1,13 +1,12 @@
 """From a checkpoint's files to a `Network` on a device, through transformers' own loading path."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
+from infill_engine import machine
 from infill_engine.config import EngineConfig, Format
 from infill_engine.errors import ModelError
 from infill_engine.models.diffusion_gemma.checkpoint import (
@@ -161,13 +160,7 @@ def free_memory(device: torch.device) -> int | None:
     """Bytes that are free for weights; None where it cannot be told."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return None
+    return machine.free_memory()
 
 
 def _check_memory(checkpoint: Checkpoint, need: int, dtype: str, device: torch.device) -> None:

@@ -1,0 +1,1 @@
+"""GGUF models of any family as judges, through llama.cpp."""

@@ -1,0 +1,101 @@
+"""A GGUF judge from its file, or the sentence why it cannot be one."""
+
+import time
+from pathlib import Path
+
+from infill_engine.config import EngineConfig
+from infill_engine.errors import ModelError
+from infill_engine.judge.calibration import Calibration
+from infill_engine.judge.gguf.judge import BRANCHES, NODES, PLACES, GgufJudge
+from infill_engine.judge.gguf.library import library, release
+from infill_engine.judge.gguf.model import KVCache, Model
+from infill_engine.judge.gguf.vocabulary import GgufVocabulary
+from infill_engine.judge.judge import JudgeInfo
+from infill_engine.machine import free_memory, physical_cores
+
+EXACT = "#exact"
+MAGIC = b"GGUF"
+# Tokens that are kept of a place: of what a CPU reads in seconds, of what a GPU reads in one.
+ON_CPU, ON_GPU = 1024, 4096
+BATCH = 64  # tokens of a pass
+MEASURED = 16
+MOST_THREADS = 8
+SPACE = 0.3e9  # bytes beside the weights: the cache, logits, what a pass computes with
+
+
+def load_gguf(config: EngineConfig) -> GgufJudge:
+    """The model that `config.judge` names, on the GPU where the wheel can use one. Raises
+    ModelError."""
+    path = Path(config.judge.removesuffix(EXACT)).expanduser()
+    size = _checked(path)
+    on_gpu = config.device != "cpu" and bool(library().llama_supports_gpu_offload())
+    free = free_memory()
+    if not on_gpu and free is not None and size + SPACE > free:
+        raise ModelError(
+            f"{path} needs {(size + SPACE) / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are "
+            "free; take a smaller model or one of fewer bits"
+        )
+    model = Model(path, on_gpu=on_gpu)
+    threads = config.threads or min(MOST_THREADS, physical_cores())
+    context = min(ON_GPU if on_gpu else ON_CPU, model.trained_context)
+    try:
+        vocabulary = GgufVocabulary(model)
+        cache = KVCache(
+            model,
+            room=PLACES * context + NODES + BATCH,
+            sequences=PLACES + BRANCHES,
+            batch=BATCH,
+            threads=threads,
+        )
+        taken = token_ms(cache)
+    except ModelError as error:
+        raise ModelError(f"{path} cannot judge: {error}") from error
+    where = "GPU" if on_gpu else f"{threads} CPU threads"
+    filling = "" if vocabulary.fim is None else ", fills in the middle"
+    return GgufJudge(
+        cache,
+        vocabulary,
+        JudgeInfo(
+            name=model.metadata("general.name") or path.stem,
+            parameters=model.parameters,
+            dtype=f"{model.description}{filling}",
+            source=str(path),
+            kernels=f"llama.cpp of xllamacpp {release()}, {where}",
+            token_ms=taken,
+            # The end of the hole is of the same text, the head of the suffix is another.
+            calibration=Calibration(weights=(1.0, float(vocabulary.fim is not None), 0, 0, 0)),
+        ),
+        context=context,
+        exact=config.judge.endswith(EXACT),
+    )
+
+
+def token_ms(cache: KVCache) -> float:
+    """Milliseconds of a token in a pass of some, the better of two."""
+    taken = []
+    for _ in range(2):
+        started = time.perf_counter()
+        wanted = [False] * (MEASURED - 1) + [True]
+        cache.read([0] * MEASURED, range(MEASURED), [[0]] * MEASURED, wanted)
+        taken.append(time.perf_counter() - started)
+        cache.cut(0)
+    return min(taken) * 1e3 / MEASURED
+
+
+def _checked(path: Path) -> int:
+    """The size of a file that says it is a GGUF, in bytes, all parts of it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(MAGIC))
+    except OSError as error:
+        raise ModelError(
+            f"cannot read the judge {path}: {error.strerror}; judge takes auto, off, a folder or a "
+            "GGUF file on this machine"
+        ) from error
+    if head != MAGIC:
+        raise ModelError(
+            f"{path} is no GGUF file: it begins with {head!r}; take one whose name ends in .gguf"
+        )
+    first, of, last = path.name.partition("-00001-of-")
+    parts = path.parent.glob(f"{first}-*{of[6:]}{last}") if of else (path,)
+    return sum(part.stat().st_size for part in parts)

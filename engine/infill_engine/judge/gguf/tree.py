@@ -1,0 +1,154 @@
+"""What may follow a prompt, as one tree of tokens in llama.cpp's cache: heads that candidates share
+are read once, each leaf is a sequence of its own.
+
+It grows pass by pass. Node 0 is the prompt itself. Shapes: V vocabulary.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infill_engine.budget import Budget
+from infill_engine.judge.gguf.model import KVCache
+
+Floats = NDArray[np.float32]
+
+
+class Tree:
+    """Holds for as long as its prompt stays as it is: `sequence`, of `start` tokens, with `logits`
+    [V] behind the last. Branches are `branches`, sequences that nobody else uses; there are at
+    most `room` nodes."""
+
+    def __init__(
+        self,
+        cache: KVCache,
+        sequence: int,
+        start: int,
+        logits: Floats,
+        branches: Sequence[int],
+        room: int,
+    ) -> None:
+        self._cache, self._start, self._branches = cache, start, branches
+        self._room = room
+        self._depth, self._sequence, self._logits = [0], [sequence], [logits]
+        self._children: dict[tuple[int, int], int] = {}
+        self._totals: dict[int, float] = {}
+        self._used = 0  # of the branches
+        self.passes = 0
+
+    def __len__(self) -> int:
+        return len(self._depth)
+
+    def logits(self, node: int) -> Floats:
+        return self._logits[node]
+
+    def total(self, node: int) -> float:
+        """The logarithm of the sum of exponentials of its logits."""
+        if node not in self._totals:
+            self._totals[node] = total(self._logits[node])
+        return self._totals[node]
+
+    def child(self, node: int, token: int) -> int | None:
+        return self._children.get((node, token))
+
+    def known(self, path: Sequence[int]) -> list[int]:
+        """The nodes of a path of tokens from node 0 on, as far as they were read."""
+        nodes = [0]
+        for token in path:
+            node = self.child(nodes[-1], token)
+            if node is None:
+                break
+            nodes.append(node)
+        return nodes
+
+    def grow(self, paths: Sequence[Sequence[int]], budget: Budget) -> list[list[int]]:
+        """Reads paths of tokens from node 0 on; of each the nodes that were read: all of them,
+        unless the budget ended or there was no room for more. Raises ModelError."""
+        parents: list[int] = []
+        tokens: list[int] = []
+        new: dict[tuple[int, int], int] = {}
+        branches: list[list[int]] = []  # of each new node, the sequences that pass through it
+        for path in paths:
+            self._branch(path, new, parents, tokens, branches)
+        for at in range(0, len(tokens), self._cache.batch):
+            end = at + self._cache.batch
+            if budget.over or not self._read(
+                parents[at:end], tokens[at:end], branches[at:end], budget
+            ):
+                break
+        return [self.known(path) for path in paths]
+
+    def close(self) -> None:
+        """Frees the branches."""
+        for sequence in self._branches[: self._used]:
+            self._cache.cut(sequence)
+        self._used = len(self._branches)
+
+    def _branch(
+        self,
+        path: Sequence[int],
+        new: dict[tuple[int, int], int],
+        parents: list[int],
+        tokens: list[int],
+        branches: list[list[int]],
+    ) -> None:
+        """Adds what is new of a path to what is to be read, with a sequence for its leaf."""
+        node, through, rest = 0, list[int](), list(path)
+        while rest:
+            found = self._children.get((node, rest[0]), new.get((node, rest[0])))
+            if found is None:
+                break
+            if found >= len(self):
+                through.append(found)
+            node = found
+            del rest[0]
+        full = len(self) + len(tokens) + len(rest) > self._room
+        if not rest or full or self._used == len(self._branches):
+            return
+        sequence = self._branches[self._used]
+        self._used += 1
+        grown = node
+        while grown >= len(self):
+            grown = parents[grown - len(self)]
+        self._cache.share(self._sequence[grown], sequence, self._start + self._depth[grown])
+        for found in through:
+            branches[found - len(self)].append(sequence)
+        for token in rest:
+            found = new[node, token] = len(self) + len(tokens)
+            parents.append(node)
+            tokens.append(token)
+            branches.append([sequence])
+            node = found
+
+    def _read(
+        self,
+        parents: Sequence[int],
+        tokens: Sequence[int],
+        branches: Sequence[Sequence[int]],
+        budget: Budget,
+    ) -> bool:
+        """Whether the budget lasted; adds the nodes if so."""
+        depth = list(self._depth)
+        for parent in parents:
+            depth.append(depth[parent] + 1)
+        positions = [self._start + each - 1 for each in depth[len(self) :]]
+        self.passes += 1
+        logits = self._cache.read(tokens, positions, branches, [True] * len(tokens), budget)
+        if logits is None:
+            self.close()
+            return False
+        for at, (parent, token) in enumerate(zip(parents, tokens, strict=True)):
+            self._children[parent, token] = len(self._depth)
+            self._depth.append(depth[len(self._depth)])
+            self._sequence.append(branches[at][0])
+            self._logits.append(logits[at])
+        return True
+
+
+def total(logits: Floats) -> float:
+    """The logarithm of the sum of exponentials; -inf of nothing."""
+    if not len(logits):
+        return -np.inf
+    most = logits.max()
+    return float(most + np.log(np.exp(logits - most).sum()))
