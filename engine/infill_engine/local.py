@@ -74,6 +74,7 @@ class LocalEngine(Generic[MemoryT]):
         self._memories = Memories(denoiser)
         self._load_judge = judge
         self._judge: Judge | None = None
+        self._judging = 0.0  # milliseconds that it took of this request
         self._without_judge = "" if judge is None else "loaded once the model is idle"
 
     def describe(self) -> EngineInfo:
@@ -116,7 +117,7 @@ class LocalEngine(Generic[MemoryT]):
         asked = template(request)
         if budget.cancelled():
             return
-        started = time.perf_counter()
+        started, self._judging = time.perf_counter(), 0.0
         sides = self._denoiser.sides(asked.request)
         memory = self._memories.encode(sides, budget)
         encode_ms = (time.perf_counter() - started) * 1e3
@@ -130,7 +131,8 @@ class LocalEngine(Generic[MemoryT]):
                 draft,
                 text=asked.head + draft.text + asked.tail,
                 encode_ms=encode_ms,
-                denoise_ms=(time.perf_counter() - started) * 1e3 - encode_ms,
+                denoise_ms=(time.perf_counter() - started) * 1e3 - encode_ms - self._judging,
+                judge_ms=self._judging,
                 others=tuple(
                     replace(other, text=asked.head + other.text + asked.tail)
                     for other in draft.others
@@ -220,7 +222,10 @@ class LocalEngine(Generic[MemoryT]):
         if not budget.late:
             rows += self._proposed(hole, proposals, denoised, rows)
         candidates = self._scored(hole, rows, proposals, memory, budget)
-        return self._judged(hole, candidates, proposals, denoised, memory, budget)
+        started = time.perf_counter()
+        candidates = self._judged(hole, candidates, proposals, denoised, memory, budget)
+        self._judging += (time.perf_counter() - started) * 1e3
+        return candidates
 
     def _proposed(
         self,

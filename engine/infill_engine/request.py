@@ -81,6 +81,7 @@ class Draft:
     converged: bool = False
     encode_ms: float = 0.0
     denoise_ms: float = 0.0
+    judge_ms: float = 0.0
     cells: tuple[Cell, ...] = ()
     others: "tuple[Draft, ...]" = ()
 

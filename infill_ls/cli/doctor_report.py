@@ -101,6 +101,7 @@ def _speed_rows(speed: Speed, *, on_server: bool) -> list[Row]:
     if speed.step is not None and speed.encode is not None:
         rows += [
             ("one step", f"{speed.step:.1f} ms, {speed.steps:.0f} steps for a line"),
+            *([("judging", f"{speed.judge:.0f} ms of a line")] if speed.judge else []),
             ("encoding", f"{speed.encode:.0f} ms when neither side was encoded before"),
         ]
     held = f"{speed.resident_mb:.0f} MB" if speed.resident_mb else "unknown"

@@ -50,7 +50,7 @@ def result(around: Surroundings, infilled: Infilled, info: EngineInfo, console: 
     steps = f"{draft.tokens} tokens in {draft.steps} steps, {draft.tokens_per_forward:.1f} a step"
     times = (
         f"  {ms.total:.0f} ms: encode {ms.encode:.0f}, denoise {ms.denoise:.0f}, "
-        f"validate {ms.validate:.0f}   {visible(info.model)} on {info.device}"
+        f"judge {ms.judge:.0f}, validate {ms.validate:.0f}   {visible(info.model)} on {info.device}"
     )
     footer = [Text.assemble("  ", verdict, f"   {steps}"), Text(times, DIM)]
     for number, other in enumerate(others, 2):

@@ -143,6 +143,7 @@ def as_json(infilled: Infilled, info: EngineInfo, position: FilePosition) -> dic
             "total": _number(ms.total, 1),
             "encode": _number(ms.encode, 1),
             "denoise": _number(ms.denoise, 1),
+            "judge": _number(ms.judge, 1),
             "validate": _number(ms.validate, 1),
         },
         "model": info.model,

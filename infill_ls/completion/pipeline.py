@@ -38,12 +38,14 @@ _UNCHECKED = "it cannot be checked in time"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Milliseconds. `encode` and `denoise` are the engine's own figures, over all its runs."""
+    """Milliseconds. `encode`, `denoise` and `judge` are the engine's own figures, over all its
+    runs."""
 
     total: float
     context: float
     encode: float
     denoise: float
+    judge: float
     validate: float
 
 
@@ -116,6 +118,7 @@ class _EngineRuns:
     seconds: dict[str, float] = field(default_factory=dict)
     encode_ms: float = 0.0
     denoise_ms: float = 0.0
+    judge_ms: float = 0.0
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -137,6 +140,7 @@ class _EngineRuns:
         if last is not None:
             self.encode_ms += last.encode_ms
             self.denoise_ms += last.denoise_ms
+            self.judge_ms += last.judge_ms
         return last
 
     @property
@@ -157,6 +161,7 @@ class _EngineRuns:
             context=context,
             encode=self.encode_ms,
             denoise=self.denoise_ms,
+            judge=self.judge_ms,
             validate=total - engine - context,
         )
 

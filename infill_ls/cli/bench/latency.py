@@ -112,7 +112,7 @@ def warm_engine(engine: Engine, cases: Sequence[Case], tick: Callable[[], None])
         typed = document.replaced(at, at, case.reference[0], version=2)
         infilled = infill_at(engine, typed, at + 1, options, trees=trees)
         samples.typed.append(infilled.ms.total)
-        samples.typed_more.append(infilled.ms.total - infilled.ms.denoise)
+        samples.typed_more.append(infilled.ms.total - infilled.ms.denoise - infilled.ms.judge)
         if infilled.draft and infilled.draft.steps:
             samples.step.append(infilled.ms.denoise / infilled.draft.steps)
 

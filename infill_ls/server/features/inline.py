@@ -134,7 +134,8 @@ def _report(
         )
     line += (
         f"; ms: context {took.context:.1f}, encode {took.encode:.1f}, "
-        f"denoise {took.denoise:.1f}, validate {took.validate:.1f}, total {took.total:.1f}"
+        f"denoise {took.denoise:.1f}, judge {took.judge:.1f}, validate {took.validate:.1f}, "
+        f"total {took.total:.1f}"
     )
     return line + (f"; nothing shown: {infilled.rejected}" if infilled.rejected else "")
 

@@ -81,7 +81,7 @@ def test_json_has_one_object_of_the_promised_shape(run: Any, source: Path) -> No
     assert answer["parses"] is True
     assert math.isfinite(answer["mean_entropy"])
     assert math.isfinite(answer["join"])
-    assert set(answer["ms"]) == {"total", "encode", "denoise", "validate"}
+    assert set(answer["ms"]) == {"total", "encode", "denoise", "judge", "validate"}
     assert (answer["model"], answer["device"]) == ("test", "cpu")
     assert [each["text"] for each in answer["candidates"]] == [ANSWER]
 
