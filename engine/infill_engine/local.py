@@ -83,7 +83,13 @@ class LocalEngine(Generic[MemoryT]):
             return replace(info, judge=self._without_judge)
         judge = self._judge.describe()
         shown = judge.calibration.show_threshold or info.show_threshold
-        return replace(info, judge=judge.sentence, show_threshold=shown)
+        return replace(
+            info,
+            judge=judge.sentence,
+            judge_parameters=judge.parameters,
+            judge_ms=judge.token_ms,
+            show_threshold=shown,
+        )
 
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         asked = template(request).request

@@ -96,7 +96,8 @@ class EngineInfo:
 
     `show_threshold` is the probability from which the model's makers would show what nobody asked
     for; 0 where nothing was measured. `kernels` says what computes the network and why, "" where
-    there is no choice; `judge` what ranks what it drafts, or why nothing does.
+    there is no choice; `judge` what ranks what it drafts, or why nothing does, `judge_parameters`
+    how large that is and `judge_ms` what a token takes it, 0 where it is not there.
     """
 
     model: str
@@ -113,6 +114,8 @@ class EngineInfo:
     show_threshold: float = 0.0
     kernels: str = ""
     judge: str = ""
+    judge_parameters: int = 0
+    judge_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

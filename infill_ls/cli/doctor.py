@@ -25,6 +25,7 @@ from infill_engine import (
 )
 from infill_engine.budget import UNLIMITED
 from infill_ls import __version__
+from infill_ls.cli.judges import judge_advice
 from infill_ls.cli.machine import Machine, busy_cpus, resident_mb, this_machine, version_of
 
 NUM_RUNS = 7
@@ -166,6 +167,8 @@ def _advice(findings: Findings) -> Iterator[str]:
             "parameters) would need one with about 52 GB for its weights in bf16, here or on a "
             "server (--model URL)."
         )
+    if engine:
+        yield from judge_advice(machine, engine)
     if findings.busy > 0.5 * machine.cpus:
         yield (
             f"Other programs keep about {findings.busy:.1f} of {machine.cpus} CPUs busy; on a "
