@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 N = TypeVar("N", bound=np.generic)
 
 SOURCE = Path(__file__).parent / "cpu" / "host.c"
-PARTS = ("blocks.c", "level.h", "bf16.h", "int16.h", "q4.h", "attention.h", "peak.h")
+PARTS = tuple(sorted(path.name for path in SOURCE.parent.glob("*.[ch]") if path != SOURCE))
 # The first that a compiler takes and the system lets run: a kernel may forbid the tiles of AMX.
 FLAGS: tuple[tuple[str, ...], ...] = (
     ("-march=native",),

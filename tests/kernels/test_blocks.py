@@ -202,7 +202,10 @@ def test_blocks_are_those_of_plain_torch(rows: int, n: int, at: int, seen: int) 
             x, angle.cos(), angle.sin(), *rest, at - shared, left, (apart[0], apart[1])
         )
         assert float((parted - beside).norm() / beside.norm()) < ROUNDING / 4
-        assert torch.equal(rest[0], whole[0][:, :, :, shared:])
+        # Where sums are parted otherwise, a number may be rounded the other way.
+        for part, all_of_it in zip(rest, whole, strict=True):
+            lost = (part.double() - all_of_it[:, :, :, shared:].double()).norm()
+            assert float(lost / part.double().norm()) < ROUNDING / 10
     untouched = torch.ones(room, dtype=torch.bool)
     untouched[at : at + n] = False
     assert torch.equal(keys[..., untouched, :].double(), exact_keys[..., untouched, :])

@@ -11,7 +11,6 @@
 #define ROWS 4
 #endif
 
-typedef float part __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef uint32_t words __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 
 /* x [rows][I] times w [O][I] gives y [rows][O], or is added to it. `rows` is a multiple of

@@ -6,34 +6,15 @@
 
    All widths are multiples of 32. */
 
+#include "bf16.h"
+#ifdef AMX
+#include "attention_tiles.h"
+#else
 #include "attention.h"
+#endif
 #include "int16.h"
 #include "q4.h"
 #include "peak.h"
-
-typedef struct {
-    int64_t layers, width, kv, group, head, ff, format;
-    int64_t normed; /* whether queries and keys are normed by root mean square */
-    float epsilon;
-} Shape;
-
-typedef struct {
-    bf16 *keys, *values;         /* [layers][rows][kv][N][head], the last two dense */
-    int64_t layer, row, kv_head; /* strides in elements, the same for both */
-} Cache;
-
-/* What of a pass does not depend on the network. Of B rows of n tokens, token i of a row stands at
-   `at` + i of its cache, where its key and value are put; it sees the first `seen` places there
-   or, where `seen` is 0, those up to its own. Or B is 1, and the cache is a tree of which the
-   n tokens are the last: parents [at + n] come before their children, -1 being none; a token sees
-   itself and those above it. All see the first `count` places of what is shared. */
-typedef struct {
-    int64_t rows, tokens;
-    const int32_t *parents;
-    const float *cosine, *sine; /* [positions][head / 2]; of a tree, a position is a depth */
-    const Cache *shared, *cache;
-    int64_t count, at, seen;
-} Pass;
 
 static _Thread_local Scratch scratch, outlines;
 
@@ -59,14 +40,14 @@ static void multiply(int64_t format, const float *x, int64_t M, const void *w, f
         return;
     }
 #endif
-    bf16 *narrow = take(&at, 2 * M * I);
-    for (int64_t i = 0; i < M * I; i += LANES) *(halves *)(narrow + i) = rounded(*(const vec *)(x + i));
-    product(narrow, M, w, 16 * I, y, stride, O, I, add);
+    bf16 *halved = take(&at, 2 * M * I);
+    narrow(x, M * I, halved);
+    product(halved, M, w, 16 * I, y, stride, O, I, add);
 }
 
 static float inverse_norm(const float *x, int64_t n, float epsilon) {
-    vec sum = {0};
-    for (int64_t i = 0; i < n; i += LANES) sum += *(const vec *)(x + i) * *(const vec *)(x + i);
+    part sum = {0};
+    for (int64_t i = 0; i < n; i += PART) sum += *(const part *)(x + i) * *(const part *)(x + i);
     return 1.0f / sqrtf(total(sum) / n + epsilon);
 }
 
@@ -83,175 +64,52 @@ static void normed(const float *x, int64_t rows, int64_t n, float epsilon, const
     }
 }
 
-/* A head [E], rotated to its position, times `factor`. E / 2 is a multiple of 16. */
-static void rotated(const float *x, int64_t E, const float *cosine, const float *sine, float factor,
-                    bf16 *y) {
+/* A head [E], rotated to its position, times `factor`, in place. E / 2 is a multiple of 16. */
+static void rotate(float *x, int64_t E, const float *cosine, const float *sine, float factor) {
     for (int64_t i = 0; i < E / 2; i += LANES) {
-        vec a = *(const vec *)(x + i) * factor, b = *(const vec *)(x + E / 2 + i) * factor;
+        vec a = *(vec *)(x + i) * factor, b = *(vec *)(x + E / 2 + i) * factor;
         vec c = *(const vec *)(cosine + i), s = *(const vec *)(sine + i);
-        *(halves *)(y + i) = rounded(a * c - b * s);
-        *(halves *)(y + E / 2 + i) = rounded(b * c + a * s);
-    }
-}
-
-/* Sixteen queries of a tree: the tokens that any of them sees, and which of these each sees. */
-typedef struct {
-    int64_t first, count; /* in Tree.seen and Tree.masks */
-} Group;
-
-typedef struct {
-    int32_t *depth, *seen; /* seen: tokens, in order */
-    ints *masks;
-    Group *groups;
-    bf16 *keys, *values; /* of a group, gathered */
-    int64_t most;        /* of what a group sees */
-} Tree;
-
-/* Fills in `groups` and `depth`, and returns how many entries `seen` and `masks` need. Queries are
-   those of the tokens from `at` to n; `marks` has room for n. */
-static int64_t outline(Tree *tree, const int32_t *parents, int64_t at, int64_t n, int64_t G,
-                       int32_t *marks) {
-    int64_t entries = 0;
-    tree->most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        tree->depth[i] = parents[i] < 0 ? 0 : tree->depth[parents[i]] + 1;
-        marks[i] = -1;
-    }
-    for (int64_t g = 0; g < tiled((n - at) * G, LANES) / LANES; g++) {
-        int64_t count = 0, last = at + (g * LANES + LANES - 1) / G;
-        for (int64_t i = at + g * LANES / G; i <= last && i < n; i++)
-            for (int64_t a = i; a >= 0 && marks[a] != g; a = parents[a]) marks[a] = g, count++;
-        tree->groups[g] = (Group){entries, count};
-        entries += count;
-        if (count > tree->most) tree->most = count;
-    }
-    return entries;
-}
-
-static void fill_in(Tree *tree, const int32_t *parents, int64_t at, int64_t n, int64_t G,
-                    int32_t *places) {
-    for (int64_t g = 0; g < tiled((n - at) * G, LANES) / LANES; g++) {
-        const Group group = tree->groups[g];
-        int32_t *seen = tree->seen + group.first;
-        ints *masks = tree->masks + group.first;
-        int64_t first = at + g * LANES / G, last = at + (g * LANES + LANES - 1) / G, count = 0;
-        for (int64_t i = 0; i < n; i++) places[i] = -1;
-        for (int64_t i = first; i <= last && i < n; i++)
-            for (int64_t a = i; a >= 0 && places[a] < 0; a = parents[a]) places[a] = 0;
-        for (int64_t i = 0; i < n && i <= last; i++)
-            if (!places[i]) places[i] = count, seen[count++] = i;
-        memset(masks, 0, sizeof(ints) * count);
-        for (int64_t lane = 0; lane < LANES; lane++) {
-            int64_t i = at + (g * LANES + lane) / G;
-            /* Lanes without a query see what the last one sees. */
-            for (int64_t a = i < n ? i : n - 1; a >= 0; a = parents[a])
-                masks[places[a]][lane] = -1;
-        }
-    }
-}
-
-/* Queries `first` to `first` + 15 of a head, in pairs [E / 2][16]. */
-static void gather_queries(const bf16 *queries, int64_t K, int64_t G, int64_t E, int64_t first,
-                           int64_t tokens, uint32_t *query) {
-    for (int64_t lane = 0; lane < LANES; lane++) {
-        const int64_t i = (first + lane) / G, g = (first + lane) % G;
-        const bf16 *from = queries + (i * K * G + g) * E;
-        for (int64_t e = 0; e < E / 2; e++) {
-            uint32_t pair = 0;
-            if (i < tokens) memcpy(&pair, from + 2 * e, 4);
-            query[e * LANES + lane] = pair;
-        }
+        *(vec *)(x + i) = a * c - b * s;
+        *(vec *)(x + E / 2 + i) = b * c + a * s;
     }
 }
 
 typedef struct {
     float *state, *mixed, *raised, *input, *gated;
     void *product;
-    bf16 *queries;
     Attention attention;
-    Seen shared, own;
     Tree tree;
 } Work;
-
-/* What head h of a row's tokens, from `start` on, gathers: into work->input. */
-static void attend_row(Work *work, const Shape *s, const Pass *pass, int64_t h, int64_t start,
-                       const bf16 *keys, const bf16 *values) {
-    const int64_t G = s->group, E = s->head, n = pass->tokens;
-    const Attention *a = &work->attention;
-    Seen *own = &work->own;
-    const bf16 *queries = work->queries + (start * s->kv + h) * G * E;
-    if (!pass->parents) {
-        own->all = pass->seen ? pass->seen : pass->at + n, own->N = tiled(own->all, 32);
-        prepare(own, keys, values, E);
-    }
-    for (int64_t block = 0; block < tiled(n * G, LANES) / LANES; block++) {
-        const int64_t first = block * LANES, lanes = n * G - first < LANES ? n * G - first : LANES;
-        const ints *masks = a->masks;
-        int64_t reach, masked;
-        gather_queries(queries, s->kv, G, E, first, n, a->query);
-        if (pass->parents) {
-            const Group group = work->tree.groups[block];
-            const int32_t *seen = work->tree.seen + group.first;
-            for (int64_t i = 0; i < group.count; i++) {
-                memcpy(work->tree.keys + i * E, keys + seen[i] * E, 2 * E);
-                memcpy(work->tree.values + i * E, values + seen[i] * E, 2 * E);
-            }
-            reach = masked = group.count, masks = work->tree.masks + group.first;
-            own->all = reach, own->N = tiled(reach, 32);
-            prepare(own, work->tree.keys, work->tree.values, E);
-        } else if (pass->seen) {
-            reach = pass->seen, masked = 0;
-        } else {
-            const int64_t least = pass->at + 1 + first / G;
-            reach = pass->at + 1 + (first + lanes - 1) / G, masked = reach - least;
-            for (int64_t j = 0; j < masked; j++)
-                for (int64_t lane = 0; lane < LANES; lane++) {
-                    /* Lanes without a query see what the last one sees. */
-                    int64_t i = (first + (lane < lanes ? lane : lanes - 1)) / G;
-                    a->masks[j][lane] = -(least + j < pass->at + 1 + i);
-                }
-        }
-        const vec sums = attend(a, &work->shared, own, reach, masks, masked, lanes, E);
-        for (int64_t lane = 0; lane < lanes; lane++) {
-            const int64_t i = (first + lane) / G, g = (first + lane) % G;
-            float *to = work->input + (start + i) * s->width + (h * G + g) * E;
-            const float share = 1.0f / sums[lane];
-            for (int64_t e = 0; e < E; e += LANES)
-                *(vec *)(to + e) = *(vec *)(a->attended + lane * E + e) * share;
-        }
-    }
-}
 
 /* What all heads of a layer gather, of the queries, keys and values in work->mixed. */
 static void attend_layer(Work *work, const Shape *s, const Pass *pass, int64_t layer) {
     const int64_t K = s->kv, G = s->group, E = s->head, Q = K * (G + 2) * E;
+    const Tree *tree = pass->parents ? &work->tree : NULL;
     const float scale = 1.0f / sqrtf((float)E);
     for (int64_t h = 0; h < K; h++) {
         if (pass->count) {
             const int64_t base = layer * pass->shared->layer + h * pass->shared->kv_head;
-            prepare(&work->shared, pass->shared->keys + base, pass->shared->values + base, E);
+            share(&work->attention, pass->shared->keys + base, pass->shared->values + base, pass, E);
         }
         for (int64_t b = 0; b < pass->rows; b++) {
             const int64_t start = b * pass->tokens;
             const int64_t base =
                 layer * pass->cache->layer + b * pass->cache->row + h * pass->cache->kv_head;
             bf16 *keys = pass->cache->keys + base, *values = pass->cache->values + base;
+            float *mixed = work->mixed + start * Q + h * (G + 2) * E;
             for (int64_t i = 0; i < pass->tokens; i++) {
-                const float *part = work->mixed + (start + i) * Q + h * (G + 2) * E;
-                const int64_t position = pass->parents ? work->tree.depth[pass->at + i] : i;
+                const int64_t position = tree ? tree->depth[pass->at + i] : i;
                 const float *c = pass->cosine + position * E / 2, *t = pass->sine + position * E / 2;
-                bf16 *to = work->queries + ((start + i) * K + h) * G * E;
+                float *part = mixed + i * Q;
                 for (int64_t g = 0; g <= G; g++) {
-                    const float *from = part + g * E;
-                    float factor = s->normed ? inverse_norm(from, E, s->epsilon) : 1.0f;
-                    bf16 *into = g < G ? to + g * E : keys + (pass->at + i) * E;
-                    rotated(from, E, c, t, g < G ? factor * scale : factor, into);
+                    float factor = s->normed ? inverse_norm(part + g * E, E, s->epsilon) : 1.0f;
+                    rotate(part + g * E, E, c, t, g < G ? factor * scale : factor);
                 }
-                for (int64_t e = 0; e < E; e += LANES)
-                    *(halves *)(values + (pass->at + i) * E + e) =
-                        rounded(*(const vec *)(part + (G + 1) * E + e));
+                narrow(part + G * E, E, keys + (pass->at + i) * E);
+                narrow(part + (G + 1) * E, E, values + (pass->at + i) * E);
             }
-            attend_row(work, s, pass, h, start, keys, values);
+            float *to = work->input + start * s->width + h * G * E;
+            attend(&work->attention, s, pass, tree, mixed, Q, keys, values, to, s->width);
         }
     }
 }
@@ -259,44 +117,32 @@ static void attend_layer(Work *work, const Shape *s, const Pass *pass, int64_t l
 /* Lays out all that a pass works in. 0 where there is no memory. */
 static int lay_out(Work *work, const Shape *s, const Pass *pass, int64_t M) {
     const int64_t D = s->width, F = s->ff, E = s->head, G = s->group, n = pass->tokens;
-    const int64_t R = pass->rows * n, Q = s->kv * (G + 2) * E, most = D > F ? D : F;
+    const int64_t Q = s->kv * (G + 2) * E, most = D > F ? D : F;
     const int64_t groups = tiled(n * G, LANES) / LANES, all = pass->at + n;
-    int64_t entries = 0, own = pass->seen ? pass->seen : pass->at + n;
-    Tree *tree = &work->tree;
-    if (pass->parents) {
+    int64_t entries = 0;
+    Tree *tree = pass->parents ? &work->tree : NULL;
+    if (tree) {
         if (!reserve(&outlines, 8 * all + sizeof(Group) * groups + 4 * LINE)) return 0;
         char *at = outlines.memory;
         tree->depth = take(&at, 4 * all);
         tree->groups = take(&at, sizeof(Group) * groups);
         entries = outline(tree, pass->parents, pass->at, all, G, take(&at, 4 * all));
-        own = tree->most;
     }
     int64_t size = 4 * M * (2 * D + Q + 3 * F) + product_memory(s->format, M, most);
-    size += 2 * R * s->kv * G * E + attention_memory(pass->count, own, E);
-    size += 2 * E * (tiled(pass->count, 32) + tiled(own, 32)) + 2 * 2 * 16 * E;
-    if (pass->parents) size += entries * (4 + sizeof(ints)) + 4 * E * (tree->most + 16) + 4 * all;
-    if (!reserve(&scratch, size + 24 * LINE)) return 0;
+    size += attention_memory(s, pass, tree);
+    if (tree) size += entries * (4 + sizeof(ints)) + 4 * all;
+    if (!reserve(&scratch, size + 10 * LINE)) return 0;
     char *at = scratch.memory;
     work->state = take(&at, 4 * M * D), work->input = take(&at, 4 * M * D);
     work->mixed = take(&at, 4 * M * Q), work->raised = take(&at, 4 * M * 2 * F);
     work->gated = take(&at, 4 * M * F);
     work->product = take(&at, product_memory(s->format, M, most));
-    work->queries = take(&at, 2 * R * s->kv * G * E);
-    take_attention(&work->attention, &at, pass->count, own, E);
-    work->shared = (Seen){.all = pass->count, .N = tiled(pass->count, 32)};
-    work->shared.last = take(&at, 2 * 16 * E), work->own.last = take(&at, 2 * 16 * E);
-    work->shared.values = take(&at, 2 * E * work->shared.N);
-    work->own.values = take(&at, 2 * E * tiled(own, 32));
-    if (pass->parents) {
+    take_attention(&work->attention, &at, s, pass, tree);
+    if (tree) {
         tree->seen = take(&at, 4 * entries), tree->masks = take(&at, sizeof(ints) * entries);
-        tree->keys = take(&at, 2 * E * (tree->most + 16));
-        tree->values = take(&at, 2 * E * (tree->most + 16));
         fill_in(tree, pass->parents, pass->at, all, G, take(&at, 4 * all));
     }
-    /* The largest x of a product in bfloat16: all rows, or the keys of one head. */
-    int64_t widest = s->format == BF16 ? M * most : 0;
-    int64_t keys = (pass->count > own ? pass->count : own) + 32;
-    return start_products(widest > keys * E ? widest : keys * E);
+    return start_products(s->format == BF16 ? M * most : 0);
 }
 
 int EXPORTED(ready)(void) {
@@ -356,11 +202,11 @@ int EXPORTED(blocks)(const Shape *s, const void *const *weights, const float *co
         normed(work.state, M, D, s->epsilon, gain ? gain[1] : NULL, work.input);
         multiply(s->format, work.input, M, w[2], work.raised, 2 * F, 2 * F, D, 0, work.product);
         for (int64_t m = 0; m < R; m++)
-            for (int64_t f = 0; f < F; f += LANES) {
-                vec gate = *(vec *)(work.raised + m * 2 * F + f);
-                vec value = *(vec *)(work.raised + m * 2 * F + F + f);
-                vec below = chosen(-gate < 88.0f, -gate, spread(88.0f));
-                *(vec *)(work.gated + m * F + f) = gate / (1.0f + exponential(below)) * value;
+            for (int64_t f = 0; f < F; f += PART) {
+                const part gate = *(part *)(work.raised + m * 2 * F + f);
+                const part value = *(part *)(work.raised + m * 2 * F + F + f);
+                const part below = -larger(gate, fill(-88.0f));
+                *(part *)(work.gated + m * F + f) = gate / (1.0f + exponential(below)) * value;
             }
         multiply(s->format, work.gated, M, w[3], work.state, D, D, F, 1, work.product);
     }
@@ -402,11 +248,11 @@ int EXPORTED(head)(int64_t format, const float *x, int64_t rows, const void *w, 
         multiply(format, input, M, (const char *)w + o / 16 * panel, logits, STRIP, n, I, 0, at);
         for (int64_t m = 0; m < rows; m++) {
             float *row = logits + m * STRIP, *sum = sums + 4 * m;
-            vec most = spread(-INFINITY);
-            for (int64_t i = 0; i < n; i += LANES) {
-                vec v = *(vec *)(row + i);
-                if (bias) *(vec *)(row + i) = v = v + *(const vec *)(bias + o + i);
-                most = chosen(v > most, v, most);
+            part most = fill(-INFINITY);
+            for (int64_t i = 0; i < n; i += PART) {
+                part v = *(part *)(row + i);
+                if (bias) *(part *)(row + i) = v = v + *(const part *)(bias + o + i);
+                most = larger(v, most);
             }
             const float top = greatest(most);
             if (top > sum[0]) {
@@ -421,9 +267,9 @@ int EXPORTED(head)(int64_t format, const float *x, int64_t rows, const void *w, 
                 sum[1] *= share;
                 sum[0] = top;
             }
-            vec all = {0}, weighted = {0};
-            for (int64_t i = 0; i < n; i += LANES) {
-                const vec below = *(vec *)(row + i) - sum[0], power = exponential(below);
+            part all = {0}, weighted = {0};
+            for (int64_t i = 0; i < n; i += PART) {
+                const part below = *(part *)(row + i) - sum[0], power = exponential(below);
                 all += power, weighted += below * power;
             }
             sum[1] += total(all), sum[2] += total(weighted);

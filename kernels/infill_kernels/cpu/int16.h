@@ -47,11 +47,11 @@ INLINE whole plus_products(whole sum, whole x, whole w) {
 
 /* A row x [I] as whole numbers, in pairs that are `rows` pairs apart; returns their scale. */
 static float quantised_row(const float *x, int64_t I, int64_t rows, int32_t *pairs) {
-    vec square = {0}, most = {0};
-    for (int64_t i = 0; i < I; i += LANES) {
-        vec v = *(const vec *)(x + i), size = chosen(v < 0, -v, v);
+    part square = {0}, most = {0};
+    for (int64_t i = 0; i < I; i += WIDTH) {
+        const part v = *(const part *)(x + i);
         square += v * v;
-        most = chosen(size > most, size, most);
+        most = larger(magnitude(v), most);
     }
     float by_norm = sqrtf(total(square)) / NORM, by_size = greatest(most) / MOST;
     float scale = by_norm > by_size ? by_norm : by_size;

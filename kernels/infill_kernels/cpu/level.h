@@ -38,6 +38,7 @@
 #define WIDTH 4
 #endif
 #define PARTS (LANES / WIDTH)
+enum { PART = WIDTH }; /* whatever a form makes of WIDTH */
 #define LINE 64 /* bytes of a cache line */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -46,6 +47,8 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint32_t bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef bf16 halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+typedef float part __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias)); /* a register */
+typedef int32_t part_ints __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef int8_t bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 /* How weights are kept: see bf16.h, int16.h and q4.h. */
@@ -84,16 +87,43 @@ INLINE vec chosen(ints condition, vec yes, vec no) {
     return (vec)(((ints)yes & condition) | ((ints)no & ~condition));
 }
 
-INLINE float total(vec x) {
-    float sum = 0;
-    for (int i = 0; i < LANES; i++) sum += x[i];
-    return sum;
+/* What is done to one register at a time, for GCC takes wider vectors apart number by number where
+   it compares them, and through memory elsewhere. */
+INLINE part fill(float x) { return (part){0} + x; }
+
+INLINE part larger(part a, part b) { /* b where one is no number */
+    const part_ints greater = a > b;
+    return (part)(((part_ints)a & greater) | ((part_ints)b & ~greater));
 }
 
-INLINE float greatest(vec x) {
-    float most = x[0];
-    for (int i = 1; i < LANES; i++) most = x[i] > most ? x[i] : most;
-    return most;
+INLINE part magnitude(part x) { return (part)((part_ints)x & 0x7fffffff); }
+
+INLINE float total(part x) {
+    float sum[4] = {0, 0, 0, 0};
+    for (int i = 0; i < WIDTH; i++) sum[i % 4] += x[i];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+INLINE float greatest(part x) {
+    float most[4] = {x[0], x[1], x[2], x[3]};
+    for (int i = 4; i < WIDTH; i++) most[i % 4] = x[i] > most[i % 4] ? x[i] : most[i % 4];
+    most[0] = most[1] > most[0] ? most[1] : most[0], most[2] = most[3] > most[2] ? most[3] : most[2];
+    return most[2] > most[0] ? most[2] : most[0];
+}
+
+INLINE part exponential(part x) { /* x <= 88; below -87.7 it is 0 */
+    const part t = larger(x, fill(-88.0f)) * 1.44269504f;
+    const part whole = (t + 12582912.0f) - 12582912.0f;
+    const part rest = (t - whole) * 0.69314718f;
+    part sum = fill(1.0f / 720);
+    sum = sum * rest + 1.0f / 120;
+    sum = sum * rest + 1.0f / 24;
+    sum = sum * rest + 1.0f / 6;
+    sum = sum * rest + 0.5f;
+    sum = sum * rest + 1.0f;
+    sum = sum * rest + 1.0f;
+    const part_ints scale = (__builtin_convertvector(whole, part_ints) + 127) << 23;
+    return sum * (part)scale;
 }
 
 INLINE halves rounded(vec x) { /* to nearest, ties to even */
@@ -101,23 +131,12 @@ INLINE halves rounded(vec x) { /* to nearest, ties to even */
     return __builtin_convertvector((u + 0x7fff + ((u >> 16) & 1)) >> 16, halves);
 }
 
-INLINE ints nearest(vec x) { /* |x| < 2^22 */
-    return (ints)(x + 12582912.0f) - 0x4b400000; /* 1.5 * 2^23 */
+static void narrow(const float *x, int64_t n, bf16 *y) {
+    for (int64_t i = 0; i < n; i += LANES) *(halves *)(y + i) = rounded(*(const vec *)(x + i));
 }
 
-INLINE vec exponential(vec x) { /* x <= 88; below -87 it is 0 */
-    vec t = x * 1.44269504f;
-    vec whole = (t + 12582912.0f) - 12582912.0f;
-    vec part = (t - whole) * 0.69314718f;
-    vec sum = spread(1.0f / 720);
-    sum = sum * part + 1.0f / 120;
-    sum = sum * part + 1.0f / 24;
-    sum = sum * part + 1.0f / 6;
-    sum = sum * part + 0.5f;
-    sum = sum * part + 1.0f;
-    sum = sum * part + 1.0f;
-    ints scale = (__builtin_convertvector(whole, ints) + 127) << 23;
-    return (vec)((ints)(sum * (vec)scale) & (x > -87.0f));
+INLINE ints nearest(vec x) { /* |x| < 2^22 */
+    return (ints)(x + 12582912.0f) - 0x4b400000; /* 1.5 * 2^23 */
 }
 
 #endif

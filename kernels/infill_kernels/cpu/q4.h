@@ -134,8 +134,9 @@ static void pack_rows(const float *x, int64_t rows, int64_t I, int64_t tall, int
         for (int64_t g = 0; g < I / 32; g++) {
             const vec a = *(const vec *)(x + m * I + 32 * g);
             const vec b = *(const vec *)(x + m * I + 32 * g + 16);
-            vec most = chosen(a < 0, -a, a), other = chosen(b < 0, -b, b);
-            most = chosen(other > most, other, most);
+            part most = {0};
+            for (int i = 0; i < 32; i += PART)
+                most = larger(magnitude(*(const part *)(x + m * I + 32 * g + i)), most);
             float size = greatest(most);
             if (!(size > 1e-30f)) size = 1e-30f;
             const float inverse = 127.0f / size;
@@ -181,18 +182,24 @@ INLINE void q4_block(const int32_t *x, const float *scales, const uint8_t *w, in
 #pragma GCC unroll 4
             for (int q = 0; q < wide; q++) dots[r][q] = NO_CODES;
 #pragma GCC unroll 4
-        for (int k = 0; k < 4; k++)
+        for (int k = 0; k < 4; k++) {
+            Codes low[4], high[4];
 #pragma GCC unroll 4
             for (int q = 0; q < wide; q++) {
                 const int part = (first + q) % REGISTERS;
                 const Codes both = CODES(from[q] + g * GROUP + 64 * k + 4 * WIDTH * part);
-                const Codes low = LOW(both), high = HIGH(both);
+                low[q] = LOW(both), high[q] = HIGH(both);
+            }
 #pragma GCC unroll 8
-                for (int r = 0; r < rows; r++) {
-                    dots[r][q] = DOT(dots[r][q], low, FOUR(x + k * rows + r));
-                    dots[r][q] = DOT(dots[r][q], high, FOUR(x + (k + 4) * rows + r));
+            for (int r = 0; r < rows; r++) {
+                const Codes near = FOUR(x + k * rows + r), far = FOUR(x + (k + 4) * rows + r);
+#pragma GCC unroll 4
+                for (int q = 0; q < wide; q++) {
+                    dots[r][q] = DOT(dots[r][q], low[q], near);
+                    dots[r][q] = DOT(dots[r][q], high[q], far);
                 }
             }
+        }
 #pragma GCC unroll 4
         for (int q = 0; q < wide; q++) {
             const int part = (first + q) % REGISTERS;
