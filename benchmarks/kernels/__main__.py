@@ -23,7 +23,7 @@ from benchmarks.kernels.products import FORMS, ROWS, SHAPES, Shape
 from benchmarks.progress import say
 from infill_kernels.native import native
 from infill_ls.cli.bench.report import as_line
-from infill_ls.cli.machine import busy_cpus, commit, this_machine
+from infill_ls.cli.machine import busy_cpus, commit, counted, this_machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,10 @@ def measure(plan: Plan, only: str | None) -> dict[str, Any]:
     times += [each.figures() for each in products.of_torch(*given_torch)]
     say("a whole Llama")
     model = llama.Llama(plan.sizes)
-    speeds = [llama.our_speed(model, plan.prompt, plan.tokens, plan.seconds)]
+    speeds = [
+        llama.our_speed(model, threads, plan.prompt, plan.tokens, plan.seconds)
+        for threads in (1, 2)
+    ]
     missing = ""
     try:
         speeds += llama.speeds_of_llama_cpp(model, plan.prompt, plan.tokens, plan.runs)
@@ -129,12 +132,13 @@ def show(result: Mapping[str, Any]) -> Iterable[str]:
     sizes = result["llama_parameters"]
     yield (
         f"a Llama of {sizes['layers']} layers of {sizes['width']}, vocabulary "
-        f"{sizes['vocabulary']}, one thread, tokens/s"
+        f"{sizes['vocabulary']}, tokens/s"
     )
     for speed in result["llama"]:
         yield (
-            f"  {speed['by']:<10} {speed['form']:<5} {speed['prompt']} tokens at once "
-            f"{speed['prefill']:>8.0f}   one by one behind them {speed['decode']:>7.1f}"
+            f"  {speed['by']:<10} {speed['form']:<5} {counted(speed['threads'], 'thread'):<10}"
+            f"{speed['prompt']} tokens at once {speed['prefill']:>7.0f}   "
+            f"one by one behind them {speed['decode']:>6.1f}"
         )
     if result["missing"]:
         yield f"  {result['missing']}"

@@ -8,7 +8,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Speed:
 
     by: str
     form: str
+    threads: int
     prompt: int
     prefill: float
     decode: float
@@ -162,10 +163,11 @@ class Llama:
         writer.close()
 
 
-def our_speed(llama: Llama, prompt: int, tokens: int, seconds: float) -> Speed:
+def our_speed(llama: Llama, threads: int, prompt: int, tokens: int, seconds: float) -> Speed:
     """The best of some runs, as of llama.cpp."""
     s = llama.sizes
     blocks, head = llama.ours()
+    blocks = replace(blocks, threads=threads)
     turns = np.arange(prompt + SPARE)[:, None] * BASE ** (-np.arange(0, s.head, 2) / s.head)
     cos, sin = np.cos(turns).astype(np.float32), np.sin(turns).astype(np.float32)
     keys, values = np.zeros((2, s.layers, 1, s.kv, len(turns), s.head), np.uint16)
@@ -183,7 +185,7 @@ def our_speed(llama: Llama, prompt: int, tokens: int, seconds: float) -> Speed:
 
     prefill = best_of(lambda _: read(0, prompt), seconds)
     decode = best_of(write, seconds)
-    return Speed("infill", "q4", prompt, prompt / prefill, tokens / decode)
+    return Speed("infill", "q4", threads, prompt, prompt / prefill, tokens / decode)
 
 
 def speeds_of_llama_cpp(llama: Llama, prompt: int, tokens: int, runs: int) -> Iterator[Speed]:
@@ -221,7 +223,7 @@ def speeds_of_llama_cpp(llama: Llama, prompt: int, tokens: int, runs: int) -> It
             max(float(each[f"{part}_per_second"]) for each in timings)
             for part in ("prompt", "predicted")
         )
-        yield Speed("llama.cpp", form, prompt, prefill, decode)
+        yield Speed("llama.cpp", form, 1, prompt, prefill, decode)
 
 
 @contextlib.contextmanager

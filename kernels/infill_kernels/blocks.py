@@ -29,8 +29,14 @@ from infill_kernels.native import (
     laid_out_as,
     native,
 )
+from infill_kernels.wavefront import Wavefront
 
 __all__ = ["Blocks", "Head", "Matrix", "Statistics", "fits", "multiplies_integers", "native"]
+
+
+# Tokens of a long read that a thread takes at a time: enough that weights are read rarely, and few
+# enough that the other threads soon have something to do.
+CHUNK = 64
 
 
 def _found() -> Native:
@@ -190,15 +196,19 @@ class Blocks:
 
     `gains` are, of each block, those of the norm before attention and before the MLP [D], float32,
     and `final` that of the last norm; without them norms have none.
+
+    `threads` compute together where one row of two CHUNKs or more is read; a step has one.
     """
 
     blocks: Sequence[Sequence[Matrix]]
     shape: Shape
     gains: Sequence[Sequence[Floats]] | None = None
     final: Floats | None = None
+    threads: int = 1
     _argument: ShapeArgument = field(init=False)
     _weights: ctypes.Array[ctypes.c_void_p] = field(init=False)
     _gains: "ctypes.Array[ctypes.c_void_p] | None" = field(init=False)
+    _wavefront: Wavefront | None = field(init=False)
 
     def __post_init__(self) -> None:
         shape = self.shape
@@ -225,6 +235,9 @@ class Blocks:
         object.__setattr__(self, "_weights", (ctypes.c_void_p * len(weights))(*weights))
         found_gains = (ctypes.c_void_p * len(gains))(*gains) if gains else None
         object.__setattr__(self, "_gains", found_gains)
+        assert self.threads > 0, f"{self.threads} threads"
+        stages = min(self.threads, len(self.blocks))
+        object.__setattr__(self, "_wavefront", Wavefront(stages) if stages > 1 else None)
 
     def __call__(
         self,
@@ -279,29 +292,41 @@ class Blocks:
             assert bool((parents >= -1).all()), "-1 is no parent"
             assert depth(parents) <= len(cos), "each depth has its angle"
         cos, sin = checked(cos), checked(sin)
-        strides = (stride // 2 for stride in keys.strides[:3])
-        done = level.blocks(
-            self._argument,
-            self._weights,
-            self._gains,
-            0,
-            len(self.blocks),
-            PassArgument(
-                rows,
-                n,
-                None if parents is None else address(parents),
-                address(cos),
-                address(sin),
-                ctypes.pointer(common),
-                ctypes.pointer(CacheArgument(address(keys), address(values), *strides)),
-                places,
-                at,
-                seen,
-            ),
-            address(state),
+        own = CacheArgument(
+            address(keys), address(values), *(stride // 2 for stride in keys.strides[:3])
         )
-        if not done:
-            raise MemoryError(f"no memory for {rows} rows of {n} tokens")
+
+        def read(start: int, end: int, first: int, layers: int) -> None:
+            """Tokens from `start` to `end` of each row, through some of the layers."""
+            given = PassArgument(
+                rows,
+                end - start,
+                None if parents is None else address(parents),
+                address(cos[start:]),
+                address(sin[start:]),
+                ctypes.pointer(common),
+                ctypes.pointer(own),
+                places,
+                at + start,
+                seen,
+            )
+            chunk = address(state[:, start:])
+            weights = self._argument, self._weights, self._gains
+            if not level.blocks(*weights, first, layers, given, chunk):
+                raise MemoryError(f"no memory for {rows} rows of {end - start} tokens")
+
+        wavefront, depth_of_all = self._wavefront, len(self.blocks)
+        if wavefront is None or rows > 1 or seen or parents is not None or n < 2 * CHUNK:
+            read(0, n, 0, depth_of_all)
+        else:
+            stages = wavefront.stages
+            layers = [depth_of_all * stage // stages for stage in range(stages + 1)]
+
+            def step(chunk: int, stage: int) -> None:
+                first, last = layers[stage], layers[stage + 1]
+                read(chunk * CHUNK, min(n, chunk * CHUNK + CHUNK), first, last - first)
+
+            wavefront.run(-(-n // CHUNK), step)
         final = None if self.final is None else address(self.final)
         level.norm(address(state), rows * n, width, self.shape.epsilon, final)
         return state

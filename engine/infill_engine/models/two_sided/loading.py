@@ -129,7 +129,8 @@ def load_inference(
     level, reason = native()
     if precision == "bfloat16" and device == "cpu" and level is not None:
         if fits(config.d_model, config.head_dim, config.d_ff):
-            return InferenceNetwork(config, weights, _compiled(config, weights, reason), table)
+            computing = _compiled(config, weights, reason, threads)
+            return InferenceNetwork(config, weights, computing, table)
         reason = "its sizes are no multiples of 32"
     from infill_engine.models.two_sided.plain import in_torch
 
@@ -141,19 +142,20 @@ def load_inference(
 
 
 def _compiled(
-    config: TwoSidedConfig, weights: Mapping[str, NDArray[Any]], reason: str
+    config: TwoSidedConfig, weights: Mapping[str, NDArray[Any]], reason: str, threads: int
 ) -> Computing:
-    """What the compiled routines compute, in one thread."""
+    """What the compiled routines compute; long reads in several threads, the rest in one."""
     kv, parts, head = config.split
     blocks = [
         [Matrix.of(weights[f"blocks.{layer}.{name}"]) for name in MATRICES]
         for layer in range(config.num_layers)
     ]
     return Computing(
-        blocks=Blocks(blocks, Shape(kv=kv, group=parts - 2, head=head)),
+        blocks=Blocks(blocks, Shape(kv=kv, group=parts - 2, head=head), threads=threads),
         head=Head(Matrix.of(weights["embed"])),
         multiply=Matrix.of,
         cached=np.dtype(np.uint16),
         kept_in="int16" if multiplies_integers() else "bfloat16",
         kernels=reason,
+        threads=threads,
     )
