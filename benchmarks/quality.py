@@ -50,10 +50,10 @@ def asked(name: str, system: System, tasks: Sequence[Task]) -> list[Suggestion]:
 
 
 def model_answers(
-    name: str, model: str, steps: int | None, tasks: Sequence[Task]
+    name: str, model: str, judge: str, steps: int | None, tasks: Sequence[Task]
 ) -> tuple[dict[str, Any], list[Suggestion]]:
     """What the engine says of itself, and its answers. Raises ModelError."""
-    engine = load(EngineConfig(model=model, max_denoising_steps=steps))
+    engine = load(EngineConfig(model=model, judge=judge, max_denoising_steps=steps))
     system = engine_system(engine)
     system(tasks[0])  # what is done once is no part of the first answer
     return asdict(engine.describe()), asked(name, system, tasks)
@@ -205,14 +205,17 @@ def answered(
     """What each engine says of itself, and the answers of every system, by name."""
     answers = {name: asked(name, system, tasks) for name, system in WITHOUT_MODEL.items()}
     engines: dict[str, Any] = {}
+    variants = [(options.judge[0], steps) for steps in options.steps]
+    variants += [(judge, None) for judge in options.judge[1:]]
     for model in options.model or ("default", AR_BASELINE):
         base = model if Path(model).name in engines else Path(model).name
-        for steps in (None, *options.steps):
+        for judge, steps in [(options.judge[0], None), *variants]:
             if steps and not engines[base]["canvas_lengths"]:
                 break  # it writes from left to right
             name = base + (f" k={steps}" if steps else "")
+            name += "" if judge == options.judge[0] else f" judge={Path(judge).name}"
             try:
-                engines[name], answers[name] = model_answers(name, model, steps, tasks)
+                engines[name], answers[name] = model_answers(name, model, judge, steps, tasks)
             except ModelError as error:
                 if options.model or model != AR_BASELINE:
                     raise
@@ -280,6 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--model", nargs="+", help='"default", "ar-baseline", or files of weights')
     parser.add_argument("--peer", nargs="+", type=Path, default=[], help="GGUF models")
+    parser.add_argument(
+        "--judge", nargs="+", default=["auto"], help="auto, off or folders, of the embedded model"
+    )
     parser.add_argument("--steps", nargs="+", type=int, default=[], help="step caps to try as well")
     parser.add_argument("--limit", type=int, default=LIMIT, help=f"cases of each kind ({LIMIT})")
     parser.add_argument("--kinds", nargs="+", choices=every, default=USUAL_KINDS)
