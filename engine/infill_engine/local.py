@@ -36,9 +36,10 @@ log = logging.getLogger(__name__)
 
 # Nats per token: a block that the model itself finds less likely is not gone on from.
 WORTH_CONTINUING = -2.5
-# So many of the best lines are gone on from by the judge, up to so many lines where none are asked
-# for.
-LENGTHENED, LINES = 2, 8
+# So many of the best lines are gone on from by the judge, up to so many lines.
+LENGTHENED, LINES = 2, 6
+# The part of the time left that the judge may take.
+FOR_JUDGE = 0.85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +111,11 @@ class LocalEngine(Generic[MemoryT]):
             return None
         try:
             return self._judge.read(request, budget)
-        except ModelError as error:
+        except (ModelError, MemoryError) as error:
             self._leave_out_judge(error)
             return None
 
-    def _leave_out_judge(self, error: ModelError) -> None:
+    def _leave_out_judge(self, error: Exception) -> None:
         """From here on: what failed once would fail with every key."""
         log.warning("the judge failed and is left out from here on: %s", error)
         self._judge, self._without_judge = None, f"off: {error}"
@@ -299,12 +300,14 @@ class LocalEngine(Generic[MemoryT]):
         """The candidates of a fresh hole with what the judge would say itself, as it ranks them;
         as they are where there is no judge, or no time for it."""
         fresh = not hole.committed.ids
+        # Between two looks at the budget some time goes by, and drafts are there to be shown.
+        budget = budget.within(budget.left() * FOR_JUDGE)
         reading = self._read(hole.request, budget) if fresh and candidates else None
         if reading is None:
             return candidates
         try:
             return self._as_judged(reading, hole, candidates, proposals, denoised, memory, budget)
-        except ModelError as error:
+        except (ModelError, MemoryError) as error:
             self._leave_out_judge(error)
             return candidates
 
@@ -329,7 +332,7 @@ class LocalEngine(Generic[MemoryT]):
         lines = reading.continuations(drafts, budget)
         both = self._with(lines, hole, candidates, denoised, memory, budget)
         best = as_judged(reading, both, proposals, budget)
-        most = hole.request.max_lines or LINES
+        most = min(hole.request.max_lines or LINES, LINES)
         if most > 1 and not hole.request.suffix.partition("\n")[0].strip():
             longer = [
                 text

@@ -4,6 +4,8 @@ What is promised here: answers in the right form, cancellation, memory, and no c
 """
 
 import ast
+import asyncio
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -13,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from infill_engine.judge.loading import load_embedded
 from infill_ls.documents import Document
 from tests.e2e.wire import INFILL, ROOT, Wire, ended, infill_at, shown, spawned, types
 
 pytestmark = pytest.mark.e2e
 URI = "file:///project/a.py"
+PATIENT = {"deadlineMs": 60_000, "deadlineInvokedMs": 60_000}
 SOURCE = """import math
 
 
@@ -37,7 +41,7 @@ class Circle:
 async def infill_ls() -> AsyncIterator[tuple[Wire, int]]:
     """The server as an editor starts it, ready; and its process id."""
     async with spawned("-m", "infill_ls", "--stdio") as (process, wire):
-        await wire.initialize(initializationOptions={"deadlineMs": 60_000})
+        await wire.initialize(initializationOptions=PATIENT)
         await wire.ready()
         wire.open(SOURCE, uri=URI, language="python")
         yield wire, process.pid
@@ -81,6 +85,25 @@ async def test_the_model_answers_in_the_right_form_and_within_its_memory() -> No
 
         # The same request again: the same answer, without the model.
         assert shown(await wire.request(INFILL, invoked)) == texts
+
+
+async def test_the_judge_takes_part_once_the_model_has_been_idle() -> None:
+    if (without := load_embedded()[1]) and "token takes" in without:
+        pytest.skip(without)
+    async with infill_ls() as (wire, pid):
+        taken = 0.0
+        for number in range(20):
+            uri = f"file:///project/{number}.py"
+            wire.open(SOURCE.replace("radius", f"radius{number}"), uri=uri, language="python")
+            await asyncio.sleep(1)
+            at = infill_at(8, 25, uri, context={"triggerKind": 1})
+            shown(await wire.request(INFILL, at))
+            report = await wire.notification("window/logMessage", "invoked v1: model")
+            (told,) = re.findall(r"judge ([\d.]+), validate", report["params"]["message"])
+            if (taken := float(told)) > 0:
+                break
+        assert taken > 0
+        assert resident_mb(pid) < 600
 
 
 async def test_a_cancelled_request_frees_the_model_for_the_next() -> None:

@@ -1,6 +1,5 @@
 """The embedded judge: a small Llama in this process. Implements `Judge`."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from infill_engine.windows import last_tokens, prefix_window
 
 PREFIX_TOKENS = 512
 CHARACTERS_PER_TOKEN = 3.6
-CHUNK = 32  # tokens of a prefix that are read between two looks at the budget
+CHUNK = 16  # tokens of a prefix that are read between two looks at the budget
 PLACES = 3  # whose prefixes are kept
 WORTH_REUSING = 64  # tokens, below which another place is being edited
 TREE = 640  # nodes
@@ -36,7 +35,6 @@ class LlamaJudge:
     def __init__(self, network: Llama, vocabulary: JudgeVocabulary, info: JudgeInfo) -> None:
         self._network, self._vocabulary, self._info = network, vocabulary, info
         self._prefixes: list[Prefix] = []  # the one that was used last comes last
-        self._token_ms = info.token_ms  # as it is now, beside whatever else this machine does
 
     def describe(self) -> JudgeInfo:
         return self._info
@@ -49,13 +47,13 @@ class LlamaJudge:
         if kept < len(prefix.ids):
             del prefix.ids[min(kept, len(ids) - 1) :]
         # What would take most of the time that is left is left for when nobody waits.
-        needed = (len(ids) - len(prefix.ids)) * self._token_ms / 1e3
-        if needed > budget.left() / 2:
+        new = len(ids) - len(prefix.ids)
+        if new and self._network.seconds(new) > budget.left() / 2:
             return None
         while len(prefix.ids) < len(ids):
-            if budget.over:
+            if self._network.seconds(CHUNK) > budget.left():
                 return None
-            self._push(prefix, ids[len(prefix.ids) : len(prefix.ids) + CHUNK])
+            self._network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + CHUNK])
         return LlamaReading(
             network=self._network,
             vocabulary=self._vocabulary,
@@ -63,16 +61,8 @@ class LlamaJudge:
             healed=healed,
             suffix=request.suffix,
             indentation=_indentation(request.prefix.rpartition("\n")[2]),
-            token_ms=self._token_ms,
             calibration=self._info.calibration,
         )
-
-    def _push(self, prefix: Prefix, ids: list[int]) -> None:
-        started = time.perf_counter()
-        self._network.push(prefix, ids)
-        if len(ids) == CHUNK:
-            taken = (time.perf_counter() - started) * 1e3 / CHUNK
-            self._token_ms += (taken - self._token_ms) / 4
 
     def forget(self) -> None:
         self._prefixes.clear()
@@ -115,7 +105,6 @@ class LlamaReading:
     healed: bytes
     suffix: str
     indentation: str
-    token_ms: float
     calibration: Calibration
 
     def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
@@ -183,7 +172,7 @@ class LlamaReading:
         kept = [at for at, judgement in enumerate(found) if judgement is not None]
         for most, count in LOOKS:
             kept = self._best(kept, found, priors)[:most]
-            taken = len(kept) * count * self.token_ms / 1e3
+            taken = self.network.seconds(len(kept) * count)
             if len(kept) < 2 or taken > budget.left():
                 break
             closer = self._judgements([rows[at] for at in kept], count, budget)

@@ -55,6 +55,7 @@ def load_llama(folder: Path = WEIGHTS) -> LlamaJudge:
         network = _in_torch(config, tensors) if level is None else _compiled(config, tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AssertionError) as error:
         raise ModelError(f"cannot read the judge {path}: {error!r}") from error
+    network.token_ms = token_ms(network)
     vocabulary = JudgeVocabulary(folder / "judge_tokenizer.json")
     if len(vocabulary) != config.vocab_size:
         raise ModelError(
@@ -70,7 +71,7 @@ def load_llama(folder: Path = WEIGHTS) -> LlamaJudge:
             dtype="float32" if level is None else "int4",
             source=str(path),
             kernels=f"plain torch: {reason}" if level is None else reason,
-            token_ms=token_ms(network),
+            token_ms=network.token_ms,
             calibration=read_calibration(folder / "judge_calibration.json"),
         ),
     )

@@ -6,6 +6,7 @@ or in plain torch, which is their reference.
 Shapes: L layers, K key/value heads, N places, E head width, D width, V vocabulary, n tokens.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infill_engine.models.two_sided.inference import ComputeBlocks, ComputeHead, Floats
+
+# A pass of fewer tokens takes as long: it waits for the weights.
+FEW = 4
+AROUND = 1.3  # of the time of a pass, with what surrounds it
 
 Embed = Callable[[NDArray[np.int32]], Floats]  # token ids [n] -> [n, D]
 
@@ -57,7 +62,10 @@ class Prefix:
 
 
 class Llama:
-    """The head's product is with (x, x), as the file has its weight: see train/judge.py."""
+    """The head's product is with (x, x), as the file has its weight: see train/judge.py.
+
+    `token_ms` is what a token of a pass takes now, beside whatever else this machine does.
+    """
 
     def __init__(
         self,
@@ -69,6 +77,7 @@ class Llama:
     ) -> None:
         self.config = config
         self._blocks, self._head, self._embed, self._cached = blocks, head, embed, cached
+        self.token_ms = 0.0
         half = config.head_dim // 2
         powers = config.rope_base ** -(np.arange(half) / half)
         angles = np.arange(config.context)[:, None] * powers
@@ -85,17 +94,26 @@ class Llama:
         # Keys that are masked may be anything finite, so there is nothing uninitialised.
         return np.zeros(shape, self._cached), np.zeros(shape, self._cached)
 
+    def seconds(self, tokens: int) -> float:
+        """What a pass of so many is expected to take."""
+        return max(tokens, FEW) * self.token_ms * AROUND / 1e3
+
+    def _took(self, tokens: int, started: float) -> None:
+        taken = (time.perf_counter() - started) * 1e3 / max(tokens, FEW)
+        self.token_ms += (taken - self.token_ms) / 4
+
     def embed(self, ids: Sequence[int]) -> Floats:  # [n] -> [n, D]
         return self._embed(np.array(ids, np.int32))
 
     def push(self, prefix: Prefix, ids: Sequence[int]) -> None:
         """Reads at least one token at the end of a prefix."""
-        at, end = len(prefix.ids), len(prefix.ids) + len(ids)
+        at, end, started = len(prefix.ids), len(prefix.ids) + len(ids), time.perf_counter()
         keys, values = (part[:, None, :, :end] for part in (prefix.keys, prefix.values))
         cos, sin = self._cos[at:end], self._sin[at:end]
         hidden = self._blocks(self.embed(ids)[None], cos, sin, keys, values, at, 0)
         prefix.ids += ids
         prefix.hidden = hidden[0, -1]
+        self._took(len(ids), started)
 
     def read_tree(
         self,
@@ -109,11 +127,12 @@ class Llama:
     ) -> Floats:
         """Hidden states [n, D] of ids [n], the last tokens of a tree behind a prefix: `parents`
         [at + n] of all of it, `depth` of the deepest; keys and values are its caches."""
-        start = len(prefix.ids)
+        start, started = len(prefix.ids), time.perf_counter()
         shared = prefix.keys[:, :, :start], prefix.values[:, :, :start]
         cos, sin = self._cos[start : start + depth], self._sin[start : start + depth]
         x = self.embed(ids)[None]
         hidden: Floats = self._blocks(x, cos, sin, keys, values, at, 0, shared, parents)[0]
+        self._took(len(ids), started)
         return hidden
 
     def totals(self, hidden: Floats, allowed: NDArray[np.bool_] | None = None) -> Floats:

@@ -47,7 +47,7 @@ class Tree:
 
     def grow(self, paths: Sequence[Sequence[int]], budget: Budget) -> list[list[int]]:
         """Reads paths of tokens from node 0 on; of each the nodes that were read, node 0 first:
-        all of them, unless the budget ended or there was no room for more."""
+        all of them, unless the budget ends before a pass would, or there is no room for more."""
         new: dict[tuple[int, int], int] = {}
         for path in paths:
             node = 0
@@ -57,8 +57,10 @@ class Tree:
                     found = new[node, token] = len(self) + len(new)
                 node = found
         waiting = list(new)
-        while waiting and not budget.over and len(self) <= self._room:
-            count = min(NODES, self._room + 1 - len(self))
+        while waiting and len(self) <= self._room:
+            count = min(NODES, len(waiting), self._room + 1 - len(self))
+            if self._network.seconds(count) > budget.left():
+                break
             self._read(waiting[:count])
             waiting = waiting[count:]
         return [self._known(path) for path in paths]
