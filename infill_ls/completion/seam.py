@@ -84,18 +84,21 @@ def _glued(text: str, rest: str, context: Context) -> str:
 
 def _lexed_as_it_was(text: str, context: Context) -> bool:
     """Does code stay code, a string a string, and nothing become a comment? Where there is a tree
-    without errors, the check asks that, but of comments: grammars take them without their end."""
+    without errors, the check asks that, but of what grammars take without its end: comments, and a
+    quote as part of a word, though in JSX it may well be text."""
     language = context.language
     above, newline, before = context.code_before.rpartition("\n")
     rest = context.code_after.partition("\n")[0]
     head = lex(above + newline, language, context.opening)
-    state, tail = head.state, head.tail
+    state, tail = head.state, head.tail or ";"  # a file begins as what follows a statement
     here = lex(before, language, state, before=tail)
     behind = lex(text, language, here.state, before=here.tail)
     then = lex(before + rest, language, state, before=tail)
     if then.within_character(len(before)):
         return False  # it holds no more than one
-    if context.parsed and "comment" not in (here.state.kind, behind.state.kind):
+    comments = "comment" in (here.state.kind, *(kind for _, _, kind in behind.pieces))
+    quotes = not language.tags and not here.state.quote and bool(behind.state.quote)
+    if context.parsed and not comments and not quotes:
         return True
     if not state.open and (then.broken_off or then.state.ends_with_line(language)):
         return True  # of a line that lacks a quote nobody knows what is what

@@ -33,6 +33,8 @@ def context_of(source: str, language_id: str = "python") -> Context:
         ('b = "‸#eee"\n', '#fff"', "python"),
         # code becomes a string
         ("x = f(‸) + 1\n", 'a, "b', "python"),
+        # a file begins with a regular expression, not with a division
+        ("‸a = b / c;\n", "/", "javascript"),
         # closers that no list of brackets knows
         ("<template‸>\n", ">", "vue"),
         ("<img ‸/>\n", "/>", "vue"),
@@ -143,6 +145,42 @@ def test_behind_a_regex_heredoc_or_long_comment_code_is_code(
     shown = infill_at(Scripted(*[text] * 3), *where, InfillOptions(), trees=Trees()).candidates
 
     assert [each.text for each in shown][:1] == [text]
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "language_id"),
+    [
+        # a quote is part of a word to the grammar
+        ("a {\n  b: v‸ar(--c) d;\n}\n", '"', "css"),
+        ("attr_reader :a, :‸b\n", "`", "ruby"),
+        # and a comment part of a regular expression
+        ("x = a.replace(/b/‸g, c);\n", "/**/", "javascript"),
+        # a symbol becomes a key and its value, or another way round
+        ("f(a[‸:b])\n", "c", "ruby"),
+        # a variable becomes words, words a variable
+        ("a:\n\techo $‸(B)\n", "c", "makefile"),
+        ("a:\n\techo ‸b\n", "c $", "makefile"),
+        ("echo $‸{A}\n", "b", "shellscript"),
+        # code in a string becomes its text, or says how it is written
+        ('x = f"{‸b}"\n', "a:", "python"),
+        ('var x = $"{‸b}";\n', "a:", "csharp"),
+        ('let a = "\\(‸c.d())"\n', "b)", "swift"),
+    ],
+)
+def test_what_the_grammar_takes_for_right_may_still_change_what_follows(
+    source: str, text: str, language_id: str
+) -> None:
+    where = document(source, language_id)
+    shown = infill_at(Scripted(*[text] * 3), *where, InfillOptions(), trees=Trees()).candidates
+
+    assert [each.text for each in shown] == []
+
+
+def test_a_quote_in_the_text_of_an_element_opens_nothing() -> None:
+    where = document("x = <p>‸here</p>;\n", "javascriptreact")
+    shown = infill_at(Scripted('12" or '), *where, InfillOptions(), trees=Trees()).candidates
+
+    assert [each.text for each in shown] == ['12" or ']
 
 
 def test_a_comment_that_begins_before_the_window_is_known() -> None:
