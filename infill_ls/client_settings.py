@@ -1,7 +1,7 @@
 """Settings from what a client sends, and a sentence for every value that cannot stand.
 
 On the wire names are camelCase, alone or within an `infill` section. A wrong value costs a clear
-message, never the session: it goes on with the default. Knows nothing of lsprotocol.
+message, never the session: it goes on with the default. Knows nothing of messages.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Open documents and their lines, as LSP counts them. Knows nothing of lsprotocol or the engine.
+"""Open documents and their lines, as LSP counts them. Knows nothing of messages or the engine.
 
 Inside the server offsets are code points of a `str`; LSP counts UTF-8, UTF-16 or UTF-32 units on
 a line, and a line ends at \\n, \\r\\n or \\r and nowhere else. Both directions are here.

@@ -16,7 +16,7 @@ TENSORS = {"torch", "transformers", "triton", "safetensors", "tokenizers", "nump
 FORBIDDEN = {
     "kernels/infill_kernels": {"infill_engine", "infill_ls", "transformers"} | LSP,
     "engine/infill_engine": {"infill_ls"} | LSP,
-    "infill_ls": {"infill_kernels"} | TENSORS,
+    "infill_ls": {"infill_kernels", "pygls", "lsprotocol"} | TENSORS,
 }
 SLOW = TENSORS | {"httpx"}
 # Asking for a part of the face must not load what is behind it.

@@ -15,8 +15,9 @@ from infill_ls.server.features import (
     menu,
 )
 from infill_ls.server.handlers import Handlers
-from infill_ls.server.protocol import InfillProtocol, new_protocol
+from infill_ls.server.protocol import InfillProtocol
 from infill_ls.server.session import Session
+from infill_ls.server.transport import Writer
 
 HANDLERS: Handlers = {
     **lifecycle.HANDLERS,
@@ -38,10 +39,15 @@ class Connection:
 
 
 def connection(
-    worker: Worker, config: EngineConfig, *, leave: Callable[[], object], shared: bool
+    worker: Worker,
+    config: EngineConfig,
+    writer: Writer,
+    *,
+    leave: Callable[[], object],
+    shared: bool,
 ) -> Connection:
-    """`leave` is called when the client turns out to have died."""
-    protocol = new_protocol()
+    """`writer` leads to the client; `leave` is called when it turns out to have died."""
+    protocol = InfillProtocol(writer)
     session = Session(protocol, worker, config, leave=leave, shared=shared)
     protocol.serve(session, HANDLERS)
     return Connection(protocol=protocol, session=session)

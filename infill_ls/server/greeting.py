@@ -1,7 +1,6 @@
 """How a client is greeted: what it says of itself in `initialize`, and what it is offered.
 
-Imports nothing slow, least of all lsprotocol, whose types take longer than all of ours: a client
-is answered before there is a server (see stdio.py). So what is offered is plain JSON here.
+Imports nothing slow: a client is answered before there is a server (see stdio.py).
 """
 
 import json

@@ -13,14 +13,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from pygls.exceptions import JsonRpcException, JsonRpcInternalError, JsonRpcInvalidParams
-
 from infill_ls.server.fields import Fields, ParamsError
+from infill_ls.server.lsp import ErrorCode
 from infill_ls.server.session import DocumentSnapshot, Session
 
 logger = logging.getLogger(__name__)
 
 Background = Coroutine[Any, Any, object]
+
+
+class ResponseError(Exception):
+    """What a request is answered by: a code of JSON-RPC or LSP, and words for the client."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class AboutDocument(Protocol):
@@ -81,13 +88,12 @@ def fault_boundary(name: str) -> Iterator[None]:
     without our insides for the client."""
     try:
         yield
-    except JsonRpcException:
-        raise
     except ParamsError as error:
-        raise JsonRpcInvalidParams(str(error)) from error
+        raise ResponseError(ErrorCode.INVALID_PARAMS, str(error)) from error
     except Exception as error:
         logger.exception("%s failed", name)
-        raise JsonRpcInternalError(f"infill-ls failed at {name}; its log says why.") from error
+        why = f"infill-ls failed at {name}; its log says why."
+        raise ResponseError(ErrorCode.INTERNAL_ERROR, why) from error
 
 
 def run_at_once(name: str, call: Callable[[], object]) -> object:

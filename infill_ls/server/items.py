@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from lsprotocol import types as T
-
 from infill_ls.documents import Document, Encoding
+from infill_ls.server import lsp
 
 if TYPE_CHECKING:
     from infill_ls.completion.candidate import Candidate
@@ -18,8 +17,8 @@ def to_item(
     *,
     start: int | None = None,
     end: int | None = None,
-    command: T.Command | None = None,
-) -> T.InlineCompletionItem:
+    command: lsp.Command | None = None,
+) -> lsp.InlineCompletionItem:
     """The candidate, which goes in at `offset`, as replacing [start, end) around it.
 
     By default the range is empty at the cursor. With a menu's selection it is the selection's
@@ -29,13 +28,13 @@ def to_item(
     end = offset if end is None else end
     assert start <= offset <= end, "the range holds the cursor"
     text = document.text[start:offset] + candidate.text.replace("\n", document.newline)
-    return T.InlineCompletionItem(
+    return lsp.InlineCompletionItem(
         insert_text=text, range=to_range(document, start, end, encoding), command=command
     )
 
 
-def to_range(document: Document, start: int, end: int, encoding: Encoding) -> T.Range:
-    return T.Range(
-        T.Position(*document.position_at(start, encoding)),
-        T.Position(*document.position_at(end, encoding)),
+def to_range(document: Document, start: int, end: int, encoding: Encoding) -> lsp.Range:
+    return lsp.Range(
+        lsp.Position(*document.position_at(start, encoding)),
+        lsp.Position(*document.position_at(end, encoding)),
     )

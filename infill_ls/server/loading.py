@@ -8,9 +8,8 @@ import time
 from concurrent.futures import Future
 from dataclasses import fields, replace
 
-from lsprotocol import types as T
-
 from infill_engine import EngineConfig, EngineInfo, InfillError
+from infill_ls.server import lsp
 from infill_ls.server.session import NoAnswer, Session
 from infill_ls.settings import Settings
 
@@ -29,7 +28,7 @@ def engine_config(session: Session) -> EngineConfig:
         chosen = {name: value for name, value in given.items() if value not in (None, "")}
         return replace(session.config, **chosen)
     except ValueError as error:
-        session.tell(T.MessageType.Error, f"The settings do not fit together: {error}")
+        session.tell(lsp.MessageType.ERROR, f"The settings do not fit together: {error}")
         return session.config
 
 
@@ -42,7 +41,7 @@ async def load(session: Session) -> None:
         running = session.worker.config
         assert running is not None, "it is not None or this config"
         session.tell(
-            T.MessageType.Info,
+            lsp.MessageType.INFO,
             f"This infill-ls is shared and runs model {running.model} on {running.device}; "
             f"{', '.join(ENGINE_SETTINGS)} in the settings of this editor are not used.",
         )
@@ -53,7 +52,7 @@ async def load(session: Session) -> None:
     try:
         info = await asyncio.wrap_future(loading)
     except InfillError as error:
-        session.tell(T.MessageType.Error, str(error))
+        session.tell(lsp.MessageType.ERROR, str(error))
         session.report_status(busy=False, message=str(error), kind="Error")
     else:
         session.log(f"engine: {info.model} on {info.device} ({info.dtype}, {info.threads} threads)")
@@ -65,25 +64,25 @@ async def show_progress(session: Session, loading: "Future[EngineInfo]") -> None
     if loading.done() or not session.features.progress:
         return
     token = f"infill-ls/loading/{time.monotonic_ns()}"
-    created = T.WorkDoneProgressCreateParams(token=token)
     try:
-        await session.ask(T.WINDOW_WORK_DONE_PROGRESS_CREATE, created, CREATE_SECONDS)
+        await session.ask(lsp.CREATE_PROGRESS, {"token": token}, CREATE_SECONDS)
     except NoAnswer as why:
         session.log(f"no progress is shown: {why}")
         return
 
-    def say(value: object) -> None:
-        session.notify(T.PROGRESS, T.ProgressParams(token=token, value=value))
+    def say(kind: str, message: str, **more: str) -> None:
+        value = {"kind": kind, **more, "message": message}
+        session.notify(lsp.PROGRESS, {"token": token, "value": value})
 
-    say(T.WorkDoneProgressBegin(title="infill", message="loading the model"))
+    say("begin", "loading the model", title="infill")
     ended = asyncio.wrap_future(loading)
     said = session.worker.progress
     while True:
         await asyncio.wait([ended], timeout=PROGRESS_SECONDS)
         if session.worker.progress != said:
             stage, done = said = session.worker.progress
-            say(T.WorkDoneProgressReport(message=f"{stage}, {done:.0%}"))
+            say("report", f"{stage}, {done:.0%}")
         if ended.done():
             break
     failed = ended.exception() is not None
-    say(T.WorkDoneProgressEnd(message="no model" if failed else "ready"))
+    say("end", "no model" if failed else "ready")

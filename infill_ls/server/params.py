@@ -5,19 +5,18 @@ Knows nothing of sessions.
 
 from dataclasses import dataclass
 
-from lsprotocol import types as T
-
+from infill_ls.server import lsp
 from infill_ls.server.fields import Fields
 from infill_ls.server.greeting import folder_uris
 
 
-def position_of(fields: Fields, name: str) -> T.Position:
-    return T.Position(*fields.position(name))
+def position_of(fields: Fields, name: str) -> lsp.Position:
+    return lsp.Position(*fields.position(name))
 
 
-def range_of(fields: Fields, name: str) -> T.Range:
+def range_of(fields: Fields, name: str) -> lsp.Range:
     line, character, last_line, last_character = fields.range(name)
-    return T.Range(T.Position(line, character), T.Position(last_line, last_character))
+    return lsp.Range(lsp.Position(line, character), lsp.Position(last_line, last_character))
 
 
 def no_params(fields: Fields) -> None:
@@ -43,9 +42,9 @@ class InlineCompletionParams:
 
     uri: str
     version: int | None
-    position: T.Position
+    position: lsp.Position
     invoked: bool
-    selection: T.SelectedCompletionInfo | None
+    selection: lsp.SelectedCompletionInfo | None
 
 
 def inline_completion_params(fields: Fields) -> InlineCompletionParams:
@@ -55,7 +54,7 @@ def inline_completion_params(fields: Fields) -> InlineCompletionParams:
     selection = None
     if context.optional("selectedCompletionInfo") is not None:
         info = context.nested("selectedCompletionInfo")
-        selection = T.SelectedCompletionInfo(range_of(info, "range"), info.text("text"))
+        selection = lsp.SelectedCompletionInfo(range_of(info, "range"), info.text("text"))
     return InlineCompletionParams(
         uri=document.text("uri"),
         version=document.number_or_none("version"),
@@ -70,7 +69,7 @@ def inline_completion_params(fields: Fields) -> InlineCompletionParams:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionParams:
     uri: str
-    position: T.Position
+    position: lsp.Position
 
 
 def completion_params(fields: Fields) -> CompletionParams:
@@ -83,7 +82,7 @@ class CodeActionParams:
     """`only` are the kinds that are asked for, None for all; `automatic` that nobody asked."""
 
     uri: str
-    range: T.Range
+    range: lsp.Range
     only: tuple[str, ...] | None
     automatic: bool
 
@@ -94,5 +93,5 @@ def code_action_params(fields: Fields) -> CodeActionParams:
         uri=fields.nested("textDocument").text("uri"),
         range=range_of(fields, "range"),
         only=context.texts("only"),
-        automatic=context.number_or_none("triggerKind") == T.CodeActionTriggerKind.Automatic,
+        automatic=context.number_or_none("triggerKind") == lsp.AUTOMATIC_ACTION,
     )

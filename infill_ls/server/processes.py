@@ -12,11 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lsprotocol import types as T
-
 from infill_engine import Engine, EngineConfig, load_engine
 from infill_ls.completion.worker import Worker
-from infill_ls.server import parent
+from infill_ls.server import lsp, parent
 from infill_ls.server.app import Connection, connection
 from infill_ls.server.fields import Fields
 from infill_ls.server.session import Session
@@ -45,8 +43,7 @@ def run_client(
 
     async def serve_stdio() -> int:
         left = asyncio.Event()
-        client = connection(worker, config, leave=left.set, shared=False)
-        client.protocol.set_writer(writer)
+        client = connection(worker, config, writer, leave=left.set, shared=False)
         for death in deaths:
             death.add_done_callback(lambda _: left.set())
         try:
@@ -152,8 +149,9 @@ class Clients:
     ) -> Connection:
         """Until this one leaves; `first` is a message of it that was read already."""
         left = asyncio.Event()
-        client = connection(self._worker, self._config, leave=left.set, shared=True)
-        client.protocol.set_writer(SocketWriter(writer))
+        client = connection(
+            self._worker, self._config, SocketWriter(writer), leave=left.set, shared=True
+        )
         self.connected[client] = asyncio.current_task()
         self.num_served += 1
         try:
@@ -189,7 +187,7 @@ async def with_token(
         return body
     logger.warning("a client without the token was refused")
     error = {
-        "code": int(T.ErrorCodes.InvalidRequest),
+        "code": lsp.ErrorCode.INVALID_REQUEST,
         "message": "This infill-ls wants its token as initializationOptions.token; it named the "
         "file that holds it when it started.",
     }

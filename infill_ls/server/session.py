@@ -12,15 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lsprotocol import types as T
-
 from infill_engine import EngineConfig
 from infill_ls import secret_texts
 from infill_ls.completion.requests import Requests
 from infill_ls.completion.worker import Query, Worker
 from infill_ls.documents import Change, Document, DocumentStore, Encoding
 from infill_ls.ignore import IgnorePolicy
-from infill_ls.server import parent
+from infill_ls.server import lsp, parent
 from infill_ls.server.greeting import ClientFeatures
 from infill_ls.server.policy import limits_of, refusal
 from infill_ls.settings import Settings
@@ -248,7 +246,7 @@ class Session:
         """The client's answer as it came. Raises NoAnswer."""
         return await self._client.ask(method, params, seconds)
 
-    def tell(self, kind: T.MessageType, message: str) -> None:
+    def tell(self, kind: lsp.MessageType, message: str) -> None:
         """Shown to the user, each message once, and logged."""
         if message in self._told:
             return
@@ -257,16 +255,14 @@ class Session:
             self._told.add(message)
             self.show(kind, message)
 
-    def show(self, kind: T.MessageType, message: str) -> None:
+    def show(self, kind: lsp.MessageType, message: str) -> None:
         """Shown to the user, however often: in answer to what the user did."""
-        self.notify(T.WINDOW_SHOW_MESSAGE, T.ShowMessageParams(type=kind, message=message))
+        self.notify(lsp.SHOW_MESSAGE, {"type": kind, "message": message})
 
     def log(self, message: str) -> None:
         """For the client's log. Never source text."""
         logger.info("%s", message)
-        self.notify(
-            T.WINDOW_LOG_MESSAGE, T.LogMessageParams(type=T.MessageType.Log, message=message)
-        )
+        self.notify(lsp.LOG_MESSAGE, {"type": lsp.MessageType.LOG, "message": message})
 
     def report_status(self, *, busy: bool, message: str = "", kind: str = "Normal") -> None:
         """In the shape that Copilot's plugins read, to those alone. Of a busy server `message`

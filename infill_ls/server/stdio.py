@@ -25,7 +25,7 @@ def run_stdio(
         reader, writer, body, deaths = runner.run(_greet(stdin, stdout, client_process_id))
         if body is None:
             return 0
-        from infill_ls.server.processes import run_client  # most of a second
+        from infill_ls.server.processes import run_client  # not needed for the answer
     except KeyboardInterrupt:
         return INTERRUPTED
     return run_client(config, reader, writer, body, deaths, load=load, runner=runner)

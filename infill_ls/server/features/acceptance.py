@@ -1,7 +1,6 @@
 """What clients say about suggestions they showed: counted, for the log alone."""
 
-from lsprotocol import types as T
-
+from infill_ls.server import lsp
 from infill_ls.server.greeting import ACCEPTED
 from infill_ls.server.handlers import AtOnce, Handlers
 from infill_ls.server.params import no_params
@@ -25,9 +24,9 @@ def accepted(session: Session) -> None:
     session.log(str(session.counts))
 
 
-def acceptance(session: Session) -> T.Command | None:
+def acceptance(session: Session) -> lsp.Command | None:
     """The command that an item carries. Only for plugins that report: others need not run it."""
-    return T.Command(title="Accepted", command=ACCEPTED) if session.features.plugin else None
+    return lsp.Command(title="Accepted", command=ACCEPTED) if session.features.plugin else None
 
 
 HANDLERS: Handlers = {

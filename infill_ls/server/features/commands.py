@@ -7,10 +7,9 @@ meanwhile is left as it is. Every outcome without an edit is told to the user in
 from dataclasses import dataclass
 from typing import Any
 
-from lsprotocol import types as T
-
 from infill_ls.completion.worker import Query
 from infill_ls.documents import Document, Encoding
+from infill_ls.server import lsp
 from infill_ls.server.features.acceptance import accepted
 from infill_ls.server.fields import Fields, ParamsError
 from infill_ls.server.greeting import (
@@ -36,7 +35,7 @@ class CommandParams:
     command: str
     uri: str = ""
     version: int | None = None
-    range: T.Range | None = None
+    range: lsp.Range | None = None
 
 
 def command_params(fields: Fields) -> CommandParams:
@@ -54,7 +53,7 @@ def command_params(fields: Fields) -> CommandParams:
     if argument.optional("range") is not None:
         at = range_of(argument, "range")
     else:
-        at = T.Range(position_of(argument, "position"), position_of(argument, "position"))
+        at = lsp.Range(position_of(argument, "position"), position_of(argument, "position"))
     return CommandParams(
         command=command,
         uri=argument.text("uri"),
@@ -75,11 +74,11 @@ async def execute(
     else:
         why = await infill(session, snapshot, params.uri, params.range)
     if why:
-        session.show(T.MessageType.Info, f"infill: {why}")
+        session.show(lsp.MessageType.INFO, f"infill: {why}")
     return {"applied": not why}
 
 
-async def infill(session: Session, snapshot: DocumentSnapshot, uri: str, target: T.Range) -> str:
+async def infill(session: Session, snapshot: DocumentSnapshot, uri: str, target: lsp.Range) -> str:
     """Puts what the model says in place of the target; says why where that cannot be."""
     document, encoding = snapshot.document, snapshot.encoding
     if not await session.looked_through(document):
@@ -100,7 +99,7 @@ async def infill(session: Session, snapshot: DocumentSnapshot, uri: str, target:
     text = result.candidates[0].text.replace("\n", document.newline)
     if text == document.text[start:end]:
         return "The model would write what is there already."
-    edit = T.TextEdit(range=to_range(document, start, end, encoding), new_text=text)
+    edit = lsp.TextEdit(range=to_range(document, start, end, encoding), new_text=text)
     return await _apply(session, workspace_edit(session, uri, document, edit))
 
 
@@ -108,7 +107,7 @@ async def _apply(session: Session, edit: dict[str, Any]) -> str:
     """Why the client did not take the edit; empty when it did."""
     try:
         asked = {"label": "Infill", "edit": edit}
-        answer = await session.ask(T.WORKSPACE_APPLY_EDIT, asked, APPLY_SECONDS)
+        answer = await session.ask(lsp.APPLY_EDIT, asked, APPLY_SECONDS)
     except NoAnswer as why:
         return f"The editor did not take the edit ({why})."
     fields = Fields(answer)
@@ -118,7 +117,7 @@ async def _apply(session: Session, edit: dict[str, Any]) -> str:
     return f"The editor did not take the edit ({reason})."
 
 
-def hole_of(document: Document, range_: T.Range, encoding: Encoding) -> tuple[int, int]:
+def hole_of(document: Document, range_: lsp.Range, encoding: Encoding) -> tuple[int, int]:
     """The range less the white space at its ends, so that whole lines keep their indentation and
     their last line end. Of nothing but white space its start is left."""
     start = document.offset_at(range_.start.line, range_.start.character, encoding)
@@ -131,7 +130,7 @@ def hole_of(document: Document, range_: T.Range, encoding: Encoding) -> tuple[in
 
 
 def workspace_edit(
-    session: Session, uri: str, document: Document, edit: T.TextEdit
+    session: Session, uri: str, document: Document, edit: lsp.TextEdit
 ) -> dict[str, Any]:
     """With the version, where the client takes one: it refuses the edit if it is further. Not as
     LSP's type, which has no place for the large versions that some clients count with."""
@@ -143,7 +142,7 @@ def workspace_edit(
 
 async def code_actions(
     session: Session, snapshot: DocumentSnapshot | None, params: CodeActionParams
-) -> list[T.CodeAction | T.Command]:
+) -> list[lsp.CodeAction | lsp.Command]:
     """One, and only when asked: a lamp on every line would be a nuisance."""
     if params.automatic or snapshot is None:
         return []
@@ -158,9 +157,9 @@ async def code_actions(
         ("Infill at cursor", INFILL_AT_CURSOR) if cursor else ("Infill selection", INFILL_SELECTION)
     )
     argument = {"uri": params.uri, "version": snapshot.document.version, "range": params.range}
-    command = T.Command(title=title, command=name, arguments=[argument])
+    command = lsp.Command(title=title, command=name, arguments=[argument])
     if session.features.code_action_literals:
-        return [T.CodeAction(title=title, kind=REWRITE, command=command)]
+        return [lsp.CodeAction(title=title, kind=REWRITE, command=command)]
     return [command]
 
 
@@ -169,6 +168,6 @@ def within(kind: str, asked: str) -> bool:
 
 
 HANDLERS: Handlers = {
-    T.TEXT_DOCUMENT_CODE_ACTION: OnSnapshot(code_action_params, code_actions),
-    T.WORKSPACE_EXECUTE_COMMAND: OnSnapshot(command_params, execute),
+    lsp.CODE_ACTION: OnSnapshot(code_action_params, code_actions),
+    lsp.EXECUTE_COMMAND: OnSnapshot(command_params, execute),
 }

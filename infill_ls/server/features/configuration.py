@@ -3,9 +3,8 @@
 import logging
 from typing import Any
 
-from lsprotocol import types as T
-
 from infill_ls.client_settings import parse, pushed
+from infill_ls.server import lsp
 from infill_ls.server.fields import Fields
 from infill_ls.server.handlers import AtOnce, Handlers
 from infill_ls.server.loading import engine_config, load
@@ -38,9 +37,9 @@ async def pull(session: Session) -> None:
     """Without an answer what is known goes on to hold."""
     if not session.features.configuration:
         return
-    asked = T.ConfigurationParams([T.ConfigurationItem(section=SECTION)])
+    asked = {"items": [{"section": SECTION}]}
     try:
-        answer = await session.ask(T.WORKSPACE_CONFIGURATION, asked, PULL_SECONDS)
+        answer = await session.ask(lsp.CONFIGURATION, asked, PULL_SECONDS)
     except NoAnswer as why:
         logger.warning("the client does not give its configuration: %s", why)
         return
@@ -52,18 +51,20 @@ async def pull(session: Session) -> None:
 async def subscribe(session: Session) -> None:
     """Clients that are asked for their configuration say only on registration that it changed."""
     if session.features.registers_configuration:
-        method = T.WORKSPACE_DID_CHANGE_CONFIGURATION
-        options = T.DidChangeConfigurationRegistrationOptions(section=SECTION)
-        registration = T.Registration("infill-ls/configuration", method, options)
-        session.start(_register(session, registration))
+        session.start(_register(session, lsp.DID_CHANGE_CONFIGURATION))
 
 
-async def _register(session: Session, registration: T.Registration) -> None:
-    asked = T.RegistrationParams([registration])
+async def _register(session: Session, method: str) -> None:
+    registration = {
+        "id": "infill-ls/configuration",
+        "method": method,
+        "registerOptions": {"section": SECTION},
+    }
+    asked = {"registrations": [registration]}
     try:
-        await session.ask(T.CLIENT_REGISTER_CAPABILITY, asked, REGISTER_SECONDS)
+        await session.ask(lsp.REGISTER_CAPABILITY, asked, REGISTER_SECONDS)
     except NoAnswer as why:
-        logger.warning("the client does not register %s: %s", registration.method, why)
+        logger.warning("the client does not register %s: %s", method, why)
 
 
 def use_settings(session: Session) -> None:
@@ -74,7 +75,7 @@ def use_settings(session: Session) -> None:
         set_now = {name: value for name, value in session.configured.items() if value is not None}
         settings, messages = parse({SECTION: {**base.get(SECTION, base), **set_now}})
     for message in messages:
-        session.tell(T.MessageType.Warning, message)
+        session.tell(lsp.MessageType.WARNING, message)
     if settings != session.settings:
         session.settings = settings
         session.requests.reuse.clear()
@@ -86,5 +87,5 @@ def _settings_param(fields: Fields) -> Any:
 
 
 HANDLERS: Handlers = {
-    T.WORKSPACE_DID_CHANGE_CONFIGURATION: AtOnce(_settings_param, did_change_configuration),
+    lsp.DID_CHANGE_CONFIGURATION: AtOnce(_settings_param, did_change_configuration),
 }

@@ -3,9 +3,8 @@
 import logging
 from pathlib import PurePosixPath
 
-from lsprotocol import types as T
-
 from infill_ls.documents import Change, Document, Encoding
+from infill_ls.server import lsp
 from infill_ls.server.fields import (
     ChangeParams,
     DocumentParams,
@@ -71,7 +70,7 @@ def _lose(session: Session, uri: str, fault: str) -> None:
         return
     name = PurePosixPath(path_of(uri) or uri).name
     session.tell(
-        T.MessageType.Warning,
+        lsp.MessageType.WARNING,
         f"The editor sent a text of {name} that cannot be read, as the log says; nothing is "
         "suggested there until its whole text comes, for example when it is opened again.",
     )
@@ -83,8 +82,8 @@ def _focused(fields: Fields) -> DocumentParams:
 
 
 HANDLERS: Handlers = {
-    T.TEXT_DOCUMENT_DID_OPEN: AtOnce(open_params, did_open),
-    T.TEXT_DOCUMENT_DID_CHANGE: AtOnce(change_params, did_change),
-    T.TEXT_DOCUMENT_DID_CLOSE: AtOnce(document_params, did_close),
+    lsp.DID_OPEN: AtOnce(open_params, did_open),
+    lsp.DID_CHANGE: AtOnce(change_params, did_change),
+    lsp.DID_CLOSE: AtOnce(document_params, did_close),
     "textDocument/didFocus": OnSnapshot(_focused, did_focus),
 }

@@ -3,11 +3,10 @@
 import time
 from dataclasses import dataclass, replace
 
-from lsprotocol import types as T
-
 from infill_ls.completion.requests import QueryResult
 from infill_ls.completion.worker import Query, QueryLimits
 from infill_ls.documents import Document, Encoding
+from infill_ls.server import lsp
 from infill_ls.server.features.acceptance import acceptance
 from infill_ls.server.handlers import Handlers, OnSnapshot
 from infill_ls.server.items import to_item
@@ -28,7 +27,7 @@ class InsertionPoint:
 
 async def inline_completion(
     session: Session, snapshot: DocumentSnapshot | None, params: InlineCompletionParams
-) -> T.InlineCompletionList:
+) -> lsp.InlineCompletionList:
     """Always a list, never null: Neovim keeps stale text on null."""
     started = time.perf_counter()
     session.asks_inline = True
@@ -36,7 +35,7 @@ async def inline_completion(
     if point is None or snapshot is None or not session.is_current(snapshot):
         result = replace(result, candidates=())
     session.log(_report(params, snapshot, result, (time.perf_counter() - started) * 1e3))
-    return T.InlineCompletionList(
+    return lsp.InlineCompletionList(
         [
             to_item(
                 candidate,
@@ -78,7 +77,7 @@ async def _answered(
     delay = 0.0 if params.invoked else settings.delay_ms / 1000
     result = await session.requests.answer(point.query, delay)
     if result.complaint:
-        session.tell(T.MessageType.Error, result.complaint)
+        session.tell(lsp.MessageType.ERROR, result.complaint)
     return result, point
 
 
@@ -86,7 +85,7 @@ def insertion_point(
     document: Document,
     offset: int,
     limits: QueryLimits,
-    selection: T.SelectedCompletionInfo | None,
+    selection: lsp.SelectedCompletionInfo | None,
     encoding: Encoding,
 ) -> InsertionPoint | None:
     """With an open menu the answer must extend its selection, in the selection's range.
@@ -141,5 +140,5 @@ def _report(
 
 
 HANDLERS: Handlers = {
-    T.TEXT_DOCUMENT_INLINE_COMPLETION: OnSnapshot(inline_completion_params, inline_completion),
+    lsp.INLINE_COMPLETION: OnSnapshot(inline_completion_params, inline_completion),
 }

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from lsprotocol import types as T
-
+from infill_ls.server import lsp
 from infill_ls.server.features import configuration
 from infill_ls.server.greeting import (
     InitializeParams,
@@ -47,8 +46,8 @@ def shutdown(session: Session, _: None) -> None:
 
 
 HANDLERS: Handlers = {
-    T.INITIALIZE: AtOnce(initialize_params, initialize),
-    T.INITIALIZED: InBackground(no_params, initialized),
-    T.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS: AtOnce(folders_params, did_change_folders),
-    T.SHUTDOWN: AtOnce(no_params, shutdown),
+    lsp.INITIALIZE: AtOnce(initialize_params, initialize),
+    lsp.INITIALIZED: InBackground(no_params, initialized),
+    lsp.DID_CHANGE_FOLDERS: AtOnce(folders_params, did_change_folders),
+    lsp.SHUTDOWN: AtOnce(no_params, shutdown),
 }

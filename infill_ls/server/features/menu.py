@@ -7,10 +7,9 @@ a client that asks for inline completion, whatever it announced, gets an empty m
 
 from dataclasses import replace
 
-from lsprotocol import types as T
-
 from infill_ls.completion.worker import Query
 from infill_ls.documents import Document, Encoding
+from infill_ls.server import lsp
 from infill_ls.server.greeting import ClientFeatures
 from infill_ls.server.handlers import Handlers, OnSnapshot
 from infill_ls.server.items import to_range
@@ -20,12 +19,12 @@ from infill_ls.server.session import DocumentSnapshot, Session
 
 SECONDS = 0.15
 LABEL_LENGTH = 80
-NOTHING = T.CompletionList(is_incomplete=False, items=[])
+NOTHING = lsp.CompletionList(is_incomplete=False, items=[])
 
 
 async def completion(
     session: Session, snapshot: DocumentSnapshot | None, params: CompletionParams
-) -> T.CompletionList:
+) -> lsp.CompletionList:
     if not session.offers_menu or snapshot is None or not session.worker.ready:
         return NOTHING
     document, encoding, settings = snapshot.document, snapshot.encoding, snapshot.settings
@@ -47,12 +46,12 @@ async def completion(
     items = items_of(result.candidates[0].text, document, offset, encoding, session.features)
     # The next key changes what there is to say. An empty list must not say so: some clients would
     # never ask again.
-    return T.CompletionList(is_incomplete=True, items=items)
+    return lsp.CompletionList(is_incomplete=True, items=items)
 
 
 def items_of(
     text: str, document: Document, offset: int, encoding: Encoding, shows: ClientFeatures
-) -> list[T.CompletionItem]:
+) -> list[lsp.CompletionItem]:
     """The suggestion, and its first line alone where it has several."""
     first, _, more = text.partition("\n")
     start = word_start(document, offset)
@@ -67,7 +66,7 @@ def item(
     offset: int,
     encoding: Encoding,
     shows: ClientFeatures,
-) -> T.CompletionItem:
+) -> lsp.CompletionItem:
     """Replaces the word before the cursor by itself and the text, so that menus that filter by
     that word keep it."""
     word = document.text[start:offset]
@@ -76,29 +75,29 @@ def item(
     label = (word + first).strip() or text.strip().partition("\n")[0]
     if len(label) > LABEL_LENGTH:
         label = label[: LABEL_LENGTH - 1] + "…"
-    return T.CompletionItem(
+    return lsp.CompletionItem(
         label=f"{label} ⏎" if more else label,
-        label_details=T.CompletionItemLabelDetails(description="infill-ls")
+        label_details=lsp.CompletionItemLabelDetails(description="infill-ls")
         if shows.menu_source
         else None,
-        kind=T.CompletionItemKind.Text,
+        kind=lsp.TEXT_KIND,
         documentation=preview(word + text, document.language_id, markdown=shows.menu_markdown),
         sort_text="\uffff",
         filter_text=word + first or word,
-        insert_text_format=T.InsertTextFormat.PlainText,
+        insert_text_format=lsp.PLAIN_FORMAT,
         # The text has its indentation; a client that adds its own would double it.
-        insert_text_mode=T.InsertTextMode.AsIs,
-        text_edit=T.TextEdit(to_range(document, start, offset, encoding), inserted),
+        insert_text_mode=lsp.AS_IS,
+        text_edit=lsp.TextEdit(to_range(document, start, offset, encoding), inserted),
     )
 
 
-def preview(text: str, language: str, *, markdown: bool) -> T.MarkupContent:
+def preview(text: str, language: str, *, markdown: bool) -> lsp.MarkupContent:
     if not markdown:
-        return T.MarkupContent(T.MarkupKind.PlainText, text)
+        return lsp.MarkupContent(lsp.PLAIN_TEXT, text)
     fence = "```"
     while fence in text:
         fence += "`"
-    return T.MarkupContent(T.MarkupKind.Markdown, f"{fence}{language}\n{text}\n{fence}")
+    return lsp.MarkupContent(lsp.MARKDOWN, f"{fence}{language}\n{text}\n{fence}")
 
 
 def word_start(document: Document, offset: int) -> int:
@@ -109,4 +108,4 @@ def word_start(document: Document, offset: int) -> int:
     return start
 
 
-HANDLERS: Handlers = {T.TEXT_DOCUMENT_COMPLETION: OnSnapshot(completion_params, completion)}
+HANDLERS: Handlers = {lsp.COMPLETION: OnSnapshot(completion_params, completion)}

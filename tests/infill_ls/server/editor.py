@@ -35,9 +35,8 @@ class Editor:
         self._reply = reply
         self._answers: dict[Any, asyncio.Future[dict[str, Any]]] = {}
         self._ids = 0
-        client = connection(worker, EngineConfig(), leave=self._leave, shared=shared)
+        client = connection(worker, EngineConfig(), self, leave=self._leave, shared=shared)
         self.session, self.protocol = client.session, client.protocol
-        self.protocol.set_writer(self)
 
     def _leave(self) -> None:
         self.left = True

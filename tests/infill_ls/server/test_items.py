@@ -3,11 +3,11 @@
 import random
 
 import pytest
-from lsprotocol import types as T
 
 from infill_ls.completion.candidate import Candidate
 from infill_ls.completion.worker import QueryLimits
 from infill_ls.documents import Document, Encoding
+from infill_ls.server import lsp
 from infill_ls.server.features.inline import insertion_point
 from infill_ls.server.items import to_item
 from tests.infill_ls.engines import draft
@@ -28,7 +28,7 @@ def candidate(text: str) -> Candidate:
     return Candidate(text=text, score=1.0, parses=True, draft=draft(text, 1, True))
 
 
-def applied(document: Document, item: T.InlineCompletionItem, encoding: Encoding) -> str:
+def applied(document: Document, item: lsp.InlineCompletionItem, encoding: Encoding) -> str:
     """What an editor makes of the document when the item is accepted."""
     assert item.range is not None
     assert isinstance(item.insert_text, str)
@@ -41,7 +41,7 @@ def applied(document: Document, item: T.InlineCompletionItem, encoding: Encoding
     ).text
 
 
-def vscode_shows(document: Document, item: T.InlineCompletionItem, encoding: Encoding) -> bool:
+def vscode_shows(document: Document, item: lsp.InlineCompletionItem, encoding: Encoding) -> bool:
     """VS Code's rule: one line is replaced, by a text that holds what is replaced in its order."""
     assert item.range is not None
     assert isinstance(item.insert_text, str)
@@ -60,8 +60,8 @@ def test_the_range_is_empty_at_the_cursor() -> None:
     document, offset = marked("x = (‸)\n")
     item = to_item(candidate("1"), document, offset, "utf-16")
 
-    at = T.Position(0, 5)
-    assert item == T.InlineCompletionItem(insert_text="1", range=T.Range(at, at))
+    at = lsp.Position(0, 5)
+    assert item == lsp.InlineCompletionItem(insert_text="1", range=lsp.Range(at, at))
 
 
 @pytest.mark.parametrize(("encoding", "column"), [("utf-8", 30), ("utf-16", 21), ("utf-32", 20)])
@@ -70,7 +70,7 @@ def test_columns_are_in_the_clients_units(encoding: Encoding, column: int) -> No
     item = to_item(candidate("s"), document, offset, encoding)
 
     assert item.range is not None
-    assert item.range.start == item.range.end == T.Position(0, column)
+    assert item.range.start == item.range.end == lsp.Position(0, column)
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
@@ -83,23 +83,23 @@ def test_lines_end_as_the_documents_lines_do(newline: str) -> None:
 
 def test_with_a_menu_the_item_extends_its_selection_in_its_range() -> None:
     document, offset = marked("x.pri‸\n")
-    at = T.Range(T.Position(0, 2), T.Position(0, 5))
+    at = lsp.Range(lsp.Position(0, 2), lsp.Position(0, 5))
     point = insertion_point(
-        document, offset, LIMITS, T.SelectedCompletionInfo(at, "print"), "utf-16"
+        document, offset, LIMITS, lsp.SelectedCompletionInfo(at, "print"), "utf-16"
     )
 
     assert point is not None
     assert (point.query.selected, point.start, point.end) == ("nt", 2, 5)
     item = to_item(candidate("nt(y)"), document, offset, "utf-16", start=point.start, end=point.end)
-    assert item == T.InlineCompletionItem(insert_text="print(y)", range=at)
+    assert item == lsp.InlineCompletionItem(insert_text="print(y)", range=at)
     assert applied(document, item, "utf-16") == "x.print(y)\n"
 
 
 def test_a_selection_that_replaces_the_rest_of_the_word_takes_it_out_of_the_suffix() -> None:
     document, offset = marked("x.pri‸vate\n")
-    at = T.Range(T.Position(0, 2), T.Position(0, 9))
+    at = lsp.Range(lsp.Position(0, 2), lsp.Position(0, 9))
     point = insertion_point(
-        document, offset, LIMITS, T.SelectedCompletionInfo(at, "print"), "utf-16"
+        document, offset, LIMITS, lsp.SelectedCompletionInfo(at, "print"), "utf-16"
     )
 
     assert point is not None
@@ -124,8 +124,8 @@ def test_a_selection_that_does_not_continue_the_text_gets_nothing(
     start: tuple[int, int], end: tuple[int, int], text: str
 ) -> None:
     document, offset = marked("x.pri‸\n")
-    at = T.Range(T.Position(*start), T.Position(*end))
-    info = T.SelectedCompletionInfo(at, text)
+    at = lsp.Range(lsp.Position(*start), lsp.Position(*end))
+    info = lsp.SelectedCompletionInfo(at, text)
 
     assert insertion_point(document, offset, LIMITS, info, "utf-16") is None
 
