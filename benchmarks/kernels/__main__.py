@@ -1,6 +1,6 @@
 """What products and passes of the routines for CPUs cost in one thread, beside what bounds them.
 
-    python -m benchmarks.kernels [--quick] [--level LEVEL] [--json FILE]
+    python -m benchmarks.kernels [--quick] [--level LEVEL] [--rows N ...] [--json FILE]
 
 Of every level that this CPU has, each form of weights and each matrix of the embedded model and of
 SmolLM2-135M: ms, GFLOP/s, GB/s and the share of the bound (see `products`), the best of some runs;
@@ -13,7 +13,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,17 +145,27 @@ def show(result: Mapping[str, Any]) -> Iterable[str]:
     yield ""
 
 
+def given_rows(rows: Iterable[int]) -> str:
+    return " ".join(map(str, rows))
+
+
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="benchmarks.kernels", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--quick", action="store_true", help="a little of everything, no figures")
     parser.add_argument("--level", help="one level alone, such as avx2")
+    parser.add_argument("--rows", type=int, nargs="+", help=f"rows of x ({given_rows(ROWS)})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the last line there too")
     options = parser.parse_args(given)
     if options.json and not options.json.resolve().parent.is_dir():
         raise SystemExit(f"--json {options.json}: there is no such folder")
-    result = measure(QUICK if options.quick else FULL, options.level)
+    plan = QUICK if options.quick else FULL
+    if options.rows:
+        if min(options.rows) < 1:
+            raise SystemExit(f"--rows {given_rows(options.rows)}: each is at least 1")
+        plan = replace(plan, rows=tuple(options.rows))
+    result = measure(plan, options.level)
     print(this_machine())
     for line in show(result):
         print(line)

@@ -107,6 +107,7 @@ def test_a_gguf_has_the_sizes_that_were_asked_for(tmp_path: Path) -> None:
     [
         (["--quick", "--level", "abacus"], "--level abacus is none of this CPU's"),
         (["--quick", "--json", "no/such/file"], "there is no such folder"),
+        (["--quick", "--rows", "4", "0"], "--rows 4 0: each is at least 1"),
     ],
 )
 def test_bad_input_is_one_sentence(given: list[str], sentence: str) -> None:

@@ -82,6 +82,7 @@ INLINE void whole_block(const int32_t *x, const float *scales, const int16_t *w,
 #pragma GCC unroll 4
             for (int p = 0; p < panels; p++) {
                 const int16_t *at = w + p * panel + 32 * (i + next);
+                __builtin_prefetch((const char *)at + AHEAD);
                 whole weights[PARTS];
 #pragma GCC unroll 2
                 for (int k = 0; k < PARTS; k++) weights[k] = LOAD(at + 2 * WIDTH * k);

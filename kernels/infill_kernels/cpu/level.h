@@ -40,6 +40,9 @@
 #define PARTS (LANES / WIDTH)
 enum { PART = WIDTH }; /* whatever a form makes of WIDTH */
 #define LINE 64 /* bytes of a cache line */
+/* Weights are asked for this many bytes before they are used: beyond the page, at whose end a CPU
+   stops to read ahead by itself. */
+#define AHEAD 8192
 #define INLINE static inline __attribute__((always_inline))
 
 typedef uint16_t bf16;

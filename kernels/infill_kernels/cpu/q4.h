@@ -176,6 +176,11 @@ INLINE void q4_block(const int32_t *x, const float *scales, const uint8_t *w, in
         for (int q = 0; q < wide; q++)
             sum[r][q] = add ? GET(y + r * stride + q * WIDTH) : SAME(0.0f);
     for (int64_t g = 0; g < groups; g++, x += 8 * rows, scales += 2 * rows) {
+#pragma GCC unroll 4
+        for (int q = 0; q < wide; q++)
+            if ((first + q) % REGISTERS == 0)
+                for (int line = 0; line < GROUP; line += LINE)
+                    __builtin_prefetch(from[q] + g * GROUP + AHEAD + line);
         Codes dots[TALL][4];
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
