@@ -3,9 +3,9 @@
     python -m benchmarks.kernels [--quick] [--level LEVEL] [--rows N ...] [--json FILE]
 
 Of every level that this CPU has, each form of weights and each matrix of the embedded model and of
-SmolLM2-135M: ms, GFLOP/s, GB/s and the share of the bound (see `products`), the best of some runs;
-then torch's, then a whole Llama beside llama.cpp (`pip install xllamacpp gguf`). The last line is
-JSON. --quick is for seeing that it runs.
+SmolLM2-135M: ms of the processor, GFLOP/s, GB/s and the share of the bound (see `products`), the
+best of some runs; then torch's, then a whole Llama beside llama.cpp (`pip install xllamacpp gguf`).
+The last line is JSON. --quick is for seeing that it runs.
 """
 
 import argparse
@@ -37,10 +37,9 @@ class Plan:
     sizes: Sizes
     prompt: int
     tokens: int
-    runs: int
 
 
-FULL = Plan(SHAPES, ROWS, products.WEIGHTS_AT_LEAST, 0.1, llama.SMOLLM2_135M, 512, 64, 5)
+FULL = Plan(SHAPES, ROWS, products.WEIGHTS_AT_LEAST, 0.1, llama.SMOLLM2_135M, 512, 64)
 QUICK = Plan(
     (SHAPES[1], SHAPES[6]),
     (1, 16),
@@ -49,7 +48,6 @@ QUICK = Plan(
     Sizes(layers=2, width=128, heads=2, kv=1, ff=128, vocabulary=512),
     32,
     4,
-    1,
 )
 
 
@@ -87,7 +85,7 @@ def measure(plan: Plan, only: str | None) -> dict[str, Any]:
     ]
     missing = ""
     try:
-        speeds += llama.speeds_of_llama_cpp(model, plan.prompt, plan.tokens, plan.runs)
+        speeds += llama.speeds_of_llama_cpp(model, plan.prompt, plan.tokens, plan.seconds)
     except ImportError as error:
         missing = f"llama.cpp was not measured ({error}); pip install xllamacpp gguf"
     return {
@@ -109,7 +107,10 @@ def measure(plan: Plan, only: str | None) -> dict[str, Any]:
 def show(result: Mapping[str, Any]) -> Iterable[str]:
     yield f"one thread, kernels: {result['kernels']}, commit {result['commit']}"
     if result["busy_cpus"] > 0.5:
-        yield f"Other programs kept {result['busy_cpus']:.1f} CPUs busy: times are not the best."
+        yield (
+            f"Other programs kept {result['busy_cpus']:.1f} CPUs busy. Times are the processor's, "
+            "but caches and memory were shared."
+        )
     yield (
         f"memory: copies {result['copy_gbs']:.1f} GB/s, reads {result['read_gbs']:.1f}; "
         "products in registers, GFLOP/s:"
