@@ -30,7 +30,9 @@ SUFFIX_CHARACTERS = 200
 
 
 class LlamaJudge:
-    """Not thread-safe: one caller at a time."""
+    """Writes `beams` lines of its own. Not thread-safe: one caller at a time."""
+
+    beams = BEAMS
 
     def __init__(self, network: Llama, vocabulary: JudgeVocabulary, info: JudgeInfo) -> None:
         self._network, self._vocabulary, self._info = network, vocabulary, info
@@ -62,6 +64,7 @@ class LlamaJudge:
             suffix=request.suffix,
             indentation=_indentation(request.prefix.rpartition("\n")[2]),
             calibration=self._info.calibration,
+            beams=self.beams,
         )
 
     def forget(self) -> None:
@@ -106,6 +109,7 @@ class LlamaReading:
     suffix: str
     indentation: str
     calibration: Calibration
+    beams: int
 
     def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
         going, ended = [_Line()], list[_Line]()
@@ -116,7 +120,7 @@ class LlamaReading:
             paths = self.tree.grow([line.ids for line in going], budget)
             if any(len(path) <= len(line.ids) for path, line in zip(paths, going, strict=True)):
                 break
-            said = self.tree.likeliest([path[-1] for path in paths], BEAMS)
+            said = self.tree.likeliest([path[-1] for path in paths], self.beams)
             longer = [
                 _Line((*line.ids, token), line.nats + nats)
                 for line, tokens in zip(going, said, strict=True)
@@ -124,7 +128,7 @@ class LlamaReading:
             ]
             longer.sort(key=lambda line: -line.nats)
             going = []
-            for line in longer[:BEAMS]:
+            for line in longer[: self.beams]:
                 (going if self._goes_on(line) else ended).append(line)
         ended.sort(key=lambda line: -line.nats)
         return list(dict.fromkeys(map(self._text, ended)))
@@ -159,7 +163,7 @@ class LlamaReading:
 
     def _worth_it(self, going: "list[_Line]", ended: "list[_Line]") -> "list[_Line]":
         """The lines that may still be among the best: none once there are enough."""
-        if len(ended) >= BEAMS:
+        if len(ended) >= self.beams:
             return []
         best = max((line.nats for line in [*ended, *going]), default=0.0)
         return [line for line in going if line.nats > best - BEHIND]

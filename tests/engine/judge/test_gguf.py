@@ -17,9 +17,10 @@ from infill_engine.config import EngineConfig
 from infill_engine.judge.gguf.judge import CHUNK, GgufJudge
 from infill_engine.judge.gguf.loading import load_gguf
 from infill_engine.judge.gguf.reading import GgufReading
-from infill_engine.judge.judge import Drafts
+from infill_engine.judge.judge import Drafts, Reading
 from infill_engine.local import LocalEngine
 from infill_engine.request import InfillRequest
+from tests.engine.judge.test_judged import Opinion
 from tests.engine.oracle import Oracle
 from tests.train import tiny_gguf
 from tests.train.tiny_gguf import CODE, HEADS, KV_HEADS, WIDTH
@@ -153,14 +154,14 @@ def test_a_model_that_goes_on_reads_the_prefix_and_takes_its_last_token_back(
     folder: Path, reference: LlamaForCausalLM
 ) -> None:
     judge = load(folder / "plain.gguf")
-    reading, encode = read(judge), judge._vocabulary.encode
+    reading, encode = read(judge), judge.vocabulary.encode
     ids = encode(HEAD + LINE)
     assert prompt(judge) == [END, *ids[:-1]]
-    assert reading._healed == judge._vocabulary.token_bytes[ids[-1]]
+    assert reading._healed == judge.vocabulary.token_bytes[ids[-1]]
 
 
 def test_a_model_that_fills_is_asked_as_it_was_trained(fills: GgufJudge) -> None:
-    encode = fills._vocabulary.encode
+    encode = fills.vocabulary.encode
     read(fills)
     typed = encode(LINE)[:-1]
     asked = [BEFORE, *encode(HEAD), BEHIND, *encode(SUFFIX), MIDDLE]
@@ -198,7 +199,7 @@ def test_typing_and_deleting_read_only_what_is_new_and_say_the_same(
 
 
 def test_a_line_that_is_left_and_a_suffix_that_is_changed_are_read_anew(fills: GgufJudge) -> None:
-    encode = fills._vocabulary.encode
+    encode = fills.vocabulary.encode
     read(fills)
     read(fills, HEAD + LINE, ")" + SUFFIX)
     assert prompt(fills)[: len(encode(HEAD)) + 2] == [BEFORE, *encode(HEAD), BEHIND]
@@ -217,7 +218,7 @@ def test_few_places_are_kept(judge: GgufJudge) -> None:
 
 def test_a_middle_is_followed_by_the_suffix(folder: Path, reference: LlamaForCausalLM) -> None:
     judge = load(folder / "plain.gguf")
-    reading, vocabulary, middle = read(judge), judge._vocabulary, "th * height"
+    reading, vocabulary, middle = read(judge), judge.vocabulary, "th * height"
 
     (judgement,) = reading.judge([middle], [0.0], UNLIMITED)
 
@@ -243,7 +244,7 @@ def test_a_middle_is_followed_by_the_suffix(folder: Path, reference: LlamaForCau
 def test_a_middle_that_fills_ends_by_a_token_that_says_so_or_with_its_line(
     fills: GgufJudge, reference: LlamaForCausalLM, suffix: str, max_lines: int | None, by_line: bool
 ) -> None:
-    reading, vocabulary = read(fills, HEAD, suffix, max_lines), fills._vocabulary
+    reading, vocabulary = read(fills, HEAD, suffix, max_lines), fills.vocabulary
     middle = "    if width:"  # which some token says with a line break
     row = vocabulary.encode(middle)
     wanted = log_probabilities(reference, prompt(fills) + row)[len(prompt(fills)) - 1 :]
@@ -270,7 +271,7 @@ def test_its_own_text_is_the_same_whatever_is_drafted_and_takes_fewer_passes(
     # Random weights come to no end by themselves.
     monkeypatch.setattr("infill_engine.judge.gguf.reading.LINE_TOKENS", 400)
     monkeypatch.setattr("infill_engine.judge.gguf.reading.BLOCK_TOKENS", 400)
-    vocabulary = judge._vocabulary
+    vocabulary = judge.vocabulary
     reading = read(judge, max_lines=max_lines)
     ids = reading._greedy([], reading._healed, lambda text: len(text) > 24, nothing, UNLIMITED)
     assert ids is not None
@@ -296,6 +297,36 @@ def test_its_own_text_is_the_same_whatever_is_drafted_and_takes_fewer_passes(
     assert passes["another"] <= plain
 
 
+def test_what_was_drafted_in_vain_makes_room(
+    judge: GgufJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GgufReading, "_ends", lambda reading, text: len(text) > 40)
+    own = read(judge).say(nothing, UNLIMITED)
+    assert own
+    rng = np.random.default_rng(0)
+
+    def vain(said: str) -> list[str]:
+        """Of which much or little fits, so that branches or nodes are lacking."""
+        letters = "".join(map(chr, rng.integers(97, 122, 90)))
+        return [letters[at : at + 9] for at in range(0, 81, 9)] + [letters[:30]]
+
+    tree = read(judge)._tree
+    reading = read(judge)
+    monkeypatch.setattr(reading._tree, "_room", 80)
+    assert reading.say(vain, UNLIMITED) == own
+    assert len(reading._tree) <= 80
+    reading = read(judge)
+    monkeypatch.setattr(reading._tree, "_free", reading._tree._free[:18])
+    assert reading.say(vain, UNLIMITED) == own
+    assert len(reading._tree._taken) <= 18
+    judged = reading.judge([own], [0.0], UNLIMITED)[0]
+    expected = read(judge).judge([own], [0.0], UNLIMITED)[0]
+    assert judged is not None
+    assert expected is not None
+    assert judged.both == pytest.approx(expected.both, abs=2 * NATS)
+    assert tree.grow([[20]], UNLIMITED) == [[0]], "of what was read before nothing grows"
+
+
 def test_its_text_ends_with_the_line_or_where_the_hole_does(fills: GgufJudge) -> None:
     reading = read(fills)
     assert [reading._ends(text) for text in ("th", "th\n", "\n")] == [False, True, True]
@@ -318,7 +349,7 @@ def test_a_model_that_goes_on_is_cut_before_what_follows_and_asked_for_further_l
 
     def greedy(ids: list[int], owed: bytes, *_: object) -> list[int]:
         asked.append(ids)
-        return judge._vocabulary.encode(owed.decode() + next(said))
+        return judge.vocabulary.encode(owed.decode() + next(said))
 
     monkeypatch.setattr(reading, "_greedy", greedy)
     assert reading.further("th", 9, UNLIMITED) == [
@@ -326,8 +357,8 @@ def test_a_model_that_goes_on_is_cut_before_what_follows_and_asked_for_further_l
         "th\n    a = 1\n\n    b",
     ], "up to the line that is indented less"
     healed = reading._healed.decode()
-    assert asked[0] == judge._vocabulary.encode(healed + "th")
-    assert asked[1] == judge._vocabulary.encode(healed + "th\n    a = 1")
+    assert asked[0] == judge.vocabulary.encode(healed + "th")
+    assert asked[1] == judge.vocabulary.encode(healed + "th\n    a = 1")
 
 
 def test_what_there_is_no_time_for_is_read_the_next_time(judge: GgufJudge) -> None:
@@ -397,3 +428,35 @@ def test_what_is_asked_for_exactly_is_its_own_text_else_the_likeliest(
             assert draft.text == max(likely, key=likely.__getitem__)
         assert judge.verified.tokens > 0
         assert judge.verified.tokens_per_pass >= 1
+
+
+class Drafter(Opinion):
+    """Goes on with a text that it knows."""
+
+    def read(self, request: InfillRequest, budget: Budget) -> Reading | None:
+        self.prefixes.append(request.prefix)
+        said = request.prefix.removeprefix(HEAD + LINE)
+        self.lines = [self.text[len(said) :]] if self.text.startswith(said) else []
+        return None if self.too_late else self
+
+    text = ""
+
+
+def test_a_faster_judge_drafts_what_is_said_next(
+    judge: GgufJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GgufReading, "_ends", lambda reading, text: len(text) > 24)
+    own = read(judge).say(nothing, UNLIMITED)
+    assert own
+    plain = judge.verified.passes
+    drafter = judge.drafter = Drafter({})
+    drafter.text = own[:6] + "?" + own[7:]
+
+    assert read(judge).say(nothing, UNLIMITED) == own
+    assert drafter.prefixes[0] == HEAD + LINE, "it reads ahead"
+    assert drafter.prefixes[1].startswith(HEAD + LINE + own[:1])
+    assert judge.verified.passes - plain < plain
+    drafter.too_late = True
+    assert read(judge).say(nothing, UNLIMITED) == own
+    judge.forget()
+    assert drafter.forgotten == 1

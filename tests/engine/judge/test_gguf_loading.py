@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,3 +111,17 @@ def test_without_the_extra_it_says_what_to_install(
     with pytest.raises(ModelError, match=r"not installed .*pip install 'infill-ls\[gguf\]'"):
         load(plain)
     library_module.library.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("pass_ms", "beams"), [(4.0, None), (6.0, None), (30.0, 1), (39.0, 1), (41.0, 4)]
+)
+def test_the_shipped_judge_drafts_where_a_line_takes_it_no_longer_than_a_pass(
+    pass_ms: float, beams: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = SimpleNamespace(describe=lambda: SimpleNamespace(token_ms=1.0), beams=4)
+    monkeypatch.setattr(loading, "load_embedded", lambda: (shipped, ""))
+    found = loading._drafter(pass_ms)
+    assert (found and found.beams) == beams
+    monkeypatch.setattr(loading, "load_embedded", lambda: (None, "off: too slow"))
+    assert loading._drafter(pass_ms) is None

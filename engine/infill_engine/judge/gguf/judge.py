@@ -16,7 +16,7 @@ from infill_engine.judge.gguf.model import KVCache
 from infill_engine.judge.gguf.reading import GgufReading, Verified
 from infill_engine.judge.gguf.tree import Floats, Tree
 from infill_engine.judge.gguf.vocabulary import GgufVocabulary
-from infill_engine.judge.judge import JudgeInfo
+from infill_engine.judge.judge import Judge, JudgeInfo
 from infill_engine.models.two_sided.kv_cache import common_length
 from infill_engine.request import InfillRequest
 from infill_engine.windows import first_tokens, last_tokens, prefix_window, suffix_window
@@ -56,8 +56,8 @@ class _Prompt:
 
 class GgufJudge:
     """`context` tokens are kept of each place; the cache has room for all of them and a tree.
-    With `exact` its own text comes before whatever else was drafted. Not thread-safe: one caller
-    at a time."""
+    With `exact` its own text comes before whatever else was drafted. A `drafter`, a judge that is
+    much faster, goes on with what it has said so far. Not thread-safe: one caller at a time."""
 
     def __init__(
         self,
@@ -67,9 +67,11 @@ class GgufJudge:
         *,
         context: int,
         exact: bool,
+        drafter: Judge | None = None,
     ) -> None:
-        self._cache, self._vocabulary, self._info = cache, vocabulary, info
-        self._context, self._exact = context, exact
+        self._cache, self.vocabulary, self._info = cache, vocabulary, info
+        self._context, self.exact = context, exact
+        self.drafter = drafter
         self._typed = context // MIDDLE_SHARE // 2
         self._token_ms = info.token_ms  # as it is now, beside whatever else this machine does
         self._places = [_Place(sequence=number) for number in range(PLACES)]  # last used last
@@ -96,26 +98,31 @@ class GgufJudge:
             if budget.over or not self._push(place, ids[len(place.ids) :][:CHUNK], budget):
                 return None
         assert place.logits is not None, "something was read"
+        if self.drafter is not None:
+            self.drafter.read(request, budget)
         self._tree = Tree(
             self._cache,
             place.sequence,
             len(ids),
             place.logits,
             range(PLACES, PLACES + BRANCHES),
-            min(NODES, self._context // MIDDLE_SHARE),
+            NODES,
         )
         return GgufReading(
             tree=self._tree,
-            vocabulary=self._vocabulary,
+            vocabulary=self.vocabulary,
             request=request,
             healed=prompt.healed,
-            exact=self._exact,
+            exact=self.exact,
+            drafter=self.drafter,
             calibration=self._info.calibration,
             verified=self.verified,
         )
 
     def forget(self) -> None:
         self._close_tree()
+        if self.drafter is not None:
+            self.drafter.forget()
         for place in self._places:
             self._cut(place, 0)
             place.head = place.suffix = ""
@@ -126,19 +133,19 @@ class GgufJudge:
             self._tree = None
 
     def _prompt(self, request: InfillRequest) -> _Prompt:
-        encode, room = self._vocabulary.encode, self._context - self._context // MIDDLE_SHARE
-        if self._vocabulary.fim is None:
+        encode, room = self.vocabulary.encode, self._context - self._context // MIDDLE_SHARE
+        if self.vocabulary.fim is None:
             text = prefix_window(request.prefix, int(room * CHARACTERS_PER_TOKEN))
             ids = last_tokens(encode(text), room - 1)
-            start = self._vocabulary.start or [self._vocabulary.nothing]
+            start = self.vocabulary.start or [self.vocabulary.nothing]
             return self._healed(start, ids)
         most = self._context // SUFFIX_SHARE
         room -= most + 8
         prefix = prefix_window(request.prefix, int(room * CHARACTERS_PER_TOKEN))
         suffix = suffix_window(request.suffix, int(most * CHARACTERS_PER_TOKEN))
         head, typed = self._split(prefix, suffix)
-        before, behind, middle = self._vocabulary.fim
-        ids = [*self._vocabulary.start, before, *last_tokens(encode(head), room)]
+        before, behind, middle = self.vocabulary.fim
+        ids = [*self.vocabulary.start, before, *last_tokens(encode(head), room)]
         ids += [behind, *first_tokens(encode(suffix), most), middle]
         return self._healed(ids, typed, head, suffix)
 
@@ -147,17 +154,17 @@ class GgufJudge:
         where a place has the same around the hole as it had there, else at the line's start."""
         for place in reversed(self._places):
             if place.ids and place.suffix == suffix and prefix.startswith(place.head):
-                typed = self._vocabulary.encode(prefix[len(place.head) :])
+                typed = self.vocabulary.encode(prefix[len(place.head) :])
                 if len(typed) <= self._typed:
                     return place.head, typed
         start = prefix.rfind("\n") + 1
-        typed = self._vocabulary.encode(prefix[start:])
+        typed = self.vocabulary.encode(prefix[start:])
         return (prefix[:start], typed) if len(typed) <= self._typed else (prefix, [])
 
     def _healed(
         self, ids: list[int], typed: list[int], head: str = "", suffix: str = ""
     ) -> _Prompt:
-        healed = self._vocabulary.token_bytes[typed[-1]] if typed else b""
+        healed = self.vocabulary.token_bytes[typed[-1]] if typed else b""
         try:
             healed.decode("utf-8")
         except UnicodeDecodeError:

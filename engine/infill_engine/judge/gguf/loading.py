@@ -11,6 +11,8 @@ from infill_engine.judge.gguf.library import library, release
 from infill_engine.judge.gguf.model import KVCache, Model
 from infill_engine.judge.gguf.vocabulary import GgufVocabulary
 from infill_engine.judge.judge import JudgeInfo
+from infill_engine.judge.llama import BEAMS, LlamaJudge
+from infill_engine.judge.loading import load_embedded
 from infill_engine.machine import free_memory, physical_cores
 
 EXACT = "#exact"
@@ -20,6 +22,8 @@ ON_CPU, ON_GPU = 1024, 4096
 BATCH = 64  # tokens of a pass
 MEASURED = 16
 MOST_THREADS = 8
+FASTEST_MS = 5.0  # of a pass, below which nothing is worth drafting
+LINE = 10  # tokens of a line, or thereabouts
 SPACE = 0.3e9  # bytes beside the weights: the cache, logits, what a pass computes with
 
 
@@ -67,7 +71,19 @@ def load_gguf(config: EngineConfig) -> GgufJudge:
         ),
         context=context,
         exact=config.judge.endswith(EXACT),
+        drafter=_drafter(taken * MEASURED),
     )
+
+
+def _drafter(pass_ms: float) -> LlamaJudge | None:
+    """The judge that is shipped, where it writes a line in the time of a pass; several lines where
+    that is long."""
+    drafter = None if pass_ms < FASTEST_MS else load_embedded()[0]
+    if drafter is None or LINE * drafter.describe().token_ms > pass_ms:
+        return None
+    if LINE * BEAMS * drafter.describe().token_ms > pass_ms:
+        drafter.beams = 1
+    return drafter
 
 
 def token_ms(cache: KVCache) -> float:

@@ -8,8 +8,9 @@ A line ends in two ways: by a token that says so, or by one that says its last l
 break in one; both count.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,11 @@ from infill_engine.copying import up_to
 from infill_engine.judge.calibration import Calibration
 from infill_engine.judge.gguf.tree import Tree, total
 from infill_engine.judge.gguf.vocabulary import GgufVocabulary
-from infill_engine.judge.judge import Drafts, Judgement
+from infill_engine.judge.judge import Drafts, Judge, Judgement
 from infill_engine.request import InfillRequest
 
 LINE_TOKENS, BLOCK_TOKENS = 48, 160
-DRAFTED = 48  # tokens of drafts that a pass verifies
+DRAFTED, BRANCHED = 48, 16  # tokens of drafts that a pass verifies, and how many drafts
 SUFFIX_TOKENS, SUFFIX_CHARACTERS = 8, 200  # of what follows the hole, where the prompt has it not
 
 
@@ -63,10 +64,12 @@ class GgufReading:
         request: InfillRequest,
         healed: bytes,
         exact: bool,
+        drafter: Judge | None,
         calibration: Calibration,
         verified: Verified,
     ) -> None:
         self._tree, self._vocabulary, self._healed = tree, vocabulary, healed
+        self._request, self._drafter = request, drafter
         self._suffix, self._most_lines = request.suffix, request.max_lines
         line = request.prefix.rpartition("\n")[2]
         self._indentation = line[: len(line) - len(line.lstrip())]
@@ -83,8 +86,6 @@ class GgufReading:
         return self._calibration
 
     def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
-        if not self._exact:  # then all of them are to be judged
-            self._tree.grow([self._row(text).ids for text in drafts("")], budget)
         self._said = self.say(drafts, budget)
         return [self._said] if self._said else []
 
@@ -124,12 +125,25 @@ class GgufReading:
         """Its own greedy text up to the end of the line, or of the hole where more lines are
         wanted; None where it came to no end."""
         passes = self._tree.passes
-        said = self._greedy([], self._healed, self._ends, drafts, budget)
+
+        def all_drafts(said: str) -> Iterable[str]:
+            yield from self._going_on(said, budget)
+            yield from drafts(said)
+
+        said = self._greedy([], self._healed, self._ends, all_drafts, budget)
         if said is None:
             return None
         self._verified.tokens += len(said)
         self._verified.passes += self._tree.passes - passes
         return self._cut(self._text(said, self._healed))
+
+    def _going_on(self, said: str, budget: Budget) -> list[str]:
+        """How the drafting judge would go on."""
+        if self._drafter is None:
+            return []
+        request = replace(self._request, prefix=self._request.prefix + said)
+        reading = self._drafter.read(request, budget)
+        return [] if reading is None else reading.continuations(_nothing, budget)
 
     def _greedy(
         self,
@@ -152,6 +166,8 @@ class GgufReading:
             if not self._vocabulary.token_bytes[token] or ends(text):
                 return ids
             if self._tree.child(node, token) is None:
+                if not self._tree.has_room(DRAFTED + 1, BRANCHED):
+                    node = self._tree.prune(node)
                 drafted = self._drafted(ids, owed, text, drafts)
                 self._tree.grow([[*behind, *path] for path in (ids, *drafted)], budget)
             child = self._tree.child(node, token)
@@ -171,7 +187,7 @@ class GgufReading:
     ) -> Iterator[list[int]]:
         """What may follow ids, as paths, best first and not too much of it."""
         room = DRAFTED
-        for rest in drafts(text):
+        for rest in islice(drafts(text), BRANCHED - 1):
             path = self._vocabulary.encode(owed.decode() + text + rest)
             if path[: len(ids)] != ids:  # it has put together what stands there otherwise
                 path = [*ids, *self._vocabulary.encode(rest)]

@@ -29,12 +29,11 @@ class Tree:
         branches: Sequence[int],
         room: int,
     ) -> None:
-        self._cache, self._start, self._branches = cache, start, branches
-        self._room = room
+        self._cache, self._start, self._room = cache, start, room
+        self._free, self._taken = list(branches), list[int]()
         self._depth, self._sequence, self._logits = [0], [sequence], [logits]
         self._children: dict[tuple[int, int], int] = {}
         self._totals: dict[int, float] = {}
-        self._used = 0  # of the branches
         self.passes = 0
 
     def __len__(self) -> int:
@@ -79,11 +78,36 @@ class Tree:
                 break
         return [self.known(path) for path in paths]
 
+    def has_room(self, nodes: int, branches: int) -> bool:
+        return len(self) + nodes <= self._room and branches <= len(self._free)
+
+    def prune(self, node: int) -> int:
+        """Drops what does not lead to a node; gives its new number."""
+        parents = {child: (parent, token) for (parent, token), child in self._children.items()}
+        path, said = [node], list[int]()
+        while path[0]:
+            parent, token = parents[path[0]]
+            path.insert(0, parent)
+            said.insert(0, token)
+        kept = self._sequence[node]
+        for sequence in self._taken:
+            if sequence != kept:
+                self._cache.cut(sequence)
+                self._free.append(sequence)
+        self._taken = [sequence for sequence in self._taken if sequence == kept]
+        self._cache.cut(kept, self._start + self._depth[node])
+        self._depth = [*range(len(path))]
+        self._sequence = [self._sequence[0], *[kept] * len(said)]
+        self._logits = [self._logits[at] for at in path]
+        self._children = {(at, token): at + 1 for at, token in enumerate(said)}
+        self._totals.clear()
+        return len(said)
+
     def close(self) -> None:
-        """Frees the branches."""
-        for sequence in self._branches[: self._used]:
+        """Frees the branches; nothing grows any more."""
+        for sequence in self._taken:
             self._cache.cut(sequence)
-        self._used = len(self._branches)
+        self._taken, self._free = [], []
 
     def _branch(
         self,
@@ -103,11 +127,10 @@ class Tree:
                 through.append(found)
             node = found
             del rest[0]
-        full = len(self) + len(tokens) + len(rest) > self._room
-        if not rest or full or self._used == len(self._branches):
+        if not rest or not self.has_room(len(tokens) + len(rest), 1):
             return
-        sequence = self._branches[self._used]
-        self._used += 1
+        sequence = self._free.pop()
+        self._taken.append(sequence)
         grown = node
         while grown >= len(self):
             grown = parents[grown - len(self)]

@@ -19,6 +19,7 @@ class GgufVocabulary:
     """V tokens. Raises ModelError where text does not come back from them as it was."""
 
     def __init__(self, model: Model) -> None:
+        self._model = model  # which its tokens live in
         lib = library()
         self._lib, self._vocab = lib, lib.llama_model_get_vocab(model.address)
         if lib.llama_vocab_type(self._vocab) == NO_VOCABULARY:
