@@ -1,0 +1,67 @@
+"""The judge's benchmark on one case, with a GGUF of random weights."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import humaneval, judge
+from benchmarks.holdout import Task
+from infill_engine.config import EngineConfig
+from infill_engine.judge.gguf.loading import load_gguf
+from infill_engine.judge.gguf.reading import GgufReading
+from infill_ls.cli.bench.cases import Case
+from tests.benchmarks.test_quality import TASK
+from tests.train import tiny_gguf
+
+pytest.importorskip("xllamacpp", reason="no llama.cpp here: pip install 'infill-ls[gguf]'")
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    numbers = {f"tokenizer.ggml.{name}_token_id": 0 for name in ("bos", "eos")}
+    tiny_gguf.write_gguf(tmp_path / "tiny.gguf", exactly=True, numbers=numbers)
+    return tmp_path / "tiny.gguf"
+
+
+def test_a_case_goes_through_every_system(
+    weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Random weights come to no end by themselves.
+    monkeypatch.setattr(GgufReading, "_ends", lambda reading, text: len(text) > 8)
+    with gzip.open(weights.parent / humaneval.SETS["single-line"][0], "wt") as lines:
+        lines.write(json.dumps(TASK) + "\n")
+
+    judge.main([str(weights), "--data", str(weights.parent), "--limit", "1", "--threads", "1"])
+
+    *_, drawn, last = capsys.readouterr().out.strip().split("\n")
+    assert drawn.startswith("ranked")
+    result = json.loads(last)
+    systems = result["systems"]
+    assert [*systems] == ["greedy", "prompt lookup", "drafted", "ranked"]
+    assert systems["greedy"]["passes"] == systems["greedy"]["tokens"] - 1 > 0
+    for name in ("prompt lookup", "drafted"):
+        assert systems[name]["tokens"] == systems["greedy"]["tokens"], name
+        assert systems[name]["passes"] <= systems["greedy"]["passes"], name
+    assert systems["greedy"]["alike"] == 1
+    assert result["judge"]["source"] == str(weights)
+
+
+def test_what_is_looked_up_followed_the_same_last_tokens(weights: Path) -> None:
+    model = load_gguf(EngineConfig(judge=str(weights), device="cpu", threads=1))
+    case = Case(
+        name="a", kind="line", language_id="python", reference="",
+        prefix="height = width * 2\nheight", suffix="\nwidth = 3 * 4\n",
+    )  # fmt: skip
+    drafts = judge.lookup(model)(Task(group="", kind="", unit="", case=case))
+    (found,) = drafts("")
+    assert found.startswith(" = width * 2\n")
+    (found,) = drafts(" = width * 2\nheight = 3 *")
+    assert found.startswith(" 4"), "behind the hole too"
+    assert [*drafts(" é")] == []
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"no HumanEval-Single.*in "):
+        judge.main(["a.gguf", "--data", str(tmp_path)])
