@@ -382,6 +382,15 @@ def test_what_there_is_no_time_for_is_read_the_next_time(judge: GgufJudge) -> No
     assert len(reading._tree) == 1
 
 
+def test_a_pass_that_would_take_too_long_is_not_begun(judge: GgufJudge) -> None:
+    reading, soon = read(judge), Budget(deadline=time.monotonic() + 30.0)
+    judge._cache.token_ms = 1e6
+    assert reading.continuations(of("th"), soon) == []
+    assert reading.judge(["th"], [0.0], soon) == [None]
+    assert judge.read(InfillRequest(prefix=CODE, suffix=""), soon) is None
+    assert reading._tree.passes == 0
+
+
 def test_a_pass_that_is_given_up_leaves_what_was_read(judge: GgufJudge) -> None:
     middles = ["th", "th * height"]
     expected = read(judge).judge(middles, [0.0] * 2, UNLIMITED)

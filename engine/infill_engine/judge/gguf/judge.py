@@ -7,7 +7,6 @@ there, deleting truncates, and nothing else is read again until the line is left
 changed. A model that only goes on with text reads the prefix alone.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -73,7 +72,6 @@ class GgufJudge:
         self._context, self.exact = context, exact
         self.drafter = drafter
         self._typed = context // MIDDLE_SHARE // 2
-        self._token_ms = info.token_ms  # as it is now, beside whatever else this machine does
         self._places = [_Place(sequence=number) for number in range(PLACES)]  # last used last
         self._tree: Tree | None = None
         self.verified = Verified()
@@ -91,11 +89,14 @@ class GgufJudge:
         if kept < len(place.ids):
             self._cut(place, min(kept, len(ids) - 1))
         # What would take most of the time that is left is left for when nobody waits.
-        needed = (len(ids) - len(place.ids)) * self._token_ms / 1e3
-        if needed > budget.left() / 2:
+        new = len(ids) - len(place.ids)
+        if new and self._cache.seconds(new) > budget.left() / 2:
             return None
         while len(place.ids) < len(ids):
-            if budget.over or not self._push(place, ids[len(place.ids) :][:CHUNK], budget):
+            chunk = ids[len(place.ids) :][:CHUNK]
+            if self._cache.seconds(len(chunk)) > budget.left():
+                return None
+            if not self._push(place, chunk, budget):
                 return None
         assert place.logits is not None, "something was read"
         if self.drafter is not None:
@@ -186,7 +187,7 @@ class GgufJudge:
 
     def _push(self, place: _Place, ids: Sequence[int], budget: Budget) -> bool:
         """Whether the budget lasted to read ids at the end of a place."""
-        start, count, begun = len(place.ids), len(ids), time.perf_counter()
+        start, count = len(place.ids), len(ids)
         logits = self._cache.read(
             ids,
             range(start, start + count),
@@ -196,9 +197,6 @@ class GgufJudge:
         )
         if logits is None:
             return False
-        if count == CHUNK:
-            taken = (time.perf_counter() - begun) * 1e3 / CHUNK
-            self._token_ms += (taken - self._token_ms) / 4
         place.ids += ids
         place.logits = logits[0]
         return True

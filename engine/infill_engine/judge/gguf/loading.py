@@ -51,7 +51,7 @@ def load_gguf(config: EngineConfig) -> GgufJudge:
             batch=BATCH,
             threads=threads,
         )
-        taken = token_ms(cache)
+        cache.token_ms = token_ms(cache)
     except ModelError as error:
         raise ModelError(f"{path} cannot judge: {error}") from error
     where = "GPU" if on_gpu else f"{threads} CPU threads"
@@ -65,13 +65,13 @@ def load_gguf(config: EngineConfig) -> GgufJudge:
             dtype=f"{model.description}{filling}",
             source=str(path),
             kernels=f"llama.cpp of xllamacpp {release()}, {where}",
-            token_ms=taken,
+            token_ms=cache.token_ms,
             # The end of the hole is of the same text, the head of the suffix is another.
             calibration=Calibration(weights=(1.0, float(vocabulary.fim is not None), 0, 0, 0)),
         ),
         context=context,
         exact=config.judge.endswith(EXACT),
-        drafter=_drafter(taken * MEASURED),
+        drafter=_drafter(cache.token_ms * MEASURED),
     )
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from infill_engine.judge.gguf.library import (
 )
 
 LOOKED_AT = 0.005  # seconds between two looks at the budget while a pass runs
+FEW = 4  # tokens of a pass that takes no longer than one of less
 SHORTEST = 256  # tokens that a model has to be able to read
 
 
@@ -115,6 +117,7 @@ class KVCache:
         parameters.words[SEQUENCES // 4] = sequences
         ctypes.cast(ctypes.byref(parameters), ctypes.POINTER(ctypes.c_bool))[UNIFIED] = True
         why()
+        self.token_ms = 0.0  # of a pass, as it is now, beside whatever else this machine does
         self._address = self._lib.llama_init_from_model(model.address, parameters)
         if not self._address:
             raise ModelError(f"no memory for {room} tokens: {why()}")
@@ -148,16 +151,23 @@ class KVCache:
         output = np.array(wanted, np.int8)
         arrays = (token, position, count, pointers, output)
         addresses = [array.ctypes.data for array in arrays]
+        started = time.perf_counter()
         batch = Batch(len(tokens), addresses[0], None, *addresses[1:])
         returned = self._decode(batch, budget)
         if returned == 2:
             return None
         if returned:
             raise ModelError(f"llama.cpp cannot read {len(tokens)} tokens (code {returned})")
+        taken = (time.perf_counter() - started) * 1e3 / max(len(tokens), FEW)
+        self.token_ms += (taken - self.token_ms) / (4 if self.token_ms else 1)
         shape = (int(output.sum()), self._vocab_size)
         if not shape[0]:
             return np.empty(shape, np.float32)
         return np.ctypeslib.as_array(self._lib.llama_get_logits(self._address), shape).copy()
+
+    def seconds(self, tokens: int) -> float:
+        """What a pass of so many is expected to take."""
+        return max(tokens, FEW) * self.token_ms / 1e3
 
     def _decode(self, batch: Batch, budget: Budget) -> int:
         if budget is UNLIMITED:

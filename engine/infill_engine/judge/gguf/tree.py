@@ -71,10 +71,10 @@ class Tree:
         for path in paths:
             self._branch(path, new, parents, tokens, branches)
         for at in range(0, len(tokens), self._cache.batch):
-            end = at + self._cache.batch
-            if budget.over or not self._read(
-                parents[at:end], tokens[at:end], branches[at:end], budget
-            ):
+            end = min(at + self._cache.batch, len(tokens))
+            # What cannot be read in time is not begun.
+            late = budget.over or self._cache.seconds(end - at) > budget.left()
+            if late or not self._read(parents[at:end], tokens[at:end], branches[at:end], budget):
                 break
         return [self.known(path) for path in paths]
 
