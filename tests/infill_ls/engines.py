@@ -145,6 +145,7 @@ class Stepping(Knowing):
         super().__init__(knows, steps=steps, wavers=wavers)
         self._allowed = threading.Semaphore(0)
         self._keeps_warming = keeps_warming
+        self.warmed: list[str] = []  # the prefixes
 
     def allow(self, steps: int) -> None:
         self._allowed.release(steps)
@@ -155,6 +156,7 @@ class Stepping(Knowing):
             yield draft
 
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
+        self.warmed.append(request.prefix)
         self.journal.note("warm")
         while self._keeps_warming and not budget.cancelled():
             time.sleep(0.001)
