@@ -18,7 +18,6 @@ loaded;
 
 import argparse
 import json
-import os
 import random
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from benchmarks.soak import faults
+from benchmarks.soak import connect, faults
 from benchmarks.soak.editor import (
     ANSWER_SECONDS,
     Editor,
@@ -46,8 +45,7 @@ from infill_ls.cli.machine import commit, resident_mb, this_machine
 from infill_ls.completion.worker import QUIET_SECONDS
 from infill_ls.syntax.language import language_id_of
 
-ROOT = Path(__file__).parents[2]
-CASES = ROOT / "tests" / "data" / "languages"
+CASES = connect.ROOT / "tests" / "data" / "languages"
 RECOVERY_SECONDS = 2.0  # after a fault, in which a wait is its consequence
 LEAST_PAUSE = 6.0  # between two faults
 DEADLINE_MS = 300  # the server's own for what nobody asked for; three lines or less ask for more
@@ -87,15 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def soak(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     chance = random.Random(options.seed)
     socket = folder / "shared.sock"
-    path = os.pathsep.join(str(ROOT / part) for part in (".", "engine", "kernels"))
-    relay = [sys.executable, "-P", "-m", "benchmarks.soak.connect", str(socket), options.model]
+    relay, installed = connect.command(socket, options.model), connect.environment(folder)
     tally = Tally()
 
     def new_editor(
         command: Sequence[str] = relay, environment: Mapping[str, str] = MappingProxyType({})
     ) -> Editor:
-        everything = {**os.environ, "PYTHONPATH": path, **environment}
-        return Editor(command, everything, cancels=chance.random() < 0.5)
+        cancels = chance.random() < 0.5
+        return Editor(command, {**installed, **environment}, cancels=cancels)
 
     ground = Ground(folder=folder, new_editor=new_editor)
     sources = files()

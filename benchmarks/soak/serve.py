@@ -25,7 +25,7 @@ from infill_engine import (
     load_engine,
 )
 from infill_engine.load import silent
-from infill_ls.server.processes import run_shared
+from infill_ls.server.shared import run_shared
 
 AROUND = 300  # characters on each side
 

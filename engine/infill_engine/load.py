@@ -27,7 +27,6 @@ def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine
         from infill_engine.models.diffusion_gemma.denoiser import load_diffusion_gemma
 
         return LocalEngine(load_diffusion_gemma(config, progress))
-    from infill_engine.judge.gguf.loading import load_gguf
     from infill_engine.judge.loading import load_embedded, load_llama
     from infill_engine.models.two_sided.loading import load_default
 
@@ -38,8 +37,13 @@ def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine
         return LocalEngine(denoiser, load_embedded)
     # One that was asked for has to be there.
     path = Path(config.judge).expanduser()
-    judge = load_llama(path) if path.is_dir() else load_gguf(config)
-    return LocalEngine(denoiser, lambda: (judge, ""))
+    if path.is_dir():
+        llama = load_llama(path)
+        return LocalEngine(denoiser, lambda: (llama, ""))
+    from infill_engine.judge.gguf.loading import load_gguf
+
+    gguf = load_gguf(config)
+    return LocalEngine(denoiser, lambda: (gguf, ""))
 
 
 def is_checkpoint(model: str) -> bool:

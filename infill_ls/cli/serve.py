@@ -27,7 +27,7 @@ def serve(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> in
     if arguments.connect:
         return _connect(arguments, config)
     if arguments.socket:
-        from infill_ls.server.processes import run_shared
+        from infill_ls.server.shared import run_shared
 
         return run_shared(arguments.socket, config, load=load)
     if arguments.tcp:

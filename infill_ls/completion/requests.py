@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from infill_engine import InfillError
 from infill_ls.completion.reuse import Reuse, typed_since
@@ -39,7 +39,7 @@ class QueryResult:
     `complaint` is a sentence for the user about why it failed.
     """
 
-    how: str  # "model" | "reused" | "superseded" | "stopped" | "late" | "failed"
+    how: str  # "model" | "reused" | "superseded" | "stopped" | "late" | "failed" | "no model yet"
     candidates: "tuple[Candidate, ...]" = ()
     infilled: "Infilled | None" = None
     complaint: str = ""
@@ -73,6 +73,7 @@ class Requests:
         self._runs: dict[str, _LiveRun] = {}
         self._arrivals: dict[str, float] = {}
         self._likely_next: Query | None = None
+        self._has_model = asyncio.Event()
         self._num_late = 0  # since the model last answered in time
         self._closed = False
 
@@ -102,7 +103,8 @@ class Requests:
 
     def loaded(self) -> None:
         """The worker has an engine now."""
-        if self._likely_next is not None:
+        self._has_model.set()
+        if self._likely_next is not None and not self._turns:  # who waits comes first
             self._worker.warm(self._likely_next, self)
 
     def changed(self, document: Document) -> None:
@@ -146,6 +148,11 @@ class Requests:
             until += pause
         if pause:
             await asyncio.wait([turn], timeout=pause)
+        loading = not self._worker.ready
+        if loading:
+            await self._load(turn, until)
+            if not (self._worker.ready or turn.done()):
+                return QueryResult(how="no model yet")
         while not turn.done():
             if (known := self.reuse.find(query)) is not None:
                 return QueryResult(how="reused", candidates=known)
@@ -155,12 +162,23 @@ class Requests:
                 [turn, live.ended], timeout=left, return_when=asyncio.FIRST_COMPLETED
             )
             if not (turn.done() or live.ended.done()):
-                return self._late(query)
+                return QueryResult(how="late") if loading else self._late(query)
             if live.run.query is query and not turn.done():
                 self._num_late = 0
                 return _result_of(live.run)
             # A run that was joined has ended: what it found is in `reuse` now, if it fits.
         return QueryResult(how="superseded")
+
+    async def _load(self, turn: "asyncio.Future[None]", until: float) -> None:
+        """Waits for the end of a load, at most until then, or the turn's."""
+        if self._worker.failed:
+            return
+        self._has_model.clear()
+        loaded = asyncio.create_task(self._has_model.wait())
+        either: list[asyncio.Future[Any]] = [turn, loaded]
+        left = max(until - time.monotonic(), 0.0)
+        await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        loaded.cancel()
 
     def _late(self, query: Query) -> QueryResult:
         """The run goes on, for what it finds is there when it is asked for again."""

@@ -117,6 +117,7 @@ class Worker:
         self._engine: Engine | None = None
         self._trees: dict[object, Trees] = {}  # by owner
         self._config: EngineConfig | None = None
+        self._asked = False  # whether somebody has, or it was only begun
         self._loaded: Future[EngineInfo] | None = None
         self._changed = threading.Condition()
         self._tasks: deque[_Task] = deque()
@@ -130,7 +131,7 @@ class Worker:
     @property
     def config(self) -> EngineConfig | None:
         """What the engine was last asked to be."""
-        return self._config
+        return self._config if self._asked else None
 
     @property
     def ready(self) -> bool:
@@ -147,9 +148,15 @@ class Worker:
         """What the load is at, "" where the engine does not say, and which share of it is done."""
         return self._progress
 
+    def begin(self, config: EngineConfig) -> None:
+        """Loads what will most likely be asked for, before anybody could."""
+        self.load(config)
+        self._asked = False
+
     def load(self, config: EngineConfig) -> "Future[EngineInfo]":
         """Loads unless that is done or under way. The future raises ModelError if it cannot be."""
         with self._changed:
+            self._asked = True
             if self._loaded is None or config != self._config or self.failed:
                 self._config = config
                 self._loaded = Future()

@@ -1,6 +1,6 @@
 """Loads the engine that the settings ask for, and tells the client how it goes.
 
-Requests are answered empty meanwhile.
+Requests wait for it meanwhile, but for no longer than the model might take.
 """
 
 import asyncio

@@ -22,7 +22,6 @@ from infill_ls.server.transport import SocketWriter, Writer, framed, read_messag
 
 logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 1.0  # how long a model run or load may hold up the end of the process
-LINGER_SECONDS = 20.0  # for a window that is opened again
 TOKEN_SECONDS = 5.0
 DIED_SECONDS = 1.0  # how long after its stream a process may take to end
 
@@ -93,17 +92,9 @@ def run_tcp(
     return run(listen(), worker, asyncio.Runner())
 
 
-def run_shared(
-    path: Path,
-    config: EngineConfig,
-    *,
-    load: Callable[[EngineConfig], Engine] = load_engine,
-    linger: float = LINGER_SECONDS,
-) -> int:
-    """Serves a user's windows round one engine, at `path`, for `linger` seconds after the last."""
+def run_windows(path: Path, config: EngineConfig, worker: Worker, linger: float) -> int:
+    """Serves those who connect at `path`, until there have been none for `linger` seconds."""
     from infill_ls.server import endpoint  # not needed for a start on stdio
-
-    worker = Worker(load)
 
     async def listen() -> int:
         clients = Clients(worker, config)

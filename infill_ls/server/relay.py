@@ -168,6 +168,7 @@ class Relay:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
                 continue
+            began = time.monotonic()
             try:
                 await self._serve(reader, writer)
                 pause = first
@@ -180,7 +181,8 @@ class Relay:
             if self._shut_down:  # it has gone because it was asked to
                 self._answer_all()
                 await asyncio.Event().wait()
-            await asyncio.sleep(first)
+            if time.monotonic() - began < longest:  # else the next one is wanted at once
+                await asyncio.sleep(first)
 
     async def _serve(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
         self._by_server.clear()

@@ -70,11 +70,12 @@ async def test_the_first_window_is_answered_before_there_is_a_server(runtime: Pa
 
 
 async def test_windows_share_one_model_and_each_keeps_its_text(runtime: Path) -> None:
-    async with spawned(*CONNECT) as (_, first):
+    command = [*CONNECT, "--judge", "off"]  # which comes later, once nothing is to do
+    async with spawned(*command) as (_, first):
         await ready(first)
         before = await server_pids(runtime)
         memory = resident_mb(next(iter(before)))
-        async with spawned(*CONNECT) as (process, second):
+        async with spawned(*command) as (process, second):
             await ready(second)
             second.send(types("right + ", 1, 11, 2))
             answer = await second.request(INFILL, infill_at(1, 19, context={"triggerKind": 1}))

@@ -85,8 +85,6 @@ async def infill(session: Session, snapshot: DocumentSnapshot, uri: str, target:
         return "The text changed meanwhile, so it was left as it is."
     if why := refusal(snapshot.settings, snapshot.ignore_policy, document):
         return f"Nothing is suggested in this file: {why}."
-    if not session.worker.ready:
-        return "The model is not loaded yet."
     start, end = hole_of(document, target, encoding)
     emptied = document.replaced(start, end, "", version=document.version)
     limits = limits_of(snapshot.settings, invoked=True)
@@ -94,6 +92,8 @@ async def infill(session: Session, snapshot: DocumentSnapshot, uri: str, target:
     result = await session.requests.answer(query, 0.0)
     if not session.is_current(snapshot):
         return "The text changed meanwhile, so it was left as it is."
+    if not session.worker.ready:
+        return "The model is not loaded yet."
     if not result.candidates:
         return result.complaint or "The model has nothing to offer here."
     text = result.candidates[0].text.replace("\n", document.newline)

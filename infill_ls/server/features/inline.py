@@ -73,7 +73,6 @@ async def _answered(
         return QueryResult(how="the menu's selection does not continue the text"), None
     if not session.worker.ready:
         session.warm(document, offset)
-        return QueryResult(how="no model yet"), None
     delay = 0.0 if params.invoked else settings.delay_ms / 1000
     result = await session.requests.answer(point.query, delay)
     if result.complaint:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import random
 import socket
+import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from infill_engine import Engine, EngineConfig, EngineInfo, InfillRequest, load_engine
+from infill_engine import Engine, EngineConfig, EngineInfo, InfillRequest, ModelError, load_engine
 from infill_ls.completion.requests import NUM_LATE, QueryResult, Requests
 from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.documents import Document
@@ -25,6 +26,7 @@ from tests.infill_ls.engines import (
     always,
     last_name,
     loads,
+    unloadable,
 )
 
 LIMITS = QueryLimits(
@@ -74,6 +76,72 @@ async def drafted(requests: Requests, engine: Stepping, what: Query) -> asyncio.
     engine.allow(1)
     await asyncio.to_thread(engine.journal.wait, "step", before + 2)
     return task
+
+
+@asynccontextmanager
+async def loading(engine: Engine) -> AsyncIterator[tuple[Requests, threading.Event]]:
+    """While an engine loads, until the event is set."""
+    may_load = threading.Event()
+
+    def load(config: EngineConfig) -> Engine:
+        may_load.wait(60)
+        return engine
+
+    worker = Worker(load)
+    requests = Requests(worker)
+    loaded = asyncio.wrap_future(worker.load(EngineConfig()))
+    loaded.add_done_callback(lambda _: requests.loaded())
+    try:
+        yield requests, may_load
+    finally:
+        may_load.set()
+        requests.close()
+        assert await asyncio.to_thread(worker.close, 60)
+
+
+async def test_a_request_waits_for_the_model_that_loads() -> None:
+    async with loading(Knowing(last_name)) as (requests, may_load):
+        asked = asyncio.create_task(requests.answer(query("alpha "), 0.0))
+        await asyncio.sleep(0.01)
+        assert not asked.done()
+        may_load.set()
+
+        assert texts(await asked) == ["use_alpha"]
+
+
+async def test_of_requests_that_wait_for_the_model_the_newest_gets_it() -> None:
+    engine = Knowing(last_name)
+    async with loading(engine) as (requests, may_load):
+        requests.warm(query("alpha "))
+        asked = [asyncio.create_task(requests.answer(query("alpha "), 0.0)) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        may_load.set()
+
+        answers = [answer.how for answer in await asyncio.gather(*asked)]
+        assert answers == ["superseded"] * 4 + ["model"]
+        (ran,) = engine.journal.times("infill")
+        assert all(ran < warmed for warmed in engine.journal.times("warm")), "who waits comes first"
+
+
+async def test_a_load_that_takes_longer_than_the_model_may_is_not_waited_for() -> None:
+    async with loading(Knowing(last_name)) as (requests, _):
+        soon = query("alpha ")
+        soon = replace(soon, limits=replace(LIMITS, seconds=0.05))
+        started = time.monotonic()
+        answers = [await requests.answer(soon, 0.0) for _ in range(NUM_LATE)]
+
+        assert [(a.how, a.complaint) for a in answers] == [("no model yet", "")] * NUM_LATE
+        assert time.monotonic() - started < 10
+
+
+async def test_a_load_that_failed_is_not_waited_for() -> None:
+    worker = Worker(unloadable)
+    requests = Requests(worker)
+    with pytest.raises(ModelError):
+        await asyncio.wrap_future(worker.load(EngineConfig()))
+
+    assert (await requests.answer(query("alpha "), 0.0)).how == "no model yet"
+    assert await asyncio.to_thread(worker.close, 60)
 
 
 async def test_a_request_is_answered_with_what_the_model_says() -> None:

@@ -113,6 +113,25 @@ async def test_another_configuration_loads_another_engine_and_the_same_one_does_
     assert worker.close(60)
 
 
+async def test_what_was_begun_before_anybody_asked_is_loaded_once_and_binds_nobody() -> None:
+    configs: list[str] = []
+
+    def load(config: EngineConfig) -> Engine:
+        configs.append(config.model)
+        return Knowing(last_name)
+
+    worker = Worker(load)
+    worker.begin(EngineConfig(model="a"))
+    assert worker.config is None
+    await asyncio.wrap_future(worker.load(EngineConfig(model="a")))
+    assert worker.config == EngineConfig(model="a")
+    assert configs == ["a"]
+
+    await asyncio.wrap_future(worker.load(EngineConfig(model="b")))
+    assert worker.config == EngineConfig(model="b")
+    assert worker.close(60)
+
+
 async def test_a_large_model_says_how_far_its_loading_is() -> None:
     def load(_: EngineConfig, progress: Callable[[str, float], None] = silent) -> Engine:
         progress("reading weights", 0.25)

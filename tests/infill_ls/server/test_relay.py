@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,27 @@ async def test_another_server_hears_what_the_first_one_knew(editor: Editor, shar
     later = [m["params"]["contentChanges"][0]["text"] for m in shared.heard[1][3:]]
     assert (item["text"].strip() + "".join(later), item["languageId"]) == ("x = 123", "python")
     assert all("method" in m or m["id"] == 1 for m in editor.got)
+
+
+@pytest.mark.parametrize(("longest", "waits"), [(0.1, False), (30.0, True)])
+async def test_after_a_server_that_served_for_some_time_the_next_is_there_at_once(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch, longest: float, waits: bool
+) -> None:
+    """One that comes and goes is waited for instead, lest it is started all the time."""
+    monkeypatch.setattr(relay, "BACK_OFF_SECONDS", (1.0, longest))
+    found = Editor()
+    task = asyncio.create_task(
+        Relay(found, lambda: endpoint.connect(shared.path)).run(found.reader)
+    )
+    await until(lambda: bool(shared.heard))
+    await asyncio.sleep(0.2)
+    died = time.monotonic()
+    shared.die()
+    await until(lambda: len(shared.heard) == 2)
+
+    assert (time.monotonic() - died > 0.9) is waits
+    found.reader.feed_eof()
+    assert await asyncio.wait_for(task, 5) == 0
 
 
 async def test_what_was_asked_of_a_server_that_died_is_asked_again(
