@@ -46,6 +46,7 @@ from infill_ls.completion.worker import QUIET_SECONDS
 from infill_ls.syntax.language import language_id_of
 
 CASES = connect.ROOT / "tests" / "data" / "languages"
+SETTLED_SECONDS, SETTLED_MB = 3.0, 1.0  # so long without growing by more: the judge is loaded
 RECOVERY_SECONDS = 2.0  # after a fault, in which a wait is its consequence
 LEAST_PAUSE = 6.0  # between two faults
 DEADLINE_MS = 300  # the server's own for what nobody asked for; three lines or less ask for more
@@ -101,7 +102,7 @@ def soak(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     if not knows_text(first, ground.asked, 60.0):
         raise RuntimeError(f"the server never came up: {first.told}")
     ask_in_every_language(first, sources)
-    memory = {"start": resident_mb(ground.server_pid())}
+    memory = {"start": settled_mb(ground.server_pid())}
     stop = threading.Event()
     editors = [new_editor() for _ in range(options.editors)]
     threads = []
@@ -139,6 +140,16 @@ def soak(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     time.sleep(QUIET_SECONDS + 2)  # it lingers for longer
     memory["end"] = resident_mb(ground.server_pid())
     return report(tally, memory, options, number)
+
+
+def settled_mb(pid: int, timeout: float = 60.0) -> float | None:
+    """Resident memory once it grows no more: what is loaded when nothing else is to do is there."""
+    until = time.monotonic() + timeout
+    before, now = 0.0, resident_mb(pid)
+    while now is not None and now > before + SETTLED_MB and time.monotonic() < until:
+        time.sleep(SETTLED_SECONDS)
+        before, now = now, resident_mb(pid)
+    return now
 
 
 def suffer(fault: Callable[[Ground], None], ground: Ground, first: Editor, tally: Tally) -> None:
