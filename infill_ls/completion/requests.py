@@ -73,7 +73,7 @@ class Requests:
         self._runs: dict[str, _LiveRun] = {}
         self._arrivals: dict[str, float] = {}
         self._likely_next: Query | None = None
-        self._has_model = asyncio.Event()
+        self._load_ended = asyncio.Event()
         self._num_late = 0  # since the model last answered in time
         self._closed = False
 
@@ -101,10 +101,11 @@ class Requests:
         if self._worker.ready:
             self._worker.warm(query, self)
 
-    def loaded(self) -> None:
-        """The worker has an engine now."""
-        self._has_model.set()
-        if self._likely_next is not None and not self._turns:  # who waits comes first
+    def load_ended(self) -> None:
+        """The worker has an engine now, or will have none."""
+        self._load_ended.set()
+        # Who waits comes first.
+        if self._worker.ready and self._likely_next is not None and not self._turns:
             self._worker.warm(self._likely_next, self)
 
     def changed(self, document: Document) -> None:
@@ -173,8 +174,8 @@ class Requests:
         """Waits for the end of a load, at most until then, or the turn's."""
         if self._worker.failed:
             return
-        self._has_model.clear()
-        loaded = asyncio.create_task(self._has_model.wait())
+        self._load_ended.clear()
+        loaded = asyncio.create_task(self._load_ended.wait())
         either: list[asyncio.Future[Any]] = [turn, loaded]
         left = max(until - time.monotonic(), 0.0)
         await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)

@@ -57,7 +57,7 @@ async def load(session: Session) -> None:
     else:
         session.log(f"engine: {info.model} on {info.device} ({info.dtype}, {info.threads} threads)")
         session.report_status(busy=False)
-        session.requests.loaded()
+    session.requests.load_ended()
 
 
 async def show_progress(session: Session, loading: "Future[EngineInfo]") -> None:

@@ -1,5 +1,6 @@
 """The embedded judge: a small Llama in this process. Implements `Judge`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ TREE = 640  # nodes
 # Lines that the judge itself would write: how many, of how many tokens. What is so many nats behind
 # the best is given up.
 BEAMS, LINE_TOKENS, BEHIND = 4, 32, 4.0
+SHALLOW = 2  # tokens that are read of every draft; of those that keep up twice as many, and so on
 FIRST_TOKENS = 64  # among which one with a line break is looked for
 # Of so many middles, none that far behind the best, so many tokens of what follows are read.
 LOOKS = ((4, 8), (2, 16))
@@ -112,9 +114,17 @@ class LlamaReading:
     beams: int
 
     def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
+        """Beam search, with drafts read first: what they have in common with it is not read again,
+        and nothing is said that is likely to be worse. Nothing at all where one of them is likelier
+        than everything else together."""
+        rows = [self._row(text) for text in drafts("")]
+        drafted = [each for each in self._first_look(rows, [0.0] * len(rows), budget) if each]
+        if any(_likelier_than_all_else(each) for each in drafted):
+            return []
+        floor = max((each.both for each in drafted), default=-math.inf)
         going, ended = [_Line()], list[_Line]()
         for _ in range(LINE_TOKENS):
-            going = self._worth_it(going, ended)
+            going = self._worth_it(going, ended, floor)
             if not going or budget.over:
                 break
             paths = self.tree.grow([line.ids for line in going], budget)
@@ -161,18 +171,21 @@ class LlamaReading:
     def _breaks(self, token: int) -> bool:
         return self.vocabulary.token_bytes[token].startswith(b"\n")
 
-    def _worth_it(self, going: "list[_Line]", ended: "list[_Line]") -> "list[_Line]":
+    def _worth_it(
+        self, going: "list[_Line]", ended: "list[_Line]", floor: float
+    ) -> "list[_Line]":
         """The lines that may still be among the best: none once there are enough."""
         if len(ended) >= self.beams:
             return []
         best = max((line.nats for line in [*ended, *going]), default=0.0)
+        best = max(best, floor)
         return [line for line in going if line.nats > best - BEHIND]
 
     def judge(
         self, middles: Sequence[str], priors: Sequence[float], budget: Budget
     ) -> list[Judgement | None]:
         rows = [self._row(middle) for middle in middles]
-        found = self._judgements(rows, 1, budget)
+        found = self._first_look(rows, priors, budget)
         kept = [at for at, judgement in enumerate(found) if judgement is not None]
         for most, count in LOOKS:
             kept = self._best(kept, found, priors)[:most]
@@ -184,6 +197,38 @@ class LlamaReading:
                 break
             for at, judgement in zip(kept, closer, strict=True):
                 found[at] = judgement
+        return found
+
+    def _first_look(
+        self, rows: "Sequence[_Row]", priors: Sequence[float], budget: Budget
+    ) -> list[Judgement | None]:
+        """With one token of what follows each. What falls too far behind on the way is not read to
+        its end, and as likely as it may still be; None of rows that could not be read."""
+        found: list[Judgement | None] = [None] * len(rows)
+        best = -math.inf
+
+        def look(at_first: Sequence[int], size: int) -> list[int]:
+            """So many tokens of each; which go on and may still be the best."""
+            nonlocal best
+            going: dict[int, float] = {}
+            heads = [rows[at].head(size) for at in at_first]
+            for at, judgement in zip(at_first, self._judgements(heads, 1, budget), strict=True):
+                found[at] = judgement
+                if judgement is None:
+                    continue
+                worth = judgement.both + priors[at]
+                if rows[at].middle < size:
+                    best = max(best, worth)
+                else:
+                    going[at] = worth
+            return [at for at, worth in going.items() if worth > best - BEHIND]
+
+        # What the tree has costs nothing and says what the others have to reach.
+        known = [at for at, row in enumerate(rows) if self.tree.holds(row.ids[: row.middle])]
+        look(known, TREE)
+        live, size = [at for at in range(len(rows)) if at not in known], SHALLOW
+        while live:
+            live, size = look(live, size), 2 * size
         return found
 
     def _best(
@@ -246,6 +291,9 @@ class _Row:
     ids: list[int]
     middle: int
 
+    def head(self, size: int) -> "_Row":
+        return _Row(self.ids[:size], min(self.middle, size))
+
 
 @dataclass(frozen=True, slots=True)
 class _Line:
@@ -253,6 +301,11 @@ class _Line:
 
     ids: tuple[int, ...] = ()
     nats: float = 0.0
+
+
+def _likelier_than_all_else(judgement: Judgement) -> bool:
+    """Whether no other middle can be as likely, what follows it included."""
+    return math.exp(judgement.both) > -math.expm1(judgement.middle)
 
 
 def _indentation(line: str) -> str:

@@ -65,6 +65,9 @@ class Tree:
             waiting = waiting[count:]
         return [self._known(path) for path in paths]
 
+    def holds(self, path: Sequence[int]) -> bool:
+        return len(self._known(path)) > len(path)
+
     def likeliest(self, nodes: Sequence[int], count: int) -> list[list[tuple[int, float]]]:
         """Of each node the tokens that are likeliest next and their log-probabilities, best
         first."""

@@ -79,18 +79,22 @@ async def drafted(requests: Requests, engine: Stepping, what: Query) -> asyncio.
 
 
 @asynccontextmanager
-async def loading(engine: Engine) -> AsyncIterator[tuple[Requests, threading.Event]]:
-    """While an engine loads, until the event is set."""
+async def loading(
+    engine: Engine | ModelError,
+) -> AsyncIterator[tuple[Requests, threading.Event]]:
+    """While an engine loads, until the event is set; or an error comes of it."""
     may_load = threading.Event()
 
     def load(config: EngineConfig) -> Engine:
         may_load.wait(60)
+        if isinstance(engine, ModelError):
+            raise engine
         return engine
 
     worker = Worker(load)
     requests = Requests(worker)
     loaded = asyncio.wrap_future(worker.load(EngineConfig()))
-    loaded.add_done_callback(lambda _: requests.loaded())
+    loaded.add_done_callback(lambda _: requests.load_ended())
     try:
         yield requests, may_load
     finally:
@@ -132,6 +136,18 @@ async def test_a_load_that_takes_longer_than_the_model_may_is_not_waited_for() -
 
         assert [(a.how, a.complaint) for a in answers] == [("no model yet", "")] * NUM_LATE
         assert time.monotonic() - started < 10
+
+
+async def test_a_load_that_fails_is_waited_for_no_longer() -> None:
+    async with loading(ModelError("nowhere")) as (requests, may_load):
+        long = query("alpha ")
+        long = replace(long, limits=replace(LIMITS, seconds=1000.0))
+        asked = asyncio.create_task(requests.answer(long, 0.0))
+        await asyncio.sleep(0.01)
+        assert not asked.done()
+        may_load.set()
+
+        assert (await asyncio.wait_for(asked, 60)).how == "no model yet"
 
 
 async def test_a_load_that_failed_is_not_waited_for() -> None:
