@@ -23,7 +23,7 @@ test test-editors train-smoke: export OMP_NUM_THREADS := 1
 # Tests that wait for processes and measure them come last, one at a time.
 PROCESSES := tests/benchmarks tests/e2e tests/editors
 test: lint ## set up, then ruff, mypy and every test, in VS Code where `make editors` fetched it
-	$(BIN)/python -m pytest -rs -n auto --maxprocesses=4 --dist=loadfile $(PROCESSES:%=--ignore=%)
+	$(BIN)/python -m pytest -rs -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(PROCESSES:%=--ignore=%)
 	$(BIN)/python -m pytest -rs $(PROCESSES)
 
 editors: $(VENV)/.ready-to-test ## fetch Neovim and VS Code for the tests, into the cache, installing nothing
