@@ -34,6 +34,7 @@ from benchmarks.soak.editor import (
     ANSWER_SECONDS,
     Editor,
     Request,
+    Text,
     ask_in_every_language,
     knows_text,
     type_files,
@@ -46,7 +47,7 @@ from infill_ls.completion.worker import QUIET_SECONDS
 from infill_ls.syntax.language import language_id_of
 
 CASES = connect.ROOT / "tests" / "data" / "languages"
-SETTLED_SECONDS, SETTLED_MB = 3.0, 1.0  # so long without growing by more: the judge is loaded
+SETTLED_SECONDS, SETTLED_MB = 3.0, 1.0  # so long without growing by more
 RECOVERY_SECONDS = 2.0  # after a fault, in which a wait is its consequence
 LEAST_PAUSE = 6.0  # between two faults
 DEADLINE_MS = 300  # the server's own for what nobody asked for; three lines or less ask for more
@@ -101,8 +102,9 @@ def soak(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     first.start(60.0)
     if not knows_text(first, ground.asked, 60.0):
         raise RuntimeError(f"the server never came up: {first.told}")
+    settle_memory(first, ground.server_pid())
     ask_in_every_language(first, sources)
-    memory = {"start": settled_mb(ground.server_pid())}
+    memory = {"start": resident_mb(ground.server_pid())}
     stop = threading.Event()
     editors = [new_editor() for _ in range(options.editors)]
     threads = []
@@ -142,14 +144,18 @@ def soak(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     return report(tally, memory, options, number)
 
 
-def settled_mb(pid: int, timeout: float = 60.0) -> float | None:
-    """Resident memory once it grows no more: what is loaded when nothing else is to do is there."""
+def settle_memory(editor: Editor, pid: int, timeout: float = 60.0) -> None:
+    """Until it grows no more while a file is open: by then all is loaded that is loaded when nobody
+    waits."""
+    file = Text(f"file:///soak/{id(editor)}/settled.py", "python", "x = 1\n", 6)
+    editor.open(file)
+    editor.infill(file, invoked=True)
     until = time.monotonic() + timeout
     before, now = 0.0, resident_mb(pid)
     while now is not None and now > before + SETTLED_MB and time.monotonic() < until:
         time.sleep(SETTLED_SECONDS)
         before, now = now, resident_mb(pid)
-    return now
+    editor.close(file)
 
 
 def suffer(fault: Callable[[Ground], None], ground: Ground, first: Editor, tally: Tally) -> None:

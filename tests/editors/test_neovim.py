@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from infill_ls.settings import Settings
+from tests.editors.conftest import SETTINGS
 from tests.editors.editor import Editor
 from tests.editors.latency import ARTIFACTS, Latencies
 from tests.editors.places import (
@@ -193,8 +195,10 @@ def test_the_status_is_thinking_while_the_model_runs(editor: Editor) -> None:
 
 
 def test_how_long_it_takes(editor: Editor, latencies: Latencies) -> None:
-    """From the last key of a burst to the screen: pause, request, model run, drawing."""
+    """From the last key of a burst to the screen: pause, request, model run, drawing. With the
+    deadline that a user has."""
     editor.open("timed.py", LINE.file())
+    editor.lua(SET_DEADLINE, Settings().deadline_ms)
     suggested(editor)
     kept = 0
     for number in range(32, 41):
@@ -210,6 +214,7 @@ def test_how_long_it_takes(editor: Editor, latencies: Latencies) -> None:
         if ghost and editor.answers()[-1].how == "model":
             latencies.add(version_of(editor), 1e3 * seconds, editor.answers()[-1].ms)
             kept += 1
+    editor.lua(SET_DEADLINE, SETTINGS["deadlineMs"])
 
     assert kept
 
@@ -235,6 +240,12 @@ def test_the_server_is_killed_and_comes_back(editors: dict[str, Editor]) -> None
         assert editor.messages.count("the server died") == 1
 
 
+SET_DEADLINE = """
+local server = require('infill_ls.server')
+local client = server.client(0)
+client.settings.infill.deadlineMs = ...
+server.call(client, 'notify', 'workspace/didChangeConfiguration', { settings = client.settings })
+"""
 # Neovim keeps its child's number to itself; the log file on the command line tells ours.
 SERVER_PID = """
   for _, pid in ipairs(vim.api.nvim_get_proc_children(vim.fn.getpid())) do

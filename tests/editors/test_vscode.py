@@ -224,7 +224,9 @@ class TestVSCode:
         assert code.shared() == before
 
     def test_how_long_it_takes(self, code: VSCode, latencies: Latencies) -> None:
-        """From the last key of a burst to the screen: pause, request, model run, drawing."""
+        """From the last key of a burst to the screen: pause, request, model run, drawing. With the
+        deadlines that a user has."""
+        code.set_user({name: SETTINGS[name] for name in SETTINGS if "deadline" not in name})
         code.open("timed.py")
         code.go_to(LINE.row)
         kept = 0
@@ -240,6 +242,7 @@ class TestVSCode:
                 kept += 1
             code.press("Escape", "Enter")
         code.save()
+        code.set_user(SETTINGS)
 
         assert kept
 

@@ -115,7 +115,7 @@ class VSCode:
                 program.parent.mkdir(parents=True)
                 program.write_text(self.script(given))
                 program.chmod(0o755)
-        (folder / "data" / "User" / "settings.json").write_text(json.dumps(WORKBENCH | settings))
+        self.set_user(settings)
         # Not by PATH: VS Code takes that from a login shell.
         own = {"infill-ls.path": str(folder / "bin" / "infill-ls")} if server else {}
         # A window whose files are elsewhere, as code-server's are, has settings of scope `machine`
@@ -264,6 +264,12 @@ class VSCode:
 
     def type(self, text: str) -> None:
         self.page.keyboard.type(text, delay=25)
+
+    def set_user(self, settings: dict[str, Any]) -> None:
+        """The user's settings, from now on; VS Code watches their file."""
+        (self.folder / "data" / "User" / "settings.json").write_text(
+            json.dumps(WORKBENCH | settings)
+        )
 
     def open(self, name: str) -> Path:
         row = self.page.locator(".explorer-folders-view .monaco-list-row", has_text=name)

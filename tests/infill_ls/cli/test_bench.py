@@ -1,8 +1,8 @@
 """The bench: its cases, its judges, and what it measures."""
 
 import io
-import time
 import json
+import time
 from collections import Counter
 from pathlib import Path
 
