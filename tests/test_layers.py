@@ -18,7 +18,7 @@ FORBIDDEN = {
     "engine/infill_engine": {"infill_ls"} | LSP,
     "infill_ls": {"infill_kernels", "pygls", "lsprotocol"} | TENSORS,
 }
-SLOW = TENSORS | {"httpx"}
+SLOW = TENSORS | {"h11", "httpx"}
 # Asking for a part of the face must not load what is behind it.
 LIGHT = [
     "infill_engine",
@@ -40,7 +40,7 @@ PUBLIC_FACE = {
 }
 NOT_SHIPPED = {"train", "bench", "benchmarks", "tests"}
 # Within the server's package: a layer imports those below it, and what all of them know.
-LAYERS = (("cli", "server"), ("completion",), ("syntax",))
+LAYERS = (("cli", "server", "fim"), ("completion",), ("syntax",))
 MOST_LINES, MEAN_LINES = 500, 200
 
 

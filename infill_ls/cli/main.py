@@ -33,6 +33,7 @@ EXAMPLES = """\
 examples:
   infill-ls                               serve an editor on stdio
   infill-ls --connect                     the same, with one model for all windows
+  infill-ls --fim 127.0.0.1:8012          serve llama.vim, Zed and others over HTTP
   infill-ls infill app.py:12:5 --watch    watch a hole being filled
   infill-ls infill app.py:12:5 --apply    and put the text into the file
   infill-ls doctor                        what runs here, and how fast
@@ -123,47 +124,22 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="go to the server by the proxies of the environment",
     )
+    server = _server_options()
     top = _Parser(
         prog="infill-ls",
-        usage="infill-ls [OPTIONS] [infill | doctor | bench] ...",
+        usage="infill-ls [OPTIONS] [serve | infill | doctor | bench] ...",
         description="A language server that infills code from both sides of the cursor.\n"
         "Without a command it serves an editor on stdio.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[model],
+        parents=[model, server],
     )
     top.add_argument("--version", action="version", version=f"infill-ls {__version__}")
-    server = top.add_argument_group("server")
-    where = server.add_mutually_exclusive_group()
-    where.add_argument("--stdio", action="store_true", help="serve on stdio, the default")
-    where.add_argument(
-        "--connect",
-        action="store_true",
-        help="serve on stdio, from the one server that all windows of this user share",
-    )
-    where.add_argument(
-        "--tcp", type=_address, metavar="HOST:PORT", help="serve every editor that connects there"
-    )
-    where.add_argument("--socket", type=Path, help=argparse.SUPPRESS)  # started by --connect
-    server.add_argument(
-        "--token-file", type=Path, metavar="F", help="of --tcp: the file with what clients must say"
-    )
-    server.add_argument(
-        "--no-token", action="store_true", help="of --tcp: serve whoever can connect"
-    )
-    server.add_argument(
-        "--allow-remote", action="store_true", help="of --tcp: let other machines connect"
-    )
-    server.add_argument("--log-file", type=Path, metavar="F", help="append the log to F")
-    server.add_argument(
-        "--log-level", default="warning", choices=("debug", "info", "warning", "error")
-    )
-    server.add_argument(
-        "--clientProcessId", type=_count, metavar="N", help="end when the process N has ended"
-    )
     top.set_defaults(run=serve)
 
     commands = top.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    serving = _command(commands, model, "serve", "serve editors, as without a command", server)
+    serving.set_defaults(run=serve)
     _add_infill(commands, model)
     doctor = _command(commands, model, "doctor", "say what runs here, how fast, and what to do")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
@@ -176,6 +152,46 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="less of everything, within a minute")
     bench.set_defaults(run=run_bench)
     return top
+
+
+def _server_options() -> argparse.ArgumentParser:
+    """Without defaults as well: see `ServerOptions`."""
+    options = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    server = options.add_argument_group("server")
+    where = server.add_mutually_exclusive_group()
+    where.add_argument("--stdio", action="store_true", help="serve on stdio, the default")
+    where.add_argument(
+        "--connect",
+        action="store_true",
+        help="serve on stdio, from the one server that all windows of this user share",
+    )
+    where.add_argument(
+        "--tcp", type=_address, metavar="HOST:PORT", help="serve every editor that connects there"
+    )
+    where.add_argument("--socket", type=Path, help=argparse.SUPPRESS)  # started by --connect
+    server.add_argument(
+        "--fim",
+        type=_address,
+        metavar="HOST:PORT",
+        help="fill in the middle over HTTP there, as llama.cpp and OpenAI do; alone, or beside "
+        "--tcp or --connect with the same model",
+    )
+    server.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="F",
+        help="the file with what clients must say, of --tcp and, if it is given, of --fim",
+    )
+    server.add_argument("--no-token", action="store_true", help="serve whoever can connect")
+    server.add_argument(
+        "--allow-remote", action="store_true", help="let other machines connect by --tcp or --fim"
+    )
+    server.add_argument("--log-file", type=Path, metavar="F", help="append the log to F")
+    server.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    server.add_argument(
+        "--clientProcessId", type=_count, metavar="N", help="end when the process N has ended"
+    )
+    return options
 
 
 def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
@@ -208,7 +224,11 @@ def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
 
 
 def _command(
-    commands: Any, model: argparse.ArgumentParser, name: str, about: str
+    commands: Any,
+    model: argparse.ArgumentParser,
+    name: str,
+    about: str,
+    *more: argparse.ArgumentParser,
 ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -216,7 +236,7 @@ def _command(
         description=f"{about[0].upper()}{about[1:]}.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[model],
+        parents=[model, *more],
     )
     return command
 

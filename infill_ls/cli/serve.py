@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import platformdirs
@@ -18,37 +18,59 @@ import platformdirs
 from infill_engine import Engine, EngineConfig
 from infill_ls import __version__
 from infill_ls.cli.errors import FileError, UsageError
+from infill_ls.fim.address import FimAddress, PortError
 
 Load = Callable[[EngineConfig], Engine]
+_SAID_OVER_TCP = "initializationOptions.token"
+_SAID_OVER_HTTP = "Authorization: Bearer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """The options of the command line under their names there."""
+
+    stdio: bool = False
+    connect: bool = False
+    tcp: tuple[str, int] | None = None
+    socket: Path | None = None
+    fim: tuple[str, int] | None = None
+    token_file: Path | None = None
+    no_token: bool = False
+    allow_remote: bool = False
+    log_file: Path | None = None
+    log_level: str = "warning"
+    clientProcessId: int | None = None  # as editors spell it
 
 
 def serve(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
-    _log_to(arguments.log_file, arguments.log_level)
-    if arguments.connect:
-        return _connect(arguments, config)
-    if arguments.socket:
+    known = {field.name for field in fields(ServerOptions)}
+    options = ServerOptions(**{n: v for n, v in vars(arguments).items() if n in known})
+    _log_to(options.log_file, options.log_level)
+    if options.connect:
+        return _connect(options, config)
+    if options.socket:
         from infill_ls.server.shared import run_shared
 
-        return run_shared(arguments.socket, config, load=load)
-    if arguments.tcp:
-        return _tcp(arguments, config, load)
+        return run_shared(options.socket, config, load=load)
+    if options.tcp or options.fim:
+        return _listen(options, config, load)
     from infill_ls.server.stdio import run_stdio
 
-    return run_stdio(config, load=load, client_process_id=arguments.clientProcessId)
+    return run_stdio(config, load=load, client_process_id=options.clientProcessId)
 
 
-def _connect(arguments: argparse.Namespace, config: EngineConfig) -> int:
+def _connect(options: ServerOptions, config: EngineConfig) -> int:
     """A server of its own for every configuration, release and installation."""
     from infill_ls.server.endpoint import endpoint
     from infill_ls.server.relay import run_relay
 
     chosen = {name: value for name, value in asdict(config).items() if _is_set(name, value)}
-    options = [part for name, value in chosen.items() for part in _option(name, value)]
-    path = endpoint([__version__, sys.executable, *options])
+    model = [part for name, value in chosen.items() for part in _option(name, value)]
+    path = endpoint([__version__, sys.executable, *model])
     # Not from the folder that an editor opened: what is importable there is not ours.
     program = [sys.executable, "-P", "-m", "infill_ls"]
-    level = ["--log-level", arguments.log_level]
-    return run_relay(path, [*program, *options, *level, "--socket", str(path)])
+    level = ["--log-level", options.log_level]
+    return run_relay(path, [*program, *model, *level, "--socket", str(path)])
 
 
 def _is_set(name: str, value: object) -> bool:
@@ -60,23 +82,46 @@ def _option(name: str, value: object) -> list[str]:
     return [flag] if value is True else [flag, str(value)]
 
 
-def _tcp(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
-    from infill_ls.server.processes import run_tcp
+def _listen(options: ServerOptions, config: EngineConfig, load: Load) -> int:
+    """Over TCP, HTTP or both."""
+    from infill_ls.server.processes import run_fim, run_tcp
 
-    host, port = arguments.tcp
-    if not (_is_loopback(host) or arguments.allow_remote):
+    if options.stdio:
+        raise UsageError("--fim goes with --tcp or --connect, or alone; leave out --stdio.")
+    fim = _fim_address(options)
+    try:
+        if options.tcp is None:
+            assert fim is not None, "one of both is given"
+            return run_fim(fim, config, load=load)
+        host, port = _allowed(options.tcp, options)
+        token = None if options.no_token else _token(options.token_file, _SAID_OVER_TCP)
+        return run_tcp(host, port, config, token=token, fim=fim, load=load)
+    except PortError as error:
+        raise UsageError(str(error)) from error
+
+
+def _fim_address(options: ServerOptions) -> FimAddress | None:
+    """Who can reach it from elsewhere needs a token; on this machine, if one was named."""
+    if options.fim is None:
+        return None
+    host, port = _allowed(options.fim, options)
+    needs_token = options.token_file is not None or not _is_loopback(host)
+    token = (
+        _token(options.token_file, _SAID_OVER_HTTP)
+        if needs_token and not options.no_token
+        else None
+    )
+    return FimAddress(host=host, port=port, token=token, remote=not _is_loopback(host))
+
+
+def _allowed(address: tuple[str, int], options: ServerOptions) -> tuple[str, int]:
+    host, _ = address
+    if not (_is_loopback(host) or options.allow_remote):
         raise UsageError(
             f"{host} can be reached from other machines, which would read and fill your texts; "
             "serve 127.0.0.1, or say --allow-remote."
         )
-    token = None if arguments.no_token else _token(arguments.token_file)
-    try:
-        return run_tcp(host, port, config, token=token, load=load)
-    except OSError as error:
-        raise UsageError(
-            f"{host}:{port} cannot be served: {error.strerror or error}. "
-            "Choose another port, or end what uses it."
-        ) from error
+    return address
 
 
 def _is_loopback(host: str) -> bool:
@@ -86,8 +131,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _token(path: Path | None) -> str:
-    """What clients have to say, from a file that only this user reads; made at the first start."""
+def _token(path: Path | None, how: str) -> str:
+    """What clients have to say, from a file that only this user reads; made at the first start.
+    `how` they have to say it."""
     path = path or platformdirs.user_data_path("infill-ls") / "tcp-token"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,11 +150,7 @@ def _token(path: Path | None) -> str:
     if len(token) < 16 or others:
         what = "other users may read it" if others else "it holds less than 16 characters"
         raise FileError(f"The token file {path} is no secret: {what}. Remove it, or chmod 600 it.")
-    print(
-        f"infill-ls wants the token in {path} as initializationOptions.token",
-        file=sys.stderr,
-        flush=True,
-    )
+    print(f"infill-ls wants the token in {path} as {how}", file=sys.stderr, flush=True)
     return token
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from infill_engine import Engine, EngineConfig, load_engine
 from infill_ls.completion.worker import Worker
+from infill_ls.fim.address import FimAddress, PortError
 from infill_ls.server import lsp, parent
 from infill_ls.server.app import Connection, connection
 from infill_ls.server.fields import Fields
@@ -60,6 +61,7 @@ def run_tcp(
     config: EngineConfig,
     *,
     token: str | None = None,
+    fim: FimAddress | None = None,
     load: Callable[[EngineConfig], Engine] = load_engine,
 ) -> int:
     """Serves any number of clients round one engine; says on stderr where it listens.
@@ -67,6 +69,7 @@ def run_tcp(
     With a `token`, those that send it with `initialize`, as `initializationOptions.token`.
     The client that started this process takes it along when it leaves; others come and go. But
     when the last of them died without a goodbye, nobody is left to end it, so it ends itself.
+    At `fim` it also fills in the middle over HTTP. Raises PortError.
     """
     worker = Worker(load)
 
@@ -83,13 +86,53 @@ def run_tcp(
             if started_us(client.session) or (orphaned and not clients.connected):
                 clients.over.set()
 
-        server = await asyncio.start_server(serve_client, host, port)
+        try:
+            server = await asyncio.start_server(serve_client, host, port)
+        except OSError as error:
+            raise PortError(host, port, error) from error
         for socket in server.sockets:
             where = socket.getsockname()
             print(f"infill-ls listens on {where[0]}:{where[1]}", file=sys.stderr, flush=True)
+        if fim is not None:
+            await serve_fim(fim, worker, config)
         return await clients.serve_until_over(server)
 
     return run(listen(), worker, asyncio.Runner())
+
+
+def run_fim(
+    address: FimAddress,
+    config: EngineConfig,
+    *,
+    load: Callable[[EngineConfig], Engine] = load_engine,
+) -> int:
+    """Fills in the middle over HTTP until a signal comes; says on stderr where it listens."""
+    worker = Worker(load)
+
+    async def listen() -> int:
+        over = asyncio.Event()
+        end_on_signals(over)
+        server = await serve_fim(address, worker, config)
+        await over.wait()
+        server.close()
+        return 0
+
+    return run(listen(), worker, asyncio.Runner())
+
+
+async def serve_fim(address: FimAddress, worker: Worker, config: EngineConfig) -> asyncio.Server:
+    """Listens, and says so on stderr. Raises PortError."""
+    from infill_ls.fim.routes import listen  # with h11 and the pipeline: for those who ask for it
+
+    try:
+        server = await listen(address, worker, config)
+    except OSError as error:
+        raise PortError(address.host, address.port, error) from error
+    for socket in server.sockets:
+        host, port = socket.getsockname()[:2]
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        print(f"infill-ls fills in the middle at http://{where}", file=sys.stderr, flush=True)
+    return server
 
 
 def run_windows(path: Path, config: EngineConfig, worker: Worker, linger: float) -> int:

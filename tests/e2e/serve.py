@@ -1,4 +1,5 @@
-"""The real server process round an engine of a stated property: `serve.py SPEC [--tcp HOST:PORT]`.
+"""The real server process round an engine of a stated property: `serve.py SPEC [--tcp HOST:PORT]
+[--fim]`.
 
 Tests start this in place of `infill-ls`; everything but the engine is the product. SPEC is JSON:
 `texts` that the engine always knows (without them it knows `use_<last name>`), its `steps` and
@@ -22,6 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "engine"), str(ROOT / "kernels")]
 
 from infill_engine import Engine, EngineConfig  # noqa: E402
 from infill_engine.load import silent  # noqa: E402
+from infill_ls.fim.address import FimAddress  # noqa: E402
 from infill_ls.server.stdio import run_stdio  # noqa: E402
 from tests.infill_ls.engines import Journal, Knowing, always, last_name, unloadable  # noqa: E402
 
@@ -30,6 +32,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("spec", type=json.loads)
     parser.add_argument("--tcp", default="")
+    parser.add_argument("--fim", action="store_true")
     options = parser.parse_args(arguments)
     spec: dict[str, Any] = options.spec
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -54,7 +57,8 @@ def main(arguments: list[str]) -> int:
         from infill_ls.server.processes import run_tcp  # the start on stdio goes without it
 
         host, _, port = options.tcp.rpartition(":")
-        return run_tcp(host, int(port), EngineConfig(), token=spec.get("token"), load=load)
+        fim = FimAddress(host="127.0.0.1", port=0) if options.fim else None
+        return run_tcp(host, int(port), EngineConfig(), token=spec.get("token"), fim=fim, load=load)
     return run_stdio(EngineConfig(), load=load)
 
 

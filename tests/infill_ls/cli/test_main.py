@@ -1,6 +1,7 @@
 """The command line: its arguments, and the codes it ends with."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 import infill_ls
 from infill_engine import InfillRequest, RequestError
 from infill_ls.cli.errors import FILE, INTERRUPTED, MODEL, USAGE
+from infill_ls.cli.main import main
+from infill_ls.fim.address import FimAddress
+from infill_ls.server import processes
 from tests.infill_ls.cli.runs import ANSWER
 from tests.infill_ls.engines import Knowing, always, loads, unloadable
 
@@ -28,6 +32,12 @@ from tests.infill_ls.engines import Knowing, always, loads, unloadable
         (["infill", "area.py:2:12", "--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["--tcp", "9257"], "'9257' is not HOST:PORT, for example 127.0.0.1:9257"),
         (["--tcp", "localhost:99999"], "'localhost:99999' is not HOST:PORT"),
+        (["--fim", "8012"], "'8012' is not HOST:PORT, for example 127.0.0.1:9257"),
+        (["serve", "--fim", "localhost:x"], "'localhost:x' is not HOST:PORT"),
+        (["--fim", "0.0.0.0:8012"], "0.0.0.0 can be reached from other machines"),
+        (["serve", "--fim", "example.org:1"], "or say --allow-remote"),
+        (["--stdio", "--fim", "127.0.0.1:0"], "--fim goes with --tcp or --connect, or alone"),
+        (["--fim", "127.0.0.1:1x"], "is not HOST:PORT"),
         (["fill", "area.py:2:12"], "invalid choice: 'fill'"),
         (["infill", "area.py:2:12", "--device", "tpu"], "invalid choice: 'tpu'"),
     ],
@@ -72,6 +82,51 @@ def test_a_log_that_cannot_be_written_ends_the_server_before_it_starts(
 
     assert done.code == FILE
     assert f"The log file {tmp_path / 'nowhere' / 'log'} cannot be written" in done.err
+
+
+@pytest.mark.parametrize("option", ["--tcp", "--fim"])
+def test_a_port_in_use_is_said_with_the_remedy(run: Any, option: str) -> None:
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        used.listen()
+        where = f"127.0.0.1:{used.getsockname()[1]}"
+        done = run("serve", option, where, "--no-token")
+
+    assert done.code == USAGE
+    assert f"{where} cannot be served: " in done.err
+    assert "in use. Choose another port, or end what uses it." in done.err.replace("already ", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "says"),
+    [("short\n", 0o600, "holds less than 16"), ("x" * 32, 0o644, "other users may read it")],
+)
+def test_a_token_that_is_no_secret_is_refused(
+    run: Any, tmp_path: Path, content: str, mode: int, says: str
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(content)
+    token.chmod(mode)
+    done = run("--fim", "127.0.0.1:0", "--token-file", token)
+
+    assert done.code == FILE
+    assert says in done.err
+
+
+def test_options_of_the_server_may_stand_on_either_side_of_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = []
+    monkeypatch.setattr(processes, "run_fim", lambda fim, *_, **__: given.append(fim) or 0)
+    here = ["--fim", "127.0.0.1:8012"]
+    for arguments in ([*here, "serve"], ["serve", *here], here):
+        assert main(arguments) == 0
+    assert main(["--allow-remote", "serve", "--fim", "0.0.0.0:1", "--no-token"]) == 0
+
+    assert given == [
+        *[FimAddress(host="127.0.0.1", port=8012)] * 3,
+        FimAddress(host="0.0.0.0", port=1, remote=True),
+    ]
 
 
 def test_a_missing_model_has_a_code_of_its_own(run: Any, source: Path) -> None:

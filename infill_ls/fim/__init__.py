@@ -1,0 +1,1 @@
+"""Fill-in-the-middle over HTTP: the second thing that editors' plugins speak, beside LSP."""
