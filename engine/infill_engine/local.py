@@ -95,7 +95,8 @@ class LocalEngine(Generic[MemoryT]):
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         asked = template(request).request
         self._memories.encode(self._denoiser.sides(asked), budget)
-        self._read(asked, budget)
+        if (reading := self._read(asked, budget)) is not None:
+            reading.ahead(budget)
 
     def forget(self) -> None:
         self._memories.kept.clear()

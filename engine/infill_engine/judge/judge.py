@@ -53,6 +53,11 @@ class Reading(Protocol):
     @property
     def calibration(self) -> Calibration: ...
 
+    def ahead(self, budget: Budget) -> None:
+        """Reads what `continuations` will want, while nobody waits: the next reading of the same
+        prefix has it."""
+        ...
+
     def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
         """How the judge itself would go on to the end of the line, the likeliest text first. Where
         a pass takes long, it verifies drafts instead of writing token by token."""

@@ -23,7 +23,8 @@ WORTH_REUSING = 64  # tokens, below which another place is being edited
 TREE = 640  # nodes
 # Lines that the judge itself would write: how many, of how many tokens. What is so many nats behind
 # the best is given up.
-BEAMS, LINE_TOKENS, BEHIND = 4, 32, 4.0
+BEAMS, LINE_TOKENS, GIVEN_UP = 4, 32, 2.5
+BEHIND = 4.0  # nats by which what follows the hole may turn an order round
 SHALLOW = 2  # tokens that are read of every draft; of those that keep up twice as many, and so on
 FIRST_TOKENS = 64  # among which one with a line break is looked for
 # Of so many middles, none that far behind the best, so many tokens of what follows are read.
@@ -39,6 +40,7 @@ class LlamaJudge:
     def __init__(self, network: Llama, vocabulary: JudgeVocabulary, info: JudgeInfo) -> None:
         self._network, self._vocabulary, self._info = network, vocabulary, info
         self._prefixes: list[Prefix] = []  # the one that was used last comes last
+        self._tree: Tree | None = None  # behind the last of them
 
     def describe(self) -> JudgeInfo:
         return self._info
@@ -46,22 +48,20 @@ class LlamaJudge:
     def read(self, request: InfillRequest, budget: Budget) -> "LlamaReading | None":
         ids, healed = self._prefix_of(request.prefix)
         prefix = self._nearest(ids)
-        # The last token is read again where nothing is new: the state behind it is what goes on.
-        kept = common_length(prefix.ids, ids)
-        if kept < len(prefix.ids):
-            del prefix.ids[min(kept, len(ids) - 1) :]
-        # What would take most of the time that is left is left for when nobody waits.
-        new = len(ids) - len(prefix.ids)
-        if new and self._network.seconds(new) > budget.left() / 2:
+        if not self._push(prefix, ids, budget):
             return None
-        while len(prefix.ids) < len(ids):
-            if self._network.seconds(CHUNK) > budget.left():
-                return None
-            self._network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + CHUNK])
+        tree = self._tree
+        if (
+            tree is None
+            or tree.prefix is not prefix
+            or tree.owed(0) != healed
+            or 2 * len(tree) > TREE
+        ):
+            tree = self._tree = Tree(self._network, self._vocabulary, prefix, TREE, healed)
         return LlamaReading(
             network=self._network,
             vocabulary=self._vocabulary,
-            tree=Tree(self._network, self._vocabulary, prefix, TREE, healed),
+            tree=tree,
             healed=healed,
             suffix=request.suffix,
             indentation=_indentation(request.prefix.rpartition("\n")[2]),
@@ -71,6 +71,26 @@ class LlamaJudge:
 
     def forget(self) -> None:
         self._prefixes.clear()
+        self._tree = None
+
+    def _push(self, prefix: Prefix, ids: list[int], budget: Budget) -> bool:
+        """Whether the budget lasts for the prefix to be what ids are."""
+        if prefix.ids == ids:
+            return True
+        self._tree = None
+        # The last token is read again where nothing is new: the state behind it is what goes on.
+        kept = common_length(prefix.ids, ids)
+        if kept < len(prefix.ids):
+            del prefix.ids[min(kept, len(ids) - 1) :]
+        # What would take most of the time that is left is left for when nobody waits.
+        new = len(ids) - len(prefix.ids)
+        if new and self._network.seconds(new) > budget.left() / 2:
+            return False
+        while len(prefix.ids) < len(ids):
+            if self._network.seconds(CHUNK) > budget.left():
+                return False
+            self._network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + CHUNK])
+        return True
 
     def _prefix_of(self, text: str) -> tuple[list[int], bytes]:
         """The tokens to read, and the bytes of the last one, which is taken back."""
@@ -113,18 +133,17 @@ class LlamaReading:
     calibration: Calibration
     beams: int
 
+    def ahead(self, budget: Budget) -> None:
+        self._lines(budget)
+
     def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
-        """Beam search, with drafts read first: what they have in common with it is not read again,
-        and nothing is said that is likely to be worse. Nothing at all where one of them is likelier
-        than everything else together."""
-        rows = [self._row(text) for text in drafts("")]
-        drafted = [each for each in self._first_look(rows, [0.0] * len(rows), budget) if each]
-        if any(_likelier_than_all_else(each) for each in drafted):
-            return []
-        floor = max((each.both for each in drafted), default=-math.inf)
+        return list(dict.fromkeys(map(self._text, self._lines(budget))))
+
+    def _lines(self, budget: Budget) -> "list[_Line]":
+        """Beam search: whole lines, the likeliest first."""
         going, ended = [_Line()], list[_Line]()
         for _ in range(LINE_TOKENS):
-            going = self._worth_it(going, ended, floor)
+            going = self._worth_it(going, ended)
             if not going or budget.over:
                 break
             paths = self.tree.grow([line.ids for line in going], budget)
@@ -140,8 +159,7 @@ class LlamaReading:
             going = []
             for line in longer[: self.beams]:
                 (going if self._goes_on(line) else ended).append(line)
-        ended.sort(key=lambda line: -line.nats)
-        return list(dict.fromkeys(map(self._text, ended)))
+        return sorted(ended, key=lambda line: -line.nats)
 
     def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
         ids = self.vocabulary.encode(self.healed.decode() + middle)
@@ -171,15 +189,12 @@ class LlamaReading:
     def _breaks(self, token: int) -> bool:
         return self.vocabulary.token_bytes[token].startswith(b"\n")
 
-    def _worth_it(
-        self, going: "list[_Line]", ended: "list[_Line]", floor: float
-    ) -> "list[_Line]":
+    def _worth_it(self, going: "list[_Line]", ended: "list[_Line]") -> "list[_Line]":
         """The lines that may still be among the best: none once there are enough."""
         if len(ended) >= self.beams:
             return []
         best = max((line.nats for line in [*ended, *going]), default=0.0)
-        best = max(best, floor)
-        return [line for line in going if line.nats > best - BEHIND]
+        return [line for line in going if line.nats > best - GIVEN_UP]
 
     def judge(
         self, middles: Sequence[str], priors: Sequence[float], budget: Budget
@@ -301,11 +316,6 @@ class _Line:
 
     ids: tuple[int, ...] = ()
     nats: float = 0.0
-
-
-def _likelier_than_all_else(judgement: Judgement) -> bool:
-    """Whether no other middle can be as likely, what follows it included."""
-    return math.exp(judgement.both) > -math.expm1(judgement.middle)
 
 
 def _indentation(line: str) -> str:

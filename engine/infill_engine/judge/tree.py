@@ -37,6 +37,7 @@ class Tree:
         self._children: dict[tuple[int, int], int] = {}
         self._hidden = [prefix.hidden]
         self._totals: dict[int, float] = {}
+        self._likeliest: dict[tuple[int, int], list[tuple[int, float]]] = {}
 
     def __len__(self) -> int:
         return len(self._hidden)
@@ -71,6 +72,12 @@ class Tree:
     def likeliest(self, nodes: Sequence[int], count: int) -> list[list[tuple[int, float]]]:
         """Of each node the tokens that are likeliest next and their log-probabilities, best
         first."""
+        asked = [node for node in dict.fromkeys(nodes) if (node, count) not in self._likeliest]
+        if asked:
+            self._ask(asked, count)
+        return [self._likeliest[node, count] for node in nodes]
+
+    def _ask(self, nodes: Sequence[int], count: int) -> None:
         logits = self._network.logits(np.stack([self._hidden[node] for node in nodes]))
         for row, node in zip(logits, nodes, strict=True):
             if owed := self._owed[node]:
@@ -81,10 +88,11 @@ class Tree:
         tokens = np.take_along_axis(tokens, order, 1)
         most = np.take_along_axis(most, order, 1)
         total = most[:, :1] + np.log(np.exp(logits - most[:, :1]).sum(1, keepdims=True))
-        return [
-            list(zip(row, said, strict=True))
-            for row, said in zip(tokens.tolist(), (most - total).tolist(), strict=True)
-        ]
+        for node, row, nats, (whole,) in zip(
+            nodes, tokens.tolist(), (most - total).tolist(), total.tolist(), strict=True
+        ):
+            self._likeliest[node, count] = list(zip(row, nats, strict=True))
+            self._totals[node] = whole
 
     def log_probabilities(self, nodes: Sequence[int], tokens: Sequence[int]) -> list[float]:
         """Of a token behind each of the nodes; -inf where it does not go on with what is owed."""

@@ -28,6 +28,7 @@ class Opinion:
     prefixes: list[str] = field(default_factory=list)
     calibration: Calibration = CALIBRATION
     forgotten: int = 0
+    thought_ahead: int = 0
     too_late: bool = False
     said: Sequence[str] = ()
     drafted: Mapping[str, list[str]] = field(default_factory=dict)
@@ -43,6 +44,9 @@ class Opinion:
     def read(self, request: InfillRequest, budget: Budget) -> Reading | None:
         self.prefixes.append(request.prefix)
         return None if self.too_late else self
+
+    def ahead(self, budget: Budget) -> None:
+        self.thought_ahead += 1
 
     def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
         self.drafted = {said: [*drafts(said)] for said in self.said}
@@ -121,6 +125,7 @@ def test_a_judge_is_loaded_when_nobody_waits() -> None:
     assert judge.prefixes == []
     found.warm(REQUEST)
     assert judge.prefixes == ["a = "]
+    assert judge.thought_ahead == 1
     assert found.describe().judge.startswith("opinion")
     assert found.describe().show_threshold == CALIBRATION.show_threshold
     assert last(found, Budget(deadline=soon)).text == "two"

@@ -1,5 +1,6 @@
 """The embedded judge says what transformers' Llama says of the same tensors."""
 
+import random
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from transformers import LlamaForCausalLM
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.errors import ModelError
-from infill_engine.judge.llama import CHUNK, LlamaJudge, LlamaReading
+from infill_engine.judge.llama import BEHIND, CHUNK, LlamaJudge, LlamaReading
 from infill_engine.judge.loading import load_embedded, load_llama
 from infill_engine.judge.tree import Tree
 from infill_engine.judge.vocabulary import END_OF_TEXT
@@ -215,3 +216,36 @@ def test_a_file_that_was_cut_short_and_one_that_is_not_there_are_refused(
     (tmp_path / "judge_tokenizer.json").write_bytes((weights / "judge_tokenizer.json").read_bytes())
     with pytest.raises(ModelError, match="cannot read the judge"):
         load_llama(tmp_path)
+
+
+def test_what_was_said_ahead_is_not_read_again(judge: LlamaJudge) -> None:
+    fresh = read(judge).continuations(lambda _: (), UNLIMITED)
+    judge.forget()
+    read(judge).ahead(UNLIMITED)
+    reading = read(judge)
+    known = len(reading.tree)
+
+    assert known > 1
+    assert reading.continuations(lambda _: (), UNLIMITED) == fresh
+    assert len(reading.tree) == known
+    # Another prefix, or another end of it, has a tree of its own.
+    assert len(read(judge, PREFIX[:-1]).tree) == 1
+    assert len(read(judge, PREFIX + "ght, ").tree) == 1
+    assert len(read(judge).tree) == 1
+
+
+def test_a_draft_that_falls_behind_is_not_read_to_its_end(judge: LlamaJudge) -> None:
+    reading = read(judge)
+    (said, *_) = reading.continuations(lambda _: (), UNLIMITED)
+    known = len(reading.tree)
+    unlikely = "".join(random.Random(0).choices("qxzQXZ#$", k=60))
+
+    found = reading.judge([said, unlikely], [0.0, 0.0], UNLIMITED)
+
+    assert len(reading.tree) - known < 30
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[1].both < found[0].both - BEHIND
+    # With enough in its favour it is.
+    reading.judge([said, unlikely], [0.0, 1000.0], UNLIMITED)
+    assert len(reading.tree) - known > 40

@@ -85,6 +85,9 @@ class GgufReading:
     def calibration(self) -> Calibration:
         return self._calibration
 
+    def ahead(self, budget: Budget) -> None:
+        """Nothing: a pass is dear, and its tree is gone with this reading."""
+
     def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
         self._said = self.say(drafts, budget)
         return [self._said] if self._said else []
