@@ -338,11 +338,3 @@ def depth(parents: NDArray[np.int32]) -> int:
     for parent in parents.tolist():
         depths.append(1 if parent < 0 else depths[parent] + 1)
     return max(depths, default=0)
-
-
-def chains(lengths: Sequence[int]) -> NDArray[np.int32]:
-    """The parents of rows that have nothing in common but what is shared."""
-    parents = np.arange(-1, sum(lengths) - 1, dtype=np.int32)
-    starts = np.cumsum([0, *lengths])[:-1]
-    parents[starts[starts < len(parents)]] = -1
-    return parents

@@ -34,6 +34,14 @@ LAYERS, KV, GROUP, HEAD, WIDTH, FF, ROOM = 2, 2, 2, 32, 128, 96, 80
 ROUNDING = 0.02
 
 
+def chains(lengths: Sequence[int]) -> NDArray[np.int32]:
+    """The parents of rows that have nothing in common but what is shared."""
+    parents = np.arange(-1, sum(lengths) - 1, dtype=np.int32)
+    starts = np.cumsum([0, *lengths])[:-1]
+    parents[starts[starts < len(parents)]] = -1
+    return parents
+
+
 @pytest.fixture(autouse=True)
 def compiler() -> None:
     found, reason = native()
@@ -70,7 +78,7 @@ class Blocks:
     ) -> Tensor:
         common = shared and (array(shared[0]), array(shared[1]))
         given = [array(each) for each in (x, cos, sin, keys, values)]
-        parents = None if lengths is None else blocks.chains(lengths)
+        parents = None if lengths is None else chains(lengths)
         return torch.from_numpy(self.routine(*given, at, seen, common, parents))
 
 

@@ -12,16 +12,27 @@ from infill_engine.request import InfillRequest
 from tests.engine.two_sided.networks import SOURCE, model
 
 
-def test_scores_are_the_forward_streams_and_leave_the_cache_as_it_is() -> None:
+def test_scores_are_the_forward_streams_and_leave_the_cache_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = of_module(model())
     prefix = torch.randint(100, (12,)).tolist()
-    rows = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
+    rows = [[5, 6, 7], [8], [], [5, 6, 11, 12, 13], [5, 6]]
     cache = made.cache(PREFIX, capacity=12)
     made.push(cache, prefix)
     keys = cache.keys.copy()
+    read: list[int] = []
+    tree = made.continuation_tree
+    monkeypatch.setattr(
+        made,
+        "continuation_tree",
+        lambda cache, ids, *more: read.extend(ids) or tree(cache, ids, *more),
+    )
 
     scores = score(made, cache, rows)
 
+    assert read == [prefix[-1], 5, 6, 11, 12], "what rows have in common is read once"
+    assert score(made, cache, [[], []])[1].shape == (0,)
     assert (cache.keys == keys).all()
     assert cache.ids == prefix
     for row, found in zip(rows, scores, strict=True):

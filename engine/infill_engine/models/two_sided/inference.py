@@ -28,7 +28,7 @@ from infill_engine.models.two_sided.kv_cache import (
 )
 from infill_engine.models.two_sided.ngram_table import NgramTable
 from infill_kernels.bfloat16 import rounded, widened
-from infill_kernels.blocks import Statistics, chains
+from infill_kernels.blocks import Statistics, depth
 
 _EPSILON = 1e-6
 
@@ -211,18 +211,17 @@ class InferenceNetwork:
         keys, values, shared = context.buffers
         return self._blocks(x, cos, sin, keys, values, at, at + 1, shared)[:, 0]
 
-    def continuation_rows(
-        self, prefix: SideCache, ids: Any, hints: Any, lengths: Sequence[int]
+    def continuation_tree(
+        self, prefix: SideCache, ids: Any, hints: Any, parents: NDArray[np.int32]
     ) -> Floats:
-        """Rows of different lengths, one after the other, as `continuation_context` reads them.
+        """A tree of tokens behind the prefix's last, which is its root and read again.
 
-        ids [n], hints [n, 4] of all tokens of all rows -> [n, D].
+        ids [n], hints [n, 4], parents [n] -> [n, D].
         """
         x = self.input_states(ids, hints, PREFIX)[None]
         keys, values, shared = self._behind(prefix, 1, len(ids))
-        cos, sin = self._angles(len(prefix) - 1, len(prefix) - 1 + max(lengths))
-        rows = self._blocks(x, cos, sin, keys, values, 0, 0, shared, chains(lengths))
-        return rows.reshape(-1, rows.shape[-1])
+        cos, sin = self._angles(len(prefix) - 1, len(prefix) - 1 + depth(parents))
+        return self._blocks(x, cos, sin, keys, values, 0, 0, shared, parents)[0]
 
     def _angles(self, start: int, end: int) -> tuple[Floats, Floats]:
         """cos and sin [n, E/2] of the positions from `start` up to `end`."""

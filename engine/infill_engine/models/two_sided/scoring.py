@@ -4,7 +4,6 @@ Shapes: R rows, V vocabulary, D width.
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,22 +23,35 @@ def score(
     Of a row's first token among those of `first` [V] bool, where it is given and the token is
     one. Leaves the cache as it is.
     """
-    lengths = [len(ids) for ids in rows]
-    if not any(lengths):
-        return [np.zeros(0, network.dtype) for _ in rows]
     old = len(prefix) - 1
-    # The last prefix token is read again, for it predicts the rows' first token.
-    read = [token for ids in rows if ids for token in (prefix.ids[-1], *ids[:-1])]
-    hints = [hint for ids in rows if ids for hint in prefix.hints_after(ids[:-1], old)]
-    hidden = network.continuation_rows(prefix, read, hints, lengths)
-    chosen = np.array([token for ids in rows for token in ids])
-    said = network.head(hidden, chosen=chosen)
+    # The last prefix token is read again, for it predicts the rows' first token. What rows have in
+    # common is read once: a tree of tokens, and of each the tokens that are looked for behind it.
+    tokens, parents, hints = [prefix.ids[-1]], [-1], prefix.hints_after((), old)
+    children: dict[tuple[int, int], int] = {}
+    wanted: dict[tuple[int, int], int] = {}
+    places: list[list[int]] = []
+    for ids in rows:
+        node, of_row = 0, list[int]()
+        own = prefix.hints_after(ids[:-1], old)
+        for at, token in enumerate(ids, 1):
+            of_row.append(wanted.setdefault((node, token), len(wanted)))
+            if at == len(ids):
+                break
+            if (node, token) not in children:
+                children[node, token] = len(tokens)
+                tokens.append(token)
+                parents.append(node)
+                hints.append(own[at])
+            node = children[node, token]
+        places.append(of_row)
+    if not wanted:
+        return [np.zeros(0, network.dtype) for _ in rows]
+    hidden = network.continuation_tree(prefix, tokens, hints, np.array(parents, np.int32))
+    nodes, chosen = np.array([*wanted]).T
+    said = network.head(hidden[nodes], chosen=chosen)
     found = said.chosen - said.total
-    ends = list(accumulate(lengths))
     if first is not None:
-        starts = [end - n for end, n in zip(ends, lengths, strict=True) if n]
-        begins = [at for at in starts if first[chosen[at]]]
-        if begins:
-            among = network.head(hidden[begins], bias=network.head.bias(~first))
-            found[begins] = said.chosen[begins] - among.total
-    return np.split(found, ends[:-1])
+        begins = (nodes == 0) & first[chosen]
+        among = network.head(hidden[:1], bias=network.head.bias(~first))
+        found[begins] = said.chosen[begins] - among.total
+    return [found[of_row] for of_row in places]
