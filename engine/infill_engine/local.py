@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic
 
@@ -96,7 +97,8 @@ class LocalEngine(Generic[MemoryT]):
         asked = template(request).request
         self._memories.encode(self._denoiser.sides(asked), budget)
         if (reading := self._read(asked, budget)) is not None:
-            reading.ahead(budget)
+            with self._judges():
+                reading.ahead(budget)
 
     def forget(self) -> None:
         self._memories.kept.clear()
@@ -110,16 +112,9 @@ class LocalEngine(Generic[MemoryT]):
             self._load_judge = None
         if self._judge is None or budget.over:
             return None
-        try:
+        with self._judges():
             return self._judge.read(request, budget)
-        except (ModelError, MemoryError) as error:
-            self._leave_out_judge(error)
-            return None
-
-    def _leave_out_judge(self, error: Exception) -> None:
-        """From here on: what failed once would fail with every key."""
-        log.warning("the judge failed and is left out from here on: %s", error)
-        self._judge, self._without_judge = None, f"off: {error}"
+        return None
 
     def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         asked = template(request)
@@ -153,8 +148,9 @@ class LocalEngine(Generic[MemoryT]):
         """Block after block until the hole is closed, its budget spent, or time is up."""
         hole = self._opened(asked, sides)
         while True:
+            reading = None if hole.committed.ids else self._read(hole.request, budget)
             canvas = self._denoiser.canvas([0], hole.lengths, hole.sides, hole.request)
-            proposals = self._proposals(asked, hole, memory, budget)
+            proposals = self._proposals(asked, hole, memory if reading is None else None, budget)
             last: Denoised | None = None
             for last in self._run(
                 canvas, hole.sides, memory, hole.request, hole.committed.steps, budget
@@ -162,7 +158,7 @@ class LocalEngine(Generic[MemoryT]):
                 yield denoised_draft(self._denoiser.decode, canvas, last, 0, hole.committed)
             if last is None:
                 return
-            candidates = self._candidates(hole, canvas, last, proposals, memory, budget)
+            candidates = self._candidates(hole, canvas, last, proposals, memory, reading, budget)
             if not candidates:
                 return
             best, *others = distinct([each.draft for each in candidates])
@@ -194,10 +190,10 @@ class LocalEngine(Generic[MemoryT]):
         )
 
     def _proposals(
-        self, asked: Template, hole: _OpenHole, memory: MemoryT, budget: Budget
+        self, asked: Template, hole: _OpenHole, memory: MemoryT | None, budget: Budget
     ) -> Proposals:
         # The prefix is continued for a fresh hole alone: what goes on or mends a text should not
-        # take as long.
+        # take as long. A judge continues it itself, better.
         fresh = not (hole.committed.ids or asked.head or asked.tail)
         return self._denoiser.proposals(
             hole.sides,
@@ -214,6 +210,7 @@ class LocalEngine(Generic[MemoryT]):
         denoised: Denoised,
         proposals: Proposals,
         memory: MemoryT,
+        reading: Reading | None,
         budget: Budget,
     ) -> list[Candidate]:
         """What was denoised and what was proposed, best first; none when cancelled."""
@@ -229,11 +226,11 @@ class LocalEngine(Generic[MemoryT]):
         # Proposals are read as well, and together take as long as some steps.
         if not budget.late:
             rows += self._proposed(hole, proposals, denoised, rows)
+        # Between two looks at the budget some time goes by, and drafts are there to be shown.
+        judging = budget.within(budget.left() * FOR_JUDGE)
+        rows += self._said(reading, hole, rows, denoised, judging)
         candidates = self._scored(hole, rows, proposals, memory, budget)
-        started = time.perf_counter()
-        candidates = self._judged(hole, candidates, proposals, denoised, memory, budget)
-        self._judging += (time.perf_counter() - started) * 1e3
-        return candidates
+        return self._judged(reading, hole, candidates, proposals, denoised, memory, judging)
 
     def _proposed(
         self,
@@ -289,40 +286,18 @@ class LocalEngine(Generic[MemoryT]):
             for at in ranked(scored, probable)
         ]
 
-    def _judged(
+    def _said(
         self,
+        reading: Reading | None,
         hole: _OpenHole,
-        candidates: list[Candidate],
-        proposals: Proposals,
+        rows: Sequence[Row],
         denoised: Denoised,
-        memory: MemoryT,
         budget: Budget,
-    ) -> list[Candidate]:
-        """The candidates of a fresh hole with what the judge would say itself, as it ranks them;
-        as they are where there is no judge, or no time for it."""
-        fresh = not hole.committed.ids
-        # Between two looks at the budget some time goes by, and drafts are there to be shown.
-        budget = budget.within(budget.left() * FOR_JUDGE)
-        reading = self._read(hole.request, budget) if fresh and candidates else None
+    ) -> list[Row]:
+        """What the judge would say itself and nobody else has."""
         if reading is None:
-            return candidates
-        try:
-            return self._as_judged(reading, hole, candidates, proposals, denoised, memory, budget)
-        except (ModelError, MemoryError) as error:
-            self._leave_out_judge(error)
-            return candidates
-
-    def _as_judged(
-        self,
-        reading: Reading,
-        hole: _OpenHole,
-        candidates: list[Candidate],
-        proposals: Proposals,
-        denoised: Denoised,
-        memory: MemoryT,
-        budget: Budget,
-    ) -> list[Candidate]:
-        request, drafted = hole.request, [each.draft.text for each in candidates]
+            return []
+        request, drafted = hole.request, [row.draft.text for row in rows]
 
         def drafts(said: str) -> Iterable[str]:
             going = [text[len(said) :] for text in drafted if text.startswith(said)]
@@ -330,35 +305,60 @@ class LocalEngine(Generic[MemoryT]):
             copied = copies(behind, request.suffix, request.max_lines, budget=budget)
             return dict.fromkeys([*filter(None, going), *copied] if said else drafted)
 
-        lines = reading.continuations(drafts, budget)
-        both = self._with(lines, hole, candidates, denoised, memory, budget)
-        best = as_judged(reading, both, proposals, budget)
-        most = min(hole.request.max_lines or LINES, LINES)
-        if most > 1 and not hole.request.suffix.partition("\n")[0].strip():
-            longer = [
-                text
-                for each in best[:LENGTHENED]
-                if not each.full and "\n" not in each.draft.text
-                for text in reading.further(each.draft.text, most - 1, budget)
-            ]
-            if longer:
-                both = self._with(longer, hole, both, denoised, memory, budget)
-                best = as_judged(reading, both, proposals, budget)
-        return best
+        with self._judges():
+            return self._middles(reading.continuations(drafts, budget), hole, rows, denoised)
+        return []
 
-    def _with(
+    def _judged(
         self,
-        texts: Iterable[str],
+        reading: Reading | None,
         hole: _OpenHole,
         candidates: list[Candidate],
+        proposals: Proposals,
         denoised: Denoised,
         memory: MemoryT,
         budget: Budget,
     ) -> list[Candidate]:
-        """The candidates, and texts that the judge would say."""
+        """As the judge ranks them, the best gone on with where lines may follow; as they are where
+        there is no judge, or no time for it."""
+        if reading is None or self._judge is None or not candidates:
+            return candidates
+        best = candidates
+        with self._judges():
+            best = as_judged(reading, candidates, proposals, budget)
+            most = min(hole.request.max_lines or LINES, LINES)
+            if most > 1 and not hole.request.suffix.partition("\n")[0].strip():
+                longer = [
+                    text
+                    for each in best[:LENGTHENED]
+                    if not each.full and "\n" not in each.draft.text
+                    for text in reading.further(each.draft.text, most - 1, budget)
+                ]
+                rows = self._middles(longer, hole, candidates, denoised)
+                if rows:
+                    found = self._scored(hole, rows, {}, memory, budget)
+                    best = as_judged(reading, [*candidates, *found], proposals, budget)
+        return best
+
+    @contextmanager
+    def _judges(self) -> Iterator[None]:
+        """Counts the judge's time, and leaves it out from here on where it fails: what failed once
+        would fail with every key."""
+        started = time.perf_counter()
+        try:
+            yield
+        except (ModelError, MemoryError) as error:
+            log.warning("the judge failed and is left out from here on: %s", error)
+            self._judge, self._without_judge = None, f"off: {error}"
+        finally:
+            self._judging += (time.perf_counter() - started) * 1e3
+
+    def _middles(
+        self, texts: Iterable[str], hole: _OpenHole, known: Sequence[Row], denoised: Denoised
+    ) -> list[Row]:
+        """Texts as rows, those that are new."""
         middles = [tuple(self._denoiser.middle(text, hole.sides)) for text in texts if text.strip()]
-        rows = self._proposed(hole, dict.fromkeys(middles), denoised, candidates)
-        return [*candidates, *self._scored(hole, rows, {}, memory, budget)]
+        return self._proposed(hole, dict.fromkeys(middles), denoised, known)
 
     def _continued(
         self, asked: Template, hole: _OpenHole, best: Candidate, steps: int, ends_itself: bool

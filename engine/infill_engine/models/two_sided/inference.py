@@ -221,7 +221,8 @@ class InferenceNetwork:
         x = self.input_states(ids, hints, PREFIX)[None]
         keys, values, shared = self._behind(prefix, 1, len(ids))
         cos, sin = self._angles(len(prefix) - 1, len(prefix) - 1 + depth(parents))
-        return self._blocks(x, cos, sin, keys, values, 0, 0, shared, parents)[0]
+        hidden: Floats = self._blocks(x, cos, sin, keys, values, 0, 0, shared, parents)[0]
+        return hidden
 
     def _angles(self, start: int, end: int) -> tuple[Floats, Floats]:
         """cos and sin [n, E/2] of the positions from `start` up to `end`."""
