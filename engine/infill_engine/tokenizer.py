@@ -14,6 +14,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as BpeTokenizer
 
 from infill_engine.errors import ModelError
+from infill_engine.healing import Healing
 
 PAD, MASK, BOS, EOS, END = range(5)
 FIRST_TAG = 6
@@ -120,6 +121,7 @@ class Tokenizer:
             if token_id >= FIRST_LEARNED:
                 self.token_bytes[token_id] = bytes(byte[character] for character in symbol)
         self.ids = {token: token_id for token_id, token in enumerate(self.token_bytes) if token}
+        self._healing = Healing(self.token_bytes)
         self._recent = RecentSegments(SEGMENT_BYTES)
 
     def encode(self, text: str) -> list[int]:
@@ -136,11 +138,8 @@ class Tokenizer:
     def healing_tokens(self, piece: bytes) -> list[int]:
         """The tokens that start with `piece`, without a line break after it (token healing)."""
         size = len(piece)
-        return [
-            token_id
-            for token_id, token in enumerate(self.token_bytes)
-            if token.startswith(piece) and b"\n" not in token[size:]
-        ]
+        begins = self._healing.beginning_with(piece)
+        return [token_id for token_id in begins if b"\n" not in self.token_bytes[token_id][size:]]
 
     def line_breaks(self) -> list[int]:
         """The tokens that hold a line break."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from infill_engine.errors import ModelError
-from infill_engine.judge.healing import Healing
+from infill_engine.healing import Healing
 from infill_engine.tokenizer import SEGMENT_BYTES, RecentSegments, byte_of_symbol
 
 CONTROLS = 3  # end of text, start and end of a message: ids 0, 1, 2

@@ -6,9 +6,9 @@ import ctypes
 import numpy as np
 
 from infill_engine.errors import ModelError
+from infill_engine.healing import Healing
 from infill_engine.judge.gguf.library import library
 from infill_engine.judge.gguf.model import Model
-from infill_engine.judge.healing import Healing
 
 NO_VOCABULARY, NO_TOKEN = 0, -1
 LONGEST = 1024  # bytes of a token

@@ -1,4 +1,4 @@
-"""Which tokens may come next while text that was taken back is said again."""
+"""Which tokens may come next while text that was taken back of a prefix is said again."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
