@@ -92,7 +92,7 @@ def run_tcp(
             raise PortError(host, port, error) from error
         for socket in server.sockets:
             where = socket.getsockname()
-            print(f"infill-ls listens on {where[0]}:{where[1]}", file=sys.stderr, flush=True)
+            announce(f"infill-ls listens on {where[0]}:{where[1]}")
         if fim is not None:
             await serve_fim(fim, worker, config)
         return await clients.serve_until_over(server)
@@ -131,8 +131,14 @@ async def serve_fim(address: FimAddress, worker: Worker, config: EngineConfig) -
     for socket in server.sockets:
         host, port = socket.getsockname()[:2]
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        print(f"infill-ls fills in the middle at http://{where}", file=sys.stderr, flush=True)
+        announce(f"infill-ls fills in the middle at http://{where}")
     return server
+
+
+def announce(line: str) -> None:
+    """On stderr, in one piece: the engine's thread may log at the same time."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def run_windows(path: Path, config: EngineConfig, worker: Worker, linger: float) -> int:

@@ -53,11 +53,13 @@ def main(arguments: list[str]) -> int:
             knows, steps=spec.get("steps", 1), seconds=spec.get("seconds", 0.0), journal=journal
         )
 
-    if options.tcp:
-        from infill_ls.server.processes import run_tcp  # the start on stdio goes without it
+    fim = FimAddress(host="127.0.0.1", port=0) if options.fim else None
+    if options.tcp or fim:
+        from infill_ls.server.processes import run_fim, run_tcp  # stdio starts without it
 
+        if not options.tcp:
+            return run_fim(fim, EngineConfig(), load=load)
         host, _, port = options.tcp.rpartition(":")
-        fim = FimAddress(host="127.0.0.1", port=0) if options.fim else None
         return run_tcp(host, int(port), EngineConfig(), token=spec.get("token"), fim=fim, load=load)
     return run_stdio(EngineConfig(), load=load)
 

@@ -32,9 +32,11 @@ AFTER = "\n"
 
 
 async def told(process: asyncio.subprocess.Process, what: str) -> int:
-    """The port in the line of stderr that says so."""
+    """The port in the line of stderr that says so; the log's lines may come before."""
     assert process.stderr is not None
-    line = (await asyncio.wait_for(process.stderr.readline(), SECONDS)).decode()
+    line = "INFO"
+    while line.startswith("INFO"):
+        line = (await asyncio.wait_for(process.stderr.readline(), SECONDS)).decode()
     found = re.fullmatch(rf"infill-ls {what} \S*?127\.0\.0\.1:(\d+)\n", line)
     assert found, line
     return int(found[1])

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
+from typing import NoReturn
 
 import pytest
 
@@ -97,6 +98,11 @@ def missing(what: str) -> None:
     if REQUIRED:
         pytest.fail(why)
     pytest.skip(why)
+
+
+def missing_clone(variable: str) -> NoReturn:
+    """Of a client that is in no package registry; also where editors are required."""
+    pytest.skip(f"{variable} does not name a folder with a clone of it")
 
 
 def npm(*arguments: str) -> None:
