@@ -20,6 +20,7 @@ from infill_ls.fim.languages import (
 )
 from infill_ls.fim.prompts import Prompt, taken_apart
 from infill_ls.server.fields import Fields, ParamsError
+from infill_ls.settings import BY_FIELD
 
 MOST_TEXTS = 8
 _COMPLETION = '{"prompt": "def area(r):\\n    return ", "suffix": "\\n"}'
@@ -32,16 +33,18 @@ class RequestBodyError(InfillError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FimRequest:
-    """`max_tokens` is None where the client leaves it open, and 0 where it wants no text but the
-    surroundings read; `num_texts` is how many it wants. Texts end before the first of `stop`.
-    `path` is of the file, "" where it is unknown. The answer is to have the `fields` alone, as
-    llama.cpp names them, where these are given."""
+    """`path` is of the file, "" where it is unknown. `max_tokens` is None where the client leaves
+    it open, and 0 where it wants no text but the surroundings read; `seconds` is how long the model
+    may take, None where the client does not say; `num_texts` is how many texts it wants. They end
+    before the first of `stop`. The answer is to have the `fields` alone, as llama.cpp names them,
+    where these are given."""
 
     before: str
     after: str
     language_id: str
     path: str
     max_tokens: int | None
+    seconds: float | None = None
     num_texts: int
     stop: tuple[str, ...]
     stream: bool
@@ -106,6 +109,7 @@ def _llama_request(fields: Fields, prompt: Prompt, language_id: str) -> FimReque
         path=prompt.path,
         language_id=language_id,
         max_tokens=_max_tokens(fields, "n_predict"),
+        seconds=_seconds(fields, "t_max_predict_ms"),
         num_texts=_num_texts(fields, "n_cmpl"),
         stop=_stop(fields),
         stream=fields.flag("stream"),
@@ -154,6 +158,15 @@ def _max_tokens(fields: Fields, name: str) -> int | None:
         return None
     number = fields.number(name)
     return number if number >= 0 else None
+
+
+def _seconds(fields: Fields, name: str) -> float | None:
+    """Within the bounds of the setting `deadlineMs`; 0 is llama.cpp's way to leave it open."""
+    ms = fields.number_or_none(name)
+    deadline = BY_FIELD["deadline_ms"]
+    assert deadline.low is not None, "it has bounds"
+    assert deadline.high is not None, "it has bounds"
+    return min(max(ms, deadline.low), deadline.high) / 1000 if ms is not None and ms > 0 else None
 
 
 def _num_texts(fields: Fields, name: str) -> int:

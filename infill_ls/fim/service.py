@@ -160,6 +160,7 @@ class FimService:
             max_lines=1 if "\n" in request.stop else limits.max_lines,
             max_tokens=tokens if tokens and tokens < info.max_tokens else limits.max_tokens,
             num_candidates=request.num_texts,
+            seconds=request.seconds or limits.seconds,
         )
 
     async def _refusal(self, document: Document, path: str) -> str:

@@ -264,6 +264,7 @@ def arguments(config: EngineConfig) -> list[str]:
     """The command line that gives a server this configuration."""
     options = {
         "--model": config.model,
+        "--judge": config.judge,
         "--device": config.device,
         "--dtype": config.dtype,
         "--threads": config.threads,

@@ -105,6 +105,14 @@ def test_how_much_is_wanted(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("ms", "seconds"),
+    [(250, 0.25), (1, 0.02), (1e9, 60.0), (0, None), (-1, None), ("long", None), (None, None)],
+)
+def test_how_long_it_may_take(ms: object, seconds: float | None) -> None:
+    assert infill_request({**SIDES, "t_max_predict_ms": ms}).seconds == seconds
+
+
+@pytest.mark.parametrize(
     ("body", "language"),
     [
         ({}, ""),

@@ -94,6 +94,17 @@ async def test_tokens_are_bounded_by_what_the_client_wants() -> None:
     assert wanted == [8, None, None, None, None]
 
 
+async def test_it_takes_no_longer_than_the_client_wants() -> None:
+    journal = Journal()
+    async with endpoint(Knowing(last_name, steps=50, seconds=0.02, journal=journal)) as server:
+        await server.ask("/infill", {**SIDES, "t_max_predict_ms": 60})
+        few = journal.count("step")
+        await server.ask("/infill", {**SIDES, "prompt": "b ", "t_max_predict_ms": 60_000})
+
+    assert few < 20
+    assert journal.count("step") - few == 50
+
+
 async def test_fields_are_picked_under_the_names_of_llama_cpp() -> None:
     async with endpoint(Knowing(last_name)) as server:
         body = {**SIDES, "response_fields": ["content", "timings/prompt_ms", "no/such"]}
