@@ -5,6 +5,7 @@ Imports nothing of the server before it is known which: the relay starts in a te
 
 import argparse
 import ipaddress
+import json
 import logging
 import os
 import secrets
@@ -18,7 +19,7 @@ import platformdirs
 from infill_engine import Engine, EngineConfig
 from infill_ls import __version__
 from infill_ls.cli.errors import FileError, UsageError
-from infill_ls.fim.address import FimAddress, PortError
+from infill_ls.fim.address import OPEN_FIM, FimAddress, PortError
 
 Load = Callable[[EngineConfig], Engine]
 _SAID_OVER_TCP = "initializationOptions.token"
@@ -70,7 +71,16 @@ def _connect(options: ServerOptions, config: EngineConfig) -> int:
     # Not from the folder that an editor opened: what is importable there is not ours.
     program = [sys.executable, "-P", "-m", "infill_ls"]
     level = ["--log-level", options.log_level]
-    return run_relay(path, [*program, *model, *level, "--socket", str(path)])
+    return run_relay(path, [*program, *model, *level, "--socket", str(path)], _opening(options))
+
+
+def _opening(options: ServerOptions) -> bytes:
+    """What the shared server is told first: to fill in the middle as well, if that is wanted."""
+    address = _fim_address(options)
+    if address is None:
+        return b""
+    message = {"jsonrpc": "2.0", "method": OPEN_FIM, "params": asdict(address)}
+    return json.dumps(message).encode()
 
 
 def _is_set(name: str, value: object) -> bool:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from infill_engine.errors import InfillError
 
+OPEN_FIM = "infill-ls/fim"  # how a window's relay asks for it, with the fields of `FimAddress`
+
 
 class PortError(InfillError):
     """Nobody can listen at this address, or somebody else does."""

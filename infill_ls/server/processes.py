@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from infill_engine import Engine, EngineConfig, load_engine
@@ -25,6 +24,9 @@ logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 1.0  # how long a model run or load may hold up the end of the process
 TOKEN_SECONDS = 5.0
 DIED_SECONDS = 1.0  # how long after its stream a process may take to end
+
+# What is done with a connection first: it gives the first message that is left, if one was read.
+Opened = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, bytes | None]]
 
 
 def run_client(
@@ -141,39 +143,6 @@ def announce(line: str) -> None:
     sys.stderr.flush()
 
 
-def run_windows(path: Path, config: EngineConfig, worker: Worker, linger: float) -> int:
-    """Serves those who connect at `path`, until there have been none for `linger` seconds."""
-    from infill_ls.server import endpoint  # not needed for a start on stdio
-
-    async def listen() -> int:
-        clients = Clients(worker, config)
-
-        async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await clients.serve(reader, writer)
-            if not clients.connected:
-                await leave_after(clients, linger)
-
-        server = await endpoint.listen(path, serve_client)
-        ours = endpoint.file_identity(path)
-        idle = asyncio.create_task(leave_after(clients, linger))  # if nobody comes at all
-        try:
-            return await clients.serve_until_over(server)
-        finally:
-            idle.cancel()
-            if endpoint.file_identity(path) == ours:
-                path.unlink(missing_ok=True)
-
-    return run(listen(), worker, asyncio.Runner())
-
-
-async def leave_after(clients: "Clients", seconds: float) -> None:
-    """Ends it unless somebody connects meanwhile."""
-    num_served = clients.num_served
-    await asyncio.sleep(seconds)
-    if not clients.connected and clients.num_served == num_served:
-        clients.over.set()
-
-
 class Clients:
     """The connections of a process that serves several; `over` ends all of them."""
 
@@ -185,9 +154,15 @@ class Clients:
         self.over = asyncio.Event()
 
     async def serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes | None = None
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        first: bytes | None = None,
+        *,
+        opened: Opened | None = None,
     ) -> Connection:
-        """Until this one leaves; `first` is a message of it that was read already."""
+        """Until this one leaves; `first` is a message of it that was read already, which `opened`
+        may do as well."""
         left = asyncio.Event()
         client = connection(
             self._worker, self._config, SocketWriter(writer), leave=left.set, shared=True
@@ -195,6 +170,8 @@ class Clients:
         self.connected[client] = asyncio.current_task()
         self.num_served += 1
         try:
+            if opened is not None:
+                first = await opened(reader, writer)
             await serve_until(client, reader, left, first)
         finally:
             writer.close()

@@ -320,15 +320,20 @@ def _end(stream: asyncio.StreamWriter) -> None:
     stream.transport.abort()
 
 
-def run_relay(path: Path, command: Sequence[str]) -> int:
+def run_relay(path: Path, command: Sequence[str], opening: bytes = b"") -> int:
     """Serves an editor on stdin and stdout from the server at `path`, which `command` starts;
-    returns the exit code."""
+    returns the exit code. `opening` is a message that every server hears before anything else."""
     stdin, stdout = take_stdio()
+
+    async def connect() -> endpoint.Streams:
+        reader, writer = await endpoint.connect_or_start(path, command)
+        if opening:
+            writer.write(framed(opening))
+        return reader, writer
 
     async def relay() -> int:
         reader = stream_of(stdin)
         editor = StdoutWriter(stdout, reader)
-        relayed = Relay(editor, lambda: endpoint.connect_or_start(path, command))
-        return await relayed.run(reader)
+        return await Relay(editor, connect).run(reader)
 
     return asyncio.run(relay())

@@ -19,6 +19,6 @@ def run_shared(
     """Serves a user's windows round one engine, at `path`, for `linger` seconds after the last."""
     worker = Worker(load)
     worker.begin(config)  # by its command line it is found, so that is what windows want
-    from infill_ls.server.processes import run_windows  # while it loads
+    from infill_ls.server.windows import run_windows  # while it loads
 
     return run_windows(path, config, worker, linger)

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from infill_ls.cli.machine import resident_mb
@@ -145,3 +147,25 @@ async def test_nobody_else_can_open_it(runtime: Path) -> None:
 
         assert path.stat().st_mode & 0o777 == 0o600
         assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_window_that_comes_later_has_the_shared_model_fill_in_over_http(
+    runtime: Path,
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with spawned(*CONNECT) as (_, first):
+        await first.initialize()
+        await first.ready()
+        before = await server_pids(runtime)
+        async with spawned(*CONNECT, "--fim", f"127.0.0.1:{port}") as (_, second):
+            await second.initialize()
+            await second.ready()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            body = {"input_prefix": SOURCE, "input_suffix": "\n"}
+            answer = await http.post("/infill", json=body, timeout=60)
+
+        assert answer.status_code == 200
+        assert isinstance(answer.json()["content"], str)
+        assert await server_pids(runtime) == before
