@@ -4,8 +4,9 @@
 
 Of the same model, prompt read before: its greedy text token by token; the same, drafted by what
 stands in the prompt behind the same tokens (prompt lookup); the same, drafted by the shipped judge,
-the embedded model and what stands elsewhere; and the text that it ranks first, through the pipeline
-of the server. Answers are run in a sandbox. Progress goes to stderr, the last line is JSON.
+the embedded model and what stands elsewhere, with as many tokens a pass as pay anywhere, and with
+as many as pay here; and the text that it ranks first, through the pipeline of the server. Answers
+are run in a sandbox. Progress goes to stderr, the last line is JSON.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from benchmarks.systems import engine_system
 from infill_engine import Engine, EngineConfig, InfillError, InfillRequest, RequestError
 from infill_engine.budget import UNLIMITED
 from infill_engine.judge.gguf.judge import GgufJudge
-from infill_engine.judge.gguf.loading import load_gguf
+from infill_engine.judge.gguf.loading import DRAFTED, load_gguf
 from infill_engine.judge.judge import Drafts
 from infill_engine.local import LocalEngine
 from infill_engine.models.two_sided.loading import load_default
@@ -124,18 +125,19 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     engine = LocalEngine(load_default(EngineConfig()), lambda: (judge, ""))
     say(f"{len(tasks)} cases; {guarded}; {judge.describe().sentence}")
     systems = {
-        "greedy": (alone(judge, nothing), False),
-        "prompt lookup": (alone(judge, lookup(judge)), False),
-        "drafted": (drafted(engine), True),
-        "ranked": (engine_system(engine), False),
+        "greedy": (alone(judge, nothing), False, DRAFTED),
+        "prompt lookup": (alone(judge, lookup(judge)), False, DRAFTED),
+        "drafted": (drafted(engine), True, DRAFTED),
+        f"drafted, {judge.drafted}": (drafted(engine), True, judge.drafted),
+        "ranked": (engine_system(engine), False, judge.drafted),
     }
     answers: dict[str, list[Suggestion]] = {name: [] for name in systems}
     verified = dict.fromkeys(systems, (0, 0))
     tick = counted("cases", len(tasks))
     # A case after the other, so that its prompt is read once.
     for task in tasks:
-        for name, (system, exact) in systems.items():
-            judge.exact, before = exact, (judge.verified.tokens, judge.verified.passes)
+        for name, (system, judge.exact, judge.drafted) in systems.items():
+            before = judge.verified.tokens, judge.verified.passes
             answers[name].append(system(task))
             tokens, passes = verified[name]
             verified[name] = (
@@ -155,6 +157,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "judge": asdict(judge.describe()),
         "kinds": options.kinds,
         "systems": {name: asdict(each) for name, each in outcomes.items()},
+        "different": [
+            {"case": task.case.name, "greedy": one.text, name: other.text}
+            for name in systems
+            for task, one, other in zip(tasks, answers["greedy"], answers[name], strict=True)
+            if name != "ranked" and one.text.rstrip() != other.text.rstrip()
+        ],
     }
 
 

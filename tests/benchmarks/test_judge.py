@@ -39,9 +39,12 @@ def test_a_case_goes_through_every_system(
     assert drawn.startswith("ranked")
     result = json.loads(last)
     systems = result["systems"]
-    assert [*systems] == ["greedy", "prompt lookup", "drafted", "ranked"]
+    *names, fitted, ranked = systems
+    assert [*names, ranked] == ["greedy", "prompt lookup", "drafted", "ranked"]
+    assert fitted.startswith("drafted, ")
+    assert result["different"] == []
     assert systems["greedy"]["passes"] == systems["greedy"]["tokens"] - 1 > 0
-    for name in ("prompt lookup", "drafted"):
+    for name in ("prompt lookup", "drafted", fitted):
         assert systems[name]["tokens"] == systems["greedy"]["tokens"], name
         assert systems[name]["passes"] <= systems["greedy"]["passes"], name
     assert systems["greedy"]["alike"] == 1

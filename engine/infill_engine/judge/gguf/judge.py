@@ -55,8 +55,9 @@ class _Prompt:
 
 class GgufJudge:
     """`context` tokens are kept of each place; the cache has room for all of them and a tree.
-    With `exact` its own text comes before whatever else was drafted. A `drafter`, a judge that is
-    much faster, goes on with what it has said so far. Not thread-safe: one caller at a time."""
+    With `exact` its own text comes before whatever else was drafted. A pass verifies at most
+    `drafted` tokens of drafts. A `drafter`, a judge that is much faster, goes on with what it has
+    said so far. Not thread-safe: one caller at a time."""
 
     def __init__(
         self,
@@ -66,11 +67,12 @@ class GgufJudge:
         *,
         context: int,
         exact: bool,
+        drafted: int,
         drafter: Judge | None = None,
     ) -> None:
         self._cache, self.vocabulary, self._info = cache, vocabulary, info
         self._context, self.exact = context, exact
-        self.drafter = drafter
+        self.drafted, self.drafter = drafted, drafter
         self._typed = context // MIDDLE_SHARE // 2
         self._places = [_Place(sequence=number) for number in range(PLACES)]  # last used last
         self._tree: Tree | None = None
@@ -115,6 +117,7 @@ class GgufJudge:
             request=request,
             healed=prompt.healed,
             exact=self.exact,
+            drafted=self.drafted,
             drafter=self.drafter,
             calibration=self._info.calibration,
             verified=self.verified,

@@ -21,6 +21,7 @@ MAGIC = b"GGUF"
 ON_CPU, ON_GPU = 1024, 4096
 BATCH = 64  # tokens of a pass
 MEASURED = 16
+DRAFTED = 48  # tokens of drafts that a pass verifies, at most
 MOST_THREADS = 8
 FASTEST_MS = 5.0  # of a pass, below which nothing is worth drafting
 LINE = 10  # tokens of a line, or thereabouts
@@ -51,7 +52,7 @@ def load_gguf(config: EngineConfig) -> GgufJudge:
             batch=BATCH,
             threads=threads,
         )
-        cache.token_ms = token_ms(cache)
+        one_ms, cache.token_ms = measured(cache)
     except ModelError as error:
         raise ModelError(f"{path} cannot judge: {error}") from error
     where = "GPU" if on_gpu else f"{threads} CPU threads"
@@ -71,13 +72,14 @@ def load_gguf(config: EngineConfig) -> GgufJudge:
         ),
         context=context,
         exact=config.judge.endswith(EXACT),
-        drafter=_drafter(cache.token_ms * MEASURED),
+        drafted=worth_verifying(one_ms, cache.token_ms),
+        drafter=_drafter(one_ms),
     )
 
 
 def _drafter(pass_ms: float) -> LlamaJudge | None:
-    """The judge that is shipped, where it writes a line in the time of a pass; several lines where
-    that is long."""
+    """The judge that is shipped, where it writes a line in the time of a pass of one token; several
+    lines where that is long."""
     drafter = None if pass_ms < FASTEST_MS else load_embedded()[0]
     if drafter is None or LINE * drafter.describe().token_ms > pass_ms:
         return None
@@ -86,16 +88,24 @@ def _drafter(pass_ms: float) -> LlamaJudge | None:
     return drafter
 
 
-def token_ms(cache: KVCache) -> float:
-    """Milliseconds of a token in a pass of some, the better of two."""
+def measured(cache: KVCache) -> tuple[float, float]:
+    """Milliseconds of a pass of one token, and of a token in one of some; the better of two."""
     taken = []
-    for _ in range(2):
-        started = time.perf_counter()
-        wanted = [False] * (MEASURED - 1) + [True]
-        cache.read([0] * MEASURED, range(MEASURED), [[0]] * MEASURED, wanted)
-        taken.append(time.perf_counter() - started)
-        cache.cut(0)
-    return min(taken) * 1e3 / MEASURED
+    for count in (1, MEASURED):
+        times = []
+        for _ in range(2):
+            started = time.perf_counter()
+            cache.read([0] * count, range(count), [[0]] * count, [True] * count)
+            times.append(time.perf_counter() - started)
+            cache.cut(0)
+        taken.append(min(times) * 1e3)
+    return taken[0], taken[1] / MEASURED
+
+
+def worth_verifying(one_ms: float, token_ms: float) -> int:
+    """How many tokens more a pass may take for it to last twice as long."""
+    more_ms = (MEASURED * token_ms - one_ms) / (MEASURED - 1)
+    return DRAFTED if more_ms * DRAFTED <= one_ms else max(int(one_ms / more_ms), 1)
 
 
 def _checked(path: Path) -> int:

@@ -24,7 +24,7 @@ from infill_engine.judge.judge import Drafts, Judge, Judgement
 from infill_engine.request import InfillRequest
 
 LINE_TOKENS, BLOCK_TOKENS = 48, 160
-DRAFTED, BRANCHED = 48, 16  # tokens of drafts that a pass verifies, and how many drafts
+BRANCHED = 16  # drafts that a pass verifies
 SUFFIX_TOKENS, SUFFIX_CHARACTERS = 8, 200  # of what follows the hole, where the prompt has it not
 
 
@@ -64,12 +64,13 @@ class GgufReading:
         request: InfillRequest,
         healed: bytes,
         exact: bool,
+        drafted: int,
         drafter: Judge | None,
         calibration: Calibration,
         verified: Verified,
     ) -> None:
         self._tree, self._vocabulary, self._healed = tree, vocabulary, healed
-        self._request, self._drafter = request, drafter
+        self._request, self._most_drafted, self._drafter = request, drafted, drafter
         self._suffix, self._most_lines = request.suffix, request.max_lines
         line = request.prefix.rpartition("\n")[2]
         self._indentation = line[: len(line) - len(line.lstrip())]
@@ -169,7 +170,7 @@ class GgufReading:
             if not self._vocabulary.token_bytes[token] or ends(text):
                 return ids
             if self._tree.child(node, token) is None:
-                if not self._tree.has_room(DRAFTED + 1, BRANCHED):
+                if not self._tree.has_room(self._most_drafted + 1, BRANCHED):
                     node = self._tree.prune(node)
                 drafted = self._drafted(ids, owed, text, drafts)
                 self._tree.grow([[*behind, *path] for path in (ids, *drafted)], budget)
@@ -188,16 +189,17 @@ class GgufReading:
     def _drafted(
         self, ids: list[int], owed: bytes, text: str, drafts: Drafts
     ) -> Iterator[list[int]]:
-        """What may follow ids, as paths, best first and not too much of it."""
-        room = DRAFTED
+        """What may follow ids, as paths, best first, and no more tokens of it than are verified."""
+        seen: set[tuple[int, ...]] = set()
         for rest in islice(drafts(text), BRANCHED - 1):
             path = self._vocabulary.encode(owed.decode() + text + rest)
             if path[: len(ids)] != ids:  # it has put together what stands there otherwise
                 path = [*ids, *self._vocabulary.encode(rest)]
-            room -= len(path) - len(ids)
-            if room < 0:
-                return
-            yield path
+            size = len(ids)
+            while size < len(path) and len(seen) < self._most_drafted:
+                size += 1
+                seen.add(tuple(path[len(ids) : size]))
+            yield path[:size]
 
     def _owed(self, owed: bytes, ids: Sequence[int]) -> bytes:
         """What is left of it behind ids."""
