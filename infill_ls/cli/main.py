@@ -124,7 +124,6 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="go to the server by the proxies of the environment",
     )
-    server = _server_options()
     top = _Parser(
         prog="infill-ls",
         usage="infill-ls [OPTIONS] [serve | infill | doctor | bench] ...",
@@ -132,13 +131,15 @@ def parser() -> argparse.ArgumentParser:
         "Without a command it serves an editor on stdio.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[model, server],
+        parents=[model],
     )
     top.add_argument("--version", action="version", version=f"infill-ls {__version__}")
+    _add_server_options(top)
     top.set_defaults(run=serve)
 
     commands = top.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    serving = _command(commands, model, "serve", "serve editors, as without a command", server)
+    serving = _command(commands, model, "serve", "serve editors, as without a command")
+    _add_server_options(serving)
     serving.set_defaults(run=serve)
     _add_infill(commands, model)
     doctor = _command(commands, model, "doctor", "say what runs here, how fast, and what to do")
@@ -154,10 +155,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _server_options() -> argparse.ArgumentParser:
+def _add_server_options(parser: argparse.ArgumentParser) -> None:
     """Without defaults as well: see `ServerOptions`."""
-    options = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
-    server = options.add_argument_group("server")
+    server = parser.add_argument_group("server", argument_default=argparse.SUPPRESS)
     where = server.add_mutually_exclusive_group()
     where.add_argument("--stdio", action="store_true", help="serve on stdio, the default")
     where.add_argument(
@@ -191,7 +191,6 @@ def _server_options() -> argparse.ArgumentParser:
     server.add_argument(
         "--clientProcessId", type=_count, metavar="N", help="end when the process N has ended"
     )
-    return options
 
 
 def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
@@ -224,11 +223,7 @@ def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
 
 
 def _command(
-    commands: Any,
-    model: argparse.ArgumentParser,
-    name: str,
-    about: str,
-    *more: argparse.ArgumentParser,
+    commands: Any, model: argparse.ArgumentParser, name: str, about: str
 ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -236,7 +231,7 @@ def _command(
         description=f"{about[0].upper()}{about[1:]}.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[model, *more],
+        parents=[model],
     )
     return command
 

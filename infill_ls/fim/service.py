@@ -77,10 +77,6 @@ class FimService:
         config = None if self._worker.failed else self._worker.config
         return self._worker.load(config or self._config)
 
-    def close(self) -> None:
-        self._wake()
-        self._requests.close()
-
     async def infill(self, request: FimRequest) -> FimAnswer:
         """Raises Unavailable while there is no model, Failed where it fails, and TooLarge."""
         started = time.perf_counter()

@@ -14,7 +14,7 @@ from infill_engine import InfillRequest, RequestError
 from infill_ls.cli.errors import FILE, INTERRUPTED, MODEL, USAGE
 from infill_ls.cli.main import main
 from infill_ls.fim.address import FimAddress
-from infill_ls.server import processes
+from infill_ls.server import processes, stdio
 from tests.infill_ls.cli.runs import ANSWER
 from tests.infill_ls.engines import Knowing, always, loads, unloadable
 
@@ -116,7 +116,11 @@ def test_a_token_that_is_no_secret_is_refused(
 def test_options_of_the_server_may_stand_on_either_side_of_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given = []
+    given: list[Any] = []
+    monkeypatch.setattr(stdio, "run_stdio", lambda *_, **__: given.append("stdio") or 0)
+    assert [main(["serve"]), main([])] == [0, 0]
+    assert given == ["stdio", "stdio"]
+    given.clear()
     monkeypatch.setattr(processes, "run_fim", lambda fim, *_, **__: given.append(fim) or 0)
     here = ["--fim", "127.0.0.1:8012"]
     for arguments in ([*here, "serve"], ["serve", *here], here):

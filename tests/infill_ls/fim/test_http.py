@@ -167,6 +167,26 @@ async def test_a_request_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPa
         writer.close()
 
 
+async def test_older_and_other_ways_to_send_a_body_are_read() -> None:
+    """In chunks; by HTTP/1.0; and by who wants the connection closed."""
+    body = json.dumps(INFILL).encode()
+    chunked = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    head = b"POST /infill HTTP/1.1\r\nHost: localhost\r\n"
+    async with endpoint(Knowing(always("1"))) as server:
+        for data, closes in (
+            (head + b"Transfer-Encoding: chunked\r\n\r\n" + chunked, False),
+            (post("/infill/?x=1", body), False),
+            (post("/infill", body, "Connection: close"), True),
+            (b"POST /infill HTTP/1.0\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body), True),
+        ):
+            reader, writer = await server.raw()
+            writer.write(data)
+            assert (await answered(reader))[1]["content"] == "1"
+            if closes:
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+            writer.close()
+
+
 async def test_requests_follow_one_another_on_a_connection() -> None:
     async with endpoint(Knowing(always("1"))) as server:
         reader, writer = await server.raw()

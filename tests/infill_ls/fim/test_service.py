@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infill_engine import Engine, EngineConfig
-from infill_ls.completion.worker import Worker
+from infill_engine import Engine, EngineConfig, InfillRequest
+from infill_ls.completion.requests import Requests
+from infill_ls.completion.worker import Query, Worker
+from infill_ls.documents import Document
 from infill_ls.fim import service
+from infill_ls.server.policy import limits_of
+from infill_ls.settings import Settings
 from tests.infill_ls.engines import (
     Failing,
     Journal,
@@ -196,6 +201,27 @@ async def test_of_clients_that_ask_at_once_none_waits_for_another_twice() -> Non
     for end in range(1, len(order)):
         counts = [order[:end].count(number) for number in range(clients)]
         assert max(counts) - min(counts) <= 2, order
+
+
+async def test_an_editor_that_shares_the_model_waits_for_one_of_them_at_most() -> None:
+    asked: list[str] = []
+
+    def knows(request: InfillRequest) -> Sequence[str]:
+        asked.extend(last_name(request))
+        return last_name(request)
+
+    async with endpoint(Knowing(knows, seconds=0.05)) as server:
+        clients = asyncio.gather(*(asks(server, number) for number in range(8)))
+        await until(lambda: bool(asked))
+        document = Document(uri="file:///a", version=1, language_id="", text="editor ")
+        limits = limits_of(Settings(), invoked=False)
+        editor = Requests(server.worker)
+        answer = await editor.answer(Query(document=document, offset=7, limits=limits), 0.0)
+
+        assert [each.text for each in answer.candidates] == ["use_editor"]
+        assert asked.index("use_editor") <= 2
+        assert len(await clients) == 8
+        editor.close()
 
 
 async def test_who_hangs_up_is_not_worked_for() -> None:
