@@ -190,7 +190,12 @@ def better(first: Sequence[Graded], second: Sequence[Graded]) -> Better:
         units.setdefault(a.task.unit, []).append(a.exact - b.exact)
     gains = np.array([sum(each) for each in units.values()], np.float64)
     sizes = np.array([len(each) for each in units.values()], np.float64)
-    draws = np.random.default_rng(0).integers(len(units), size=(RESAMPLES, len(units)))
+    return resampled(gains, sizes)
+
+
+def resampled(gains: NDArray[np.float64], sizes: NDArray[np.float64]) -> Better:
+    """Bootstrap of a ratio over units: of each what was gained, and out of how much."""
+    draws = np.random.default_rng(0).integers(len(gains), size=(RESAMPLES, len(gains)))
     means: NDArray[np.float64] = gains[draws].sum(1) / sizes[draws].sum(1)
     low, high = np.quantile(means, (0.025, 0.975))
     return Better(

@@ -121,20 +121,32 @@ def files(package: Path) -> Iterator[tuple[str, bytes]]:
             )
 
 
-def sources(name: str, package: Path, group: str) -> list[Source]:
-    """Some files of a package that people wrote and that parse, chosen by hash."""
+def written(package: Path, group: str) -> dict[str, bytes]:
+    """The files of a package in the languages of the group, tests among them, by path."""
     wanted = {".py"} if group == "python" else SCRIPT_ENDS
-    contents = {
+    return {
         path: data
         for path, data in files(package)
         if PurePosixPath(path).suffix in wanted
-        and len(data) >= MIN_BYTES
-        and not TESTS.search("/" + path)
         and not (group == "scripts" and path_reason(path, "npm"))
     }
-    if any(PurePosixPath(path).suffix in TYPED_ENDS for path in contents):
-        # Beside them, JavaScript is what a compiler made.
-        contents = {p: d for p, d in contents.items() if PurePosixPath(p).suffix in TYPED_ENDS}
+
+
+def not_compiled(contents: dict[str, bytes]) -> dict[str, bytes]:
+    """Beside TypeScript, JavaScript is what a compiler made."""
+    typed = {p: d for p, d in contents.items() if PurePosixPath(p).suffix in TYPED_ENDS}
+    return typed or contents
+
+
+def sources(name: str, package: Path, group: str) -> list[Source]:
+    """Some files of a package that people wrote and that parse, chosen by hash."""
+    contents = not_compiled(
+        {
+            path: data
+            for path, data in written(package, group).items()
+            if len(data) >= MIN_BYTES and not TESTS.search("/" + path)
+        }
+    )
     found: list[Source] = []
     for path in sorted(contents, key=lambda path: hashed(name, path)):
         if len(found) == FILES:

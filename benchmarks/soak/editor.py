@@ -224,13 +224,19 @@ def judge(request: Request, message: Message) -> None:
         return
     for item in message["result"]["items"]:
         request.shown = True
-        start, end = item["range"]["start"], item["range"]["end"]
-        typed = request.line_text[start["character"] : request.character]
-        here = start["line"] == end["line"] == request.line
-        if not here or not start["character"] <= request.character <= end["character"]:
-            request.wrong = "for another place"
-        elif not item["insertText"].startswith(typed):
-            request.wrong = "does not go on from what is typed"
+        request.wrong = request.wrong or misplaced(
+            item, request.line, request.character, request.line_text
+        )
+
+
+def misplaced(item: Message, line: int, character: int, line_text: str) -> str:
+    """Why an item does not fit the place that was asked about, "" where it does."""
+    start, end = item["range"]["start"], item["range"]["end"]
+    here = start["line"] == end["line"] == line
+    if not here or not start["character"] <= character <= end["character"]:
+        return "for another place"
+    typed = line_text[start["character"] : character]
+    return "" if item["insertText"].startswith(typed) else "does not go on from what is typed"
 
 
 def type_files(

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -28,14 +29,15 @@ class ServerError(InfillError):
 
 
 class ServerProcess:
-    """Starts `infill-ls` with these arguments; `started` is when, by `time.perf_counter()`."""
+    """Starts `infill-ls`, or another module that serves, with these arguments; `started` is when,
+    by `time.perf_counter()`."""
 
-    def __init__(self, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, arguments: Sequence[str] = (), module: str = "infill_ls") -> None:
         path = os.pathsep.join(filter(None, [str(ROOT), *sys.path]))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (__exit__ closes it)
         self.started = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "infill_ls", *arguments],
+            [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -46,6 +48,7 @@ class ServerProcess:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._answers: dict[int, Future[Any]] = {}
         self._complaint = ""
+        self.logged: deque[str] = deque(maxlen=1000)  # what the server wrote to the client's log
         self._next = 0
         self._writing = threading.Lock()
         threading.Thread(target=self._read, name="bench-client", daemon=True).start()
@@ -72,7 +75,9 @@ class ServerProcess:
             self._stdin.close()
         self._errors.close()
 
-    def initialize(self, options: dict[str, Any] | None = None) -> Any:
+    def initialize(
+        self, options: dict[str, Any] | None = None, *, workspace_folders: bool = False
+    ) -> Any:
         window = {"workDoneProgress": False}
         document = {"inlineCompletion": {"dynamicRegistration": False}}
         answer = self.request(
@@ -80,7 +85,11 @@ class ServerProcess:
             {
                 "processId": os.getpid(),
                 "rootUri": None,
-                "capabilities": {"window": window, "textDocument": document},
+                "capabilities": {
+                    "window": window,
+                    "textDocument": document,
+                    "workspace": {"workspaceFolders": workspace_folders},
+                },
                 "initializationOptions": options or {},
             },
         )
@@ -90,6 +99,15 @@ class ServerProcess:
     def open(self, uri: str, language_id: str, text: str) -> None:
         item = {"uri": uri, "languageId": language_id, "version": 1, "text": text}
         self.notify("textDocument/didOpen", {"textDocument": item})
+
+    def close(self, uri: str) -> None:
+        self.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+
+    def change_folders(self, added: Sequence[str], removed: Sequence[str]) -> None:
+        """Of the workspace, by their URIs."""
+        folders = [[{"uri": uri, "name": uri} for uri in uris] for uris in (added, removed)]
+        event = {"added": folders[0], "removed": folders[1]}
+        self.notify("workspace/didChangeWorkspaceFolders", {"event": event})
 
     def insert(self, uri: str, version: int, line: int, character: int, text: str) -> None:
         here = {"line": line, "character": character}
@@ -168,6 +186,8 @@ class ServerProcess:
                 self._send({"id": message["id"], "result": nothing})
             elif message["method"] == "window/showMessage" and message["params"]["type"] == ERROR:
                 self._complaint = message["params"]["message"]
+            elif message["method"] == "window/logMessage":
+                self.logged.append(message["params"]["message"])
             return
         future = self._answers[message["id"]]
         if "error" in message:

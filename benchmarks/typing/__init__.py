@@ -1,0 +1,1 @@
+"""What a person gets who types: `python -m benchmarks.typing`."""
