@@ -75,7 +75,8 @@ class ModelRun:
         self.query = query
         self.owner = owner
         self.draft: str | None = None
-        self.deadline = time.monotonic() + query.limits.seconds
+        self.asked = time.monotonic()
+        self.deadline = self.asked + query.limits.seconds
         self.result: Future[Infilled | None] = Future()
         self.result.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
         self._stopped = False
@@ -326,9 +327,12 @@ class Worker:
         run.result.set_result(result)
 
     def _warm_after(self, run: ModelRun) -> None:
-        """What there was no time to read before the answer is read after it, for the next one."""
+        """What there was no time to read before the answer is read after it, for the next one;
+        first of all what was wished for since."""
         with self._changed:
-            if not (run.stopped() or self._waiting_warm or self._closing):
+            waiting = self._waiting_warm
+            older = waiting is None or (waiting.owner is run.owner and waiting.asked < run.asked)
+            if older and not (run.stopped() or self._closing):
                 self._waiting_warm = ModelRun(run.query, run.owner)
 
     def _failed(self, run: ModelRun, error: BaseException) -> None:

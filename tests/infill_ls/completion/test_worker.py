@@ -75,6 +75,22 @@ async def test_reading_ahead_is_for_the_newest_place_alone() -> None:
     assert engine.journal.count("warm") == 2
 
 
+async def test_what_was_asked_about_is_read_rather_than_what_was_opened_before_it() -> None:
+    engine = Stepping(last_name, steps=1)
+    worker = Worker(loads(engine))
+    await asyncio.wrap_future(worker.load(EngineConfig()))
+    worker.infill(query("alpha "), ME)
+    await eventually(engine.journal.wait, "step", 1)
+    worker.warm(query("opened "), ME)
+    asked = worker.infill(query("beta "), ME)
+    engine.allow(2)
+    await asyncio.wrap_future(asked.result)
+    await eventually(engine.journal.wait, "warmed", 1)
+
+    assert worker.close(60)
+    assert engine.warmed == ["beta "]
+
+
 async def test_an_engine_that_cannot_be_loaded_says_why_and_is_tried_again_when_asked() -> None:
     worker = Worker(unloadable)
     for _ in range(2):
