@@ -27,8 +27,9 @@ BEAMS, LINE_TOKENS, GIVEN_UP = 4, 32, 2.5
 BEHIND = 4.0  # nats by which what follows the hole may turn an order round
 SHALLOW = 2  # tokens that are read of every draft; of those that keep up twice as many, and so on
 FIRST_TOKENS = 64  # among which one with a line break is looked for
-# Of so many middles, none that far behind the best, so many tokens of what follows are read.
-LOOKS = ((4, 8), (2, 16))
+# Of so many middles, none that is so many nats behind the best, so many tokens of what follows are
+# read.
+LOOKS = ((2, 4, BEHIND), (2, 8, 2.0))
 SUFFIX_CHARACTERS = 200
 
 
@@ -202,8 +203,8 @@ class LlamaReading:
         rows = [self._row(middle) for middle in middles]
         found = self._first_look(rows, priors, budget)
         kept = [at for at, judgement in enumerate(found) if judgement is not None]
-        for most, count in LOOKS:
-            kept = self._best(kept, found, priors)[:most]
+        for most, count, behind in LOOKS:
+            kept = self._best(kept, found, priors, behind)[:most]
             taken = self.network.seconds(len(kept) * count)
             if len(kept) < 2 or taken > budget.left():
                 break
@@ -247,14 +248,18 @@ class LlamaReading:
         return found
 
     def _best(
-        self, kept: Sequence[int], found: Sequence[Judgement | None], priors: Sequence[float]
+        self,
+        kept: Sequence[int],
+        found: Sequence[Judgement | None],
+        priors: Sequence[float],
+        behind: float,
     ) -> list[int]:
         """Those of the middles that may still turn out to be the best, best first."""
         worth = {
             at: judgement.both + priors[at] for at in kept if (judgement := found[at]) is not None
         }
         order = sorted(worth, key=lambda at: -worth[at])
-        return [at for at in order if worth[at] > worth[order[0]] - BEHIND]
+        return [at for at in order if worth[at] > worth[order[0]] - behind]
 
     def _row(self, middle: str) -> "_Row":
         behind = self.suffix[:SUFFIX_CHARACTERS]
