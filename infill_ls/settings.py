@@ -118,6 +118,12 @@ class Settings:
     num_candidates: int = _option(
         3, "integer", "How many alternatives to look for when asked.", low=1, high=8
     )
+    workspace: bool = _option(
+        True,
+        "boolean",
+        "Read the other source files of the workspace, to suggest what stands in them; they are "
+        "kept in memory and nowhere else, and go to no server.",
+    )
     min_confidence: float | None = _option(
         None,
         "number",

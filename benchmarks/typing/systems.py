@@ -89,6 +89,7 @@ class Server:
         if self._number:
             self._process.close(self._text.uri)
         self._number += 1
+        self._process.logged.clear()
         root = self._folder / str(self._number)
         whole = session.before + session.after
         for path, text in {**session.others, session.path: whole}.items():
@@ -100,9 +101,18 @@ class Server:
         uri = (root / session.path).as_uri()
         self._text = Text(uri, session.language_id, whole, len(session.before))
         self._process.open(uri, session.language_id, whole)
+        if self._workspace:
+            self._wait_for_workspace()
         self.suggest()
-        if self._notes is None:
+        if self._workspace or self._notes is None:
             time.sleep(REST_SECONDS)
+
+    def _wait_for_workspace(self) -> None:
+        until = time.monotonic() + READY_SECONDS
+        while not any(message.startswith("workspace: ") for message in [*self._process.logged]):
+            if time.monotonic() > until:
+                raise ServerError(f"the workspace was not read within {READY_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
 
     def insert(self, text: str) -> None:
         edited = self._text

@@ -1,4 +1,5 @@
-"""What stands elsewhere after the same text: proposals for the hole, for the model to judge.
+"""What stands elsewhere after the same text, in the file or in others: proposals for the hole, for
+the model to judge.
 
 Source repeats itself, and a small model copies worse than it recognises. The proposals are ranked
 with what was denoised. (Prompt lookup does the same for autoregressive models.)
@@ -6,8 +7,10 @@ with what was denoised. (Prompt lookup does the same for autoregressive models.)
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from infill_engine.budget import UNLIMITED, Budget
+from infill_engine.request import FILE_END
 
 # A context of fewer characters stands in too many places to mean anything, and one of `MOST` is
 # a copy of some lines.
@@ -17,11 +20,18 @@ COPIES, PLACES, LINES = 6, 200, 8
 # On the validation packages what follows the longest context was right as often as the context
 # has times so many characters: of 10 characters, one time in 15.
 CHARACTERS = 150
+# And of what follows it in another file of the package, one time in 25; of them so many are enough.
+CHARACTERS_ELSEWHERE, COPIES_ELSEWHERE = 250, 3
 OPENERS, CLOSERS = "([{", ")]}"
 
 
 def copies(
-    prefix: str, suffix: str, max_lines: int | None = 1, *, budget: Budget = UNLIMITED
+    prefix: str,
+    suffix: str,
+    max_lines: int | None = 1,
+    *,
+    elsewhere: str = "",
+    budget: Budget = UNLIMITED,
 ) -> dict[str, float]:
     """How the line goes on where the same text stands elsewhere: the longest context first, and of
     its places the nearest before the cursor, then behind it. With the logarithm of how often what
@@ -29,23 +39,45 @@ def copies(
 
     Ends before what already follows the cursor on its line. More than one line is copied only
     where that is wanted, nothing follows the cursor, and the context is some lines long itself.
-    Gives what was found until then once the budget is over.
+    Behind those of the file itself come some of `elsewhere`, the text of other files, its first
+    places first. Gives what was found until then once the budget is over.
     """
+    found = _found(_Texts(prefix, (prefix, suffix), suffix), max_lines, COPIES, budget)
+    if elsewhere:
+        others = _Texts(prefix, (elsewhere,), suffix)
+        for text, worth in _found(others, max_lines, COPIES_ELSEWHERE, budget).items():
+            worth += math.log(CHARACTERS / CHARACTERS_ELSEWHERE)
+            found[text] = max(found.get(text, -math.inf), worth)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """What stands before the cursor, where the end of that is looked for, and what follows the
+    cursor. In the prefix itself, which is told by its identity, the last place is the nearest."""
+
+    prefix: str
+    sources: tuple[str, ...]
+    suffix: str
+
+
+def _found(texts: _Texts, max_lines: int | None, most: int, budget: Budget) -> dict[str, float]:
+    prefix, suffix = texts.prefix, texts.suffix
     found: dict[str, float] = {}
-    length = longest = _longest(prefix, suffix)
+    length = longest = _longest(texts)
     several = max_lines != 1 and longest == MOST and not suffix.split("\n", 1)[0].strip()
     while length >= LEAST and not budget.over:
         if not prefix[len(prefix) - length :].strip():
             break  # blanks stand everywhere
-        for source, at in _places(prefix, suffix, length):
+        for source, at in _places(texts, length):
             worth = -math.inf if found else math.log(length / CHARACTERS)
-            texts = [up_to(suffix, _line(source, at))]
+            said = [up_to(suffix, _line(source, at))]
             if several and not found:
-                texts.insert(0, _block(prefix, suffix, source, at, min(LINES, max_lines or LINES)))
-            for each in texts:
-                if each.strip():
+                said.insert(0, _block(prefix, suffix, source, at, min(LINES, max_lines or LINES)))
+            for each in said:
+                if each.strip() and FILE_END not in each:
                     found.setdefault(each, worth)
-            if len(found) >= COPIES:
+            if len(found) >= most:
                 return found
         length = max(LEAST, length * 2 // 3) if length > LEAST else 0
     return found
@@ -92,28 +124,35 @@ def _line(text: str, at: int) -> str:
     return text[at:end] if end >= 0 else text[at:]
 
 
-def _places(prefix: str, suffix: str, length: int) -> Iterator[tuple[str, int]]:
+def _places(texts: _Texts, length: int) -> Iterator[tuple[str, int]]:
     """Where it goes on after the last so many characters before the cursor, elsewhere."""
+    prefix = texts.prefix
     context = prefix[len(prefix) - length :]
-    end, at = len(prefix) - 1, -1
-    for _ in range(PLACES):
-        if end >= 0 and (before := prefix.rfind(context, 0, end)) >= 0:
-            end = before + length - 1
-            yield prefix, before + length
-        elif (at := suffix.find(context, at + 1)) >= 0:
-            end = -1
-            yield suffix, at + length
-        else:
-            return
+    left = PLACES
+    for source in texts.sources:
+        end, at = len(prefix) - 1, -1
+        while left:
+            if source is prefix:
+                at = prefix.rfind(context, 0, end)
+                end = at + length - 1
+            else:
+                at = source.find(context, at + 1)
+            if at < 0:
+                break
+            left -= 1
+            yield source, at + length
 
 
-def _longest(prefix: str, suffix: str) -> int:
+def _longest(texts: _Texts) -> int:
     """How many characters before the cursor recur elsewhere; what recurs does so in every part."""
+    prefix = texts.prefix
     low, high = 0, min(MOST, max(len(prefix) - 1, 0))
     while low < high:
         middle = (low + high + 1) // 2
         context = prefix[len(prefix) - middle :]
-        if prefix.find(context, 0, len(prefix) - 1) >= 0 or context in suffix:
+        ends = [len(prefix) - 1 if source is prefix else len(source) for source in texts.sources]
+        pairs = zip(texts.sources, ends, strict=True)
+        if any(source.find(context, 0, end) >= 0 for source, end in pairs):
             low = middle
         else:
             high = middle - 1

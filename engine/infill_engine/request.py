@@ -9,6 +9,8 @@ from typing import Literal, Protocol, runtime_checkable
 
 from infill_engine.budget import UNLIMITED, Budget
 
+FILE_END = "\0"  # no text has it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hole:
@@ -28,7 +30,9 @@ class InfillRequest:
     (`(Hole(), "await", Hole())`), and "only this span is to be thought over again".
     `max_lines` cuts each hole after so many lines; 1 keeps it on the cursor's line.
     `num_candidates` are wanted; a model on this machine chooses them from at least `num_choices`.
-    `neighbours` are snippets of other files, best first.
+    `neighbours` are snippets of other files, best first, for the model to read.
+    `elsewhere` is the text of other files to copy from, best first: it is only searched, and goes
+    nowhere. Each file ends with FILE_END.
     `seed` fixes every random draw.
     `temperature` scales the sampling schedule: 0 is greedy.
     """
@@ -41,6 +45,7 @@ class InfillRequest:
     num_candidates: int = 1
     num_choices: int = 1
     neighbours: tuple[str, ...] = ()
+    elsewhere: str = ""
     seed: int = 0
     temperature: float = 0.0
 

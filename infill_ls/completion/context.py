@@ -27,7 +27,7 @@ class InfillOptions:
     `selected` is what the editor's completion menu would put in beyond the cursor: every
     candidate starts with it. `num_choices` is how many texts a model on this machine compares at
     least, of which `num_candidates` are shown. `neighbours` are snippets of other files, best
-    first.
+    first, and `elsewhere` is text of them to copy from.
     """
 
     max_lines: int | None = None
@@ -38,6 +38,7 @@ class InfillOptions:
     min_confidence: float = 0.0
     selected: str = ""
     neighbours: tuple[str, ...] = ()
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,7 @@ def request_for(context: Context, options: InfillOptions) -> InfillRequest:
         num_candidates=options.num_candidates,
         num_choices=options.num_choices,
         neighbours=options.neighbours,
+        elsewhere=options.elsewhere,
         seed=options.seed,
     )
 

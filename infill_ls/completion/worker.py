@@ -28,6 +28,7 @@ from infill_engine import (
     InfillError,
     ModelError,
 )
+from infill_ls.completion.surroundings import NOTHING_AROUND, Surroundings
 from infill_ls.documents import Document
 
 if TYPE_CHECKING:  # the pipeline brings the grammars: the thread imports it, not the server's start
@@ -59,12 +60,14 @@ class QueryLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What one request is about: an offset in a snapshot, and what its text must start with."""
+    """What one request is about: an offset in a snapshot, what its text must start with, and what
+    other files say."""
 
     document: Document
     offset: int
     limits: QueryLimits
     selected: str = ""
+    surroundings: Surroundings = NOTHING_AROUND
 
 
 class ModelRun:
@@ -137,6 +140,11 @@ class Worker:
     @property
     def ready(self) -> bool:
         return self._engine is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for a run."""
+        return bool(self._runs)
 
     @property
     def failed(self) -> bool:
@@ -399,4 +407,6 @@ def _options(query: Query, engine: Engine) -> "InfillOptions":
         seed=0,
         min_confidence=engine.describe().show_threshold if least is None else least,
         selected=query.selected,
+        neighbours=query.surroundings.neighbours,
+        elsewhere=query.surroundings.elsewhere,
     )

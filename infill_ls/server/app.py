@@ -13,6 +13,7 @@ from infill_ls.server.features import (
     inline,
     lifecycle,
     menu,
+    workspace,
 )
 from infill_ls.server.handlers import Handlers
 from infill_ls.server.protocol import InfillProtocol
@@ -27,6 +28,7 @@ HANDLERS: Handlers = {
     **menu.HANDLERS,
     **commands.HANDLERS,
     **acceptance.HANDLERS,
+    **workspace.HANDLERS,
 }
 
 

@@ -40,6 +40,7 @@ class ClientFeatures:
     versioned_edits: bool = False
     configuration: bool = False
     registers_configuration: bool = False
+    registers_watchers: bool = False
     progress: bool = False
     plugin: bool = False
 
@@ -82,6 +83,7 @@ def _client_features(capabilities: Fields, options: object) -> ClientFeatures:
     known: list[Encoding] = [each for name in offered for each in ENCODINGS if each == name]
     code_action = text_document.nested_or_empty("codeAction")
     changes = workspace.nested_or_empty("didChangeConfiguration")
+    watchers = workspace.nested_or_empty("didChangeWatchedFiles")
     return ClientFeatures(
         encoding=known[0] if known else "utf-16",
         inline_completion=text_document.optional("inlineCompletion") not in (None, False),
@@ -91,6 +93,7 @@ def _client_features(capabilities: Fields, options: object) -> ClientFeatures:
         versioned_edits=workspace.nested_or_empty("workspaceEdit").flag("documentChanges"),
         configuration=workspace.flag("configuration"),
         registers_configuration=changes.flag("dynamicRegistration"),
+        registers_watchers=watchers.flag("dynamicRegistration"),
         progress=capabilities.nested_or_empty("window").flag("workDoneProgress"),
         plugin=isinstance(options, dict) and "editorPluginInfo" in options,
     )
@@ -111,7 +114,7 @@ def initialize_result(features: ClientFeatures, settings: Settings) -> dict[str,
     """LSP's InitializeResult."""
     capabilities: dict[str, Any] = {
         "positionEncoding": features.encoding,
-        "textDocumentSync": {"openClose": True, "change": INCREMENTAL},
+        "textDocumentSync": {"openClose": True, "change": INCREMENTAL, "save": True},
         "inlineCompletionProvider": {},
         "codeActionProvider": {"codeActionKinds": [REWRITE]},
         "workspace": {"workspaceFolders": {"supported": True, "changeNotifications": True}},

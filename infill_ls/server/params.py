@@ -37,6 +37,18 @@ def folders_params(fields: Fields) -> FoldersParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedFilesParams:
+    """Files that were made, written or removed, as URIs."""
+
+    uris: tuple[str, ...]
+
+
+def watched_files_params(fields: Fields) -> WatchedFilesParams:
+    uris = (change.text_or("uri", "") for change in fields.array("changes"))
+    return WatchedFilesParams(uris=tuple(uri for uri in uris if uri))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InlineCompletionParams:
     """`version` is Copilot's; `invoked` says that the user asked, rather than typed."""
 

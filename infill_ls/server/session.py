@@ -8,14 +8,16 @@ several sessions may share a worker. Knows no handler: those are functions of a 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from infill_engine import EngineConfig
 from infill_ls import secret_texts
 from infill_ls.completion.requests import Requests
+from infill_ls.completion.surroundings import Surroundings
 from infill_ls.completion.worker import Query, Worker
+from infill_ls.completion.workspace.memory import WorkspaceMemory
 from infill_ls.documents import Change, Document, DocumentStore, Encoding
 from infill_ls.ignore import IgnorePolicy
 from infill_ls.server import lsp, parent
@@ -94,12 +96,14 @@ class Session:
         self.asks_inline = False  # whatever its capabilities say
         self.counts = AcceptanceCounts()
         self.requests = Requests(worker, thinking=self._thinking)
+        self.workspace = WorkspaceMemory(lambda: worker.busy, self._workspace_read)
         self.client_pid: int | None = None
         self.closed = False
         self._client = client
         self._documents = DocumentStore()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._told: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None  # once a workspace is read
 
     def close(self) -> None:
         """Ends everything that the connection opened. The only end there is; once is enough."""
@@ -109,6 +113,7 @@ class Session:
         for task in self._tasks:
             task.cancel()
         self.requests.close()
+        self.workspace.close()
         for document in self._documents.all():
             secret_texts.forget(document.uri)
         self._documents.clear()
@@ -183,6 +188,7 @@ class Session:
         document = self._documents.change(uri, version, changes, self.features.encoding)
         if document is not None:
             self.requests.changed(document)
+            self.workspace.edited(document)
         return document
 
     def lose_document(self, uri: str) -> bool:
@@ -193,6 +199,7 @@ class Session:
     def close_document(self, uri: str) -> None:
         self._documents.close(uri)
         self.requests.closed(document_key(uri))
+        self.workspace.forget(document_key(uri))
         secret_texts.forget(document_key(uri))
 
     def snapshot(self, uri: str) -> DocumentSnapshot | None:
@@ -220,7 +227,10 @@ class Session:
             self.start(self._warm_later(document, offset))
         elif not refusal(self.settings, self.ignore_policy, document):
             limits = limits_of(self.settings, invoked=False)
-            self.requests.warm(Query(document=document, offset=offset, limits=limits))
+            around = self.surroundings(document, offset)
+            self.requests.warm(
+                Query(document=document, offset=offset, limits=limits, surroundings=around)
+            )
 
     async def _warm_later(self, document: Document, offset: int) -> None:
         if await self.looked_through(document):
@@ -235,6 +245,26 @@ class Session:
                 if self.closed or self._documents.get(document.uri) is not document:
                     return False
         return True
+
+    # -- the workspace ----------------------------------------------------------------------------
+
+    def follow_workspace(self) -> None:
+        """Reads the folders that are open, if the settings want it. A model on a server is not told
+        of other files, so nothing is read for it."""
+        self._loop = asyncio.get_running_loop()
+        policy = self.ignore_policy
+        wanted = self.settings.workspace and not (policy.remote or self.closed)
+        self.workspace.follow(policy.folders if wanted else (), policy)
+
+    def surroundings(self, document: Document, offset: int) -> Surroundings:
+        """What other files say that may be of use there."""
+        return self.workspace.at(document, offset, self._documents.all())
+
+    def _workspace_read(self, message: str) -> None:
+        """On the workspace's thread."""
+        assert self._loop is not None, "it was asked to read"
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self.log, message)
 
     # -- messages to the client -------------------------------------------------------------------
 

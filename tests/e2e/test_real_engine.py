@@ -106,6 +106,31 @@ async def test_the_judge_takes_part_once_the_model_has_been_idle() -> None:
         assert resident_mb(pid) < 600
 
 
+async def test_a_line_of_another_file_of_the_workspace_is_suggested(tmp_path: Path) -> None:
+    body = "ledger.post_entry(account_code, Decimal(amount_cents) / 100, currency='ISK')"
+    head = "def book(ledger, account_code, amount_cents):\n    for _ in range(3):\n        "
+    (tmp_path / "known.py").write_text(f"{head}{body}\n")
+    # A judge may well like something else better.
+    async with spawned("-m", "infill_ls", "--stdio", "--judge", "off") as (process, wire):
+        await wire.initialize(initializationOptions=PATIENT, rootUri=tmp_path.as_uri())
+        await wire.ready()
+        await wire.notification("window/logMessage", "workspace: 1 files")
+        typed = "\n".join(["import decimal", "", "", head + "ledger.post_entry(acc"])
+        line, character = typed.count("\n"), len(typed.rpartition("\n")[2])
+        texts: list[str] = []
+        for number in range(5):  # the choice is made once somebody has been there
+            uri = (tmp_path / "new.py").as_uri()
+            wire.open(typed + "\n" * number, uri=uri, language="python")
+            at = infill_at(line, character, uri, context={"triggerKind": 1})
+            texts = shown(await wire.request(INFILL, at))
+            if body.removeprefix("ledger.post_entry(acc") in texts:
+                break
+            await asyncio.sleep(0.5)
+        assert body.removeprefix("ledger.post_entry(acc") in texts
+        await wire.shut_down()
+        await ended(process)
+
+
 async def test_a_cancelled_request_frees_the_model_for_the_next() -> None:
     async with infill_ls() as (wire, _):
         wire.send(

@@ -4,7 +4,14 @@ import math
 
 import pytest
 
-from infill_engine.copying import CHARACTERS, COPIES, MOST, copies
+from infill_engine.copying import (
+    CHARACTERS,
+    CHARACTERS_ELSEWHERE,
+    COPIES,
+    COPIES_ELSEWHERE,
+    MOST,
+    copies,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +86,34 @@ def test_a_block_does_not_end_with_the_line_that_is_being_typed() -> None:
 @pytest.mark.parametrize("text", [" " * 24_000, "\n" * 24_000, "\t\n" * 12_000])
 def test_blanks_are_not_copied(text: str) -> None:
     assert copies(text, text) == {}
+
+
+def test_other_files_are_copied_from_behind_the_file_itself() -> None:
+    elsewhere = "".join(f"\ndraw(circle{number});" for number in range(9)) + "\0draw(line)\n"
+    found = copies("draw(shape)\ndraw(", ")\n", elsewhere=elsewhere)
+
+    assert list(found) == ["shape", *(f"circle{number}" for number in range(COPIES_ELSEWHERE))]
+    assert found["shape"] == math.log(5 / CHARACTERS)
+    assert found["circle0"] == pytest.approx(math.log(6 / CHARACTERS_ELSEWHERE))
+    assert found["circle1"] == -math.inf
+
+
+def test_a_longer_context_in_another_file_makes_its_copy_worth_more() -> None:
+    found = copies("b = draw(x)\na = draw(", "\n", elsewhere="a = draw(y)\nb = draw(x)\n")
+
+    assert found["y)"] == pytest.approx(math.log(9 / CHARACTERS_ELSEWHERE))
+    assert found["x)"] == math.log(8 / CHARACTERS)
+    alone = copies("a = draw(", "\n", elsewhere="a = draw(y)\n")
+    assert list(alone) == ["y)"]
+
+
+def test_nothing_is_copied_over_the_end_of_a_file() -> None:
+    assert copies("x = first_", "\n", elsewhere="x = first_\0second\n") == {}
+    assert copies("first()\n", "\n", elsewhere="first()\n\0second\n") == {}
+
+
+def test_blocks_of_other_files_are_copied_too() -> None:
+    above = "".join(f"    name_{number} = {number}  # a comment\n" for number in range(4))
+    elsewhere = f"def f():\n{above}    first()\n    second()\n\ndef g():\n"
+
+    assert "first()\n    second()" in copies(above + "    ", "\n", 6, elsewhere=elsewhere)

@@ -29,6 +29,7 @@ CAPABILITIES = {
     "workspace": {
         "configuration": True,
         "didChangeConfiguration": {"dynamicRegistration": True},
+        "didChangeWatchedFiles": {"dynamicRegistration": True},
         "workspaceEdit": {"documentChanges": True},
     },
     "window": {"workDoneProgress": True},
@@ -81,6 +82,8 @@ NOTIFICATIONS: dict[str, Any] = {
         "contentChanges": [{"range": RANGE, "rangeLength": 0, "text": "x"}],
     },
     "textDocument/didClose": {"textDocument": DOCUMENT},
+    "textDocument/didSave": {"textDocument": DOCUMENT},
+    "workspace/didChangeWatchedFiles": {"changes": [{"uri": URI, "type": 2}]},
     "textDocument/didFocus": {"textDocument": DOCUMENT},
     "textDocument/didShowCompletion": {"item": {}},
     "textDocument/didPartiallyAcceptCompletion": {"item": {}, "acceptedLength": 3},

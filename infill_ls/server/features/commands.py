@@ -88,7 +88,12 @@ async def infill(session: Session, snapshot: DocumentSnapshot, uri: str, target:
     start, end = hole_of(document, target, encoding)
     emptied = document.replaced(start, end, "", version=document.version)
     limits = limits_of(snapshot.settings, invoked=True)
-    query = Query(document=emptied if end > start else document, offset=start, limits=limits)
+    query = Query(
+        document=emptied if end > start else document,
+        offset=start,
+        limits=limits,
+        surroundings=session.surroundings(document, start),
+    )
     result = await session.requests.answer(query, 0.0)
     if not session.is_current(snapshot):
         return "The text changed meanwhile, so it was left as it is."

@@ -31,6 +31,7 @@ async def _follow(session: Session, *, pull_first: bool) -> None:
     replaces = not session.shared or session.worker.failed
     if replaces and engine_config(session) != session.worker.config:
         await load(session)
+    session.follow_workspace()
 
 
 async def pull(session: Session) -> None:
@@ -51,15 +52,13 @@ async def pull(session: Session) -> None:
 async def subscribe(session: Session) -> None:
     """Clients that are asked for their configuration say only on registration that it changed."""
     if session.features.registers_configuration:
-        session.start(_register(session, lsp.DID_CHANGE_CONFIGURATION))
+        options = {"section": SECTION}
+        session.start(register(session, "configuration", lsp.DID_CHANGE_CONFIGURATION, options))
 
 
-async def _register(session: Session, method: str) -> None:
-    registration = {
-        "id": "infill-ls/configuration",
-        "method": method,
-        "registerOptions": {"section": SECTION},
-    }
+async def register(session: Session, name: str, method: str, options: dict[str, Any]) -> None:
+    """Asks a client for what it sends on registration alone."""
+    registration = {"id": f"infill-ls/{name}", "method": method, "registerOptions": options}
     asked = {"registrations": [registration]}
     try:
         await session.ask(lsp.REGISTER_CAPABILITY, asked, REGISTER_SECONDS)

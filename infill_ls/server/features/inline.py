@@ -74,7 +74,8 @@ async def _answered(
     if not session.worker.ready:
         session.warm(document, offset)
     delay = 0.0 if params.invoked else settings.delay_ms / 1000
-    result = await session.requests.answer(point.query, delay)
+    query = replace(point.query, surroundings=session.surroundings(document, offset))
+    result = await session.requests.answer(query, delay)
     if result.complaint:
         session.tell(lsp.MessageType.ERROR, result.complaint)
     return result, point

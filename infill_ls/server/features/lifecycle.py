@@ -3,7 +3,7 @@
 from typing import Any
 
 from infill_ls.server import lsp
-from infill_ls.server.features import configuration
+from infill_ls.server.features import configuration, workspace
 from infill_ls.server.greeting import (
     InitializeParams,
     initialize_params,
@@ -32,12 +32,15 @@ def did_change_folders(session: Session, params: FoldersParams) -> None:
     removed = set(map(document_key, params.removed))
     kept = [uri for uri in session.folders if document_key(uri) not in removed]
     session.folders = tuple(dict.fromkeys((*kept, *params.added)))
+    session.follow_workspace()
 
 
 async def initialized(session: Session, _: None) -> None:
     await configuration.pull(session)
     await configuration.subscribe(session)
+    workspace.subscribe(session)
     await load(session)
+    session.follow_workspace()
 
 
 def shutdown(session: Session, _: None) -> None:

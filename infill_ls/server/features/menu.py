@@ -39,7 +39,8 @@ async def completion(
         return NOTHING
     limits = limits_of(settings, invoked=False)
     limits = replace(limits, seconds=min(limits.seconds, SECONDS))
-    query = Query(document=document, offset=offset, limits=limits)
+    around = session.surroundings(document, offset)
+    query = Query(document=document, offset=offset, limits=limits, surroundings=around)
     result = await session.requests.answer(query, 0.0)
     if not session.is_current(snapshot) or not result.candidates:
         return NOTHING

@@ -47,7 +47,13 @@ def proposals(
 
     (Within a line that was no help on the validation packages, and takes time.)
     """
-    texts = copies(request.prefix, request.suffix, request.max_lines, budget=budget)
+    texts = copies(
+        request.prefix,
+        request.suffix,
+        request.max_lines,
+        elsewhere=request.elsewhere,
+        budget=budget,
+    )
     if prefix is not None and most <= CONTINUATION_TOKENS and not goes_on(request.suffix):
         continued = continuations(network, vocabulary, sides, request.suffix, prefix, most, budget)
         for text in continued:

@@ -1,0 +1,28 @@
+"""What an engine is told of other files than the one that is typed in."""
+
+from dataclasses import dataclass
+
+from infill_ls.documents import Document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """As `InfillRequest` has it: snippets to read, best first, and text to copy from."""
+
+    neighbours: tuple[str, ...] = ()
+    elsewhere: str = ""
+
+
+NOTHING_AROUND = Surroundings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where they are wanted: an offset in a document, among the open ones, of which those of the
+    URIs in `edited` were changed lately; asked for at a second of `time.monotonic()`."""
+
+    document: Document
+    offset: int
+    opened: tuple[Document, ...]
+    edited: tuple[str, ...]
+    asked: float

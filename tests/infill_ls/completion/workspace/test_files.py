@@ -1,0 +1,85 @@
+"""What of a workspace is read: sources that people wrote, nothing ignored, nothing secret."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from infill_ls.completion.workspace.files import (
+    MAX_CHARACTERS,
+    is_source,
+    kept_text,
+    language_family,
+    source_files,
+    source_text,
+)
+from infill_ls.ignore import IgnorePolicy
+
+TOKEN = "ghp_" + "a1B2" * 9
+
+
+def made(root: Path, files: dict[str, str]) -> IgnorePolicy:
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return IgnorePolicy(folders=(str(root),), disabled_files=("*.gen.py",))
+
+
+def test_sources_are_found_and_nothing_that_is_to_be_left_alone(tmp_path: Path) -> None:
+    policy = made(
+        tmp_path,
+        {
+            **dict.fromkeys(("a.py", "sub/deep/b.ts", "sub/c.go"), "x = 1\n"),
+            **dict.fromkeys(("README.md", "notes.txt", "picture.png"), "prose\n"),
+            **dict.fromkeys(("node_modules/d.js", "env/lib/e.py", ".hidden/f.py"), "x = 1\n"),
+            "env/pyvenv.cfg": "home = /usr\n",
+            **dict.fromkeys(("build/g.py", "h.gen.py", "secrets/config.yaml"), "x: 1\n"),
+            ".gitignore": "build/\n",
+            ".infillignore": "sub/deep/private.py\n",
+            "sub/deep/private.py": "x = 1\n",
+        },
+    )
+    found = list(source_files([str(tmp_path)], policy))
+
+    assert found == [f"{tmp_path}/{name}" for name in ("a.py", "sub/c.go", "sub/deep/b.ts")]
+    assert source_text(f"{tmp_path}/a.py", policy) == "x = 1\n"
+    for name in ("build/g.py", "h.gen.py", "secrets/config.yaml", "sub/deep/private.py", "none.py"):
+        assert source_text(f"{tmp_path}/{name}", policy) is None, name
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    policy = made(tmp_path, {"sub/a.py": "x = 1\n"})
+    (tmp_path / "sub" / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "hidden.py").symlink_to(tmp_path / ".env")
+    (tmp_path / ".env").write_text("KEY=1\n")
+
+    assert list(source_files([str(tmp_path)], policy)) == [f"{tmp_path}/sub/a.py"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a = 1\r\nb = 2\r", "a = 1\nb = 2\n"),
+        (f'token = "{TOKEN}"\n', None),
+        ("x" * MAX_CHARACTERS + "\n", None),
+        ("a();" * 500, None),  # one line that nobody wrote
+        ("a\0b", None),
+        ("", ""),
+    ],
+)
+def test_texts_are_those_that_people_write(text: str, kept: str | None) -> None:
+    assert kept_text(text) == kept
+
+
+def test_what_is_no_utf_8_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_bytes(b"x = '\xff'\n")
+
+    assert source_text(f"{tmp_path}/a.py", IgnorePolicy()) is None
+
+
+def test_languages_that_are_of_use_to_one_another() -> None:
+    assert language_family("typescriptreact") == language_family("javascript")
+    assert language_family("c") == language_family("cpp") != language_family("python")
+    assert is_source("/a/b.py")
+    assert not is_source("/a/b.md")
