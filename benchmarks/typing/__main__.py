@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import grading, holdout, report
-from benchmarks.progress import counted, say
+from benchmarks.progress import say
 from benchmarks.quality import CACHE
 from benchmarks.report import Goal
 from benchmarks.typing.sessions import Session, sessions
@@ -107,12 +107,13 @@ def typed(options: argparse.Namespace, found: Sequence[Session]) -> dict[str, An
             else:
                 ours = server(options.model, options.deadline_ms, workspace=name == OURS)
                 systems[name] = ends.enter_context(ours)
-        tick = counted("sessions", len(found))
-        for session in found:
+        for number, session in enumerate(found, 1):
             for name, system in systems.items():
                 pace = key_seconds if isinstance(system, Server) else 0.0
                 tallies[name].append(type_session(system, session, pace))
-            tick()
+            soon = [total(of_column) for of_column in tallies.values()]
+            taken = ", ".join(f"{100 * each.taken / each.characters:.1f}" for each in soon)
+            say(f"{number} of {len(found)}: taken so far {taken} %; {session.name}")
         memory = {name: s.resident_mb for name, s in systems.items() if isinstance(s, Server)}
     columns = {name: figures(total(of_column)) for name, of_column in tallies.items()}
     for name, resident in memory.items():
