@@ -49,16 +49,12 @@ class LlamaJudge:
     def read(self, request: InfillRequest, budget: Budget) -> "LlamaReading | None":
         ids, healed = self._prefix_of(request.prefix)
         prefix = self._nearest(ids)
-        if not self._push(prefix, ids, budget):
+        tree = self._tree_of(prefix, ids, healed)
+        if tree is None and not self._push(prefix, ids, budget):
             return None
-        tree = self._tree
-        if (
-            tree is None
-            or tree.prefix is not prefix
-            or tree.owed(0) != healed
-            or 2 * len(tree) > TREE
-        ):
-            tree = self._tree = Tree(self._network, self._vocabulary, prefix, TREE, healed)
+        if tree is None or 2 * len(tree) > TREE:
+            tree = Tree(self._network, self._vocabulary, prefix, TREE, healed)
+        self._tree = tree
         return LlamaReading(
             network=self._network,
             vocabulary=self._vocabulary,
@@ -74,11 +70,18 @@ class LlamaJudge:
         self._prefixes.clear()
         self._tree = None
 
+    def _tree_of(self, prefix: Prefix, ids: list[int], healed: bytes) -> Tree | None:
+        """What is known of how ids go on, after typing what the tree has; it is used up."""
+        tree, self._tree = self._tree, None
+        size = len(prefix.ids)
+        if tree is None or tree.prefix is not prefix or not size or ids[:size] != prefix.ids:
+            return None
+        return tree.descend(ids[size:], healed)
+
     def _push(self, prefix: Prefix, ids: list[int], budget: Budget) -> bool:
         """Whether the budget lasts for the prefix to be what ids are."""
         if prefix.ids == ids:
             return True
-        self._tree = None
         # The last token is read again where nothing is new: the state behind it is what goes on.
         kept = common_length(prefix.ids, ids)
         if kept < len(prefix.ids):

@@ -46,6 +46,49 @@ class Tree:
         """What the text still has to go on with there."""
         return self._owed[node]
 
+    def descend(self, tokens: Sequence[int], owed: bytes) -> "Tree | None":
+        """The tree behind its prefix and these tokens, which are pushed to it; None where they were
+        not read. What contradicts `owed` is dropped. This tree holds no longer."""
+        if not tokens and owed == self._owed[0]:
+            return self
+        path = self._known(tokens)
+        if len(path) <= len(tokens):
+            return None
+        pushed, at = [node - 1 for node in path[1:]], len(self.prefix.ids)
+        for ours, theirs in ((self.prefix.keys, self._keys), (self.prefix.values, self._values)):
+            ours[:, :, at : at + len(pushed)] = theirs[:, 0][:, :, pushed]
+        self.prefix.ids += tokens
+        self.prefix.hidden = self._hidden[path[-1]]
+        tree = Tree(self._network, self._vocabulary, self.prefix, 0, owed)
+        tree._room, tree._keys, tree._values = self._room, self._keys, self._values
+        tree._take_over(self, path[-1])
+        return tree
+
+    def _take_over(self, other: "Tree", root: int) -> None:
+        """All that goes on from a node of another tree, whose caches are this one's now."""
+        new = {root: 0}
+        kept: list[int] = []
+        for node, (parent, token) in enumerate(zip(other._parents, other._tokens, strict=True), 1):
+            said = self._vocabulary.token_bytes[token]
+            if parent not in new:
+                continue
+            owed = self._owed[new[parent]]
+            if not (said.startswith(owed) or owed.startswith(said)):
+                continue
+            kept.append(node)
+            self._add(new[parent], token)
+            new[node] = len(kept)
+            self._hidden.append(other._hidden[node])
+        places = [node - 1 for node in kept]
+        for cache in (self._keys, self._values):
+            cache[:, 0, :, : len(kept)] = cache[:, 0][:, :, places]
+        # What is said next depends on what is owed.
+        same = {node: at for node, at in new.items() if other._owed[node] == self._owed[at]}
+        self._totals = {same[node]: x for node, x in other._totals.items() if node in same}
+        self._likeliest = {
+            (same[node], count): x for (node, count), x in other._likeliest.items() if node in same
+        }
+
     def grow(self, paths: Sequence[Sequence[int]], budget: Budget) -> list[list[int]]:
         """Reads paths of tokens from node 0 on; of each the nodes that were read, node 0 first:
         all of them, unless the budget ends before a pass would, or there is no room for more."""
@@ -121,12 +164,7 @@ class Tree:
         """Adds nodes: of each its parent and its token."""
         at = len(self._tokens)
         for parent, token in new:
-            self._tokens.append(token)
-            self._parents.append(parent)
-            self._depth.append(self._depth[parent] + 1)
-            owed = self._owed[parent]
-            self._owed.append(owed[len(self._vocabulary.token_bytes[token]) :])
-            self._children[parent, token] = len(self._tokens)
+            self._add(parent, token)
         hidden = self._network.read_tree(
             self.prefix,
             [token for _, token in new],
@@ -137,6 +175,13 @@ class Tree:
             at,
         )
         self._hidden += list(hidden)
+
+    def _add(self, parent: int, token: int) -> None:
+        self._tokens.append(token)
+        self._parents.append(parent)
+        self._depth.append(self._depth[parent] + 1)
+        self._owed.append(self._owed[parent][len(self._vocabulary.token_bytes[token]) :])
+        self._children[parent, token] = len(self._tokens)
 
     def _look_at(self, nodes: Sequence[int]) -> None:
         """Asks the head how much there is to say at the nodes that it was not asked about."""

@@ -3,6 +3,7 @@
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.errors import ModelError
 from infill_engine.judge.llama import BEHIND, CHUNK, LlamaJudge, LlamaReading
 from infill_engine.judge.loading import load_embedded, load_llama
+from infill_engine.judge.network import Llama, Prefix
 from infill_engine.judge.tree import Tree
 from infill_engine.judge.vocabulary import END_OF_TEXT
 from infill_engine.request import InfillRequest
@@ -228,10 +230,47 @@ def test_what_was_said_ahead_is_not_read_again(judge: LlamaJudge) -> None:
     assert known > 1
     assert reading.continuations(lambda _: (), UNLIMITED) == fresh
     assert len(reading.tree) == known
-    # Another prefix, or another end of it, has a tree of its own.
-    assert len(read(judge, PREFIX[:-1]).tree) == 1
-    assert len(read(judge, PREFIX + "ght, ").tree) == 1
+    judge.forget()
     assert len(read(judge).tree) == 1
+
+
+def test_typing_what_was_read_reads_it_not_again_and_says_the_same(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once, typing = load_llama(weights), load_llama(weights)
+    said, tokens = "ght: int, depth: int = 1", 0
+    read_tree, push = Llama.read_tree, Llama.push
+
+    def counted(network: Llama, prefix: Prefix, ids: list[int], *more: Any) -> Any:
+        nonlocal tokens
+        tokens += len(ids)
+        return (read_tree if more else push)(network, prefix, ids, *more)
+
+    def judged(reading: LlamaReading, middle: str) -> tuple[float, float]:
+        (found,) = reading.judge([middle], [0.0], UNLIMITED)
+        assert found is not None
+        return found.middle, found.suffix
+
+    monkeypatch.setattr(Llama, "read_tree", counted)
+    monkeypatch.setattr(Llama, "push", counted)
+    judged(read(typing), said)
+    num_read, num_fresh = 0, 0
+    for size in range(1, len(said)):
+        before, rest = tokens, said[size:]
+        reading = read(typing, PREFIX + said[:size])
+        found = judged(reading, rest)
+        num_read, between = num_read + tokens - before, tokens
+        once.forget()
+        fresh = read(once, PREFIX + said[:size])
+        assert found == pytest.approx(judged(fresh, rest), abs=0.1)
+        num_fresh += tokens - between
+        assert reading.tree.prefix.ids == fresh.tree.prefix.ids
+        assert reading.healed == fresh.healed
+        assert judged(reading, "x") == pytest.approx(judged(fresh, "x"), abs=0.1)
+
+    assert num_read < num_fresh / 10
+    # What contradicts it has a tree of its own.
+    assert len(read(typing, PREFIX + "zzz = ").tree) == 1
 
 
 def test_a_draft_that_falls_behind_is_not_read_to_its_end(judge: LlamaJudge) -> None:
