@@ -7,6 +7,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from infill_ls.ignore import IgnorePolicy, ignored_file
 from infill_ls.secret_texts import Secrets, secrets_of
@@ -14,6 +15,7 @@ from infill_ls.syntax.language import language_id_of, language_of
 
 # What is larger was not written by people, and neither are lines that long.
 MAX_CHARACTERS, MAX_LINE = 100_000, 400
+MAX_ENTRIES = 10_000  # of a folder; what has more is data
 # Folders that hold other people's code, also where no .gitignore says so.
 FOREIGN = frozenset({"node_modules", "bower_components", "site-packages", "__pycache__"})
 VIRTUAL_ENVIRONMENT = "pyvenv.cfg"
@@ -24,16 +26,17 @@ ALIKE = (
 
 
 def source_files(folders: Sequence[str], policy: IgnorePolicy) -> Iterator[str]:
-    """Files in languages of source, by name and those near the top first; links to folders are not
-    followed."""
+    """Files in languages of source, by name and those near the top first, and "" now and then where
+    there are none, so that whoever reads can stop. Links to folders are not followed."""
     waiting = deque(folder.rstrip("/") for folder in folders)
     while waiting:
         folder = waiting.popleft()
         try:
             with os.scandir(folder + "/") as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+                entries = sorted(islice(found, MAX_ENTRIES), key=lambda entry: entry.name)
         except (OSError, ValueError):
             continue
+        yield ""
         if any(entry.name == VIRTUAL_ENVIRONMENT for entry in entries):
             continue
         for entry in entries:
@@ -44,7 +47,7 @@ def source_files(folders: Sequence[str], policy: IgnorePolicy) -> Iterator[str]:
                     hidden = entry.name.startswith(".") or entry.name in FOREIGN
                     if not hidden and not ignored_file(policy, f"{path}/_"):
                         waiting.append(path)
-                elif is_source(path) and not ignored_file(policy, path):
+                elif is_source(path) and entry.is_file() and not ignored_file(policy, path):
                     yield path
             except OSError:
                 continue
@@ -66,10 +69,10 @@ def source_text(path: str, policy: IgnorePolicy) -> str | None:
     if not is_source(path) or ignored_file(policy, path):
         return None
     try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > 4 * MAX_CHARACTERS:
+            return None
         with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size > 4 * MAX_CHARACTERS:
-                return None
             text = file.read().decode("utf-8")
     except (OSError, ValueError):
         return None

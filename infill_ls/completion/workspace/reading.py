@@ -24,11 +24,12 @@ class WorkspaceReading:
         self._index = Index()
 
     def read(self) -> Iterator[str]:
-        """A file at a time, within the bounds; "" but for the last, a line about all of them."""
+        """A file or a folder at a time, within the bounds: "", and a line about all of them last."""
         index, taken, started = self._index, 0.0, time.monotonic()
         began = time.thread_time()
         for path in source_files(self._folders, self._policy):
-            index.put(path, source_text(path, self._policy))
+            if path:
+                index.put(path, source_text(path, self._policy))
             taken += time.thread_time() - began
             if index.full or taken > MAX_SECONDS:
                 break

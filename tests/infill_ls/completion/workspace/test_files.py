@@ -39,7 +39,7 @@ def test_sources_are_found_and_nothing_that_is_to_be_left_alone(tmp_path: Path) 
             "sub/deep/private.py": "x = 1\n",
         },
     )
-    found = list(source_files([str(tmp_path)], policy))
+    found = [path for path in source_files([str(tmp_path)], policy) if path]
 
     assert found == [f"{tmp_path}/{name}" for name in ("a.py", "sub/c.go", "sub/deep/b.ts")]
     assert source_text(f"{tmp_path}/a.py", policy) == "x = 1\n"
@@ -54,7 +54,23 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "hidden.py").symlink_to(tmp_path / ".env")
     (tmp_path / ".env").write_text("KEY=1\n")
 
-    assert list(source_files([str(tmp_path)], policy)) == [f"{tmp_path}/sub/a.py"]
+    found = [path for path in source_files([str(tmp_path)], policy) if path]
+    assert found == [f"{tmp_path}/sub/a.py"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_nobody_waits_for_what_is_no_file(tmp_path: Path) -> None:
+    policy = made(tmp_path, {"a.py": "x = 1\n"})
+    os.mkfifo(tmp_path / "pipe.py")
+
+    assert [path for path in source_files([str(tmp_path)], policy) if path] == [f"{tmp_path}/a.py"]
+    assert source_text(f"{tmp_path}/pipe.py", policy) is None
+
+
+def test_whoever_reads_can_stop_where_there_are_no_sources(tmp_path: Path) -> None:
+    policy = made(tmp_path, {f"{number}/data.bin": "" for number in range(20)})
+
+    assert list(source_files([str(tmp_path)], policy)) == [""] * 21
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_it_ends_within_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(reading_module, "MAX_SECONDS", 0.0)
     (said,) = filter(None, WorkspaceReading([str(tmp_path)], policy).read())
 
-    assert said.startswith("workspace: 1 files")
+    assert said.startswith("workspace: 0 files")
 
 
 def test_what_is_searched_is_bounded_and_ends_with_a_line(
