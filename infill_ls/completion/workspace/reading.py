@@ -24,7 +24,7 @@ class WorkspaceReading:
         self._index = Index()
 
     def read(self) -> Iterator[str]:
-        """A file or a folder at a time, within the bounds: "", and a line about all of them last."""
+        """A file or a folder at a time, within the bounds: "", and at last a line about all."""
         index, taken, started = self._index, 0.0, time.monotonic()
         began = time.thread_time()
         for path in source_files(self._folders, self._policy):
