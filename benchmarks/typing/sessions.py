@@ -75,8 +75,16 @@ def _of_package(group: str, name: str, path: Path, seed: int) -> Iterator[Sessio
                 goal=goal,
                 after=source.text[end:],
                 # A build that copies its sources is no other file.
-                others={each: text for each, text in others.items() if goal not in text},
+                others={
+                    each: text
+                    for each, text in others.items()
+                    if unindented(goal) not in unindented(text)
+                },
             )
+
+
+def unindented(text: str) -> str:
+    return "\n".join(line.strip() for line in text.split("\n"))
 
 
 def _cut(source: Source, seed: int) -> tuple[int, tuple[int, int]] | None:

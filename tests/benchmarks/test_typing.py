@@ -13,7 +13,7 @@ import pytest
 from benchmarks import holdout
 from benchmarks.typing import __main__ as typing
 from benchmarks.typing.serve import CpuBudget
-from benchmarks.typing.sessions import LINES, Session, sessions
+from benchmarks.typing.sessions import LINES, Session, sessions, unindented
 from benchmarks.typing.systems import Copy, Notes, said_of
 from benchmarks.typing.typist import Answer, Tally, keys_of, next_key, right, type_session
 
@@ -109,7 +109,7 @@ def test_something_at_the_end_of_a_line_is_noise() -> None:
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two packages, one of which has a second file with all that the first says."""
+    """Two packages, one of which has a second file with all that the first says, deeper in."""
     folder = tmp_path_factory.mktemp("packages")
     for name, files in {
         "one": ("infill_ls/completion/candidate.py", "infill_ls/completion/context.py"),
@@ -118,7 +118,9 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
         for file in files:
             shutil.copy(ROOT / file, folder / name)
-    shutil.copy(ROOT / "infill_ls/syntax/check.py", folder / "two" / "copy.py")
+    check = (ROOT / "infill_ls/syntax/check.py").read_text(encoding="utf-8")
+    indented = "\n".join(f"    {line}" if line else line for line in check.split("\n"))
+    (folder / "two" / "copy.py").write_text(f"if True:\n{indented}\n", encoding="utf-8")
     return folder
 
 
@@ -140,7 +142,8 @@ def test_sessions_are_the_same_everywhere_and_never_in_the_workspace(packages: P
         assert not each.before.rpartition("\n")[2].strip()
         assert each.goal == each.goal.strip()
         assert each.path not in each.others
-        assert not any(each.goal in other for other in each.others.values())
+        said = unindented(each.goal)
+        assert not any(said in unindented(other) for other in each.others.values())
         assert ("context.py" in each.others) == (each.path == "candidate.py")
 
 
