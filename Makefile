@@ -21,7 +21,7 @@ try: $(VENV)/.ready ## set up, then watch the embedded model fill a hole in a re
 test test-editors train-smoke: export OMP_NUM_THREADS := 1
 
 # Tests that wait for processes and measure them come last, one at a time.
-PROCESSES := tests/benchmarks tests/e2e tests/editors
+PROCESSES := tests/benchmarks/test_soak.py tests/benchmarks/test_typing.py tests/e2e tests/editors
 test: lint ## set up, then ruff, mypy and every test, in VS Code where `make editors` fetched it
 	$(BIN)/python -m pytest -rs -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(PROCESSES:%=--ignore=%)
 	$(BIN)/python -m pytest -rs $(PROCESSES)
