@@ -11,6 +11,7 @@ from sys import executable
 
 import pytest
 
+from infill_ls.settings import Settings
 from tests.editors.conftest import npm
 from tests.editors.latency import Latencies
 from tests.editors.places import (
@@ -225,8 +226,9 @@ class TestVSCode:
 
     def test_how_long_it_takes(self, code: VSCode, latencies: Latencies) -> None:
         """From the last key of a burst to the screen: pause, request, model run, drawing. With the
-        deadlines that a user has."""
-        code.set_user({name: SETTINGS[name] for name in SETTINGS if "deadline" not in name})
+        deadline that a user has."""
+        given = {"infill.deadlineMs": Settings().deadline_ms}
+        code.set_user(SETTINGS | given)
         code.open("timed.py")
         code.go_to(LINE.row)
         kept = 0
