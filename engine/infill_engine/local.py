@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Generic
 
 from infill_engine.arrays import seeded
@@ -228,7 +229,7 @@ class LocalEngine(Generic[MemoryT]):
             rows += self._proposed(hole, proposals, denoised, rows)
         # Between two looks at the budget some time goes by, and drafts are there to be shown.
         judging = budget.within(budget.left() * FOR_JUDGE)
-        rows += self._said(reading, hole, rows, denoised, judging)
+        rows += self._said(reading, hole, rows, denoised, proposals, memory, judging)
         candidates = self._scored(hole, rows, proposals, memory, budget)
         return self._judged(reading, hole, candidates, proposals, denoised, memory, judging)
 
@@ -292,18 +293,33 @@ class LocalEngine(Generic[MemoryT]):
         hole: _OpenHole,
         rows: Sequence[Row],
         denoised: Denoised,
+        proposals: Proposals,
+        memory: MemoryT,
         budget: Budget,
     ) -> list[Row]:
         """What the judge would say itself and nobody else has."""
         if reading is None:
             return []
-        request, drafted = hole.request, [row.draft.text for row in rows]
+        request = hole.request
+
+        @cache
+        def drafted() -> list[str]:
+            """Best first: who verifies drafts verifies few. Who does not asks for none."""
+            scored = self._scored(hole, rows, proposals, memory, budget)
+            return [each.draft.text for each in scored]
 
         def drafts(said: str) -> Iterable[str]:
-            going = [text[len(said) :] for text in drafted if text.startswith(said)]
-            behind = request.prefix + said
-            copied = copies(behind, request.suffix, request.max_lines, budget=budget)
-            return dict.fromkeys([*filter(None, going), *copied] if said else drafted)
+            if not said:
+                return dict.fromkeys(drafted())
+            going = (text[len(said) :] for text in drafted() if text.startswith(said))
+            copied = copies(
+                request.prefix + said,
+                request.suffix,
+                request.max_lines,
+                elsewhere=request.elsewhere,
+                budget=budget,
+            )
+            return dict.fromkeys([*filter(None, going), *copied])
 
         with self._judges():
             return self._middles(reading.continuations(drafts, budget), hole, rows, denoised)

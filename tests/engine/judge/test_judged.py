@@ -182,6 +182,8 @@ def test_drafts_are_the_candidates_and_what_goes_on_with_what_is_said() -> None:
     assert judge.drafted[""] == ["one", "two"]
     assert judge.drafted["o"] == ["ne"]
     assert judge.drafted["tw"] == ["o"]
+    last(engine(judge, Oracle(["one"], guessed={"two": -5.0, "three": -1.0})))
+    assert judge.drafted[""] == ["one", "three", "two"], "the likeliest first"
     request = InfillRequest(prefix="bcde = 1\nf = ", suffix="\nb\n", max_lines=1)
     *_, _ = engine(judge).infill(request)
     judge.said = ["bcde"]
@@ -189,6 +191,9 @@ def test_drafts_are_the_candidates_and_what_goes_on_with_what_is_said() -> None:
     found.warm(request)
     *_, _ = found.infill(request)
     assert judge.drafted["bcde"] == [" = 1"], "which stands elsewhere"
+    other = replace(request, prefix="f = ", elsewhere="bcde = 2\n")
+    *_, _ = found.infill(other)
+    assert judge.drafted["bcde"] == [" = 2"], "in another file"
 
 
 @pytest.mark.parametrize("part", ["read", "continuations", "judge"])
