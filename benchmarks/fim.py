@@ -28,7 +28,6 @@ from benchmarks.report import Goal
 from infill_engine import EngineConfig, InfillError
 from infill_ls.cli.bench.cases import Case, python_cases
 from infill_ls.cli.bench.latency import PREFIX_CHARS, SUFFIX_CHARS, arguments, long_enough
-from infill_ls.cli.bench.report import as_line
 from infill_ls.cli.bench.scores import percentile
 from infill_ls.cli.bench.wire import ROOT, SECONDS, ServerError, ServerProcess
 from infill_ls.cli.machine import busy_cpus, commit, this_machine
@@ -264,12 +263,7 @@ def main(given: Sequence[str] | None = None) -> None:
         result = measure(config, options.places, options.deadline_ms)
     except (InfillError, ValueError) as error:
         raise SystemExit(str(error)) from None
-    print(this_machine())
-    show(result)
-    goals = reached(result)
-    report.goals(goals, sys.stdout)
-    result["goals"] = [asdict(goal) | {"met": goal.met} for goal in goals]
-    print(as_line(result))
+    report.conclude(result, show, reached(result))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ place. The last line is JSON.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +24,6 @@ from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.tokenizer import Tokenizer
 from infill_ls.cli.bench.cases import Case, python_cases
 from infill_ls.cli.bench.latency import arguments
-from infill_ls.cli.bench.report import as_line
 from infill_ls.cli.bench.scores import mean, percentile
 from infill_ls.cli.bench.wire import ServerProcess
 from infill_ls.cli.machine import busy_cpus, commit, resident_mb, this_machine
@@ -272,12 +270,7 @@ def main(given: Sequence[str] | None = None) -> None:
         result = measure(config, options.places)
     except (InfillError, ValueError) as error:
         raise SystemExit(str(error)) from None
-    print(this_machine())
-    show(result)
-    goals = reached(result)
-    report.goals(goals, sys.stdout)
-    result["goals"] = [asdict(goal) | {"met": goal.met} for goal in goals]
-    print(as_line(result))
+    report.conclude(result, show, reached(result))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""The quality benchmark's figures as tables and as a plot. Measures nothing."""
+"""What benchmarks measured, as tables, as a plot and beside their goals. Measures nothing."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from infill_engine import RequestError
+from infill_ls.cli.bench.report import as_line
+from infill_ls.cli.machine import this_machine
 
 # Where the plot's panels come from, first things first.
 PANELS = (
@@ -99,6 +102,17 @@ def goals(reached: Sequence[Goal], out: TextIO) -> None:
         value, bound = f"{number(goal.value, 1)} {goal.unit}", f"{goal.bound:g} {goal.unit}"
         bound = ("at most " if goal.at_most else "at least ") + bound
         print(f"  {goal.name:<60}{value:>10}{bound:>16}  {mark}", file=out)
+
+
+def conclude(
+    result: dict[str, Any], show: Callable[[dict[str, Any]], None], reached: Sequence[Goal]
+) -> None:
+    """What a benchmark measured, as `show` prints it, beside its goals; the last line is JSON."""
+    print(this_machine())
+    show(result)
+    goals(reached, sys.stdout)
+    result["goals"] = [asdict(goal) | {"met": goal.met} for goal in reached]
+    print(as_line(result))
 
 
 def percent(share: float) -> str:
