@@ -124,6 +124,12 @@ class Settings:
         "Read the other source files of the workspace, to suggest what stands in them; they are "
         "kept in memory and nowhere else, and go to no server.",
     )
+    learn: bool = _option(
+        True,
+        "boolean",
+        "Count in your data folder how many suggestions were shown, accepted and dismissed, for "
+        "infill-ls stats and for what is shown to you; counts alone, which go nowhere.",
+    )
     min_confidence: float | None = _option(
         None,
         "number",

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from infill_engine import EngineConfig
 from infill_ls import secret_texts
+from infill_ls.completion.acceptance import Acceptance, of_user
+from infill_ls.completion.offers import Offers
 from infill_ls.completion.requests import Requests
 from infill_ls.completion.surroundings import Surroundings
 from infill_ls.completion.worker import Query, Worker
@@ -27,6 +29,7 @@ from infill_ls.settings import Settings
 from infill_ls.uris import document_key, path_of
 
 logger = logging.getLogger(__name__)
+SAVE_SECONDS = 60.0  # between two writes of the counts
 END_SECONDS = 1.0  # for tasks that were cancelled
 MAX_TOLD = 100  # different messages to the user; what comes after them is only logged
 
@@ -58,19 +61,6 @@ class DocumentSnapshot:
     ignore_policy: IgnorePolicy
 
 
-@dataclass(slots=True)
-class AcceptanceCounts:
-    """For the log. Nothing leaves this machine, and no text is kept."""
-
-    shown: int = 0
-    accepted: int = 0
-    accepted_in_part: int = 0
-
-    def __str__(self) -> str:
-        part = self.accepted_in_part
-        return f"suggestions shown {self.shown}, accepted {self.accepted}, in part {part}"
-
-
 class Session:
     """The state of one connection. `leave` ends it from within, when the client has died."""
 
@@ -94,8 +84,8 @@ class Session:
         self.configured: dict[str, Any] = {}  # what the client's configuration says over them
         self.offers_menu = False
         self.asks_inline = False  # whatever its capabilities say
-        self.counts = AcceptanceCounts()
         self.requests = Requests(worker, thinking=self._thinking)
+        self.offers = Offers(acceptance=Acceptance())
         self.workspace = WorkspaceMemory(lambda: worker.busy, self._workspace_read)
         self.client_pid: int | None = None
         self.closed = False
@@ -114,6 +104,7 @@ class Session:
             task.cancel()
         self.requests.close()
         self.workspace.close()
+        self.offers.clear()
         for document in self._documents.all():
             secret_texts.forget(document.uri)
         self._documents.clear()
@@ -124,6 +115,7 @@ class Session:
         await asyncio.sleep(0)  # handlers that have not begun begin, and find it closed
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=END_SECONDS)
+        await self._save_counts()
         await asyncio.sleep(0)
 
     # -- tasks ------------------------------------------------------------------------------------
@@ -179,6 +171,7 @@ class Session:
     def open_document(self, uri: str, language_id: str, version: int, text: str) -> None:
         document = self._documents.open(uri, language_id, version, text)
         self.requests.closed(document.uri)  # whatever it was before
+        self.offers.forget(document.uri)
         self.warm(document, 0)
 
     def change_document(
@@ -194,11 +187,13 @@ class Session:
     def lose_document(self, uri: str) -> bool:
         """Its text is unknown until it comes again as a whole; False where it is not open."""
         self.requests.closed(document_key(uri))
+        self.offers.forget(document_key(uri))
         return self._documents.lose(uri)
 
     def close_document(self, uri: str) -> None:
         self._documents.close(uri)
         self.requests.closed(document_key(uri))
+        self.offers.forget(document_key(uri))
         self.workspace.forget(document_key(uri))
         secret_texts.forget(document_key(uri))
 
@@ -245,6 +240,33 @@ class Session:
                 if self.closed or self._documents.get(document.uri) is not document:
                     return False
         return True
+
+    # -- what becomes of suggestions --------------------------------------------------------------
+
+    @property
+    def acceptance(self) -> Acceptance:
+        """The counts: this user's, or of this connection alone where nothing is to be learnt."""
+        return self.offers.acceptance
+
+    def count(self) -> None:
+        """Counts as the settings say, and into the file once a minute."""
+        self.offers.reported = self.features.plugin
+        if not self.settings.learn:
+            self.offers.acceptance = Acceptance()
+        elif self.acceptance.path is None:
+            self.offers.acceptance = of_user()
+
+    async def keep_counts(self) -> None:
+        while not self.closed:
+            await asyncio.sleep(SAVE_SECONDS)
+            await self._save_counts()
+
+    async def _save_counts(self) -> None:
+        acceptance = self.acceptance
+        if acceptance.unsaved:
+            await asyncio.to_thread(acceptance.save)
+        if acceptance.complaint:
+            self.tell(lsp.MessageType.WARNING, acceptance.complaint)
 
     # -- the workspace ----------------------------------------------------------------------------
 

@@ -90,7 +90,8 @@ class ServerProcess:
                     "textDocument": document,
                     "workspace": {"workspaceFolders": workspace_folders},
                 },
-                "initializationOptions": options or {},
+                # What a benchmark is shown is nobody's to learn from.
+                "initializationOptions": {"learn": False, **(options or {})},
             },
         )
         self.notify("initialized", {})

@@ -7,10 +7,11 @@ meanwhile is left as it is. Every outcome without an edit is told to the user in
 from dataclasses import dataclass
 from typing import Any
 
+from infill_ls.completion.offers import OfferedItem
 from infill_ls.completion.worker import Query
 from infill_ls.documents import Document, Encoding
 from infill_ls.server import lsp
-from infill_ls.server.features.acceptance import accepted
+from infill_ls.server.features.acceptance import accepted, offered_item
 from infill_ls.server.fields import Fields, ParamsError
 from infill_ls.server.greeting import (
     ACCEPTED,
@@ -30,9 +31,11 @@ APPLY_SECONDS = 30.0  # a client that never answers must not hold the request fo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandParams:
-    """`uri` and `range` say what a command is about; "" and None for one about nothing."""
+    """`uri` and `range` say what a command is about; "" and None for one about nothing, or about
+    an `item` that was inserted."""
 
     command: str
+    item: OfferedItem | None = None
     uri: str = ""
     version: int | None = None
     range: lsp.Range | None = None
@@ -44,7 +47,7 @@ def command_params(fields: Fields) -> CommandParams:
     if command not in COMMANDS:
         raise ParamsError(f"params.command is unknown; there is {', '.join(COMMANDS)}")
     if command == ACCEPTED:
-        return CommandParams(command=command)
+        return CommandParams(command=command, item=offered_item(fields))
     argument = next(fields.array("arguments"), None)
     if argument is None:
         raise ParamsError(
@@ -67,7 +70,7 @@ async def execute(
 ) -> dict[str, bool] | None:
     """Of infilling the answer says whether there was an edit."""
     if params.range is None:
-        accepted(session)
+        accepted(session, params.item)
         return None
     if snapshot is None or params.version not in (None, snapshot.document.version):
         why = "The text changed before it could be read; try again."

@@ -78,6 +78,7 @@ def use_settings(session: Session) -> None:
     if settings != session.settings:
         session.settings = settings
         session.requests.reuse.clear()
+        session.count()
 
 
 def _settings_param(fields: Fields) -> Any:

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 from infill_ls.documents import Change, Document, Encoding
 from infill_ls.server import lsp
+from infill_ls.server.features.acceptance import follow
 from infill_ls.server.fields import (
     ChangeParams,
     DocumentParams,
@@ -43,6 +44,7 @@ def did_change(session: Session, params: ChangeParams) -> None:
     if document is None:
         logger.warning("a change to a document that is not open, or whose text is not known")
         return
+    follow(session, session.offers.changed(document))
     session.warm(document, cursor_after(document, params.changes, session.features.encoding))
 
 

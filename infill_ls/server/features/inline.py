@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 
+from infill_ls.completion.offers import OfferedItem
 from infill_ls.completion.requests import QueryResult
 from infill_ls.completion.worker import Query, QueryLimits
 from infill_ls.documents import Document, Encoding
@@ -35,6 +36,9 @@ async def inline_completion(
     if point is None or snapshot is None or not session.is_current(snapshot):
         result = replace(result, candidates=())
     session.log(_report(params, snapshot, result, (time.perf_counter() - started) * 1e3))
+    if point is None or not result.candidates:
+        return lsp.InlineCompletionList([])
+    offered = _offered(session, point, result, params)
     return lsp.InlineCompletionList(
         [
             to_item(
@@ -44,12 +48,27 @@ async def inline_completion(
                 session.features.encoding,
                 start=point.start,
                 end=point.end,
-                command=acceptance(session),
+                command=acceptance(session, item),
             )
-            for candidate in result.candidates
-            if point is not None
+            for candidate, item in zip(result.candidates, offered, strict=True)
         ]
     )
+
+
+def _offered(
+    session: Session, point: InsertionPoint, result: QueryResult, params: InlineCompletionParams
+) -> list[OfferedItem | None]:
+    """What the client may say of the answer's items later. What goes on from a menu's selection is
+    the menu's, and not followed."""
+    if params.selection is not None:
+        return [None for _ in result.candidates]
+    number, typed = session.offers.answered(
+        point.query, result.candidates, automatic=not params.invoked
+    )
+    return [
+        OfferedItem(offer=number, choice=choice, base=typed)
+        for choice in range(len(result.candidates))
+    ]
 
 
 async def _answered(

@@ -22,6 +22,7 @@ def initialize(session: Session, params: InitializeParams) -> dict[str, Any]:
     session.initial = params.options
     session.folders = params.folders
     configuration.use_settings(session)
+    session.count()
     session.offers_menu = wants_menu(session.features, session.settings)
     if params.process_id is not None:
         session.watch(params.process_id)
@@ -39,6 +40,7 @@ async def initialized(session: Session, _: None) -> None:
     await configuration.pull(session)
     await configuration.subscribe(session)
     workspace.subscribe(session)
+    session.start(session.keep_counts())
     await load(session)
     session.follow_workspace()
 

@@ -1,0 +1,276 @@
+"""The suggestion that each document of a connection shows, and what becomes of it.
+
+A suggestion goes on while what is typed agrees with it, whatever of it is answered anew. What was
+taken of it is told by the client, or seen in its edits. Belongs to the event loop.
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+from infill_ls.completion.acceptance import Acceptance
+from infill_ls.completion.reuse import typed_since
+from infill_ls.completion.worker import Query
+from infill_ls.documents import Document
+
+if TYPE_CHECKING:
+    from infill_ls.completion.candidate import Candidate
+
+# What was there for less, nobody has read: typing past it says nothing about it.
+READ_SECONDS = 0.5
+KEPT_SECONDS = 30.0  # then accepted text is looked at again
+MAX_COMPARED = 5_000  # characters that are compared token by token; of more, lines are
+_TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedItem:
+    """What a client says of a suggestion by: `offer` is its number, `choice` which of its texts,
+    and the item's own text begins `base` characters into that."""
+
+    offer: int
+    choice: int
+    base: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Accepted text, [start, end) of the document, as it was right after that."""
+
+    document: Document
+    start: int
+    end: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Offer:
+    """`typed` is how much of it stands in the document, by whoever; up to `reached` it was
+    accepted. `automatic`: nobody asked for it."""
+
+    number: int
+    query: Query
+    candidates: "Sequence[Candidate]"
+    automatic: bool
+    since: float
+    typed: str = ""
+    before: str = ""  # what `typed` was before the last change
+    chosen: int = 0
+    reached: int = 0
+
+    @property
+    def text(self) -> str:
+        return self.candidates[self.chosen].text
+
+    @property
+    def rest(self) -> str:
+        return self.text.removeprefix(self.typed)
+
+
+@dataclass(slots=True, kw_only=True)
+class Offers:
+    """At most one a document. Where acceptance is not `reported` by the client, a change that
+    brings all the rest at once was one."""
+
+    acceptance: Acceptance
+    reported: bool = False
+    clock: Callable[[], float] = time.monotonic
+    _live: dict[str, Offer] = field(default_factory=dict)
+    _last: int = 0
+
+    def at(self, uri: str) -> Offer | None:
+        """What is shown there now."""
+        return self._live.get(uri)
+
+    def answered(
+        self, query: Query, candidates: "Sequence[Candidate]", *, automatic: bool
+    ) -> tuple[int, int]:
+        """The number of the offer that an answer belongs to, and how much of that is typed."""
+        uri = query.document.uri
+        old = self._live.get(uri)
+        if old is not None and _goes_on(old, query, candidates):
+            return old.number, len(old.typed)
+        if old is not None:
+            self._over(old, contradicted=not _in_place(old, query))
+        self._last += 1
+        self._live[uri] = Offer(
+            number=self._last,
+            query=query,
+            candidates=candidates,
+            automatic=automatic,
+            since=self.clock(),
+        )
+        if automatic:
+            self.acceptance.shown(query.document.language_id, candidates[0].score)
+        return self._last, 0
+
+    def changed(self, document: Document) -> Taken | None:
+        """After an edit; what it took of the suggestion there, as far as that shows."""
+        offer = self._live.get(document.uri)
+        if offer is None:
+            return None
+        typed = typed_since(offer.query, document)
+        agreeing = _agreeing(offer, typed)
+        if typed is None or agreeing is None:
+            agrees = typed is not None and offer.text.startswith(typed[: len(offer.typed) + 1])
+            self._over(offer, contradicted=not agrees)
+            return None
+        offer.chosen = agreeing
+        offer.before, offer.typed = offer.typed, typed
+        if self.reported or offer.rest or len(typed) - len(offer.before) < 2:
+            return None
+        return self._took(offer, len(offer.before), len(typed))
+
+    def accepted(self, item: OfferedItem | None) -> Taken | None:
+        """A client says that it inserted all of an item; one that does not say which means the
+        last."""
+        offer = self._offer(item)
+        if offer is None:
+            return None
+        offer.chosen = item.choice if item else offer.chosen
+        # Its change mostly comes first.
+        typed = offer.typed if offer.rest else offer.before
+        return self._took(offer, len(typed), len(offer.text))
+
+    def accepted_to(self, item: OfferedItem | None, end: int, typed: int) -> Taken | None:
+        """A client says that it inserted an item up to so many units of UTF-16, of which the first
+        `typed` had been typed."""
+        offer = self._offer(item)
+        if offer is None or item is None:
+            return None
+        offer.chosen = item.choice
+        newline = offer.query.document.newline
+        inserted = offer.text[max(item.base, 0) :].replace("\n", newline)
+        start, end = (
+            max(item.base, 0) + _characters(inserted, units + min(item.base, 0), newline)
+            for units in (typed, end)
+        )
+        return self._took(offer, start, end)
+
+    def dismissed(self, item: OfferedItem | None) -> None:
+        """The user took it away."""
+        offer = self._offer(item)
+        if offer is not None:
+            self._over(offer, contradicted=True, at_once=True)
+
+    def forget(self, uri: str) -> None:
+        self._live.pop(uri, None)
+
+    def clear(self) -> None:
+        self._live.clear()
+
+    def _offer(self, item: OfferedItem | None) -> Offer | None:
+        if item is None:
+            return max(self._live.values(), key=lambda offer: offer.number, default=None)
+        found = (offer for offer in self._live.values() if offer.number == item.offer)
+        offer = next(found, None)
+        return offer if offer and 0 <= item.choice < len(offer.candidates) else None
+
+    def _took(self, offer: Offer, typed: int, end: int) -> Taken | None:
+        """The document goes from so many characters of the suggestion to `end` of them."""
+        start, end = max(typed, offer.reached, 0), min(end, len(offer.text))
+        if start >= end:
+            return None
+        query, language = offer.query, offer.query.document.language_id
+        if not offer.reached and offer.automatic:
+            self.acceptance.accepted(language, offer.candidates[0].score)
+        offer.reached = end
+        self.acceptance.took(language, end - start)
+        newline = query.document.newline
+        head, whole = (offer.text[:to].replace("\n", newline) for to in (start, end))
+        at, version = query.offset, query.document.version
+        then = query.document.replaced(at, at, whole, version=version)
+        return Taken(document=then, start=at + len(head), end=at + len(whole))
+
+    def _over(self, offer: Offer, *, contradicted: bool, at_once: bool = False) -> None:
+        """It is shown no more. What was taken or typed to its end, or was hardly there, was not
+        dismissed."""
+        self._live.pop(offer.query.document.uri, None)
+        read = at_once or self.clock() - offer.since >= READ_SECONDS
+        if contradicted and read and offer.automatic and offer.rest and not offer.reached:
+            language = offer.query.document.language_id
+            self.acceptance.dismissed(language, offer.candidates[0].score)
+
+
+def _characters(text: str, units: int, newline: str) -> int:
+    """How many characters, line ends counted as one, the first units of UTF-16 of a text hold."""
+    head = text.encode("utf-16-le")[: 2 * max(units, 0)].decode("utf-16-le", errors="ignore")
+    return len(head.replace(newline, "\n"))
+
+
+def _in_place(offer: Offer, query: Query) -> bool:
+    """Whether the cursor is behind what was typed of the offer."""
+    grown = len(query.document.text) - len(offer.query.document.text)
+    return query.offset == offer.query.offset + grown
+
+
+def _goes_on(offer: Offer, query: Query, candidates: "Sequence[Candidate]") -> bool:
+    """Whether an answer says what is left of the offer, at its place."""
+    typed = typed_since(offer.query, query.document)
+    if typed is None or not offer.text.startswith(typed):
+        return False
+    return _in_place(offer, query) and typed + candidates[0].text == offer.text
+
+
+def _agreeing(offer: Offer, typed: str | None) -> int | None:
+    """Which of its texts begins with what was typed; the one that is chosen if it does."""
+    if typed is None:
+        return None
+    order = [offer.chosen, *range(len(offer.candidates))]
+    return next((at for at in order if offer.candidates[at].text.startswith(typed)), None)
+
+
+def kept(taken: Taken, now: Document) -> int:
+    """How many of the accepted characters are still in the document.
+
+    What lies before the first change since then, or behind the last, is as it was; in between, what
+    can be found of it in its order counts.
+    """
+    old, new = taken.document.text, now.text
+    head, tail, most = _common_head(old, new), _common_tail(old, new), min(len(old), len(new))
+    # Where what is alike at both ends overlaps, either end may be the one that changed.
+    splits = {(head, min(tail, most - head)), (min(head, most - tail), tail)}
+    return max(_kept(taken, new, head, tail) for head, tail in splits)
+
+
+def _kept(taken: Taken, new: str, head: int, tail: int) -> int:
+    old, length = taken.document.text, taken.end - taken.start
+    start, end = max(taken.start, head), min(taken.end, len(old) - tail)
+    lost, there = old[start:end], new[head : len(new) - tail]
+    if start >= end or lost in there:
+        return length
+    untouched = length - len(lost)
+    if max(len(there), len(lost)) > MAX_COMPARED:
+        lines = [line for line in lost.splitlines(keepends=True) if line.strip()]
+        return untouched + sum(len(line) for line in lines if line in there)
+    tokens = _TOKEN.findall(lost)
+    same = SequenceMatcher(None, tokens, _TOKEN.findall(there), autojunk=False)
+    return untouched + sum(
+        len(token)
+        for block in same.get_matching_blocks()
+        for token in tokens[block.a : block.a + block.size]
+    )
+
+
+def _common_head(a: str, b: str) -> int:
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _common_tail(a: str, b: str) -> int:
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[len(a) - middle : len(a) - low] == b[len(b) - middle : len(b) - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
