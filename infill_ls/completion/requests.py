@@ -51,6 +51,7 @@ class _LiveRun:
     def __init__(self, run: ModelRun, loop: asyncio.AbstractEventLoop) -> None:
         self.run = run
         self.ended: asyncio.Future[None] = loop.create_future()
+        self.waited_for = False
 
 
 class Requests:
@@ -73,6 +74,8 @@ class Requests:
         self._runs: dict[str, _LiveRun] = {}
         self._arrivals: dict[str, float] = {}
         self._likely_next: Query | None = None
+        self._ahead: _LiveRun | None = None
+        self._ahead_next: tuple[Query, ...] = ()
         self._load_ended = asyncio.Event()
         self._num_late = 0  # since the model last answered in time
         self._closed = False
@@ -101,6 +104,24 @@ class Requests:
         if self._worker.ready:
             self._worker.warm(query, self)
 
+    def ahead(self, *queries: Query) -> None:
+        """What may be asked next, the likeliest first: answered in turn when the model is idle,
+        until one of them has something to show."""
+        if self._ahead and any(_serves(self._ahead.run, query) for query in queries):
+            return
+        self._stop_ahead()
+        if self._closed or not self._worker.ready:
+            return
+        for number, query in enumerate(queries):
+            known = self.reuse.find(query)
+            if known:
+                return
+            if known is None:
+                live = _LiveRun(self._worker.ahead(query, self), asyncio.get_running_loop())
+                self._ahead, self._ahead_next = live, queries[number + 1 :]
+                self._follow(live)
+                return
+
     def load_ended(self) -> None:
         """The worker has an engine now, or will have none."""
         self._load_ended.set()
@@ -114,11 +135,15 @@ class Requests:
         live = self._runs.get(document.uri)
         if live and not _still_says(live.run, document):
             self._stop_run(document.uri)
+        if self._ahead and not _leads_to(document, self._ahead.run.query):
+            self._stop_ahead()
 
     def closed(self, uri: str) -> None:
         """A document is no longer open, or its text no longer known."""
         self._end_turn(uri)
         self._stop_run(uri)
+        if self._ahead and self._ahead.run.query.document.uri == uri:
+            self._stop_ahead()
         self._arrivals.pop(uri, None)
         self.reuse.forget(uri)
         if self._likely_next is not None and self._likely_next.document.uri == uri:
@@ -134,6 +159,7 @@ class Requests:
         for uri in [*self._turns, *self._runs]:
             self._end_turn(uri)
             self._stop_run(uri)
+        self._stop_ahead()
         self._arrivals.clear()
         self.reuse.clear()
         self._likely_next = None
@@ -206,7 +232,11 @@ class Requests:
         if live and _serves(live.run, query):
             return live
         self._stop_run(query.document.uri)
-        return self._start(query)
+        ahead = self._ahead
+        if ahead and ahead.run.begun and _serves(ahead.run, query):
+            self._ahead, self._ahead_next = None, ()
+            return self._waited_for(ahead)
+        return self._waited_for(self._start(query))
 
     def _end_turn(self, uri: str) -> None:
         turn = self._turns.pop(uri, None)
@@ -220,13 +250,22 @@ class Requests:
         return max(delay, BURST_SECONDS if since < BURST_SECONDS else 0.0)
 
     def _start(self, query: Query) -> _LiveRun:
-        loop = asyncio.get_running_loop()
-        live = _LiveRun(self._worker.infill(query, self), loop)
-        self._runs[query.document.uri] = live
+        live = _LiveRun(self._worker.infill(query, self), asyncio.get_running_loop())
+        self._follow(live)
+        return live
+
+    def _waited_for(self, live: _LiveRun) -> _LiveRun:
+        """Now the run of its document, and the user is told that the model thinks."""
+        self._runs[live.run.query.document.uri] = live
+        live.waited_for = True
         self._under_way += 1
         if self._under_way == 1:
             self._thinking(True)
+        return live
 
+    def _follow(self, live: _LiveRun) -> None:
+        """Has the loop told of the run's end."""
+        loop = asyncio.get_running_loop()
         waiting = [live]  # until then: a future keeps its callbacks, and the run its future
 
         def finished(_: object) -> None:  # on the engine's thread
@@ -235,20 +274,30 @@ class Requests:
                 loop.call_soon_threadsafe(self._finished, ended)
 
         live.run.result.add_done_callback(finished)
-        return live
 
     def _finished(self, live: _LiveRun) -> None:
         """Remembers before anyone who waits wakes up."""
-        self._under_way -= 1
-        if not self._under_way:
-            self._thinking(False)
-        query = live.run.query
-        if self._runs.get(query.document.uri) is live:
-            del self._runs[query.document.uri]
-            result = _result_of(live.run)
+        if live.waited_for:
+            self._under_way -= 1
+            if not self._under_way:
+                self._thinking(False)
+        query, result = live.run.query, _result_of(live.run)
+        was_ahead = self._ahead is live
+        if was_ahead or self._runs.get(query.document.uri) is live:
             if result.candidates or _found_nothing(result):
                 self.reuse.remember(query, result.candidates)
+            if was_ahead:
+                self._ahead = None
+                if not result.candidates:
+                    self.ahead(*self._ahead_next)
+            else:
+                del self._runs[query.document.uri]
         live.ended.set_result(None)
+
+    def _stop_ahead(self) -> None:
+        live, self._ahead, self._ahead_next = self._ahead, None, ()
+        if live:
+            live.run.stop()
 
     def _stop_run(self, uri: str) -> None:
         live = self._runs.pop(uri, None)
@@ -288,6 +337,14 @@ def _serves(run: ModelRun, query: Query) -> bool:
 def _still_says(run: ModelRun, document: Document) -> bool:
     typed = typed_since(run.query, document)
     return typed is not None and _says(run, typed)
+
+
+def _leads_to(document: Document, query: Query) -> bool:
+    """Whether typing at the cursor makes a document the one of the query, or it is another one."""
+    text, then = document.text, query.document.text
+    after = then[query.offset :]
+    typed = text[: max(len(text) - len(after), 0)]
+    return document.uri != query.document.uri or (text.endswith(after) and then.startswith(typed))
 
 
 def _says(run: ModelRun, text: str) -> bool:

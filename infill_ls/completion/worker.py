@@ -83,6 +83,12 @@ class ModelRun:
         self.result: Future[Infilled | None] = Future()
         self.result.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
         self._stopped = False
+        self.begun = False
+
+    def begin(self) -> None:
+        """Of a run that nobody waited for: its time begins now."""
+        self.begun = True
+        self.deadline = time.monotonic() + self.query.limits.seconds
 
     def watch(self, draft: Draft) -> None:
         """By the newest draft a later request tells whether the run is worth waiting for."""
@@ -126,6 +132,8 @@ class Worker:
         self._changed = threading.Condition()
         self._tasks: deque[_Task] = deque()
         self._runs: set[ModelRun] = set()
+        self._waiting_ahead: ModelRun | None = None
+        self._running_ahead: ModelRun | None = None
         self._waiting_warm: ModelRun | None = None
         self._running_warm: ModelRun | None = None
         self._forgotten = False  # something was, and its memory is not given back yet
@@ -188,8 +196,9 @@ class Worker:
                 run.result.set_result(None)
                 return run
             self._runs.add(run)
-            if self._running_warm:
-                self._running_warm.stop()
+            for idle in (self._running_ahead, self._running_warm):
+                if idle is not None:
+                    idle.stop()
             self._add(
                 _Task(
                     name="an infill",
@@ -197,6 +206,24 @@ class Worker:
                     fail=partial(self._failed, run),
                 )
             )
+        return run
+
+    def ahead(self, query: Query, owner: object) -> ModelRun:
+        """Answers, while nobody waits, what may be asked next; before anything is only encoded. The
+        newest wish wins, and what somebody asks for stops it."""
+        run = ModelRun(query, owner)
+        with self._changed:
+            before, self._waiting_ahead = self._waiting_ahead, run
+            if before is not None:
+                before.result.set_result(None)
+            if self._running_ahead is not None:
+                self._running_ahead.stop()
+            if (warm := self._running_warm) is not None:
+                warm.stop()
+                self._waiting_warm = self._waiting_warm or ModelRun(warm.query, warm.owner)
+            if self._closing:
+                self._drop_ahead()
+            self._changed.notify()
         return run
 
     def warm(self, query: Query, owner: object) -> None:
@@ -230,8 +257,9 @@ class Worker:
             self._closing = True
             for run in self._runs:
                 run.stop()
-            if self._running_warm:
-                self._running_warm.stop()
+            for idle in (self._running_ahead, self._running_warm):
+                if idle is not None:
+                    idle.stop()
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join(timeout)
@@ -250,6 +278,13 @@ class Worker:
             pass  # and keep nothing of it: it holds documents
         for run in self._runs:  # closing: they never ran
             run.result.set_result(None)
+        with self._changed:
+            self._drop_ahead()
+
+    def _drop_ahead(self) -> None:
+        if self._waiting_ahead is not None:
+            self._waiting_ahead.result.set_result(None)
+            self._waiting_ahead = None
 
     def _do_next(self) -> bool:
         """Waits for something to do and does it; False when there will be nothing any more."""
@@ -268,8 +303,8 @@ class Worker:
 
     def _next(self) -> _Task | None:
         with self._changed:
-            self._running_warm = None
-            while not (self._closing or self._tasks or self._waiting_warm):
+            self._running_ahead = self._running_warm = None
+            while not (self._closing or self._tasks or self._waiting_ahead or self._waiting_warm):
                 if not self._changed.wait(QUIET_SECONDS if self._forgotten else None):
                     self._forgotten = False
                     return _Task(
@@ -279,6 +314,13 @@ class Worker:
                 return None
             if self._tasks:
                 return self._tasks.popleft()
+            if (ahead := self._waiting_ahead) is not None:
+                self._running_ahead, self._waiting_ahead = ahead, None
+                return _Task(
+                    name="an infill ahead",
+                    work=partial(self._ahead, ahead),
+                    fail=ahead.result.set_exception,
+                )
             warm, self._waiting_warm = self._waiting_warm, None
             self._running_warm = warm
             assert warm is not None, "woken for a reason"
@@ -316,23 +358,31 @@ class Worker:
         return self._load_engine(config, progress=progress)  # type: ignore[call-arg]
 
     def _infill(self, run: ModelRun) -> None:
-        result = None
-        if self._engine is not None and not run.stopped():
-            from infill_ls.completion.pipeline import infill_at
-
-            with suppress(BudgetSpent):
-                result = infill_at(
-                    self._engine,
-                    run.query.document,
-                    run.query.offset,
-                    _options(run.query, self._engine),
-                    trees=self._trees_of(run.owner),
-                    budget=run.budget(),
-                    watch=run.watch,
-                )
+        result = self._infilled(run)
         self._ended(run)
         self._warm_after(run)
         run.result.set_result(result)
+
+    def _ahead(self, run: ModelRun) -> None:
+        run.begin()
+        run.result.set_result(self._infilled(run))
+
+    def _infilled(self, run: ModelRun) -> "Infilled | None":
+        if self._engine is None or run.stopped():
+            return None
+        from infill_ls.completion.pipeline import infill_at
+
+        with suppress(BudgetSpent):
+            return infill_at(
+                self._engine,
+                run.query.document,
+                run.query.offset,
+                _options(run.query, self._engine),
+                trees=self._trees_of(run.owner),
+                budget=run.budget(),
+                watch=run.watch,
+            )
+        return None
 
     def _warm_after(self, run: ModelRun) -> None:
         """What there was no time to read before the answer is read after it, for the next one;

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 
+from infill_ls.completion.foresight import foreseen
 from infill_ls.completion.offers import OfferedItem
 from infill_ls.completion.requests import QueryResult
 from infill_ls.completion.worker import Query, QueryLimits
@@ -35,6 +36,8 @@ async def inline_completion(
     result, point = await _answered(session, snapshot, params)
     if point is None or snapshot is None or not session.is_current(snapshot):
         result = replace(result, candidates=())
+    elif not params.invoked:
+        _look_ahead(session, point.query, result)
     session.log(_report(params, snapshot, result, (time.perf_counter() - started) * 1e3))
     if point is None or not result.candidates:
         return lsp.InlineCompletionList([])
@@ -98,6 +101,15 @@ async def _answered(
     if result.complaint:
         session.tell(lsp.MessageType.ERROR, result.complaint)
     return result, point
+
+
+def _look_ahead(session: Session, query: Query, result: QueryResult) -> None:
+    """Has the model answer what is likely asked next, once an answer is given; not one on a server,
+    which every user would ask twice."""
+    here = session.settings.warm and not session.ignore_policy.remote
+    if here and result.how in ("model", "reused"):
+        shown = result.candidates[0].text if result.candidates else ""
+        session.requests.ahead(*foreseen(query, shown))
 
 
 def insertion_point(
