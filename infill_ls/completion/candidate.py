@@ -8,7 +8,8 @@ from infill_engine.request import Draft
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """What may be shown. `score` is the engine's confidence, from 0 to 1.
+    """What may be shown. `score` is the engine's confidence, from 0 to 1, and `least` the one from
+    which it is shown to somebody who did not ask.
 
     `parses`: the file with the text in it has no syntax error that it had not without; None where
     the language has no grammar.
@@ -18,6 +19,7 @@ class Candidate:
     score: float
     parses: bool | None
     draft: Draft
+    least: float = 0.0
 
 
 def confidence(draft: Draft) -> float:

@@ -17,6 +17,7 @@ from infill_engine.request import Draft, Engine, Hole, InfillRequest
 from infill_ls.completion.attempt import Attempt, attempted, blamed, cut_back
 from infill_ls.completion.candidate import Candidate, confidence
 from infill_ls.completion.context import Context, InfillOptions, context_at, opened, request_for
+from infill_ls.completion.gate import least_score
 from infill_ls.completion.repetition import repeated
 from infill_ls.completion.seam import misfit
 from infill_ls.completion.trim import allowed_lines, trimmed
@@ -27,6 +28,8 @@ __all__ = ["Candidate", "InfillOptions", "Infilled", "Timings", "Trees", "infill
 
 # How often a wrong span is renoised.
 _RENOISED = 2
+# Texts that are checked beside what is shown, for when what is typed next speaks for them.
+_HELD = 4
 # Seconds that a run of the engine needs to be worth starting before the deadline.
 _WORTH_STARTING = 0.02
 # Seconds for the checks after the deadline, or after the engine's last step where that is later.
@@ -53,11 +56,14 @@ class Timings:
 class Infilled:
     """`candidates`, best first; where there are none, `rejected` says why.
 
-    `draft` is the engine's last, None when it offered nothing; `num_renoised` counts how often a
-    part of it went back to noise because the parser did not take it.
+    `held` would be right there as well, but are not probable enough to be shown unless what is
+    typed next speaks for them, or not the best. `draft` is the engine's last, None when it offered
+    nothing; `num_renoised` counts how often a part of it went back to noise because the parser did
+    not take it.
     """
 
     candidates: tuple[Candidate, ...]
+    held: tuple[Candidate, ...] = ()
     draft: Draft | None
     ms: Timings
     rejected: str = ""
@@ -83,6 +89,7 @@ def infill_at(
             request = request_for(context, replace(options, max_lines=lines))
         draft = runs.last_draft(request, watch)
         shown: tuple[Candidate, ...] = ()
+        held: tuple[Candidate, ...] = ()
         why = "the engine offers nothing"
         if draft is not None and not budget.cancelled():
             try:
@@ -95,11 +102,14 @@ def infill_at(
                 context = opened(context, document, budget=runs.checks.within(_OPENING))
                 context = replace(context, parsed=parsed and strict)
                 site = _Site(request=request, options=options, context=context, point=point)
-                shown, why = _candidates(runs, site, draft)
+                proposals = _proposals(runs, site, draft)
+                shown, why = _candidates(runs, site, proposals)
+                held = _held(runs, site, proposals, shown)
         if budget.cancelled():
-            shown, why = (), "cancelled"
+            shown, held, why = (), (), "cancelled"
     return Infilled(
         candidates=shown,
+        held=held,
         draft=draft,
         ms=runs.timings(),
         rejected="" if shown else why,
@@ -181,6 +191,13 @@ class _Site:
         selected = self.options.selected
         return text if text.startswith(selected) and text != selected else ""
 
+    def least(self, text: str) -> float:
+        """The score from which a text is shown; all that was asked for is."""
+        threshold = self.options.min_confidence
+        if not threshold:
+            return 0.0
+        return least_score(text, self.context, self.options.elsewhere, threshold)
+
     def attempted(self, text: str, score: float, draft: Draft, budget: Budget) -> Attempt:
         return attempted(text, score, draft, point=self.point, context=self.context, budget=budget)
 
@@ -192,27 +209,55 @@ class _Proposal:
     text: str
     score: float
     draft: Draft
+    least: float
 
 
-def _candidates(runs: _EngineRuns, site: _Site, draft: Draft) -> tuple[tuple[Candidate, ...], str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proposals:
+    """What is left of the engine's texts, in its order: those to show, those of which it is not
+    sure enough, and why another one is not among them."""
+
+    sure: list[_Proposal]
+    unsure: list[_Proposal]
+    why: str
+
+
+def _candidates(
+    runs: _EngineRuns, site: _Site, proposals: _Proposals
+) -> tuple[tuple[Candidate, ...], str]:
     """The candidates, best first, or why there are none."""
-    proposals, why = _proposals(runs, site, draft)
-    attempts = _attempts(runs, site, proposals)
-    if proposals and not attempts:
+    why = proposals.why
+    attempts = _attempts(runs, site, proposals.sure, site.options.num_candidates)
+    if proposals.sure and not attempts:
         return (), _UNCHECKED
     good = [attempt for attempt in attempts if attempt.verdict.valid]
     if attempts and not good:
         why = attempts[0].verdict.reason
         mended = _renoised(runs, site, attempts[0]) or _cut_back(runs, site, attempts)
         good = [mended] if mended else []
-        if mended and mended.score < site.options.min_confidence:
-            return (), _unsure(mended.score, site.options)
-    return _ranked(good, site), why
+        if mended and mended.score < (least := site.least(mended.text)):
+            return (), _unsure(mended.score, least)
+    return _ranked(good, site)[: max(site.options.num_candidates, 1)], why
 
 
-def _proposals(runs: _EngineRuns, site: _Site, draft: Draft) -> tuple[list[_Proposal], str]:
-    """What is left of the engine's texts, in its order, and why another one is not among them."""
-    proposals: list[_Proposal] = []
+def _held(
+    runs: _EngineRuns, site: _Site, proposals: _Proposals, shown: tuple[Candidate, ...]
+) -> tuple[Candidate, ...]:
+    """What else would be right, as far as there is time: of what was asked for all is shown."""
+    if not site.options.min_confidence:
+        return ()
+    known = {candidate.text for candidate in shown}
+    others = [
+        each
+        for each in (*proposals.sure, *proposals.unsure)
+        if each.text not in known and each.least <= 1
+    ]
+    attempts = _attempts(runs, site, others[:_HELD], _HELD)
+    return _ranked([attempt for attempt in attempts if attempt.verdict.clean], site)
+
+
+def _proposals(runs: _EngineRuns, site: _Site, draft: Draft) -> _Proposals:
+    sure, unsure = list[_Proposal](), list[_Proposal]()
     why = "empty"
     for each in (draft, *draft.others):
         if runs.checks.over:
@@ -220,11 +265,14 @@ def _proposals(runs: _EngineRuns, site: _Site, draft: Draft) -> tuple[list[_Prop
         text, score = site.trimmed(each.text), confidence(each)
         if not text:
             why = _why_not(each.text, site.context)
-        elif score < site.options.min_confidence:
-            why = _unsure(score, site.options)
+            continue
+        proposal = _Proposal(text=text, score=score, draft=each, least=site.least(text))
+        if score < proposal.least:
+            why = _unsure(score, proposal.least)
+            unsure.append(proposal)
         else:
-            proposals.append(_Proposal(text=text, score=score, draft=each))
-    return proposals, why
+            sure.append(proposal)
+    return _Proposals(sure=sure, unsure=unsure, why=why)
 
 
 def _why_not(text: str, context: Context) -> str:
@@ -236,11 +284,15 @@ def _why_not(text: str, context: Context) -> str:
     return misfit(text.rstrip(), context) or "nothing of it belongs here"
 
 
-def _unsure(score: float, options: InfillOptions) -> str:
-    return f"confidence {score:.2f} is below {options.min_confidence:.2f}"
+def _unsure(score: float, least: float) -> str:
+    if least > 1:
+        return "in a comment or string only the file's own text is gone on with"
+    return f"confidence {score:.2f} is below {least:.2f}"
 
 
-def _attempts(runs: _EngineRuns, site: _Site, proposals: list[_Proposal]) -> list[Attempt]:
+def _attempts(
+    runs: _EngineRuns, site: _Site, proposals: list[_Proposal], enough: int
+) -> list[Attempt]:
     """The proposals checked, until enough are right or the time is over: a check takes
     milliseconds, so the rest is for where one fails."""
     attempts: list[Attempt] = []
@@ -249,7 +301,7 @@ def _attempts(runs: _EngineRuns, site: _Site, proposals: list[_Proposal]) -> lis
         for each in proposals:
             attempts.append(site.attempted(each.text, each.score, each.draft, runs.checks))
             num_valid += attempts[-1].verdict.valid
-            if num_valid >= site.options.num_candidates:
+            if num_valid >= enough:
                 break
     return attempts
 
@@ -308,6 +360,7 @@ def _ranked(good: list[Attempt], site: _Site) -> tuple[Candidate, ...]:
             score=attempt.score,
             parses=None if site.point is None else True,
             draft=attempt.draft,
+            least=site.least(attempt.text),
         )
         texts.setdefault(attempt.text, candidate)
-    return tuple(texts.values())[: max(site.options.num_candidates, 1)]
+    return tuple(texts.values())

@@ -285,7 +285,8 @@ class Requests:
         was_ahead = self._ahead is live
         if was_ahead or self._runs.get(query.document.uri) is live:
             if result.candidates or _found_nothing(result):
-                self.reuse.remember(query, result.candidates)
+                held = result.infilled.held if result.infilled else ()
+                self.reuse.remember(query, result.candidates, held)
             if was_ahead:
                 self._ahead = None
                 if not result.candidates:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 MAX_ENTRIES = 250
 MAX_SECONDS = 300.0
+# How likely it is at least that something is right which nobody thought of, and that this has a
+# character that is typed.
+ELSE, SAYS_IT = 0.1, 0.4
 # So much text on either side makes the place: enough that no other place in a file is taken for it.
 PREFIX_WINDOW = 1000
 SUFFIX_WINDOW = 500
@@ -35,13 +38,14 @@ class _ReuseKey:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
     candidates: "tuple[Candidate, ...]"
+    held: "tuple[Candidate, ...]"
     selected: str
     until: float
 
     @property
     def reach(self) -> int:
         """How many characters of the document can have been typed through it, CRLF included."""
-        texts = (candidate.text for candidate in self.candidates)
+        texts = (candidate.text for candidate in (*self.candidates, *self.held))
         return max((len(text) + text.count("\n") for text in texts), default=0)
 
 
@@ -56,11 +60,20 @@ class Reuse:
     def __len__(self) -> int:
         return len(self._used)
 
-    def remember(self, query: Query, candidates: "tuple[Candidate, ...]") -> None:
-        """Having found nothing is worth remembering too: the model would say it again."""
+    def remember(
+        self,
+        query: Query,
+        candidates: "tuple[Candidate, ...]",
+        held: "tuple[Candidate, ...]" = (),
+    ) -> None:
+        """What is shown, and what else is right there. Having found nothing is worth remembering
+        too: the model would say it again."""
         key, before = _reuse_key(query), _before(query.document, query.offset)
         entry = _Entry(
-            candidates=candidates, selected=query.selected, until=self._clock() + MAX_SECONDS
+            candidates=candidates,
+            held=held,
+            selected=query.selected,
+            until=self._clock() + MAX_SECONDS,
         )
         self._entries_by_key.setdefault(key, {})[before] = entry
         self._touch(key, before)
@@ -131,11 +144,28 @@ def _rest(entry: _Entry, typed: str, selected: str) -> "tuple[Candidate, ...]":
     """
     if entry.selected not in ("", typed + selected):
         return ()
-    return tuple(
+    rest = tuple(
         replace(candidate, text=candidate.text[len(typed) :])
         for candidate in entry.candidates
         if candidate.text.startswith(typed + selected) and len(candidate.text) > len(typed)
     )
+    return rest or (() if selected or not typed else _spoken_for(entry, typed))
+
+
+def _spoken_for(entry: _Entry, typed: str) -> "tuple[Candidate, ...]":
+    """The likeliest of what was held back, once what was typed makes it likely enough: by Bayes'
+    rule over all that was looked at, and something else."""
+    every = (*entry.candidates, *entry.held)
+    fits = [each for each in entry.held if each.text.startswith(typed) and each.text != typed]
+    if not fits:
+        return ()
+    best = max(fits, key=lambda candidate: candidate.score)
+    told = sum(each.score for each in every if each.text.startswith(typed))
+    else_ = max(1.0 - sum(each.score for each in every), ELSE) * SAYS_IT ** len(typed)
+    score = best.score / (told + else_)
+    if score < best.least:
+        return ()
+    return (replace(best, text=best.text[len(typed) :], score=score),)
 
 
 def _reuse_key(query: Query) -> _ReuseKey:
