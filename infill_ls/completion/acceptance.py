@@ -49,6 +49,23 @@ class LanguageCounts:
     kept: int = 0
 
 
+# As many suggestions that fared as expected are taken for granted before any was seen; the
+# threshold is at most so many times what was measured for the model, and at least its inverse.
+GRANTED, MOST_DOUBT = 20, 2.0
+
+
+def doubt(counts: LanguageCounts) -> float:
+    """What the confidence from which is shown is multiplied by: more than 1 where this user accepts
+    less of what was there to be read than the confidence said, in steps of a tenth, so that what
+    is remembered for a threshold stays so."""
+    accepted = expected = 0.0
+    for bucket, (took, left) in enumerate(zip(counts.accepted, counts.dismissed, strict=True)):
+        accepted += took
+        expected += (took + left) * (bucket + 0.5) / BUCKETS
+    found = (GRANTED + expected) / (GRANTED + accepted)
+    return round(min(max(found, 1 / MOST_DOUBT), MOST_DOUBT), 1)
+
+
 _BY_BUCKET = ("shown", "accepted", "dismissed")
 _PLAIN = ("characters", "looked_at", "kept")
 

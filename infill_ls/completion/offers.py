@@ -6,6 +6,7 @@ taken of it is told by the client, or seen in its edits. Belongs to the event lo
 
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # What was there for less, nobody has read: typing past it says nothing about it.
 READ_SECONDS = 0.5
+REFUSED, MAX_REFUSED = 2, 256  # so often is enough; so many texts are remembered
 KEPT_SECONDS = 30.0  # then accepted text is looked at again
 MAX_COMPARED = 5_000  # characters that are compared token by token; of more, lines are
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
@@ -79,6 +81,7 @@ class Offers:
     clock: Callable[[], float] = time.monotonic
     _live: dict[str, Offer] = field(default_factory=dict)
     _last: int = 0
+    _refused: "OrderedDict[tuple[str, str], int]" = field(default_factory=OrderedDict)
 
     def at(self, uri: str) -> Offer | None:
         """What is shown there now."""
@@ -105,6 +108,13 @@ class Offers:
         if automatic:
             self.acceptance.shown(query.document.language_id, candidates[0].score)
         return self._last, 0
+
+    def wanted(self, query: Query, candidates: "tuple[Candidate, ...]") -> "tuple[Candidate, ...]":
+        """Those that were not dismissed twice in this document."""
+        uri = query.document.uri
+        return tuple(
+            each for each in candidates if self._refused.get((uri, each.text), 0) < REFUSED
+        )
 
     def changed(self, document: Document) -> Taken | None:
         """After an edit; what it took of the suggestion there, as far as that shows."""
@@ -160,6 +170,7 @@ class Offers:
 
     def clear(self) -> None:
         self._live.clear()
+        self._refused.clear()
 
     def _offer(self, item: OfferedItem | None) -> Offer | None:
         if item is None:
@@ -190,8 +201,12 @@ class Offers:
         self._live.pop(offer.query.document.uri, None)
         read = at_once or self.clock() - offer.since >= READ_SECONDS
         if contradicted and read and offer.automatic and offer.rest and not offer.reached:
-            language = offer.query.document.language_id
-            self.acceptance.dismissed(language, offer.candidates[0].score)
+            document = offer.query.document
+            self.acceptance.dismissed(document.language_id, offer.candidates[0].score)
+            refused = document.uri, offer.text
+            self._refused[refused] = self._refused.pop(refused, 0) + 1
+            if len(self._refused) > MAX_REFUSED:
+                self._refused.popitem(last=False)
 
 
 def _characters(text: str, units: int, newline: str) -> int:

@@ -47,7 +47,7 @@ class QueryLimits:
     """How much is wanted. `seconds` count from when the model was asked, waiting for other
     documents included.
 
-    `min_confidence` None is the engine's own `show_threshold`.
+    `min_confidence` None is the engine's own `show_threshold`, times the user's `doubt`.
     """
 
     max_lines: int
@@ -56,6 +56,7 @@ class QueryLimits:
     num_choices: int = 1
     seconds: float
     min_confidence: float | None
+    doubt: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -449,13 +450,15 @@ def _options(query: Query, engine: Engine) -> "InfillOptions":
     from infill_ls.completion.context import InfillOptions
 
     least = query.limits.min_confidence
+    if least is None:
+        least = min(engine.describe().show_threshold * query.limits.doubt, 1.0)
     return InfillOptions(
         max_lines=query.limits.max_lines,
         max_tokens=query.limits.max_tokens,
         num_candidates=query.limits.num_candidates,
         num_choices=query.limits.num_choices,
         seed=0,
-        min_confidence=engine.describe().show_threshold if least is None else least,
+        min_confidence=least,
         selected=query.selected,
         neighbours=query.surroundings.neighbours,
         elsewhere=query.surroundings.elsewhere,

@@ -9,16 +9,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from infill_engine import EngineConfig
 from infill_ls import secret_texts
-from infill_ls.completion.acceptance import Acceptance, of_user
+from infill_ls.completion.acceptance import Acceptance, doubt, of_user
 from infill_ls.completion.offers import Offers
 from infill_ls.completion.requests import Requests
 from infill_ls.completion.surroundings import Surroundings
-from infill_ls.completion.worker import Query, Worker
+from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.completion.workspace.memory import WorkspaceMemory
 from infill_ls.documents import Change, Document, DocumentStore, Encoding
 from infill_ls.ignore import IgnorePolicy
@@ -221,7 +221,7 @@ class Session:
         if self.ignore_policy.remote and secret_texts.takes_long(document.uri, document.text):
             self.start(self._warm_later(document, offset))
         elif not refusal(self.settings, self.ignore_policy, document):
-            limits = limits_of(self.settings, invoked=False)
+            limits = self.limits(document, invoked=False)
             around = self.surroundings(document, offset)
             self.requests.warm(
                 Query(document=document, offset=offset, limits=limits, surroundings=around)
@@ -255,6 +255,13 @@ class Session:
             self.offers.acceptance = Acceptance()
         elif self.acceptance.path is None:
             self.offers.acceptance = of_user()
+
+    def limits(self, document: Document, *, invoked: bool) -> QueryLimits:
+        """As the settings say; and nothing is shown unasked that this user seldom takes."""
+        limits = limits_of(self.settings, invoked=invoked)
+        if limits.min_confidence is not None:
+            return limits
+        return replace(limits, doubt=doubt(self.acceptance.of(document.language_id)))
 
     async def keep_counts(self) -> None:
         while not self.closed:

@@ -13,7 +13,7 @@ from infill_ls.server.features.acceptance import acceptance
 from infill_ls.server.handlers import Handlers, OnSnapshot
 from infill_ls.server.items import to_item
 from infill_ls.server.params import InlineCompletionParams, inline_completion_params
-from infill_ls.server.policy import limits_of, refusal, untimely
+from infill_ls.server.policy import refusal, untimely
 from infill_ls.server.session import DocumentSnapshot, Session
 
 
@@ -89,7 +89,7 @@ async def _answered(
     why = why or untimely(settings, document, offset, params.invoked)
     if why:
         return QueryResult(how=why), None
-    limits = limits_of(settings, invoked=params.invoked)
+    limits = session.limits(document, invoked=params.invoked)
     point = insertion_point(document, offset, limits, params.selection, encoding)
     if point is None:
         return QueryResult(how="the menu's selection does not continue the text"), None
@@ -100,6 +100,8 @@ async def _answered(
     result = await session.requests.answer(query, delay)
     if result.complaint:
         session.tell(lsp.MessageType.ERROR, result.complaint)
+    if not params.invoked and point.query.selected == "":
+        result = replace(result, candidates=session.offers.wanted(query, result.candidates))
     return result, point
 
 

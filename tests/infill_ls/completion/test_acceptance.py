@@ -16,6 +16,7 @@ from infill_ls.completion.acceptance import (
     Acceptance,
     LanguageCounts,
     bucket_of,
+    doubt,
 )
 
 
@@ -167,3 +168,20 @@ def test_no_text_and_no_file_is_in_it(path: Path) -> None:
 
     assert set(said) == {"since", "languages"}
     assert all(type(number) is int for number in said["languages"]["python"]["shown"])
+
+
+@pytest.mark.parametrize(
+    ("accepted", "dismissed", "expected"),
+    [(0, 0, 1.0), (100, 100, 1.0), (10, 30, 1.3), (0, 1000, 2.0), (1000, 0, 0.5)],
+)
+def test_who_takes_less_than_was_said_is_shown_less(
+    accepted: int, dismissed: int, expected: float
+) -> None:
+    acceptance = Acceptance()
+    for _ in range(accepted):
+        acceptance.accepted("python", 0.52)
+    for _ in range(dismissed):
+        acceptance.dismissed("python", 0.49)
+
+    assert doubt(acceptance.of("python")) == pytest.approx(expected)
+    assert doubt(acceptance.of("go")) == 1.0

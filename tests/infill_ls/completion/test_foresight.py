@@ -38,9 +38,7 @@ def places(text: str, shown: str = "") -> list[str]:
         ("x = |", "(\n  1,\n)", ["x = (\n  1,\n)|", "x = (\n  1,\n)\n|"]),
     ],
 )
-def test_behind_what_is_shown_and_on_the_next_line(
-    text: str, shown: str, found: list[str]
-) -> None:
+def test_behind_what_is_shown_and_on_the_next_line(text: str, shown: str, found: list[str]) -> None:
     assert places(text, shown) == found
 
 

@@ -207,3 +207,25 @@ def test_edits_beside_it_keep_all_of_it(
     assert kept(taken, document(new_before + text + after)) == len(text)
     assert kept(taken, document(before + text + new_after)) == len(text)
     assert 0 <= kept(taken, document(new_before + new_after)) <= len(text)
+
+
+def test_what_was_dismissed_twice_does_not_come_back() -> None:
+    screen = Screen("one two")
+    query = Query(document=screen.document, offset=7, limits=LIMITS)
+    again = tuple(
+        Candidate(text=text, score=0.5, parses=None, draft=DRAFT) for text in ("one two", "other")
+    )
+    assert screen.offers.wanted(query, again) == again
+    screen.types("x")
+    assert screen.offers.wanted(query, again) == again
+    screen.typed = ""
+    screen.answer("one two")
+    screen.types("y")
+
+    assert [each.text for each in screen.offers.wanted(query, again)] == ["other"]
+    elsewhere = Query(
+        document=Document(uri="file:///b", version=1, language_id="python", text=""),
+        offset=0,
+        limits=LIMITS,
+    )
+    assert screen.offers.wanted(elsewhere, again) == again

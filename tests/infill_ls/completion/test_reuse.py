@@ -174,3 +174,42 @@ def test_random_typing_finds_the_rest_exactly_while_it_follows_the_suggestion() 
         assert ([text[len(typed) :]] if follows else None) == (
             [candidate.text for candidate in found] if found else None
         )
+
+
+def sure(text: str, score: float, least: float = 0.2) -> Candidate:
+    return Candidate(text=text, score=score, parses=True, draft=draft(text, 1, True), least=least)
+
+
+def test_what_was_held_back_is_shown_once_what_is_typed_speaks_for_it() -> None:
+    reuse = Reuse()
+    held = (sure("second(2)", 0.1), sure("seconds", 0.09), sure("third", 0.05))
+    reuse.remember(query("x = ‸\ny"), (sure("first(1)", 0.5),), held)
+
+    check(reuse, query("x = ‸\ny"), "first(1)")
+    check(reuse, query("x = f‸\ny"), "irst(1)")
+    check(reuse, query("x = second‸\ny"), "(2)")
+    check(reuse, query("x = th‸\ny"), "ird")
+    assert reuse.find(query("x = z‸\ny")) is None
+    (shown,) = reuse.find(query("x = second‸\ny")) or ()
+    assert 0.2 < shown.score < 1.0
+
+
+def test_what_is_held_back_stays_so_while_something_else_is_as_likely() -> None:
+    reuse = Reuse()
+    reuse.remember(query("x = ‸\ny"), (), (sure("second", 0.02), sure("sum", 0.02)))
+
+    check(reuse, query("x = ‸\ny"))
+    assert reuse.find(query("x = s‸\ny")) is None
+
+
+def test_the_more_is_typed_of_it_the_surer_it_is() -> None:
+    reuse = Reuse()
+    reuse.remember(query("x = ‸\ny"), (), (sure("second", 0.1, least=0.0),))
+    scores = [
+        found[0].score
+        for typed in ("s", "se", "sec", "seco")
+        if (found := reuse.find(query(f"x = {typed}‸\ny")))
+    ]
+
+    assert len(scores) == 4
+    assert scores == sorted(scores)
