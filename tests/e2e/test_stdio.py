@@ -185,7 +185,7 @@ async def test_fifty_requests_in_a_second_are_fifty_answers_and_two_model_runs(
 ) -> None:
     journal = tmp_path / "journal"
     async with stdio({"steps": 10, "seconds": 0.01, "journal": str(journal)}) as wire:
-        await wire.initialize()
+        await wire.initialize(initializationOptions={"warm": False})
         await wire.ready()
         wire.open("")
         sent = []
@@ -210,7 +210,7 @@ async def test_typing_through_needs_no_model_and_takes_one_character_away_each_t
     journal = tmp_path / "journal"
     text = "value = 1"
     async with stdio({"texts": [text], "journal": str(journal)}) as wire:
-        await wire.initialize()
+        await wire.initialize(initializationOptions={"warm": False})
         await wire.ready()
         wire.open("")
         assert shown(await wire.request(INFILL, infill_at(0, 0))) == [text]
@@ -224,6 +224,23 @@ async def test_typing_through_needs_no_model_and_takes_one_character_away_each_t
         wire.send(types("?", 0, 8, 20))
         await wire.request(INFILL, infill_at(0, 9))
         assert await runs(journal) == 2
+
+
+async def test_after_a_suggestion_the_next_one_is_there(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    async with stdio({"texts": ["f(1)"], "journal": str(journal)}) as wire:
+        await wire.initialize()
+        await wire.ready()
+        wire.open("x = \n")
+        assert shown(await wire.request(INFILL, infill_at(0, 4))) == ["f(1)"]
+        await until(journal, "done", 2)
+        wire.send(types("f(1)", 0, 4, 2))
+        asked = time.monotonic()
+        await wire.request(INFILL, infill_at(0, 8))
+
+        print(f"answered {(time.monotonic() - asked) * 1e3:.1f} ms after it was accepted")
+        logged = [each["params"]["message"] for each in wire.all_heard("window/logMessage")]
+        assert ": reused, " in [each for each in logged if each.startswith("automatic")][-1]
 
 
 async def test_a_change_while_the_model_runs_gives_an_empty_answer_never_another_places(
@@ -252,7 +269,7 @@ async def test_typing_what_the_running_model_says_is_answered_by_that_run(tmp_pa
     journal = tmp_path / "journal"
     spec = {"steps": 40, "seconds": 0.02, "journal": str(journal), "texts": ["one two"]}
     async with stdio(spec) as wire:
-        await wire.initialize(initializationOptions={"deadlineMs": 60_000})
+        await wire.initialize(initializationOptions={"deadlineMs": 60_000, "warm": False})
         await wire.ready()
         wire.open("")
         wire.send(wire.asks("first", INFILL, infill_at(0, 0)))
