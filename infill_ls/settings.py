@@ -96,8 +96,9 @@ class Settings:
     delay_ms: int = _option(
         0,
         "integer",
-        "Wait so long after the last key before suggesting, in milliseconds, on top of the "
-        "editor's own delay.",
+        "Wait at most so long after the last key before suggesting, in milliseconds, on top of the "
+        "editor's own delay: as long while you type on, less once you mostly stop to look, and not "
+        "at all where a line begins or what is in brackets.",
         low=0,
         high=5000,
     )

@@ -27,6 +27,13 @@ def foreseen(query: Query, shown: str) -> Iterator[Query]:
         yield _inserted(after, "\n" + indentation_after(line, _unit(text, at)))
 
 
+def begins(query: Query) -> bool:
+    """Whether a line begins there, or what is in brackets."""
+    text = query.document.text
+    line = text[text.rfind("\n", 0, query.offset) + 1 : query.offset].rstrip()
+    return not line or line[-1] in "([{"
+
+
 def indentation_after(line: str, unit: str) -> str:
     """What an editor puts at the start of the line after this one."""
     own = line[: len(line) - len(line.lstrip())]

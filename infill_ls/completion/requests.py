@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from infill_engine import InfillError
+from infill_ls.completion.foresight import begins
 from infill_ls.completion.reuse import Reuse, typed_since
 from infill_ls.completion.worker import ModelRun, Query, Worker
 from infill_ls.documents import Document
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 # Requests that follow one another faster come from a held uri or a paste. The first is run at
 # once, the others wait for the burst to end, so that a burst costs two model runs.
 BURST_SECONDS = 0.06
+TYPING_ON = 8  # so many requests make up what the user did of late
 # Past the deadline, for the engine to give out what it has. Then nobody waits any longer.
 GRACE_SECONDS = 0.05
 # So many requests in a row that came to nothing in time are worth a word.
@@ -76,18 +78,19 @@ class Requests:
         self._likely_next: Query | None = None
         self._ahead: _LiveRun | None = None
         self._ahead_next: tuple[Query, ...] = ()
+        self._typing_on = 1.0  # how often the user did within the delay, of late
         self._load_ended = asyncio.Event()
         self._num_late = 0  # since the model last answered in time
         self._closed = False
 
     async def answer(self, query: Query, delay: float) -> QueryResult:
-        """`delay` seconds of quiet must pass before the model runs; reuse needs none."""
+        """`delay` seconds of quiet must pass at most before the model runs; reuse needs none."""
         if self._closed:
             return QueryResult(how="closed")
         uri = query.document.uri
         turn = self._take_turn(query)
         try:
-            return await self._answer(query, turn, self._pause(uri, delay))
+            return await self._answer(query, turn, self._pause(query, delay))
         except asyncio.CancelledError:
             if self._turns.get(uri) is turn:
                 self._stop_run(uri)
@@ -243,11 +246,16 @@ class Requests:
         if turn and not turn.done():
             turn.set_result(None)
 
-    def _pause(self, uri: str, delay: float) -> float:
-        now = self._clock()
+    def _pause(self, query: Query, delay: float) -> float:
+        """As much of the delay as of the last times that it was waited the user typed on within
+        it; none where a text begins, for there an answer is worth most."""
+        now, uri = self._clock(), query.document.uri
         since = now - self._arrivals.get(uri, float("-inf"))
         self._arrivals[uri] = now
-        return max(delay, BURST_SECONDS if since < BURST_SECONDS else 0.0)
+        if delay:
+            self._typing_on += ((since < delay) - self._typing_on) / TYPING_ON
+        pause = 0.0 if begins(query) else delay * self._typing_on
+        return max(pause, BURST_SECONDS if since < BURST_SECONDS else 0.0)
 
     def _start(self, query: Query) -> _LiveRun:
         live = _LiveRun(self._worker.infill(query, self), asyncio.get_running_loop())

@@ -365,18 +365,6 @@ async def test_it_says_when_the_model_thinks_and_when_no_longer() -> None:
     assert said == [True, False]
 
 
-async def test_a_delay_waits_for_the_typing_to_pause() -> None:
-    engine = Knowing(last_name)
-    async with serving(engine) as requests:
-        first = asyncio.create_task(requests.answer(query("alpha "), 60.0))
-        await asyncio.sleep(0)
-        second = asyncio.create_task(requests.answer(query("beta "), 0.0))
-
-        assert (await first).how == "superseded"
-        assert texts(await second) == ["use_beta"]
-        assert engine.journal.count("infill") == 1
-
-
 async def test_typing_through_a_suggestion_needs_no_model() -> None:
     engine = Knowing(always("value = 1"))
     async with serving(engine) as requests:
