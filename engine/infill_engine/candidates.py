@@ -1,14 +1,18 @@
 """What may fill a hole, and how a judge ranks it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from infill_engine.budget import Budget
 from infill_engine.denoiser import Scored
 from infill_engine.judge.judge import Reading
 from infill_engine.judge.ranking import evidence, order, prior
-from infill_engine.request import Draft
+from infill_engine.request import Draft, InfillRequest
+
+# The best line is gone on from by the judge, up to so many lines. A further one is worth being
+# shown where it is rather right than wrong: that speaks for it, in nats.
+LINES, LINE_WORTH = 6, math.log(2)
 
 # Of whole middles, the logarithm of how likely each is whatever a model says.
 Proposals = Mapping[tuple[int, ...], float]
@@ -47,3 +51,30 @@ def as_judged(
             candidate = replace(candidate, draft=draft)
         best.append(candidate)
     return best
+
+
+def with_lines(
+    reading: Reading,
+    request: InfillRequest,
+    best: list[Candidate],
+    middles: Callable[[Sequence[str]], list[Row]],
+    budget: Budget,
+) -> list[Candidate]:
+    """The best one with further lines before it, up to the last that is rather right than wrong,
+    where what follows the hole follows them as well. It stays as sure as its first line is.
+    `middles` makes rows of texts."""
+    first, most = best[0], min(request.max_lines or LINES, LINES)
+    ends_line = not request.suffix.partition("\n")[0].strip()
+    if most < 2 or first.full or not ends_line or "\n" in first.draft.text:
+        return best
+    choice = [first]
+    for row in middles(reading.further(first.draft.text, most - 1, budget)):
+        said = row.draft
+        draft = replace(first.draft, text=said.text, fills=said.fills, tokens=said.tokens)
+        choice.append(replace(first, ids=row.ids, draft=draft))
+    if len(choice) == 1:
+        return best
+    worth = [LINE_WORTH * each.draft.text.count("\n") for each in choice]
+    judgements = reading.judge([each.draft.text for each in choice], worth, budget)
+    at = order(judgements, worth)[0]
+    return [choice[at], *best] if at else best

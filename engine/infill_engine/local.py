@@ -15,7 +15,7 @@ from typing import Generic
 
 from infill_engine.arrays import seeded
 from infill_engine.budget import UNLIMITED, Budget
-from infill_engine.candidates import Candidate, Proposals, Row, as_judged
+from infill_engine.candidates import Candidate, Proposals, Row, as_judged, with_lines
 from infill_engine.canvas import Canvas, fill_ids, is_open
 from infill_engine.copying import copies
 from infill_engine.denoise import Denoised, denoise
@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 
 # Nats per token: a block that the model itself finds less likely is not gone on from.
 WORTH_CONTINUING = -2.5
-# So many of the best lines are gone on from by the judge, up to so many lines.
-LENGTHENED, LINES = 2, 6
 # The part of the time left that the judge may take.
 FOR_JUDGE = 0.85
 
@@ -342,18 +340,13 @@ class LocalEngine(Generic[MemoryT]):
         best = candidates
         with self._judges():
             best = as_judged(reading, candidates, proposals, budget)
-            most = min(hole.request.max_lines or LINES, LINES)
-            if most > 1 and not hole.request.suffix.partition("\n")[0].strip():
-                longer = [
-                    text
-                    for each in best[:LENGTHENED]
-                    if not each.full and "\n" not in each.draft.text
-                    for text in reading.further(each.draft.text, most - 1, budget)
-                ]
-                rows = self._middles(longer, hole, candidates, denoised)
-                if rows:
-                    found = self._scored(hole, rows, {}, memory, budget)
-                    best = as_judged(reading, [*candidates, *found], proposals, budget)
+            best = with_lines(
+                reading,
+                hole.request,
+                best,
+                lambda texts: self._middles(texts, hole, best, denoised),
+                budget,
+            )
         return best
 
     @contextmanager

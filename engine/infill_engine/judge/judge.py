@@ -65,7 +65,8 @@ class Reading(Protocol):
 
     def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
         """A middle that ends its line, with up to so many lines more as the judge would go on with
-        them: all that it grows to, the shortest first."""
+        them: all that it grows to, the shortest first. Where it can tell beforehand, none that is
+        rather wrong than right."""
         ...
 
     def judge(

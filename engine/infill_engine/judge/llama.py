@@ -26,6 +26,7 @@ TREE = 640  # nodes
 BEAMS, LINE_TOKENS, GIVEN_UP = 4, 32, 2.5
 BEHIND = 4.0  # nats by which what follows the hole may turn an order round
 SHALLOW = 2  # tokens that are read of every draft; of those that keep up twice as many, and so on
+LEAST_LIKELY = math.log(0.5)  # of a further line
 FIRST_TOKENS = 64  # among which one with a line break is looked for
 # Of so many middles, none that is so many nats behind the best, so many tokens of what follows are
 # read.
@@ -168,15 +169,17 @@ class LlamaReading:
     def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
         ids = self.vocabulary.encode(self.healed.decode() + middle)
         found: list[str] = []
+        nats = 0.0  # of the line that is being said
         for number in range(lines * LINE_TOKENS):
             (path,) = self.tree.grow([ids], budget)
             if len(path) <= len(ids) or len(found) == lines:
                 break
             (likely,) = self.tree.likeliest([path[-1]], 1 if number else FIRST_TOKENS)
             # The line ends first, by whatever token a line break begins.
-            breaks = (token for token, _ in likely if number or self._breaks(token))
-            token = next(breaks, END_OF_TEXT)
-            if token < CONTROLS:
+            breaks = (each for each in likely if number or self._breaks(each[0]))
+            token, likelihood = next(breaks, (END_OF_TEXT, 0.0))
+            nats += likelihood if number else 0.0
+            if token < CONTROLS or nats < LEAST_LIKELY:
                 break
             ids.append(token)
             text = self.vocabulary.decode(ids)[len(self.healed) :].decode("utf-8", "ignore")
@@ -188,6 +191,7 @@ class LlamaReading:
                 if last.strip() == self.suffix.lstrip().partition("\n")[0].strip():
                     break
                 found.append(before.rstrip())
+                nats = 0.0
         return list(dict.fromkeys(found))
 
     def _breaks(self, token: int) -> bool:

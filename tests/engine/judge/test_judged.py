@@ -161,14 +161,28 @@ def test_forgetting_reaches_the_judge() -> None:
     assert judge.forgotten == 1
 
 
-def test_where_lines_may_follow_the_best_lines_are_gone_on_with() -> None:
-    nats = {"one": -1.0, "two": -6.0, "one\nfor": -0.5, "three": -9.0}
-    judge = Opinion(nats, lines=["three"], more={"one": ["one\nfor"]})
+@pytest.mark.parametrize(
+    ("further", "chosen"),
+    [
+        ([-1.5], "one\nfor"),  # a further line of -0.5
+        ([-1.5, -1.9], "one\nfor\nx"),
+        ([-1.5, -2.4], "one\nfor"),
+        ([-2.0], "one"),
+    ],
+)
+def test_the_best_line_is_gone_on_with_as_far_as_a_line_is_rather_right(
+    further: list[float], chosen: str
+) -> None:
+    texts_of = ["one\nfor", "one\nfor\nx"][: len(further)]
+    nats = {"one": -1.0, "two": -6.0, "three": -9.0, **dict(zip(texts_of, further, strict=True))}
+    judge = Opinion(nats, lines=["three"], more={"one": texts_of})
     several = replace(REQUEST, max_lines=3)
     found = engine(judge)
     *_, draft = found.infill(several)
-    assert draft.text == "one\nfor"
-    assert judge.lengthened == [("one", 2), ("two", 2)]
+    assert draft.text == chosen
+    assert judge.lengthened == [("one", 2)]
+    *_, alone = found.infill(REQUEST)
+    assert (alone.text, alone.log_probability) == ("one", draft.log_probability)
     # Not where something follows the cursor on its line, nor where one line is wanted.
     judge.lengthened.clear()
     *_, draft = found.infill(replace(several, suffix=" + 1\n"))
