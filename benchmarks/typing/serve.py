@@ -3,9 +3,9 @@
     python -m benchmarks.typing.serve FOLDER MODEL MILLISECONDS
 
 The product, round an engine whose deadlines are so much of its own CPU time. In FOLDER it writes to
-`engine.txt` a line for every run, with the milliseconds of CPU time that it took, and one for every
-place that was read when nobody waited, with a digest of the text round it, so that a client can
-wait for what is done between two keys.
+`engine.txt` a line for every run, with a digest of the text round its place and the milliseconds of
+CPU time that it took, and one for every place that was read when nobody waited, so that a client
+can wait for what is done between two keys.
 """
 
 import dataclasses
@@ -65,7 +65,8 @@ class OnCpuTime:
         try:
             yield from self._engine.infill(request, budget=self._budget)
         finally:
-            self._note(f"ran {(time.thread_time() - started) * 1e3:.1f}")
+            ms = (time.thread_time() - started) * 1e3
+            self._note(f"ran {digest(request.prefix, request.suffix)} {ms:.1f}")
 
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         self._engine.warm(request, budget=budget)

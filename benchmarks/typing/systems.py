@@ -115,6 +115,8 @@ class Server:
             time.sleep(POLL_SECONDS)
 
     def insert(self, text: str) -> None:
+        if self._notes is not None:
+            self._notes.forget()
         edited = self._text
         edited.version += 1
         self._process.insert(edited.uri, edited.version, *edited.position(), text)
@@ -152,17 +154,22 @@ class Notes:
         self._path, self._seen = folder / NOTES, 0
 
     def ran(self, text: Text) -> float:
-        """Milliseconds of the engine's runs; waits until the text round the cursor is read."""
-        wanted = f"read {digest(text.text[: text.cursor], text.text[text.cursor :])}"
+        """Milliseconds of the engine's runs there; waits until the text round the cursor is
+        read."""
+        place = digest(text.text[: text.cursor], text.text[text.cursor :])
         until, ms, found = time.monotonic() + QUIET_SECONDS, 0.0, False
         while not found and time.monotonic() < until:
             for line in self._new():
-                what, _, how = line.partition(" ")
-                ms += float(how) if what == "ran" else 0.0
-                found = found or line == wanted
+                what, where, *how = line.split(" ")
+                ms += float(how[0]) if what == "ran" and where == place else 0.0
+                found = found or (what == "read" and where == place)
             if not found:
                 time.sleep(POLL_SECONDS)
         return ms
+
+    def forget(self) -> None:
+        """What was done before a key: nobody waited for it."""
+        self._new()
 
     def _new(self) -> list[str]:
         if not self._path.exists():

@@ -11,6 +11,9 @@ from typing import Protocol
 from benchmarks.typing.sessions import Session
 
 LEAST = 3  # characters that are worth a Tab
+# From a suggestion to the key that takes it: it is read first. (Seconds; faster than most.)
+READ_SECONDS = 0.35
+READY_MS = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,12 @@ class Answer:
     fault: str = ""
 
 
+COUNTS = (
+    *("characters", "keys", "taken", "shown", "right", "wrong", "noise", "judged"),
+    *("accepted", "ready"),
+)
+
+
 class System(Protocol):
     """Suggests in one session at a time."""
 
@@ -43,7 +52,9 @@ class System(Protocol):
 @dataclass(slots=True)
 class Tally:
     """Of one session or of many. `characters` are those that would be keys without suggestions: an
-    editor indents by itself. `shown` counts what was shown, each until it changed."""
+    editor indents by itself. `shown` counts what was shown, each until it changed; `accepted` the
+    keys that took something and after which something was left to write, `ready` those of them
+    after which the answer was there at once."""
 
     characters: int = 0
     keys: int = 0
@@ -52,13 +63,15 @@ class Tally:
     right: int = 0
     wrong: int = 0
     noise: int = 0
+    accepted: int = 0
+    ready: int = 0
     ms: list[float] = field(default_factory=list)
     hows: Counter[str] = field(default_factory=Counter)
     judged: int = 0
     faults: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Tally") -> None:
-        for name in ("characters", "keys", "taken", "shown", "right", "wrong", "noise", "judged"):
+        for name in COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.ms += other.ms
         self.hows += other.hows
@@ -66,13 +79,17 @@ class Tally:
 
 
 def type_session(system: System, session: Session, key_seconds: float) -> Tally:
-    """With so many seconds from one key to the next, or as long as an answer takes."""
+    """With so many seconds from one key to the next, or as long as an answer takes; a suggestion
+    is read before it is taken."""
     system.begin(session)
     left, tally = session.goal, Tally(characters=keys_of(session.goal))
     before = ""  # what would still be shown if nothing new were
+    take = False
     while left:
         pressed = time.monotonic()
         answer = system.suggest()
+        tally.accepted += take
+        tally.ready += take and answer.ms <= READY_MS and not answer.fault
         text = answer.text.rstrip()
         _note(tally, answer)
         said = left[: right(text, left)]
@@ -87,9 +104,10 @@ def type_session(system: System, session: Session, key_seconds: float) -> Tally:
             tally.taken += keys_of(said)
         tally.keys += 1
         before = "" if take else text.removeprefix(typed) if text.startswith(typed) else ""
+        pause = max(key_seconds, READ_SECONDS) if take and key_seconds else key_seconds
+        time.sleep(max(0.0, pressed + pause - time.monotonic()))
         system.insert(typed)
         left = left[len(typed) :]
-        time.sleep(max(0.0, pressed + key_seconds - time.monotonic()))
     return tally
 
 

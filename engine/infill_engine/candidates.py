@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from infill_engine.budget import Budget
 from infill_engine.denoiser import Scored
-from infill_engine.judge.judge import Reading
+from infill_engine.judge.judge import Reading, ends_line
 from infill_engine.judge.ranking import evidence, order, prior
 from infill_engine.request import Draft, InfillRequest
 
@@ -64,8 +64,7 @@ def with_lines(
     where what follows the hole follows them as well. It stays as sure as its first line is.
     `middles` makes rows of texts."""
     first, most = best[0], min(request.max_lines or LINES, LINES)
-    ends_line = not request.suffix.partition("\n")[0].strip()
-    if most < 2 or first.full or not ends_line or "\n" in first.draft.text:
+    if most < 2 or first.full or not ends_line(request.suffix) or "\n" in first.draft.text:
         return best
     choice = [first]
     for row in middles(reading.further(first.draft.text, most - 1, budget)):

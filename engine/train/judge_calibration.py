@@ -3,11 +3,14 @@
     PYTHONPATH=.:engine:kernels python -m train.judge_calibration FOLDER [--cases 600] [--write]
 
 FOLDER holds wheels or loose source files, of packages first released after the judge was trained.
-Holes (rest of line, line, expression) are drawn from their files with a fixed seed and filled by
-the default engine without a deadline. A logistic regression of the best answer's evidence on
-whether it is exactly right is fitted on all; the curve that is printed is of folds, in which no
-file is both fitted and looked at. --write puts it beside the judge's weights, with the confidence
-from which the surest --part are shown, and the curve into its card. The last line is JSON.
+Holes are drawn from their files with a fixed seed and filled by the default engine without a
+deadline. Half of them are made in finished files (rest of line, line, expression), and an answer is
+right that is what was there. The other half are as somebody leaves them who writes: the line ends
+at any character of it, and up to eight lines after it are missing too; right is an answer with
+which what was there goes on. A logistic regression of the best answer's evidence on whether it is
+right is fitted on all; the curves that are printed are of folds, in which no file is both fitted
+and looked at. --write puts it beside the judge's weights, with the confidence from which the surest
+--part are shown, and the curves into its card. The last line is JSON.
 """
 
 import argparse
@@ -35,26 +38,41 @@ from train.spans import pieces_of
 FILE, CARD = "judge_calibration.json", "JUDGE_CARD.md"
 SHOWN = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 LEAST, LONGEST, PER_FILE = 1_500, 100, 8  # characters of a file and of a hole; holes of a file
+# Of written lines: which part begins at the line's indentation, which has no other line missing
+# after it, and how many lines are.
+AT_START, NONE_MISSING, MOST_MISSING = 0.2, 0.4, 8
 RIDGE, FOLDS = 1.0, 5
 TITLE = "## What is shown"
 SECTION = re.compile(rf"{TITLE}\n.*?(?=\n## )", re.DOTALL)
 Floats = NDArray[np.float64]
+Curve = list[tuple[float, float, float]]
+Curves = tuple[Curve, Curve]  # of holes in finished files, and of written lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hole:
+    """`middle` was there, or began what was, where it is `written` and not in a finished file."""
+
     file: str
     kind: str
     request: InfillRequest
     middle: str
+    written: bool = False
+
+    def right(self, text: str) -> bool:
+        text = text.strip()
+        whole = self.middle.strip()
+        return bool(text) and (whole.startswith(text) if self.written else whole == text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """Of n holes: evidence [n, F] of the best answers, whether they are right [n], their files."""
+    """Of n holes: evidence [n, F] of the best answers, whether they are right [n], whether they are
+    of written lines [n], their files."""
 
     evidence: Floats
     right: NDArray[np.bool_]
+    written: NDArray[np.bool_]
     files: tuple[str, ...]
 
 
@@ -85,41 +103,66 @@ def holes(folder: Path, count: int) -> list[Hole]:
             and text[start:end].strip()
             and "\n" not in text[start:end]
         ]
-        found.append(
-            [
-                Hole(
-                    file=name,
-                    kind=KINDS[kind],
-                    request=InfillRequest(
-                        prefix=text[:start],
-                        suffix=text[end:],
-                        language_id=language,
-                        max_lines=1,
-                    ),
-                    middle=text[start:end],
-                )
-                for start, end, kind in draw.sample(spans, min(len(spans), PER_FILE))
-            ]
-        )
+        finished = [
+            Hole(
+                file=name,
+                kind=KINDS[kind],
+                request=_request(text[:start], text[end:], language),
+                middle=text[start:end],
+            )
+            for start, end, kind in draw.sample(spans, min(len(spans), PER_FILE))
+        ]
+        pairs = zip(finished, _written(name, text, language, draw), strict=False)
+        found.append([hole for pair in pairs for hole in pair])
     random.Random(0).shuffle(found)
-    in_turn = (of_file[at] for at in range(PER_FILE) for of_file in found if at < len(of_file))
+    in_turn = (of_file[at] for at in range(2 * PER_FILE) for of_file in found if at < len(of_file))
     return [hole for hole, _ in zip(in_turn, range(count), strict=False)]
+
+
+def _written(name: str, text: str, language: str, draw: random.Random) -> Iterator[Hole]:
+    """What somebody still has to write of a line, some of the lines after it missing as well."""
+    lines = text.splitlines(keepends=True)
+    numbers = [at for at, line in enumerate(lines) if line.strip() and len(line) <= LONGEST]
+    for number in draw.sample(numbers, min(len(numbers), PER_FILE)):
+        line = lines[number].rstrip("\r\n")
+        indentation = len(line) - len(line.lstrip())
+        column = indentation if draw.random() < AT_START else draw.randrange(indentation, len(line))
+        missing = 0 if draw.random() < NONE_MISSING else draw.randrange(1, MOST_MISSING + 1)
+        start = sum(map(len, lines[:number])) + column
+        after = "".join(lines[number + 1 + missing :])
+        yield Hole(
+            file=name,
+            kind="written",
+            request=_request(text[:start], "\n" + after, language),
+            middle=line[column:],
+            written=True,
+        )
+
+
+def _request(prefix: str, suffix: str, language: str) -> InfillRequest:
+    return InfillRequest(prefix=prefix, suffix=suffix, language_id=language, max_lines=1)
 
 
 def answered(engine: Engine, asked: Sequence[Hole]) -> Answers:
     """Raises ValueError where nothing was judged."""
-    evidence, right, files = [], [], []
+    evidence, right, written, files = [], [], [], []
     for number, hole in enumerate(asked, 1):
         *_, draft = engine.infill(hole.request)
         if draft.evidence:
             evidence.append(draft.evidence)
-            right.append(draft.text.strip() == hole.middle.strip())
+            right.append(hole.right(draft.text))
+            written.append(hole.written)
             files.append(hole.file)
         if number % 50 == 0:
             say(f"{number} holes, {100 * np.mean(right):.1f} % right")
     if not evidence:
         raise ValueError(f"of {len(asked)} holes none was judged: {engine.describe().judge}")
-    return Answers(evidence=np.array(evidence), right=np.array(right), files=tuple(files))
+    return Answers(
+        evidence=np.array(evidence),
+        right=np.array(right),
+        written=np.array(written),
+        files=tuple(files),
+    )
 
 
 def fitted(evidence: Floats, right: NDArray[np.bool_]) -> Calibration:
@@ -150,7 +193,7 @@ def in_folds(answers: Answers) -> Floats:
     return found
 
 
-def curve(chance: Floats, right: NDArray[np.bool_]) -> list[tuple[float, float, float]]:
+def curve(chance: Floats, right: NDArray[np.bool_]) -> Curve:
     """Of the surest parts: the part, the confidence from which it is shown, percent right."""
     order = np.argsort(-chance, kind="stable")
     found = []
@@ -160,9 +203,8 @@ def curve(chance: Floats, right: NDArray[np.bool_]) -> list[tuple[float, float, 
     return found
 
 
-def written(folder: Path, calibration: Calibration, rows: Sequence[tuple[float, float, float]],
-            cases: int) -> None:  # fmt: skip
-    """The calibration beside the weights and the curve in their card, by rename."""
+def written(folder: Path, calibration: Calibration, curves: Curves, cases: int) -> None:
+    """The calibration beside the weights and the curves in their card, by rename."""
     figures = dict(zip(FIGURES, calibration.weights, strict=True))
     described = {
         "weights": {name: round(weight, 4) for name, weight in figures.items()},
@@ -172,13 +214,20 @@ def written(folder: Path, calibration: Calibration, rows: Sequence[tuple[float, 
     replace(folder / FILE, (json.dumps(described, indent=2) + "\n").encode())
     card = folder / CARD
     if card.is_file():
-        table = "\n".join(f"| {p:.0%} | {least:.3f} | {right:.1f} % |" for p, least, right in rows)
+        finished, of_written = curves
+        table = "\n".join(
+            f"| {part:.0%} | {least:.3f} | {right:.1f} % | {lowest:.3f} | {begun:.1f} % |"
+            for (part, least, right), (_, lowest, begun) in zip(finished, of_written, strict=True)
+        )
         text = (
             f"{TITLE}\nWhile typing, what has at least a confidence of "
             f"{calibration.show_threshold:.3f} is shown. Confidence is the probability of being "
             f"right that a logistic regression gives the evidence; of {cases} holes in packages "
-            "that the judge cannot have read, each by what was fitted on other files:\n\n"
-            f"| shown | from confidence | of it exactly right |\n|---|---|---|\n{table}\n"
+            "that the judge cannot have read, each by what was fitted on other files. Half of them "
+            "are made in finished files, half are lines that are being written, others missing "
+            "after them:\n\n"
+            "| surest | from confidence | of it exactly right | written: from confidence | "
+            f"what was there begins with it |\n|---|---|---|---|---|\n{table}\n"
         )
         replace(card, SECTION.sub(lambda _: text, card.read_text(encoding="utf-8")).encode())
 
@@ -194,24 +243,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     engine = load_engine(EngineConfig(judge=options.judge))
     answers = answered(engine, holes(options.folder, options.cases))
     chance = in_folds(answers)
-    rows = curve(chance, answers.right)
+    kinds = {"finished": ~answers.written, "written": answers.written}
+    curves = {name: curve(chance[of], answers.right[of]) for name, of in kinds.items()}
     calibration = fitted(answers.evidence, answers.right)
-    least = float(np.quantile(chances(calibration, answers.evidence), 1 - options.part))
+    said = chances(calibration, answers.evidence[answers.written])
+    least = float(np.quantile(said, 1 - options.part))
     calibration = Calibration(
         weights=calibration.weights, constant=calibration.constant, show_threshold=least
     )
-    for part, confidence, right in rows:
-        say(f"surest {part:.0%}: from {confidence:.3f}, {right:.1f} % right")
+    for name, rows in curves.items():
+        for part, confidence, right in rows:
+            say(f"{name}, surest {part:.0%}: from {confidence:.3f}, {right:.1f} % right")
     if options.write:
         folder = WEIGHTS if options.judge == "auto" else Path(options.judge)
-        written(folder, calibration, rows, len(answers.right))
+        both = curves["finished"], curves["written"]
+        written(folder, calibration, both, len(answers.right))
     result = {
         "cases": len(answers.right),
-        "exact": round(100 * float(answers.right.mean()), 1),
+        "right": {
+            name: round(100 * float(answers.right[of].mean()), 1) for name, of in kinds.items()
+        },
         "weights": dict(zip(FIGURES, calibration.weights, strict=True)),
         "constant": calibration.constant,
         "show_threshold": least,
-        "curve": rows,
+        "curves": curves,
     }
     print(json.dumps(result))
 

@@ -180,10 +180,23 @@ def test_notes_are_read_line_by_line(tmp_path: Path) -> None:
     from benchmarks.soak.serve import digest
     from benchmarks.typing.serve import NOTES
 
-    text, notes = Text("u", "python", "ab", 1), Notes(tmp_path)
-    (tmp_path / NOTES).write_text(f"ran 12.5\nread 0\nran 2.0\nread {digest('a', 'b')}\nran 7")
+    text, notes, here = Text("u", "python", "ab", 1), Notes(tmp_path), digest("a", "b")
+    lines = [f"ran {here} 12.5", "read 0", "ran 0 5", f"ran {here} 2.0", f"read {here}", "ran 7"]
+    (tmp_path / NOTES).write_text("\n".join(lines))
 
-    assert notes.ran(text) == 14.5
+    assert notes.ran(text) == 14.5, "what ran for another place was ahead of being asked for"
+    with (tmp_path / NOTES).open("a") as file:
+        file.write(f"\nran {here} 3.0\n")
+    notes.forget()
+    with (tmp_path / NOTES).open("a") as file:
+        file.write(f"ran {here} 1.0\nread {here}\n")
+    assert notes.ran(text) == 1.0
+
+
+def test_after_a_suggestion_is_taken_the_next_one_may_be_there_at_once() -> None:
+    tally = typed({"": "total = 0", "total = 0": ""})
+
+    assert (tally.accepted, tally.ready) == (1, 1)
 
 
 @pytest.mark.parametrize("wrong", ["--sessions 0", "--deadline-ms 5", "--data /no/folder"])

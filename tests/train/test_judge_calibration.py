@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from infill_engine import InfillRequest
 from infill_engine.errors import ModelError
 from infill_engine.judge.calibration import FIGURES, Calibration, Evidence, read_calibration
 from train.judge_calibration import (
@@ -14,6 +16,7 @@ from train.judge_calibration import (
     FILE,
     TITLE,
     Answers,
+    Hole,
     chances,
     curve,
     fitted,
@@ -31,7 +34,12 @@ def drawn(count: int = 600) -> Answers:
     evidence = rng.uniform(-8, 8, (count, len(FIGURES)))
     odds = 0.5 * evidence[:, 0] + 0.25 * evidence[:, 2] - 1
     right = rng.random(count) < 1 / (1 + np.exp(-odds))
-    return Answers(evidence=evidence, right=right, files=tuple(str(i // 5) for i in range(count)))
+    return Answers(
+        evidence=evidence,
+        right=right,
+        written=np.arange(count) % 2 == 1,
+        files=tuple(str(i // 5) for i in range(count)),
+    )
 
 
 def test_a_regression_finds_what_made_answers_right() -> None:
@@ -66,10 +74,11 @@ def test_what_is_written_is_read_and_the_card_has_the_curve(tmp_path: Path) -> N
     calibration = Calibration(
         weights=(0.5, 0.25, 0.125, 1.0, 0.0), constant=-1.5, show_threshold=0.3
     )
-    written(tmp_path, calibration, [(0.1, 0.8, 90.0), (1.0, 0.01, 30.0)], 600)
+    curves = ([(0.1, 0.8, 90.0), (1.0, 0.01, 30.0)], [(0.1, 0.7, 80.0), (1.0, 0.02, 20.0)])
+    written(tmp_path, calibration, curves, 600)
     assert read_calibration(tmp_path / FILE) == calibration
     text = card.read_text()
-    assert "| 10% | 0.800 | 90.0 % |" in text
+    assert "| 10% | 0.800 | 90.0 % | 0.700 | 80.0 % |" in text
     assert "of 600 holes" in text
     assert text.endswith("## Limits\nMany.\n")
     assert "Nothing yet" not in text
@@ -96,12 +105,29 @@ def test_holes_are_the_same_each_time_and_lie_in_their_files(tmp_path: Path) -> 
     found = holes(tmp_path, 12)
     assert found == holes(tmp_path, 12)
     assert {hole.file for hole in found} == {"a.py", "b.py"}
+    assert [hole.written for hole in found[:6]] == [False, False, True, True, False, False]
+    missing = set[int]()
     for hole in found:
         text = (tmp_path / hole.file).read_text()
-        assert hole.request.prefix + hole.middle + hole.request.suffix == text
+        before, after = hole.request.prefix + hole.middle, hole.request.suffix
+        assert text.startswith(before)
+        assert text.endswith(after[1:] if hole.written else after)
+        missing.add(text.count("\n") - before.count("\n") - after.count("\n"))
+        assert before + after == text or hole.written
         assert hole.middle.strip()
         assert "\n" not in hole.middle
+    assert len(missing) > 1
+    assert missing <= set(range(9))
     shutil.rmtree(tmp_path)
+
+
+def test_what_is_right_in_a_finished_file_is_all_that_was_there() -> None:
+    request = InfillRequest(prefix="x = ", suffix="\n")
+    finished = Hole(file="a", kind="tail", request=request, middle="f(a)")
+    being_written = replace(finished, written=True)
+
+    assert [finished.right(text) for text in ("f(a)", " f(a)\n", "f(", "")] == [1, 1, 0, 0]
+    assert [being_written.right(text) for text in ("f(a)", "f(", "f(b", "")] == [1, 1, 0, 0]
 
 
 def test_the_shipped_calibration_is_whole() -> None:

@@ -30,10 +30,15 @@ class JudgeInfo:
         return f"{self.name}: {size}, {self.dtype}, {self.token_ms:.1f} ms a token"
 
 
+# Behind a middle that ends its line other lines may be missing, and often are where somebody
+# writes: that costs so many nats, however little what follows them fits.
+BETWEEN = 2.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """Of a middle, in nats: its log-probability behind the prefix, and that of what follows the
-    hole behind both.
+    hole behind both, at least -BETWEEN where that begins with another line.
 
     What follows is read up to so many `tokens`, more of the best middles than of others.
     """
@@ -45,6 +50,11 @@ class Judgement:
     @property
     def both(self) -> float:
         return self.middle + self.suffix
+
+
+def ends_line(suffix: str) -> bool:
+    """Whether nothing follows the hole on its line."""
+    return not suffix.partition("\n")[0].strip()
 
 
 class Reading(Protocol):

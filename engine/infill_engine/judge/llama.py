@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from infill_engine.budget import Budget
 from infill_engine.copying import up_to
 from infill_engine.judge.calibration import Calibration
-from infill_engine.judge.judge import Drafts, JudgeInfo, Judgement
+from infill_engine.judge.judge import BETWEEN, Drafts, JudgeInfo, Judgement, ends_line
 from infill_engine.judge.network import Llama, Prefix
 from infill_engine.judge.tree import Tree
 from infill_engine.judge.vocabulary import CONTROLS, END_OF_TEXT, JudgeVocabulary
@@ -28,8 +28,8 @@ BEHIND = 4.0  # nats by which what follows the hole may turn an order round
 SHALLOW = 2  # tokens that are read of every draft; of those that keep up twice as many, and so on
 LEAST_LIKELY = math.log(0.5)  # of a further line
 FIRST_TOKENS = 64  # among which one with a line break is looked for
-# Of so many middles, none that is so many nats behind the best, so many tokens of what follows are
-# read.
+# Of so many middles, none that is so many nats behind the best, so many tokens of what follows on
+# their line are read.
 LOOKS = ((2, 4, BEHIND), (2, 8, 2.0))
 SUFFIX_CHARACTERS = 200
 
@@ -210,7 +210,7 @@ class LlamaReading:
         rows = [self._row(middle) for middle in middles]
         found = self._first_look(rows, priors, budget)
         kept = [at for at, judgement in enumerate(found) if judgement is not None]
-        for most, count, behind in LOOKS:
+        for most, count, behind in () if ends_line(self.suffix) else LOOKS:
             kept = self._best(kept, found, priors, behind)[:most]
             taken = self.network.seconds(len(kept) * count)
             if len(kept) < 2 or taken > budget.left():
@@ -292,6 +292,8 @@ class LlamaReading:
                 continue
             said = self.tree.log_probabilities(path[: len(ids)], ids) if ids else []
             middle, suffix = sum(said[: row.middle]), sum(said[row.middle :])
+            if ends_line(self.suffix):
+                suffix = max(suffix, -BETWEEN)
             found.append(Judgement(middle=middle, suffix=suffix, tokens=count))
         return found
 

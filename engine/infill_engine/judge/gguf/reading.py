@@ -20,7 +20,7 @@ from infill_engine.copying import up_to
 from infill_engine.judge.calibration import Calibration
 from infill_engine.judge.gguf.tree import Tree, total
 from infill_engine.judge.gguf.vocabulary import GgufVocabulary
-from infill_engine.judge.judge import Drafts, Judge, Judgement
+from infill_engine.judge.judge import BETWEEN, Drafts, Judge, Judgement, ends_line
 from infill_engine.request import InfillRequest
 
 LINE_TOKENS, BLOCK_TOKENS = 48, 160
@@ -75,7 +75,7 @@ class GgufReading:
         line = request.prefix.rpartition("\n")[2]
         self._indentation = line[: len(line) - len(line.lstrip())]
         # A hole that ends where its line ends may as well be said to go on behind the line break.
-        blank = not request.suffix.partition("\n")[0].strip()
+        blank = ends_line(request.suffix)
         self._fills = vocabulary.fim is not None
         self._by_line = request.max_lines == 1 or not self._fills
         self._line_ends = self._by_line and blank
@@ -244,6 +244,8 @@ class GgufReading:
             return None
         nats = self._nats(row, path)
         middle, suffix = sum(nats[: row.middle]), sum(nats[row.middle :])
+        if ends_line(self._suffix):
+            suffix = max(suffix, -BETWEEN)
         return Judgement(middle=middle, suffix=suffix, tokens=SUFFIX_TOKENS)
 
     def _filled(self, row: _Row) -> Judgement | None:
