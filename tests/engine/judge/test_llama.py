@@ -12,6 +12,7 @@ from transformers import LlamaForCausalLM
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.errors import ModelError
+from infill_engine.judge.judge import BETWEEN
 from infill_engine.judge.llama import BEHIND, CHUNK, LlamaJudge, LlamaReading
 from infill_engine.judge.loading import load_embedded, load_llama
 from infill_engine.judge.network import Llama, Prefix
@@ -165,6 +166,16 @@ def test_further_lines_stay_in_the_block_and_end_before_what_follows(judge: Llam
             assert all(line.startswith("    ") for line in lines if line.strip())
             assert lines[-1].strip() != "return total"
     assert reading.further("th", 3, Budget(deadline=0.0)) == []
+
+
+def test_where_a_line_ends_other_lines_may_come_before_what_follows(judge: LlamaJudge) -> None:
+    middles = ["th", "th * height"]
+    unlikely = "\n\x01\x02 zq zq zq\n"
+    inline = read(judge, suffix=")" + unlikely).judge(middles, [0.0, 0.0], UNLIMITED)
+    apart = read(judge, suffix=unlikely).judge(middles, [0.0, 0.0], UNLIMITED)
+
+    assert all(each is not None and each.suffix >= -BETWEEN for each in apart)
+    assert any(each is not None and each.suffix < -BETWEEN for each in inline)
 
 
 def test_what_there_is_no_time_for_is_read_the_next_time(judge: LlamaJudge) -> None:
