@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_engine.request import Draft, Engine, Hole, InfillRequest
@@ -39,6 +40,13 @@ _OPENING = 0.01
 _UNCHECKED = "it cannot be checked in time"
 
 
+Hold = Callable[[Budget], tuple[Candidate, ...]]
+
+
+def _nothing(_: Budget) -> tuple[Candidate, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
     """Milliseconds. `encode`, `denoise` and `judge` are the engine's own figures, over all its
@@ -56,18 +64,19 @@ class Timings:
 class Infilled:
     """`candidates`, best first; where there are none, `rejected` says why.
 
-    `held` would be right there as well, but are not probable enough to be shown unless what is
-    typed next speaks for them, or not the best. `draft` is the engine's last, None when it offered
+    `hold` checks what else would be right there: not the best, or not probable enough to be shown
+    unless what is typed next speaks for it. It takes some milliseconds, for when nobody waits any
+    longer. `draft` is the engine's last, None when it offered
     nothing; `num_renoised` counts how often a part of it went back to noise because the parser did
     not take it.
     """
 
     candidates: tuple[Candidate, ...]
-    held: tuple[Candidate, ...] = ()
     draft: Draft | None
     ms: Timings
     rejected: str = ""
     num_renoised: int = 0
+    hold: Hold = field(default=_nothing, repr=False, compare=False)
 
 
 def infill_at(
@@ -89,7 +98,7 @@ def infill_at(
             request = request_for(context, replace(options, max_lines=lines))
         draft = runs.last_draft(request, watch)
         shown: tuple[Candidate, ...] = ()
-        held: tuple[Candidate, ...] = ()
+        hold: Hold = _nothing
         why = "the engine offers nothing"
         if draft is not None and not budget.cancelled():
             try:
@@ -104,16 +113,16 @@ def infill_at(
                 site = _Site(request=request, options=options, context=context, point=point)
                 proposals = _proposals(runs, site, draft)
                 shown, why = _candidates(runs, site, proposals)
-                held = _held(runs, site, proposals, shown)
+                hold = partial(_held, site, proposals, shown)
         if budget.cancelled():
-            shown, held, why = (), (), "cancelled"
+            shown, hold, why = (), _nothing, "cancelled"
     return Infilled(
         candidates=shown,
-        held=held,
         draft=draft,
         ms=runs.timings(),
         rejected="" if shown else why,
         num_renoised=runs.num_renoised,
+        hold=hold,
     )
 
 
@@ -227,7 +236,7 @@ def _candidates(
 ) -> tuple[tuple[Candidate, ...], str]:
     """The candidates, best first, or why there are none."""
     why = proposals.why
-    attempts = _attempts(runs, site, proposals.sure, site.options.num_candidates)
+    attempts = _attempts(runs.checks, site, proposals.sure, site.options.num_candidates)
     if proposals.sure and not attempts:
         return (), _UNCHECKED
     good = [attempt for attempt in attempts if attempt.verdict.valid]
@@ -241,9 +250,9 @@ def _candidates(
 
 
 def _held(
-    runs: _EngineRuns, site: _Site, proposals: _Proposals, shown: tuple[Candidate, ...]
+    site: _Site, proposals: _Proposals, shown: tuple[Candidate, ...], budget: Budget
 ) -> tuple[Candidate, ...]:
-    """What else would be right, as far as there is time: of what was asked for all is shown."""
+    """What else would be right; of what was asked for all is shown."""
     if not site.options.min_confidence:
         return ()
     known = {candidate.text for candidate in shown}
@@ -252,7 +261,7 @@ def _held(
         for each in (*proposals.sure, *proposals.unsure)
         if each.text not in known and each.least <= 1
     ]
-    attempts = _attempts(runs, site, others[:_HELD], _HELD)
+    attempts = _attempts(budget, site, others[:_HELD], _HELD)
     return _ranked([attempt for attempt in attempts if attempt.verdict.clean], site)
 
 
@@ -291,7 +300,7 @@ def _unsure(score: float, least: float) -> str:
 
 
 def _attempts(
-    runs: _EngineRuns, site: _Site, proposals: list[_Proposal], enough: int
+    budget: Budget, site: _Site, proposals: list[_Proposal], enough: int
 ) -> list[Attempt]:
     """The proposals checked, until enough are right or the time is over: a check takes
     milliseconds, so the rest is for where one fails."""
@@ -299,7 +308,7 @@ def _attempts(
     num_valid = 0
     with suppress(BudgetSpent):
         for each in proposals:
-            attempts.append(site.attempted(each.text, each.score, each.draft, runs.checks))
+            attempts.append(site.attempted(each.text, each.score, each.draft, budget))
             num_valid += attempts[-1].verdict.valid
             if num_valid >= enough:
                 break

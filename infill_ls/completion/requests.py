@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -293,8 +294,8 @@ class Requests:
         was_ahead = self._ahead is live
         if was_ahead or self._runs.get(query.document.uri) is live:
             if result.candidates or _found_nothing(result):
-                held = result.infilled.held if result.infilled else ()
-                self.reuse.remember(query, result.candidates, held)
+                self.reuse.remember(query, result.candidates)
+                self._hold(live.run)
             if was_ahead:
                 self._ahead = None
                 if not result.candidates:
@@ -302,6 +303,16 @@ class Requests:
             else:
                 del self._runs[query.document.uri]
         live.ended.set_result(None)
+
+    def _hold(self, run: ModelRun) -> None:
+        """Remembers what else is right there, once that is known."""
+        loop, query = asyncio.get_running_loop(), run.query
+
+        def held(found: "Future[tuple[Candidate, ...]]") -> None:  # on the engine's thread
+            if not (loop.is_closed() or found.cancelled()):
+                loop.call_soon_threadsafe(self.reuse.hold, query, found.result())
+
+        run.held.add_done_callback(held)
 
     def _stop_ahead(self) -> None:
         live, self._ahead, self._ahead_next = self._ahead, None, ()

@@ -38,9 +38,9 @@ class _ReuseKey:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
     candidates: "tuple[Candidate, ...]"
-    held: "tuple[Candidate, ...]"
     selected: str
     until: float
+    held: "tuple[Candidate, ...]" = ()
 
     @property
     def reach(self) -> int:
@@ -60,25 +60,23 @@ class Reuse:
     def __len__(self) -> int:
         return len(self._used)
 
-    def remember(
-        self,
-        query: Query,
-        candidates: "tuple[Candidate, ...]",
-        held: "tuple[Candidate, ...]" = (),
-    ) -> None:
-        """What is shown, and what else is right there. Having found nothing is worth remembering
-        too: the model would say it again."""
+    def remember(self, query: Query, candidates: "tuple[Candidate, ...]") -> None:
+        """Having found nothing is worth remembering too: the model would say it again."""
         key, before = _reuse_key(query), _before(query.document, query.offset)
         entry = _Entry(
-            candidates=candidates,
-            held=held,
-            selected=query.selected,
-            until=self._clock() + MAX_SECONDS,
+            candidates=candidates, selected=query.selected, until=self._clock() + MAX_SECONDS
         )
         self._entries_by_key.setdefault(key, {})[before] = entry
         self._touch(key, before)
         if len(self._used) > MAX_ENTRIES:
             self._drop(*next(iter(self._used)))
+
+    def hold(self, query: Query, held: "tuple[Candidate, ...]") -> None:
+        """What else is right where something is remembered."""
+        entries = self._entries(_reuse_key(query))
+        before = _before(query.document, query.offset)
+        if before in entries:
+            entries[before] = replace(entries[before], held=held)
 
     def find(self, query: Query) -> "tuple[Candidate, ...] | None":
         """What is left of a suggestion made here or a few typed characters ago; None if unknown."""

@@ -32,12 +32,14 @@ from infill_ls.completion.surroundings import NOTHING_AROUND, Surroundings
 from infill_ls.documents import Document
 
 if TYPE_CHECKING:  # the pipeline brings the grammars: the thread imports it, not the server's start
+    from infill_ls.completion.candidate import Candidate
     from infill_ls.completion.context import InfillOptions
     from infill_ls.completion.pipeline import Infilled, Trees
 
 logger = logging.getLogger(__name__)
 # Who asks gets the best of so many texts, also where one is to be shown: it is worth the time.
 CHOICES_INVOKED = 3
+HOLD_SECONDS = 0.05  # for what else is right, once an answer is given
 # So long nothing may be to do before memory is given back: nobody types, so nobody has to wait.
 QUIET_SECONDS = 1.0
 
@@ -73,7 +75,8 @@ class Query:
 
 class ModelRun:
     """One run of the model, for a query. `draft` is the newest text of it, `result` None when it
-    was stopped early. `owner` is whose documents it is about: those of two owners never meet."""
+    was stopped early; `held` comes after it (`Infilled.hold`), or never. `owner` is whose documents
+    it is about: those of two owners never meet."""
 
     def __init__(self, query: Query, owner: object) -> None:
         self.query = query
@@ -83,6 +86,7 @@ class ModelRun:
         self.deadline = self.asked + query.limits.seconds
         self.result: Future[Infilled | None] = Future()
         self.result.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
+        self.held: Future[tuple[Candidate, ...]] = Future()
         self._stopped = False
         self.begun = False
 
@@ -362,11 +366,19 @@ class Worker:
         result = self._infilled(run)
         self._ended(run)
         self._warm_after(run)
-        run.result.set_result(result)
+        self._answered(run, result)
 
     def _ahead(self, run: ModelRun) -> None:
         run.begin()
-        run.result.set_result(self._infilled(run))
+        self._answered(run, self._infilled(run))
+
+    def _answered(self, run: ModelRun, result: "Infilled | None") -> None:
+        run.result.set_result(result)
+        with self._changed:
+            somebody_waits = bool(self._tasks)
+        if result is not None and not somebody_waits:
+            budget = Budget(deadline=time.monotonic() + HOLD_SECONDS, cancelled=run.stopped)
+            run.held.set_result(result.hold(budget))
 
     def _infilled(self, run: ModelRun) -> "Infilled | None":
         if self._engine is None or run.stopped():

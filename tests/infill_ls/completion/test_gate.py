@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from infill_engine.budget import UNLIMITED
 from infill_engine.request import Draft
 from infill_ls.completion.context import context_at
 from infill_ls.completion.gate import WORD_SCORE, least_score
@@ -58,7 +59,7 @@ def test_what_was_asked_for_is_shown_in_a_comment_too() -> None:
 
     assert [each.text for each in infilled(Several("does"), source, ASKED).candidates] == ["does"]
     found = infilled(Several("does"), source, UNASKED)
-    assert (found.candidates, found.held) == ((), ())
+    assert (found.candidates, found.hold(UNLIMITED)) == ((), ())
     assert found.rejected == "in a comment or string only the file's own text is gone on with"
 
 
@@ -75,6 +76,6 @@ def test_what_is_not_sure_enough_is_held_back_where_it_fits() -> None:
     found = infilled(Doubtful(), "x = ‸\n", UNASKED)
 
     assert [each.text for each in found.candidates] == ["first(1)"]
-    assert [each.text for each in found.held] == ["second(2)", "fourth"]
-    assert [each.score for each in found.held] == pytest.approx([0.15, 0.05])
-    assert infilled(Doubtful(), "x = ‸\n", ASKED).held == ()
+    assert [each.text for each in found.hold(UNLIMITED)] == ["second(2)", "fourth"]
+    assert [each.score for each in found.hold(UNLIMITED)] == pytest.approx([0.15, 0.05])
+    assert infilled(Doubtful(), "x = ‸\n", ASKED).hold(UNLIMITED) == ()

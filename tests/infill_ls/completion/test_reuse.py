@@ -183,7 +183,8 @@ def sure(text: str, score: float, least: float = 0.2) -> Candidate:
 def test_what_was_held_back_is_shown_once_what_is_typed_speaks_for_it() -> None:
     reuse = Reuse()
     held = (sure("second(2)", 0.1), sure("seconds", 0.09), sure("third", 0.05))
-    reuse.remember(query("x = ‸\ny"), (sure("first(1)", 0.5),), held)
+    reuse.remember(query("x = ‸\ny"), (sure("first(1)", 0.5),))
+    reuse.hold(query("x = ‸\ny"), held)
 
     check(reuse, query("x = ‸\ny"), "first(1)")
     check(reuse, query("x = f‸\ny"), "irst(1)")
@@ -196,7 +197,9 @@ def test_what_was_held_back_is_shown_once_what_is_typed_speaks_for_it() -> None:
 
 def test_what_is_held_back_stays_so_while_something_else_is_as_likely() -> None:
     reuse = Reuse()
-    reuse.remember(query("x = ‸\ny"), (), (sure("second", 0.02), sure("sum", 0.02)))
+    reuse.remember(query("x = ‸\ny"), ())
+    reuse.hold(query("x = ‸\ny"), (sure("second", 0.02), sure("sum", 0.02)))
+    reuse.hold(query("z = ‸\ny"), (sure("nowhere", 1.0),))
 
     check(reuse, query("x = ‸\ny"))
     assert reuse.find(query("x = s‸\ny")) is None
@@ -204,7 +207,8 @@ def test_what_is_held_back_stays_so_while_something_else_is_as_likely() -> None:
 
 def test_the_more_is_typed_of_it_the_surer_it_is() -> None:
     reuse = Reuse()
-    reuse.remember(query("x = ‸\ny"), (), (sure("second", 0.1, least=0.0),))
+    reuse.remember(query("x = ‸\ny"), ())
+    reuse.hold(query("x = ‸\ny"), (sure("second", 0.1, least=0.0),))
     scores = [
         found[0].score
         for typed in ("s", "se", "sec", "seco")
