@@ -7,7 +7,7 @@ import pytest
 from infill_engine.budget import UNLIMITED
 from infill_engine.request import Draft
 from infill_ls.completion.context import context_at
-from infill_ls.completion.gate import WORD_SCORE, least_score
+from infill_ls.completion.gate import SHORT_SCORE, least_score
 from infill_ls.completion.pipeline import Infilled, InfillOptions, Trees, infill_at
 from infill_ls.documents import Document
 from tests.infill_ls.scripted import Engine, Several, draft
@@ -25,9 +25,10 @@ def least(source: str, text: str, language_id: str = "python", elsewhere: str = 
     ("source", "text", "language_id", "score"),
     [
         ("x = ‸\n", "name", "python", 0.2),
-        ("x = na‸\n", "me", "python", WORD_SCORE),  # as the editor's own completion would
+        ("x = na‸\n", "me", "python", SHORT_SCORE),  # hardly worth a key
+        ("x = f(1‸\n", ")", "python", SHORT_SCORE),
         ("x = na‸\n", "me(1)", "python", 0.2),
-        ("x = ‸ame\n", "n", "python", 0.2),
+        ("x = na‸\n", "mesake", "python", 0.2),
         ("# what it ‸\n", "does", "python", math.inf),
         ("# what it does\n\n# what it ‸\n", "does", "python", 0.2),
         ('x = "‸"\n', "name", "python", math.inf),
@@ -38,7 +39,7 @@ def least(source: str, text: str, language_id: str = "python", elsewhere: str = 
         ("/* what ‸ */\n", "it does", "javascript", math.inf),
     ],
 )
-def test_in_comments_and_strings_and_within_words_it_has_to_be_surer(
+def test_in_comments_and_strings_and_where_it_is_short_it_has_to_be_surer(
     source: str, text: str, language_id: str, score: float
 ) -> None:
     assert least(source, text, language_id) == score
