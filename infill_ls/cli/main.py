@@ -36,6 +36,8 @@ examples:
   infill-ls --fim 127.0.0.1:8012          serve llama.vim, Zed and others over HTTP
   infill-ls infill app.py:12:5 --watch    watch a hole being filled
   infill-ls infill app.py:12:5 --apply    and put the text into the file
+  infill-ls infill --holes app.py --apply fill everything marked ___ in a file
+  infill-ls json --schema S.json doc.json finish a JSON document so that it satisfies a schema
   infill-ls doctor                        what runs here, and how fast
 """
 REMOTE_OPTIONS = {
@@ -126,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top = _Parser(
         prog="infill-ls",
-        usage="infill-ls [OPTIONS] [serve | infill | doctor | bench] ...",
+        usage="infill-ls [OPTIONS] [serve | infill | json | doctor | bench] ...",
         description="A language server that infills code from both sides of the cursor.\n"
         "Without a command it serves an editor on stdio.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
@@ -142,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
     _add_server_options(serving)
     serving.set_defaults(run=serve)
     _add_infill(commands, model)
+    _add_json(commands, model)
     doctor = _command(commands, model, "doctor", "say what runs here, how fast, and what to do")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(run=run_doctor)
@@ -197,9 +200,17 @@ def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
     infill = _command(commands, model, "infill", "fill one place in a file")
     infill.add_argument(
         "position",
+        nargs="?",
         type=file_position,
         metavar="FILE:LINE:COL",
         help="both from 1; columns count characters, and one past the last is the line's end",
+    )
+    infill.add_argument(
+        "--holes",
+        type=Path,
+        metavar="FILE",
+        help="instead of a place, fill all that is marked in FILE: ___, and Python's pass and ... "
+        "with a TODO; in JSON, YAML and TOML what is missing, so that it parses",
     )
     infill.add_argument("--json", action="store_true", help="print one JSON object")
     infill.add_argument(
@@ -220,6 +231,28 @@ def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
         "--language", metavar="L", help="an LSP language id; by default the file's name says it"
     )
     infill.set_defaults(run=run_infill)
+
+
+def _add_json(commands: Any, model: argparse.ArgumentParser) -> None:
+    finish = _command(
+        commands, model, "json", "finish a JSON document, by a schema if there is one"
+    )
+    finish.add_argument(
+        "file", type=Path, metavar="FILE", help="cut off, with ___ or nothing for values, or empty"
+    )
+    finish.add_argument(
+        "--schema", type=Path, metavar="S", help="the JSON Schema that the document shall satisfy"
+    )
+    finish.add_argument(
+        "--all", action="store_true", help="also the properties that the schema does not require"
+    )
+    finish.add_argument("--json", action="store_true", help="print one JSON object")
+    finish.add_argument("--apply", action="store_true", help="put the text into the file")
+    finish.add_argument(
+        "--force", action="store_true", help="even a file that is ignored or may hold secrets"
+    )
+    finish.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    finish.set_defaults(run=run_json)
 
 
 def _command(
@@ -276,9 +309,21 @@ def serve(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> in
 
 
 def run_infill(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    if (arguments.position is None) == (arguments.holes is None):
+        raise UsageError("Name one place as FILE:LINE:COL, or a file with --holes FILE.")
+    if arguments.holes is not None:
+        from infill_ls.cli.holes import infill_holes
+
+        return infill_holes(arguments, config, load)
     from infill_ls.cli.infill import infill
 
     return infill(arguments, config, load)
+
+
+def run_json(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.finish import finish
+
+    return finish(arguments, config, load)
 
 
 def run_doctor(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
