@@ -34,7 +34,7 @@ def infill(
     if not arguments.force:
         refuse_ignored(position.path, document, remote=config.is_remote)
     offset = offset_of(document, position)
-    infilled, info = _shown(arguments, document, offset, config, load)
+    infilled, info = shown(arguments, document, offset, config, load)
     if arguments.json:
         print(json.dumps(as_json(infilled, info, position), ensure_ascii=False))
     if not infilled.candidates:
@@ -72,7 +72,7 @@ def offset_of(document: Document, position: FilePosition) -> int:
     return document.offset_at(position.line - 1, position.column - 1, "utf-32")
 
 
-def _shown(
+def shown(
     arguments: argparse.Namespace,
     document: Document,
     offset: int,

@@ -31,6 +31,8 @@ from infill_ls.cli.position import file_position
 
 EXAMPLES = """\
 examples:
+  infill-ls try                           see a hole being filled
+  infill-ls setup                         put it into your editors
   infill-ls                               serve an editor on stdio
   infill-ls --connect                     the same, with one model for all windows
   infill-ls --fim 127.0.0.1:8012          serve llama.vim, Zed and others over HTTP
@@ -53,6 +55,7 @@ MODEL_OPTIONS = (
     *("remote_model", "remote_timeout", "remote_concurrency", "remote_trust_env"),
 )
 MAX_LINES = 20
+EDITORS = ("neovim", "vscode", "emacs", "helix", "zed", "sublime", "kate")
 
 Load = Callable[[EngineConfig], Engine]
 
@@ -128,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top = _Parser(
         prog="infill-ls",
-        usage="infill-ls [OPTIONS] [serve | infill | json | doctor | bench] ...",
+        usage="infill-ls [OPTIONS] [try | setup | serve | infill | json | doctor | ...] ...",
         description="A language server that infills code from both sides of the cursor.\n"
         "Without a command it serves an editor on stdio.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
@@ -140,6 +143,8 @@ def parser() -> argparse.ArgumentParser:
     top.set_defaults(run=serve)
 
     commands = top.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    _add_example(commands, model)
+    _add_setup(commands, model)
     serving = _command(commands, model, "serve", "serve editors, as without a command")
     _add_server_options(serving)
     serving.set_defaults(run=serve)
@@ -155,6 +160,10 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--quick", action="store_true", help="less of everything, within a minute")
     bench.set_defaults(run=run_bench)
+    updates = _command(
+        commands, model, "update-check", "ask PyPI for a newer release; nothing else ever does"
+    )
+    updates.set_defaults(run=run_update_check)
     return top
 
 
@@ -255,6 +264,28 @@ def _add_json(commands: Any, model: argparse.ArgumentParser) -> None:
     finish.set_defaults(run=run_json)
 
 
+def _add_example(commands: Any, model: argparse.ArgumentParser) -> None:
+    example = _command(commands, model, "try", "watch a hole being filled in a file of our own")
+    chosen = {"json": False, "watch": True, "max_lines": MAX_LINES, "candidates": 1, "seed": 0}
+    example.set_defaults(run=run_example, **chosen)
+
+
+def _add_setup(commands: Any, model: argparse.ArgumentParser) -> None:
+    setup = _command(commands, model, "setup", "put it into the editors that are found here")
+    setup.add_argument(
+        "editors",
+        nargs="*",
+        metavar="EDITOR",
+        type=_editor,
+        help=f"only these, found or not: {', '.join(EDITORS)}",
+    )
+    answer = setup.add_mutually_exclusive_group()
+    answer.add_argument("--yes", action="store_true", help="write it without a question")
+    answer.add_argument("--show", action="store_true", help="print it and write nothing")
+    setup.add_argument("--undo", action="store_true", help="take back what setup has written")
+    setup.set_defaults(run=run_setup)
+
+
 def _command(
     commands: Any, model: argparse.ArgumentParser, name: str, about: str
 ) -> argparse.ArgumentParser:
@@ -279,6 +310,12 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def _editor(text: str) -> str:
+    if text.lower() not in EDITORS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(EDITORS)}")
+    return text.lower()
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -324,6 +361,24 @@ def run_json(arguments: argparse.Namespace, config: EngineConfig, load: Load) ->
     from infill_ls.cli.finish import finish
 
     return finish(arguments, config, load)
+
+
+def run_example(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.example import show_example
+
+    return show_example(arguments, config, load)
+
+
+def run_setup(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.setup.run import run_setup
+
+    return run_setup(arguments)
+
+
+def run_update_check(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.updates import check_for_update
+
+    return check_for_update()
 
 
 def run_doctor(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
