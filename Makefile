@@ -59,7 +59,7 @@ release: $(VENV)/.ready-to-test ## sdist, wheel, VS Code's extension, Neovim's p
 
 docs: $(VENV)/.ready-to-test ## the documentation as a site, in site/, with its links checked
 	@$(PIP_INSTALL) 'mkdocs>=1.6,<2' 'mkdocs-material>=9.5'
-	@$(BIN)/python -m mkdocs build --strict --quiet && echo "site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo "site/index.html"
 
 size: ## lines per package: a report that never fails
 	@for folder in infill_ls engine/infill_engine engine/train kernels/infill_kernels tests; do \
