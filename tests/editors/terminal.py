@@ -39,7 +39,10 @@ class Terminal:
 
     def keys(self, *names: str) -> None:
         """As tmux calls them: Enter, Escape, C-x, M-Left."""
-        self._run("send-keys", *names)
+        for name in names:
+            self._run("send-keys", name)
+            if name == "Escape":  # and a key right behind it would be Alt and that key
+                time.sleep(0.3)
 
     def text(self, text: str, seconds: float = 0.02) -> None:
         """One character at a time, as a person would."""
