@@ -189,14 +189,12 @@ def test_helix_replaces_a_selection(places: Places, monkeypatch: pytest.MonkeyPa
         assert helix.shows("value_1 = store", 60), helix.screen()
         helix.keys("3", "1", "G", "x")
         path = places.home / "selected.py"
-        for _ in range(10):
+        for _ in range(30):  # until the server is there
             helix.keys("Space", "a")
-            if helix.shows("Infill selection", 5):
+            if helix.shows("Infill selection", 2):
                 helix.keys("Enter")
                 break
-            helix.keys("Escape")
-        helix.text("")
-        assert helix.until(lambda: "value_31 = wrong" not in helix.screen(), 20), helix.screen()
+        assert helix.until(lambda: "value_31 = wrong" not in helix.screen(), 40), helix.screen()
         helix.keys("Escape")
         helix.text(":w\n")
         assert helix.until(lambda: "wrong" not in path.read_text()), path.read_text()

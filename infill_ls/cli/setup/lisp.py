@@ -20,9 +20,6 @@ _BLOCK = """\
     :activation-fn (lambda (&rest _) t)
     :add-on? t
     :server-id 'infill-ls))
-  (add-hook 'lsp-mode-hook
-            (lambda ()
-              (when (fboundp 'lsp-inline-completion-mode) (lsp-inline-completion-mode))))
   (setq lsp-inline-completion-idle-delay 0.2))
 (when (fboundp 'lsp-deferred) (add-hook 'prog-mode-hook #'lsp-deferred))
 {end}
