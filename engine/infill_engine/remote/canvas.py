@@ -27,6 +27,7 @@ from infill_engine.template import Template
 SUFFIX_HEAD_TOKENS = 16
 WIDTH_STEP = 16  # vLLM's own example asks for multiples of it
 JOIN_TOKENS = 8
+CACHE_BLOCK = 16  # vLLM keeps prompts in blocks of so many tokens, or of a multiple
 FIRST_LENGTH = 8
 FIRST_LENGTH_OF_A_LINE = 4
 MAX_UNNAMED_TOKENS = 64  # of a hole whose length nobody named
@@ -37,7 +38,8 @@ class TokenizedTemplate:
     """What the canvases of one request share.
 
     `pins` are the ids of the template's own text, `suffix` those of the suffix's head;
-    `canvas_length` is the served one in tokens.
+    `canvas_length` is the served one in tokens. `head` was taken from the prompt's end
+    (`without_remainder`) and stands pinned before the first hole.
     """
 
     template: Template
@@ -45,6 +47,7 @@ class TokenizedTemplate:
     canvas_length: int
     pins: list[list[int]]
     suffix: list[int]
+    head: tuple[int, ...] = ()
 
     @property
     def holes(self) -> list[Hole]:
@@ -95,7 +98,7 @@ def rows(text: TokenizedTemplate, num_committed: int, block: int) -> list[Row]:
     `num_committed` tokens of the hole are written already. Raises RequestError when nothing fits.
     """
     request, holes = text.template.request, text.holes
-    num_pinned = sum(map(len, text.pins))
+    num_pinned = len(text.head) + sum(map(len, text.pins))
     room = (hole_room(text.canvas_length) - num_pinned) // len(holes)
     if room < 1:
         raise RequestError(
@@ -112,16 +115,17 @@ def rows(text: TokenizedTemplate, num_committed: int, block: int) -> list[Row]:
         for number, length in enumerate(lengths)
     ]
     if len(holes) == 1 and wanted > room:
-        width = text.canvas_length
-        seed = noise(text.chat.tokens, width, random.Random(f"{request.seed}/{block}/open"))
-        made.append(Row(seed=seed, holes=[(0, width)], suffix_start=width, open=True))
+        width, start = text.canvas_length, len(text.head)
+        source = random.Random(f"{request.seed}/{block}/open")
+        seed = [*text.head, *noise(text.chat.tokens, width - start, source)]
+        made.append(Row(seed=seed, holes=[(start, width)], suffix_start=width, open=True))
     return made
 
 
 def _row(text: TokenizedTemplate, length: int, source: random.Random) -> Row:
     """Every hole of `length` tokens, but for those that want less."""
     canvas_length, several = text.canvas_length, len(text.holes) > 1
-    ids: list[int] = []
+    ids: list[int] = [*text.head]
     spans: list[tuple[int, int]] = []
     pins = iter(text.pins)
     for part in text.template.middle:
@@ -134,6 +138,17 @@ def _row(text: TokenizedTemplate, length: int, source: random.Random) -> Row:
     least = len(ids) + min(SUFFIX_HEAD_TOKENS, canvas_length // 2)
     width = min(-(-least // WIDTH_STEP) * WIDTH_STEP, canvas_length)
     return Row(seed=ids + text.suffix[: width - len(ids)], holes=spans, suffix_start=len(ids))
+
+
+def without_remainder(prompt: list[int]) -> tuple[list[int], tuple[int, ...]]:
+    """The prompt, and what of its end has to stand on the canvas.
+
+    A prompt that was read before, with all its blocks kept but for one token, killed the engine of
+    vLLM 0.25 (vllm-project/vllm#49495). Several rows of one prompt, and reading ahead, make just
+    that; so no prompt is one token longer than whole blocks.
+    """
+    cut = len(prompt) - (len(prompt) > 1 and len(prompt) % CACHE_BLOCK == 1)
+    return prompt[:cut], tuple(prompt[cut:])
 
 
 def hole_room(canvas_length: int) -> int:

@@ -22,6 +22,7 @@ from infill_engine.remote.canvas import (
     canvas_request,
     rows,
     tokenized,
+    without_remainder,
 )
 from infill_engine.remote.client import HttpClient
 from infill_engine.remote.cloze import cut_lines, stop_at
@@ -81,7 +82,7 @@ class PinnedModel:
         """
         if not self._caches:
             return
-        prompt = self._prompt(request, [], budget)
+        prompt, _ = without_remainder(self._prompt(request, [], budget))
         if len(prompt) - _num_shared(prompt, self._last_prompt) < MIN_WARM_TOKENS:
             return
         seed = noise(self._chat.tokens, WIDTH_STEP, random.Random(0))
@@ -99,9 +100,11 @@ class PinnedModel:
         committed: list[int] = []
         num_blocks = 0
         while True:
+            prompt, head = without_remainder(self._prompt(template.request, committed, budget))
+            text = replace(text, head=head)
             block = rows(text, len(committed), num_blocks)
             filled: list[FilledRow] = []
-            for row in self._filled_rows(text, block, committed, budget):
+            for row in self._filled_rows(text, block, prompt, committed, budget):
                 filled.append(row)
                 if not row.open and max(filled, key=lambda each: each.rank) is row:
                     yield self._draft(row, template, committed, num_blocks + 1)
@@ -126,11 +129,15 @@ class PinnedModel:
         return prompt_ids(request, self._chat, max_ids, budget) + committed
 
     def _filled_rows(
-        self, text: TokenizedTemplate, block: list[Row], committed: list[int], budget: Budget
+        self,
+        text: TokenizedTemplate,
+        block: list[Row],
+        prompt: list[int],
+        committed: list[int],
+        budget: Budget,
     ) -> Iterator[FilledRow]:
         """The rows that came back, as they come. Raises the first error when none did."""
         probe = self._served.probe
-        prompt = self._prompt(text.template.request, committed, budget)
         requests = [canvas_request(probe.model, prompt, row, self._max_steps) for row in block]
         failed: list[RemoteError] = []
         num_filled = 0

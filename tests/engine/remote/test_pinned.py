@@ -193,6 +193,23 @@ def test_a_prompt_is_warmed_only_where_it_is_kept(server: Server) -> None:
     assert all(body["prompt"] == read["prompt"] for body in server.bodies())
 
 
+def test_no_prompt_is_one_token_longer_than_the_blocks_that_are_kept(server: Server) -> None:
+    """vllm-project/vllm#49495: the engine died of a prompt of which all but one token was kept."""
+    made, moved = engine(server), 0
+    server.now(caching=True)
+    for count in range(16):
+        prefix = "x" + "\n" * count + "y ="
+        last(made.infill(replace(REQUEST, prefix=prefix, num_candidates=1)))
+        made.warm(replace(REQUEST, prefix="x = 1\n" * 40 + prefix))
+        for body in server.bodies():
+            assert len(body["prompt"]) % 16 != 1
+            fields = body["vllm_xargs"]
+            if fields.get("diffusion_pinned", [1])[0] == 0:
+                moved += 1
+                assert fields["diffusion_seed_canvas"][0] == server.ids(prefix)[-1]
+    assert moved > 0
+
+
 def test_warming_is_silent_about_faults(server: Server) -> None:
     made = engine(server)
     server.now(caching=True)
