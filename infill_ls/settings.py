@@ -203,11 +203,19 @@ class Settings:
         '"#exact" behind its name; null leaves it to the command line.',
         optional=True,
     )
+    adapter: str | None = _option(
+        None,
+        "string",
+        "A folder with what fine-tuning added to DreamOn, Open-dCoder or their like (LoRA); null "
+        "leaves it to the command line.",
+        optional=True,
+    )
     device: str | None = _option(
         None,
         "string",
-        "Where the model runs; null leaves it to the command line.",
-        choices=("auto", "cpu", "cuda"),
+        "Where the model runs; mps and mlx are Apple's GPU, for DreamOn and its like, by torch or "
+        "by mlx; null leaves it to the command line.",
+        choices=("auto", "cpu", "cuda", "mps", "mlx"),
         optional=True,
     )
     dtype: str | None = _option(

@@ -96,16 +96,12 @@ def is_open(canvas: Canvas, row: int) -> bool:
 
 
 def fill_ids(token_ids: Array, canvas: Canvas, row: int) -> list[list[int]]:
-    """The tokens of each hole of one row, in order, up to its first end token."""
+    """The tokens of each hole of one row, in order, without the cells where nothing comes."""
     ids = token_ids[row].tolist()
     holes = canvas.hole[row].tolist()
     fills: list[list[int]] = [[] for _ in range(max(holes, default=PINNED) + 1)]
-    ended = set()
     for token, number in zip(ids, holes, strict=True):
-        if number == PINNED or number in ended:
-            continue
-        if canvas.ends is not None and token == canvas.end_id:
-            ended.add(number)
-        else:
+        nothing = canvas.ends is not None and token == canvas.end_id
+        if number != PINNED and not nothing:
             fills[number].append(token)
     return fills

@@ -97,6 +97,7 @@ def denoise(
         accepted = config.sampler.accept(stats, open_cells, quota)
         renoised = noise.renoise(token_ids, accepted, stats, canvas, generator)
         undecided = open_cells & ~accepted
+        renoised, undecided, stats = noise.settle(renoised, undecided, stats, canvas)
         renoised, decided = close_holes(renoised, ~undecided, canvas)
         read, _ = close_holes(noise.read(renoised, stats, canvas), free, canvas)
         entropy = xp.where(free, stats.entropy, 0.0)

@@ -87,13 +87,11 @@ def scored_draft(draft: Draft, scored: Scored, log_probability: float) -> Draft:
 
 def middle_ids(canvas: Canvas, denoised: Denoised, row: int) -> list[int]:
     """Fills and the pins between them in order, without what stands for "nothing here"."""
-    ids, ended, end = [], set[int](), 0
+    ids, end = [], 0
     for token, number in zip(
         denoised.token_ids[row].tolist(), canvas.hole[row].tolist(), strict=True
     ):
-        if canvas.ends is not None and token == canvas.end_id:
-            ended.add(number)
-        if number not in ended:
+        if canvas.ends is None or token != canvas.end_id:
             ids.append(token)
         if number != PINNED:
             end = len(ids)

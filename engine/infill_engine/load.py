@@ -1,12 +1,17 @@
 """From a configuration to a running engine. Tensor libraries are imported here and not before."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infill_engine.config import HUB, EngineConfig
 from infill_engine.errors import ModelError
 from infill_engine.progress import LoadProgress, silent
 from infill_engine.request import Engine
+
+if TYPE_CHECKING:
+    from infill_engine.judge.judge import Judge
 
 
 def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine:
@@ -15,15 +20,6 @@ def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine
     A large one reports on the way: what is being done, and which share of that is.
     Raises ModelError when there is no usable model, with the remedy.
     """
-    try:
-        return _loaded(config, progress)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise _without_torch(config) from error
-
-
-def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
     if config.is_remote:
         from infill_engine.remote.engine import RemoteEngine
 
@@ -34,41 +30,51 @@ def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
     from infill_engine.local import LocalEngine
 
     if is_checkpoint(config.model):
+        from infill_engine.models.checkpoint import kind_of
+        from infill_engine.models.hub import find_checkpoint
+
+        folder = find_checkpoint(config.model, progress)
+        if kind_of(folder) == "masked_qwen2":
+            from infill_engine.models.masked_qwen2.denoiser import load_masked_qwen2
+
+            return LocalEngine(load_masked_qwen2(config, progress, folder), named_judge(config))
+        check_no_adapter(config)
         from infill_engine.models.diffusion_gemma.denoiser import load_diffusion_gemma
 
-        return LocalEngine(load_diffusion_gemma(config, progress))
-    from infill_engine.judge.loading import load_embedded, load_llama
+        return LocalEngine(load_diffusion_gemma(config, progress, folder))
     from infill_engine.models.two_sided.loading import load_default
 
+    check_no_adapter(config)
     denoiser = load_default(config)
-    if config.judge == "off":
-        return LocalEngine(denoiser)
     if config.judge == "auto":
+        from infill_engine.judge.loading import load_embedded
+
         return LocalEngine(denoiser, load_embedded)
-    # One that was asked for has to be there.
+    return LocalEngine(denoiser, named_judge(config))
+
+
+def check_no_adapter(config: EngineConfig) -> None:
+    if config.adapter:
+        raise ModelError(
+            f"adapter={config.adapter!r} is for DreamOn, Open-dCoder and their like, and the model "
+            f"is {config.model!r}; name the one it was trained on, or leave it unset"
+        )
+
+
+def named_judge(config: EngineConfig) -> "Callable[[], tuple[Judge | None, str]] | None":
+    """The judge that is asked for by name, which has to be there; None where none is."""
+    if config.judge in ("auto", "off"):
+        return None
     path = Path(config.judge).expanduser()
     if path.is_dir():
+        from infill_engine.judge.loading import load_llama
+
         llama = load_llama(path)
-        return LocalEngine(denoiser, lambda: (llama, ""))
+        return lambda: (llama, "")
     from infill_engine.judge.gguf.loading import load_gguf
 
     gguf = load_gguf(config)
-    return LocalEngine(denoiser, lambda: (gguf, ""))
-
-
-def _without_torch(config: EngineConfig) -> ModelError:
-    """The embedded model takes it only where no routine for this CPU can be used, or not for what
-    was asked."""
-    from infill_kernels.blocks import native
-
-    level, reason = native()
-    what = f"model={config.model!r}, device={config.device!r}, dtype={config.dtype!r}"
-    extra = "gpu" if is_checkpoint(config.model) else "torch"
-    why = "" if level else f", because here {reason}"
-    return ModelError(
-        f"{what} is computed by torch{why}, which is not installed; pip install "
-        f"'infill-ls[{extra}]' adds it."
-    )
+    return lambda: (gguf, "")
 
 
 def is_checkpoint(model: str) -> bool:

@@ -7,6 +7,8 @@ noise is a mask token.
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from infill_engine.arrays import Array, Generator, draw_below, namespace
 from infill_engine.canvas import Canvas
 from infill_kernels.rows import RowStatistics
@@ -38,13 +40,30 @@ class Noise(Protocol):
         """The next step's token ids: accepted cells take their sample, the others their noise."""
         ...
 
+    def settle(
+        self, token_ids: Array, undecided: Array, stats: RowStatistics, canvas: Canvas
+    ) -> tuple[Array, Array, RowStatistics]:
+        """The same three, cell by cell as they stand once holes have grown or shrunk."""
+        ...
+
     def read(self, token_ids: Array, stats: RowStatistics, canvas: Canvas) -> Array:
         """The complete canvas as it would be given out now."""
         ...
 
 
+class FixedCells:
+    """Part of a noise whose holes keep their cells."""
+
+    __slots__ = ()
+
+    def settle(
+        self, token_ids: Array, undecided: Array, stats: RowStatistics, canvas: Canvas
+    ) -> tuple[Array, Array, RowStatistics]:
+        return token_ids, undecided, stats
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Uniform:
+class Uniform(FixedCells):
     """Random vocabulary tokens; nothing is ever locked, which is the self-correction.
 
     The rules are those of DiffusionGemma (google-deepmind/gemma, transformers
@@ -93,7 +112,7 @@ class Uniform:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Absorbing:
+class Absorbing(FixedCells):
     """A mask token; a decided cell stays, unless the model has become sure of another token.
 
     `correction` is the probability from which the model's new first choice replaces a token that
@@ -128,3 +147,47 @@ class Absorbing:
 
     def read(self, token_ids: Array, stats: RowStatistics, canvas: Canvas) -> Array:
         return namespace(token_ids).where(self.open(token_ids, canvas), stats.best, token_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remasking(FixedCells):
+    """A mask token; after step i of N all but the surest i / N of a hole are masked again, those
+    that were filled before included, which is the self-correction (P2, arXiv:2502.03540, as
+    Open-dCoder is published with it)."""
+
+    mask_id: int
+    num_steps: int
+
+    def start(self, canvas: Canvas, generator: Generator) -> Array:
+        return namespace(canvas.free).where(canvas.free, self.mask_id, canvas.token_ids)
+
+    def open(self, token_ids: Array, canvas: Canvas) -> Array:
+        return canvas.free
+
+    def quota(self, open_cells: Array, steps_left: int) -> Array:
+        cells = open_cells.sum(-1)
+        kept = [self._kept(n, self.num_steps - steps_left + 1) for n in cells.tolist()]
+        return namespace(cells).asarray(kept, device=cells.device)
+
+    def _kept(self, cells: int, step: int) -> int:
+        """How many of a hole's cells stay after a step, whatever else does."""
+        # One more each step is the slowest there is: more steps than cells would only wait.
+        done = min(1.0, step / max(1, min(self.num_steps, cells)))
+        # In float32, as it is published: what is cut off decides a cell.
+        return cells - int(np.float32(cells) * np.float32(1 - done))
+
+    def renoise(
+        self,
+        token_ids: Array,
+        accepted: Array,
+        stats: RowStatistics,
+        canvas: Canvas,
+        generator: Generator,
+    ) -> Array:
+        xp = namespace(token_ids)
+        filled = xp.where(token_ids == self.mask_id, stats.sample, token_ids)
+        return xp.where(canvas.free & ~accepted, self.mask_id, filled)
+
+    def read(self, token_ids: Array, stats: RowStatistics, canvas: Canvas) -> Array:
+        masked = canvas.free & (token_ids == self.mask_id)
+        return namespace(token_ids).where(masked, stats.best, token_ids)

@@ -35,3 +35,14 @@ class EntropyBound:
         ascending = take_along(xp.where(open_cells, stats.entropy, 0.0), order)
         before = take_along(ascending.cumsum(-1) - ascending, rank)
         return open_cells & ((before <= self.bound) | (rank < quota[:, None]))
+
+
+@dataclass(frozen=True, slots=True)
+class MostProbable:
+    """Accepts as many as must be, those of the most probable tokens (MaskGIT, arXiv:2202.04200)."""
+
+    def accept(self, stats: RowStatistics, open_cells: Array, quota: Array) -> Array:
+        xp = namespace(open_cells)
+        order = xp.argsort(xp.where(open_cells, -stats.confidence, xp.inf), stable=True)
+        rank = xp.argsort(order)  # of each cell
+        return open_cells & (rank < quota[:, None])

@@ -27,6 +27,7 @@ from infill_engine.budget import UNLIMITED
 from infill_ls import __version__
 from infill_ls.cli.judges import judge_advice
 from infill_ls.cli.machine import Machine, busy_cpus, resident_mb, this_machine, version_of
+from infill_ls.cli.models import DIFFUSION_GEMMA, DREAMON, model_advice
 
 NUM_RUNS = 7
 # What the README promises for two cores; above it, advice is due.
@@ -153,12 +154,7 @@ def _advice(findings: Findings) -> Iterator[str]:
         yield from findings.server.notes
     on_cpu = engine is not None and engine.device.startswith("cpu")
     if machine.gpu and on_cpu:
-        if machine.torch is None:
-            yield (
-                f"There is a GPU ({machine.gpu}), which takes torch: pip install 'infill-ls[gpu]', "
-                "then --device cuda."
-            )
-        elif "+cpu" in machine.torch:
+        if machine.torch and "+cpu" in machine.torch:
             yield (
                 f"There is a GPU ({machine.gpu}), but torch {machine.torch} is a build without "
                 "CUDA. Install the CUDA build: pip install --upgrade --force-reinstall "
@@ -168,10 +164,11 @@ def _advice(findings: Findings) -> Iterator[str]:
             yield f"There is a GPU ({machine.gpu}) that the model does not use: try --device cuda."
     if not machine.gpu and not findings.server:
         yield (
-            "No NVIDIA GPU was found, and the embedded model needs none. DiffusionGemma (26 B "
-            "parameters) would need one with about 52 GB for its weights in bf16, here or on a "
-            "server (--model URL)."
+            "No NVIDIA GPU was found, and the embedded model needs none. DreamOn (7.6 B "
+            f"parameters) would need one with {DREAMON[0].gib:.0f} GiB, DiffusionGemma (25 B) with "
+            f"{DIFFUSION_GEMMA[0].gib:.0f} GiB, both in 4 bits, here or on a server (--model URL)."
         )
+    yield from model_advice(machine, engine)
     if engine:
         yield from judge_advice(machine, engine)
     if findings.busy > 0.5 * machine.cpus:

@@ -1,11 +1,10 @@
 """Which larger language model could judge here, and how to get it. Measures nothing itself."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infill_engine import EngineInfo
-from infill_ls.cli.machine import Machine
+from infill_ls.cli.machine import Machine, accelerator_gb
 
 # What a token may take to be of use while somebody types: the judge that is shipped leaves itself
 # out above it.
@@ -50,7 +49,7 @@ def judge_advice(machine: Machine, engine: EngineInfo) -> Iterator[str]:
             "fast enough."
         )
         return
-    gigabytes = _accelerator_gb(machine)
+    gigabytes = accelerator_gb(machine)
     fits = (gigabytes or (machine.memory_mb or 0) / 1024) - SPACE_GB
     each_ms = 0.0 if gigabytes else engine.judge_ms / max(engine.judge_parameters, 1)
     unknown = not gigabytes and not engine.judge_ms
@@ -78,13 +77,3 @@ def _how(download: Download, each_ms: float, machine: Machine) -> Iterator[str]:
         f"pip install 'infill-ls[gguf]'{wheel}; hf download {download.repository} {download.file} "
         f"--local-dir .; then --judge {download.file}."
     )
-
-
-def _accelerator_gb(machine: Machine) -> float:
-    """The memory of a GPU that llama.cpp can use; 0 where there is none that is known."""
-    if machine.gpu:
-        found = re.search(r"(\d+) MiB", machine.gpu)
-        return int(found[1]) / 1024 if found else 0.0
-    if machine.system == "Darwin arm64" and machine.memory_mb:
-        return machine.memory_mb / 1024 / 2  # which the system leaves to it
-    return 0.0

@@ -5,6 +5,7 @@ Never imports a tensor library, and never raises: what cannot be found out is "u
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -52,6 +53,16 @@ def this_machine() -> Machine:
         python=platform.python_version(),
         torch=version_of("torch"),
     )
+
+
+def accelerator_gb(machine: Machine) -> float:
+    """The memory in GiB of a GPU that models can use; 0 where there is none that is known."""
+    if machine.gpu:
+        found = re.search(r"(\d+) MiB", machine.gpu)
+        return int(found[1]) / 1024 if found else 0.0
+    if machine.system == "Darwin arm64" and machine.memory_mb:
+        return machine.memory_mb / 1024 / 2  # which the system leaves to it
+    return 0.0
 
 
 def version_of(distribution: str) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from infill_engine import Draft, Engine, EngineConfig, EngineInfo, Hole, InfillRequest, ModelError
+from infill_engine import Draft, Engine, EngineConfig, EngineInfo, InfillRequest, ModelError
 from infill_engine.budget import UNLIMITED, Budget
 
 Loader = Callable[[EngineConfig], Engine]
@@ -65,11 +65,10 @@ def read_journal(path: Path) -> list[tuple[str, float]]:
     return [(event, float(at)) for event, at in rows]
 
 
-def draft(text: str, step: int, last: bool, others: Sequence[str] = (), *, holes: int = 1) -> Draft:
-    """The same in every hole."""
+def draft(text: str, step: int, last: bool, others: Sequence[str] = ()) -> Draft:
     return Draft(
         text=text,
-        fills=(text,) * holes,
+        fills=(text,),
         steps=step,
         tokens=len(text.split()),
         mean_entropy=0.01,
@@ -117,8 +116,7 @@ class Knowing:
             last = step == self._steps or late
             if texts:
                 text = texts[0] if last else self._wavers or texts[0]
-                holes = sum(isinstance(part, Hole) for part in request.middle)
-                yield draft(text, step, last, texts[1:] if last else (), holes=holes)
+                yield draft(text, step, last, texts[1:] if last else ())
             if last:
                 break
         self.journal.note("done")

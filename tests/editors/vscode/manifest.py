@@ -11,7 +11,7 @@ from infill_ls.settings import OPTIONS, SECTION, Option
 
 PACKAGE = Path(__file__).parents[3] / "editors" / "vscode" / "package.json"
 # What decides where code goes and what the machine runs: a repository that is opened must not.
-MACHINE = {"model", "judge", "device", "dtype", "threads"}
+MACHINE = {"model", "judge", "adapter", "device", "dtype", "threads"}
 
 
 def properties() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from infill_engine import EngineConfig, InfillRequest, ModelError, load_engine
 from infill_engine.local import LocalEngine
+from infill_engine.models import placement
 from infill_engine.models.diffusion_gemma import loading
 from infill_engine.models.diffusion_gemma.denoiser import load_diffusion_gemma
 
@@ -139,6 +140,12 @@ BROKEN = {
         lambda f: describe(f, quantization_config={"quant_method": "gptq", "bits": 4}),
         "quantised by 'gptq'",
     ),
+    "NVFP4": (
+        lambda f: describe(
+            f, quantization_config={"quant_method": "modelopt", "quant_algo": "NVFP4"}
+        ),
+        "is in NVFP4, which Blackwell GPUs compute .* take the bf16 weights with dtype int4",
+    ),
     "an odd type": (lambda f: describe(f, dtype="float8_e5m2"), "stored as float8_e5m2; set dtype"),
 }
 
@@ -156,7 +163,7 @@ def test_what_does_not_fit_is_said_with_the_remedy(folder: Path, tmp_path: Path,
 def test_too_little_memory_is_said_before_anything_is_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "free_memory", lambda device: 1 << 20)
+    monkeypatch.setattr(placement, "free_memory", lambda device: 1 << 20)
     monkeypatch.setattr(loading, "_model_class", lambda: pytest.fail("loaded"))
 
     with pytest.raises(ModelError, match=r"cpu has 0\.0 GiB free; make a smaller"):
@@ -166,7 +173,7 @@ def test_too_little_memory_is_said_before_anything_is_read(
 def test_memory_that_cannot_be_told_stops_nobody(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "free_memory", lambda device: None)
+    monkeypatch.setattr(placement, "free_memory", lambda device: None)
 
     assert load_diffusion_gemma(EngineConfig(model=str(folder))).describe().parameters > 300_000
 
@@ -264,7 +271,10 @@ def test_a_hub_id_is_loaded_from_what_was_downloaded(
     assert told == [0.0, 0.25, 0.5, 1.0, 1.0]
 
     assert engine.describe().model == "something"
-    assert asked == [["*.json", "*.jinja"], ["*.json", "*.jinja", "*.safetensors"]]
+    assert asked == [
+        ["*.json", "*.jinja", "merges.txt"],
+        ["*.json", "*.jinja", "merges.txt", "*.safetensors"],
+    ]
 
 
 def test_without_transformers_the_extra_is_named(

@@ -5,7 +5,7 @@ local M = {}
 
 -- The settings that say which model runs and how; each is an option of the command line.
 local function of_the_model(name)
-  return vim.tbl_contains({ 'model', 'judge', 'device', 'dtype', 'threads' }, name)
+  return vim.tbl_contains({ 'model', 'judge', 'adapter', 'device', 'dtype', 'threads' }, name)
     or vim.startswith(name, 'remote')
 end
 

@@ -16,18 +16,18 @@ from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Entropy, TokenStability
 from infill_engine.errors import ModelError
+from infill_engine.models.checkpoint import Checkpoint
 from infill_engine.models.diffusion_gemma.captured import CapturedStepping
 from infill_engine.models.diffusion_gemma.checkpoint import (
-    Checkpoint,
     GenerationDefaults,
     inspect_checkpoint,
     read_defaults,
 )
-from infill_engine.models.diffusion_gemma.hub import find_checkpoint
 from infill_engine.models.diffusion_gemma.loading import load_weights
 from infill_engine.models.diffusion_gemma.network import ENCODE_CHUNK, Memory, Network, shared
 from infill_engine.models.diffusion_gemma.stepping import FusedStepping, Stepping
 from infill_engine.models.diffusion_gemma.text import GemmaText
+from infill_engine.models.hub import find_checkpoint
 from infill_engine.noise import Uniform
 from infill_engine.progress import LoadProgress, silent
 from infill_engine.request import EngineInfo, InfillRequest
@@ -280,12 +280,14 @@ def fastest_stepping(network: Network, forbidden: Tensor) -> Stepping:
     return CapturedStepping(network, forbidden)
 
 
-def load_diffusion_gemma(config: EngineConfig, progress: LoadProgress = silent) -> DiffusionGemma:
-    """The checkpoint that `config.model` names: a folder, or "hub:OWNER/NAME", which is downloaded.
+def load_diffusion_gemma(
+    config: EngineConfig, progress: LoadProgress = silent, folder: Path | None = None
+) -> DiffusionGemma:
+    """The checkpoint that `config.model` names, in `folder` where that is known already.
 
     Raises ModelError when it cannot be had, read, or fitted to this machine.
     """
-    folder = find_checkpoint(config.model, progress)
+    folder = folder or find_checkpoint(config.model, progress)
     if not (folder / "tokenizer.json").is_file():
         raise ModelError(f"no tokenizer.json in {folder}; put the model's own there")
     checkpoint = inspect_checkpoint(folder, config)

@@ -2,26 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from infill_engine import machine
-from infill_engine.config import EngineConfig, Format
+from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
-from infill_engine.models.diffusion_gemma.checkpoint import (
-    Checkpoint,
-    first_line,
-    inspect_checkpoint,
-    lacking,
-)
-from infill_engine.models.diffusion_gemma.hub import find_checkpoint
+from infill_engine.models.checkpoint import Checkpoint, first_line, lacking
+from infill_engine.models.diffusion_gemma.checkpoint import inspect_checkpoint
 from infill_engine.models.diffusion_gemma.network import Network
 from infill_engine.models.diffusion_gemma.quantised import quantise_model, teach_transformers
+from infill_engine.models.hub import find_checkpoint
+from infill_engine.models.placement import check_memory, chosen_device, too_large
 from infill_engine.progress import LoadProgress, silent
 
-# On a GPU, beside the weights: keys and values of a few prompts, the head's output, graphs.
-WORK_SPACE = 3 << 30
 # Compute capability of the first chips that multiply fp8.
 FP8_CAPABILITY = (8, 9)
 
@@ -42,15 +38,15 @@ def load_weights(
 
     Raises ModelError when the files are damaged or the machine is too small.
     """
-    device = _device(config)
+    device = chosen_device(config)
     torch.set_num_threads(config.threads or min(4, torch.get_num_threads()))
     _check_fp8(checkpoint, device)
     # Quantised here, the weights pass through main memory first, one layer at a time after that.
     format_to_make = checkpoint.asked if checkpoint.stored is None else None
-    _check_memory(checkpoint, checkpoint.need, checkpoint.dtype, device)
+    check_memory(checkpoint, checkpoint.need, checkpoint.dtype, device)
     if format_to_make:
         files = sum(path.stat().st_size for path in checkpoint.folder.glob("*.safetensors"))
-        _check_memory(checkpoint, files, "stored", torch.device("cpu"))
+        check_memory(checkpoint, files, "stored", torch.device("cpu"))
     straight = format_to_make is None and device.type != "cpu"
     try:
         model, missing = _read(checkpoint, device if straight else None, progress)
@@ -61,7 +57,7 @@ def load_weights(
             )
             model.to(device)
     except torch.OutOfMemoryError as error:
-        raise _too_large(checkpoint, checkpoint.need, checkpoint.dtype, device, None) from error
+        raise too_large(checkpoint, checkpoint.need, checkpoint.dtype, device, None) from error
     except ImportError as error:
         raise lacking(error) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
@@ -135,19 +131,8 @@ def _counted(items: Any, progress: LoadProgress) -> Iterator[Any]:
         progress("loading weights", (at + 1) / len(items))
 
 
-def _device(config: EngineConfig) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.device.partition(":")[0] == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"device={config.device!r} is not available here; use cpu or auto")
-    try:
-        return torch.device(config.device)
-    except RuntimeError as error:
-        raise ModelError(f"device={config.device!r} is none of auto, cpu, cuda, cuda:N") from error
-
-
 def _check_fp8(checkpoint: Checkpoint, device: torch.device) -> None:
-    if checkpoint.experts != "fp8" or device.type != "cuda":
+    if checkpoint.format != "fp8" or device.type != "cuda":
         return
     if torch.cuda.get_device_capability(device) < FP8_CAPABILITY:
         raise ModelError(
@@ -156,28 +141,14 @@ def _check_fp8(checkpoint: Checkpoint, device: torch.device) -> None:
         )
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free for weights; None where it cannot be told."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return machine.free_memory()
-
-
-def _check_memory(checkpoint: Checkpoint, need: int, dtype: str, device: torch.device) -> None:
-    free = free_memory(device)
-    work_space = WORK_SPACE if device.type == "cuda" else 0
-    if free is not None and need + work_space > free:
-        raise _too_large(checkpoint, need, dtype, device, free)
-
-
-def _too_large(
-    checkpoint: Checkpoint, need: int, dtype: str, device: torch.device, free: int | None
-) -> ModelError:
-    smaller = " or ".join(name for name in get_args(Format) if name not in dtype)
-    has = "less than that" if free is None else f"{free / 2**30:.1f} GiB"
-    return ModelError(
-        f"{checkpoint.folder} needs {need / 2**30:.1f} GiB as {dtype}, and "
-        f"{device} has {has} free; make a smaller copy with "
-        f"python -m infill_engine.models.diffusion_gemma.quantise "
-        f"(--format {smaller}), close what else uses the memory, or name a served model's URL"
-    )
+@torch.inference_mode()
+def noise_logits(folder: Path, device: str) -> Tensor:
+    """Logits [64, V] of a canvas of noise after a prompt of noise, on the CPU."""
+    network = load_network(EngineConfig(model=str(folder), device=device))
+    generator = torch.Generator().manual_seed(0)
+    prompt = torch.randint(network.vocab_size, (1, 128), generator=generator)
+    canvas = torch.randint(network.vocab_size, (1, 64), generator=generator)
+    memory = network.encode(prompt)
+    context = network.context(memory, canvas.shape[1])
+    hidden = network.decode(canvas.to(network.device), None, context)
+    return network.logits(hidden[0]).cpu()

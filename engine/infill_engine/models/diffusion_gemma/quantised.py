@@ -7,57 +7,17 @@ method, its safetensors hold for each expert matrix `NAME` the codes, and `NAME_
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infill_engine.config import Format
-from infill_kernels import (
-    ExpertWeights,
-    Fp8,
-    Int4,
-    dequantise,
-    moe,
-    quantise_fp8,
-    quantise_int4,
-)
+from infill_engine.models.checkpoint import METHOD
+from infill_engine.models.diffusion_gemma.checkpoint import EXPERT_MATRICES
+from infill_engine.models.quantised import quantise, stored_as
+from infill_kernels import ExpertWeights, Fp8, Int4, moe
 from infill_kernels.formats import GROUP
-
-METHOD = "infill"
-FORMATS: tuple[Format, ...] = get_args(Format)
-EXPERT_MATRICES = ("gate_up_proj", "down_proj")
-QUANTISE: dict[Format, Callable[[Tensor], Fp8 | Int4]] = {
-    "fp8": quantise_fp8,
-    "int4": quantise_int4,
-}
-
-
-# A matrix at a time would need several times its size in float32 besides.
-EXPERTS_AT_ONCE = 16
-
-
-def quantise(weights: Tensor, name: Format, device: torch.device) -> tuple[Fp8 | Int4, float]:
-    """weights [E, N, K] on any device, made on `device` -> codes there, and their relative error.
-
-    The error is the root mean square of what is lost over that of the weights.
-    """
-    made: list[Fp8 | Int4] = []
-    lost = total = 0.0
-    for part in weights.split(EXPERTS_AT_ONCE):  # type: ignore[no-untyped-call]
-        part = part.to(device)
-        made.append(QUANTISE[name](part))
-        wide = part.float()
-        lost += float((dequantise(made[-1], torch.float32) - wide).square().sum())
-        total += float(wide.square().sum())
-    codes, scale = (torch.cat(parts) for parts in zip(*made, strict=True))
-    whole = Fp8(codes, scale) if name == "fp8" else Int4(codes, scale)
-    return whole, (lost / total) ** 0.5 if total else 0.0
-
-
-def fits(name: Format, num_inputs: int) -> bool:
-    """Whether a matrix of so many inputs can be stored in a format."""
-    return name != "int4" or num_inputs % (2 * GROUP) == 0
 
 
 class QuantisedExperts(nn.Module):
@@ -95,7 +55,7 @@ class QuantisedExperts(nn.Module):
     def _weights(self, matrix: str) -> Fp8 | Int4:
         codes = getattr(self, matrix).detach()
         scale = getattr(self, f"{matrix}_scale").detach()
-        return Fp8(codes, scale) if self.format == "fp8" else Int4(codes, scale)
+        return stored_as(self.format, codes, scale)
 
     def forward(self, hidden: Tensor, experts: Tensor, weights: Tensor) -> Tensor:
         """hidden [N, D], experts [N, k] int64, weights [N, k] float32 -> [N, D]."""

@@ -1,0 +1,40 @@
+"""Weights in 8 or 4 bits, one matrix or a stack of them: how they are made, and what is lost."""
+
+from collections.abc import Callable
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from infill_engine.config import Format
+from infill_kernels import Fp8, Int4, dequantise, quantise_fp8, quantise_int4
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+QUANTISE: dict[Format, Callable[[Tensor], Fp8 | Int4]] = {
+    "fp8": quantise_fp8,
+    "int4": quantise_int4,
+}
+# A matrix at a time would need several times its size in float32 besides.
+EXPERTS_AT_ONCE = 16
+
+
+def quantise(weights: Tensor, name: Format, device: torch.device) -> tuple[Fp8 | Int4, float]:
+    """weights [E, N, K] on any device, made on `device` -> codes there, and their relative error.
+
+    The error is the root mean square of what is lost over that of the weights.
+    """
+    made: list[Fp8 | Int4] = []
+    lost = total = 0.0
+    for part in weights.split(EXPERTS_AT_ONCE):  # type: ignore[no-untyped-call]
+        part = part.to(device)
+        made.append(QUANTISE[name](part))
+        wide = part.float()
+        lost += float((dequantise(made[-1], torch.float32) - wide).square().sum())
+        total += float(wide.square().sum())
+    codes, scale = (torch.cat(parts) for parts in zip(*made, strict=True))
+    return stored_as(name, codes, scale), (lost / total) ** 0.5 if total else 0.0
+
+
+def stored_as(name: Format, codes: Tensor, scale: Tensor) -> Fp8 | Int4:
+    """Codes and scale of a format as one value."""
+    return Fp8(codes, scale) if name == "fp8" else Int4(codes, scale)
