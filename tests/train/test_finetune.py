@@ -1,0 +1,248 @@
+"""Fine-tuning for holes: what it learns from, what it asks for, and that it pays."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+
+from infill_engine import EngineConfig, InfillRequest, ModelError, load_engine
+from infill_engine.models.masked_qwen2.adapter import read_adapter
+from infill_engine.models.masked_qwen2.denoiser import MaskedQwen2, load_masked_qwen2
+from tests.engine import tiny_qwen
+from tests.engine.tiny_qwen import EOS, EXPAND, MASK
+from train import finetune
+from train.finetune import Recipe, attach
+from train.hole_objective import IGNORED, Example, loss_of, noised
+from train.repository import gaps, sources
+
+RECIPE = Recipe(
+    steps=50, batch=4, tokens=64, rank=16, alpha=32.0, rate=1e-2, warmup=5, measured=3, every=25
+)
+FUNCTION = """
+def total_{0}(values):
+    total = 0
+    for value in values:
+        total = total + value
+    return total
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small random weights that can still be taught something in some seconds."""
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("base")
+    return tiny_qwen.save_dreamon(path, sharpness=2.0, num_hidden_layers=2)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that are much like one another, and some that are none of a model's business."""
+    root = tmp_path_factory.mktemp("repository")
+    for number in range(12):
+        names = random.Random(number).sample("abcdefgh", 4)
+        (root / f"part_{number}.py").write_text("".join(map(FUNCTION.format, names)))
+    (root / "copy.py").write_text((root / "part_0.py").read_text())
+    (root / ".env.py").write_text("PASSWORD = 'x'\n" * 30)
+    (root / "generated_pb2.py").write_text("x = 1\n" * 60)
+    (root / ".gitignore").write_text("private/\n")
+    (root / "private").mkdir()
+    (root / "private" / "mine.py").write_text("y = 2\n" * 60)
+    return root
+
+
+def denoiser(folder: Path) -> MaskedQwen2:
+    return load_masked_qwen2(EngineConfig(model=str(folder), threads=1, max_denoising_steps=24))
+
+
+# What is learned from
+
+
+def test_only_what_the_server_would_read_is_learned_from(repository: Path) -> None:
+    found, left_out = sources(repository)
+
+    assert {each.path for each in found} <= {f"part_{n}.py" for n in range(12)} | {"copy.py"}
+    assert len(found) == 12
+    assert left_out["copy"] == 1
+    assert left_out["generated"] == 1
+    assert left_out["ignored or secret"] >= 1
+    assert 0 < sum(each.held_out for each in found) < 12 or len(found) == 12
+
+
+def test_gaps_put_together_are_the_file_again(repository: Path) -> None:
+    found, _ = sources(repository)
+    texts = {each.path: each.text for each in found}
+
+    for gap, _ in zip(gaps(found, seed=1), range(40), strict=False):
+        assert gap.prefix + gap.middle + gap.suffix == texts[gap.path]
+        assert gap.middle
+        assert (gap.request.max_lines == 1) == ("\n" not in gap.middle)
+
+
+# The objective
+
+
+def replayed(example: Example, prefix: int, suffix: int) -> list[int]:
+    """What DreamOn's loop makes of a middle whose labels are all said, expansions last."""
+    cells = example.token_ids[prefix : len(example.token_ids) - suffix]
+    labels = example.labels[prefix : len(example.labels) - suffix]
+    return [
+        label if token == MASK else token
+        for token, label in zip(cells, labels, strict=True)
+        if not (token == MASK and label == EOS)
+    ]
+
+
+def test_labels_say_the_middle_but_for_what_expands(folder: Path) -> None:
+    text, rng = denoiser(folder).text, random.Random(0)
+    grew = 0
+    for _ in range(300):
+        middle = [rng.randrange(100) for _ in range(rng.randrange(12))]
+        example = noised([1, 2], middle, [3], text, rng)
+
+        assert example.token_ids[:2] == [1, 2]
+        assert example.token_ids[-1] == 3
+        assert len(example.token_ids) == len(example.labels)
+        masked = [at for at, token in enumerate(example.token_ids) if token == MASK]
+        assert masked
+        assert [at for at, label in enumerate(example.labels) if label != IGNORED] == masked
+        said = replayed(example, 2, 1)
+        grew += EXPAND in said
+        # Every expansion stands for two tokens or more; what is left is the middle in its order.
+        parts = "".join("X" if token == EXPAND else chr(200 + token) for token in said).split("X")
+        rest = "".join(chr(200 + token) for token in middle)
+        assert len(said) == len(middle) or EXPAND in said
+        for part in parts:
+            assert part in rest
+            rest = rest[rest.index(part) + len(part) :]
+    assert grew > 50
+
+
+def test_the_loss_is_that_of_the_masked_cells_by_the_cell_before(folder: Path) -> None:
+    network = denoiser(folder).network
+    examples = [
+        Example(token_ids=[5, 6, MASK, 8], labels=[IGNORED, IGNORED, 7, IGNORED]),
+        Example(token_ids=[MASK, 6], labels=[9, IGNORED]),
+    ]
+
+    loss = loss_of(network, examples, MASK)
+
+    with torch.inference_mode():
+        each = []
+        for example, cell, before in ((examples[0], 2, 1), (examples[1], 0, 0)):
+            ids = torch.tensor([example.token_ids])
+            hidden = network.hidden(ids, torch.arange(ids.shape[1])[None])
+            each.append(-network.logits(hidden[0])[before].log_softmax(-1)[example.labels[cell]])
+    assert float(loss) == pytest.approx(float(sum(each)) / 2, rel=1e-4)
+
+
+# The adapter
+
+
+def test_an_adapter_changes_nothing_at_first_and_merged_what_it_does_beside(
+    folder: Path, tmp_path: Path
+) -> None:
+    ids = torch.arange(12)[None]
+
+    def said(model: MaskedQwen2) -> torch.Tensor:
+        with torch.inference_mode():
+            return model.network.logits(model.network.hidden(ids, ids)[0])
+
+    plain = denoiser(folder)
+    before = said(plain)
+    pairs = attach(plain.network, RECIPE)
+    torch.testing.assert_close(said(plain), before)
+    with torch.no_grad():
+        for _, up in pairs.values():
+            up.normal_(std=0.02)
+    beside = said(plain)
+    adapter = finetune.Adapter(rank=RECIPE.rank, scale=2.0, pairs=pairs)
+    finetune.write_adapter(tmp_path / "made", adapter, str(folder))
+
+    config = EngineConfig(model=str(folder), adapter=str(tmp_path / "made"))
+    assert float((beside - before).abs().max()) > 0.1
+    torch.testing.assert_close(said(load_masked_qwen2(config)), beside, rtol=1e-3, atol=1e-3)
+    told = json.loads((tmp_path / "made" / "adapter_config.json").read_text())
+    assert told["peft_type"] == "LORA"
+    assert told["target_modules"] == [
+        "down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj",
+    ]  # fmt: skip
+
+
+def test_what_is_no_adapter_of_this_model_is_said(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="holds no LoRA adapter"):
+        load_masked_qwen2(EngineConfig(model=str(folder), adapter=str(tmp_path)))
+    with pytest.raises(ModelError, match="is for DreamOn, Open-dCoder and their like"):
+        load_engine(EngineConfig(adapter=str(tmp_path)))
+    down, up = torch.ones(2, 9), torch.ones(64, 2)
+    key = "model.layers.0.self_attn.q_proj.weight"
+    for pairs, said in (
+        ({key: (down, up)}, r"is \[64, 9\], the model's \[64, 64\]"),
+        ({"model.layers.9.mlp.up_proj.weight": (down, up)}, "which .* has not; name the model"),
+    ):
+        made = finetune.Adapter(rank=2, scale=1.0, pairs=pairs)
+        finetune.write_adapter(tmp_path / "wrong", made, "other")
+        with pytest.raises(ModelError, match=said):
+            load_masked_qwen2(EngineConfig(model=str(folder), adapter=str(tmp_path / "wrong")))
+
+
+# The run
+
+
+def test_the_loss_falls_and_what_was_learned_is_loaded(
+    folder: Path, repository: Path, tmp_path: Path
+) -> None:
+    found, _ = sources(repository)
+    out = tmp_path / "adapter"
+
+    log = finetune.finetune(denoiser(folder), found, out, RECIPE, str(folder), say=lambda _: None)
+
+    assert [line["step"] for line in log] == [0, 25, 50]
+    assert log[2]["loss"] < 0.75 * log[1]["loss"]
+    assert all(0 <= line["exact"] <= 1 for line in log)
+    assert read_adapter(out).rank == RECIPE.rank
+    assert len((out / "log.jsonl").read_text().splitlines()) == 3
+    engine = load_engine(EngineConfig(model=str(folder), adapter=str(out), dtype="int4"))
+    request = InfillRequest(prefix=FUNCTION.format("a")[:40], suffix="\n", max_lines=1)
+    assert [*engine.infill(request)]
+
+
+def test_the_plan_is_arithmetic_and_needs_no_data(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finetune.main(["--model", str(folder), "--plan"])
+
+    sizes = {
+        line.split()[-1]: float(line.split()[0]) for line in capsys.readouterr().out.splitlines()
+    }
+    assert set(sizes) == {"weights", "LoRA", "activations", "logits", "all"}
+    parts = finetune.plan(EngineConfig(model=str(folder)), Recipe())
+    learned = 2 * 16 * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128))
+    assert parts["LoRA"] == pytest.approx(16 * learned / 2**30)
+    assert parts["all"] == pytest.approx(sum(v for k, v in parts.items() if k != "all"))
+
+
+@pytest.mark.parametrize("form", ["unsloth", "nemo"])
+def test_the_same_holes_are_written_for_other_trainers(
+    repository: Path, folder: Path, tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "holes.jsonl"
+
+    finetune.main(
+        ["--model", str(folder), "--data", str(repository), "--export", form, str(target),
+         "--count", "7"]
+    )  # fmt: skip
+
+    lines = [json.loads(line) for line in target.read_text().splitlines()]
+    assert len(lines) == 7
+    assert "7 holes in" in capsys.readouterr().out
+    for line in lines:
+        if form == "unsloth":
+            assert [each["role"] for each in line["messages"]] == ["user", "assistant"]
+        said = line["messages"][1]["content"] if form == "unsloth" else line["output"]
+        assert said.startswith("```python\n")
+        assert said.endswith("\n```")
