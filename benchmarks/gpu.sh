@@ -1,0 +1,60 @@
+#!/bin/sh
+# Everything that waits for a GPU, in one command for a machine that is lent for a quarter of an hour:
+#
+#     OUT=FOLDER benchmarks/gpu.sh        at most 12 minutes of one GPU with 80 GB
+#     OUT=FOLDER benchmarks/gpu.sh dry    the same commands on a CPU, with shapes small enough
+#
+#   tests    what is marked `gpu`: kernels against their references, captured steps
+#   denoise  a step of DiffusionGemma's shape beside transformers' and beside the floor
+#   train    a training run: started, stopped, gone on with from its pieces
+#
+# Each part has a limit of its own, so that one that hangs takes nothing from the next. OUT gets
+# some kilobytes: a text file a part, denoise.json, and summary.txt with exit status and seconds.
+# PYTHON names the interpreter.
+set -u
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+out=$(mkdir -p "$OUT" && cd "$OUT" && pwd)
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+export PYTHONPATH=.:engine:kernels PYTHONUNBUFFERED=1
+: >"$out/summary.txt"
+
+part() {
+    name=$1 limit=$2 started=$(date +%s)
+    shift 2
+    status=0
+    timeout -k 5 "$limit" "$@" >"$root/$name.txt" 2>&1 || status=$?
+    tail -c 16000 "$root/$name.txt" >"$out/$name.txt"
+    echo "$name: exit $status after $(($(date +%s) - started)) s" | tee -a "$out/summary.txt"
+}
+
+if [ "${1:-}" = dry ]; then
+    tests="tests/engine/diffusion_gemma/test_stepping.py"
+    denoise="--device cpu --canvas 16 --formats bf16 int4 --steps 2"
+    device=cpu seconds=60
+else
+    tests="-m gpu tests/kernels tests/engine"
+    denoise="--device cuda"
+    device=cuda seconds=60
+fi
+
+# shellcheck disable=SC2086  # lists of words
+part tests 150 "$python" -m pytest -q -p no:cacheprovider $tests
+# shellcheck disable=SC2086
+part denoise 390 "$python" -m benchmarks.denoise $denoise
+tail -n 1 "$out/denoise.txt" | grep '^{' >"$out/denoise.json"
+
+"$python" -c "from pathlib import Path; from tests.train.tiny import write_shards
+write_shards(Path('$root/data/shards'))"
+train() {
+    part "$1" $((seconds + 20)) env OUT="$root/$1" ROOT="$root/data" RUN="$root/run-$1" \
+        PYTHON="$python" MODEL="--d-model 32 --num-layers 2 --num-heads 2 --num-kv-heads 1 --d-ff 48" \
+        engine/train/gpu.sh "$seconds" 1 0 --device "$device" --no-compile --tokens 256 \
+        --shapes 128x16:0.7,64x8:0.3 --max-steps "$2" --val-infills 3
+}
+train train 5
+# What came back is taken to the next machine, which goes on from there.
+mkdir -p "$root/data/pieces"
+cp "$root/train"/*.piece "$root/train/log.jsonl" "$root/data/pieces/" 2>/dev/null
+train again 10

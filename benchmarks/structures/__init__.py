@@ -1,1 +1,0 @@
-"""Whether structured texts close, with any schema and wherever they are cut off."""
