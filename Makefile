@@ -1,21 +1,22 @@
 # Everything a person runs. `make try` and `make test` do their own set-up; a second run starts at once.
 
 VENV := .venv
-BIN := $(VENV)/bin
-# The place that `make try` fills; any FILE:LINE:COL will do.
-AT ?= benchmarks/try/discounts.py:18:5
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+# A FILE:LINE:COL of yours for `make try`; without it the example is filled in.
+AT ?=
 # The address of PyTorch's index of CPU builds, as the install selector on pytorch.org prints it.
 # Without it pip takes torch from wherever it is set up to look, on Linux usually with CUDA inside.
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help try test editors test-editors setup lint fmt bench train-smoke kernels size clean
+.PHONY: help try test editors test-editors setup lint fmt bench train-smoke kernels release docs \
+  size clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-try: $(VENV)/.ready ## set up, then watch the embedded model fill a hole in a real file (AT=FILE:LINE:COL)
-	@$(BIN)/infill-ls infill $(AT) --watch
+try: $(VENV)/.ready ## set up, then watch the embedded model fill a hole (AT=FILE:LINE:COL for one of yours)
+	@$(BIN)/infill-ls $(if $(AT),infill $(AT) --watch,try)
 
 # Small tensors gain nothing from a second thread, and one that spins starves whatever runs beside it.
 test test-editors train-smoke: export OMP_NUM_THREADS := 1
@@ -52,6 +53,14 @@ train-smoke: $(VENV)/.ready-to-test ## the whole training on very little data, t
 kernels: $(VENV)/.ready ## the routines for CPUs, for Linux and Windows: wants gcc's cross-compilers
 	PYTHONPATH=kernels $(BIN)/python -m infill_kernels.prebuilt.build
 
+release: $(VENV)/.ready-to-test ## sdist, wheel, VS Code's extension, Neovim's plugin: built, checked, with checksums, in dist/
+	@$(PIP_INSTALL) 'twine>=6'
+	@$(BIN)/python -m release
+
+docs: $(VENV)/.ready-to-test ## the documentation as a site, in site/, with its links checked
+	@$(PIP_INSTALL) 'mkdocs>=1.6,<2' 'mkdocs-material>=9.5'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo "site/index.html"
+
 size: ## lines per package: a report that never fails
 	@for folder in infill_ls engine/infill_engine engine/train kernels/infill_kernels tests; do \
 	  find $$folder -name '*.py' -exec cat {} + 2>/dev/null | awk -v folder=$$folder \
@@ -59,7 +68,7 @@ size: ## lines per package: a report that never fails
 	done
 
 clean: ## remove the virtual environment and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # The first interpreter that runs, is new enough, and can make a virtual environment.
 FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python; do \

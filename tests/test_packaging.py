@@ -62,6 +62,15 @@ def test_what_is_compiled_on_the_spot_is_inside(names: list[str]) -> None:
     assert sources | made <= set(names)
 
 
+def test_the_plugins_that_setup_writes_are_inside(names: list[str]) -> None:
+    neovim = ROOT / "editors" / "neovim"
+    files = [path for part in ("plugin", "lua", "doc") for path in (neovim / part).rglob("*.*")]
+    expected = {f"infill_ls/plugins/neovim/{path.relative_to(neovim).as_posix()}" for path in files}
+
+    assert len(expected) > 10
+    assert expected <= set(names)
+
+
 def test_types_and_licence_are_inside(names: list[str]) -> None:
     dist_info = f"infill_ls-{infill_ls.__version__}.dist-info"
     expected = {f"{package}/py.typed" for package in ("infill_ls", "infill_engine")} | {

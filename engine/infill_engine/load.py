@@ -20,6 +20,15 @@ def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine
     A large one reports on the way: what is being done, and which share of that is.
     Raises ModelError when there is no usable model, with the remedy.
     """
+    try:
+        return _loaded(config, progress)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise _without_torch(config) from error
+
+
+def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
     if config.is_remote:
         from infill_engine.remote.engine import RemoteEngine
 
@@ -75,6 +84,21 @@ def named_judge(config: EngineConfig) -> "Callable[[], tuple[Judge | None, str]]
 
     gguf = load_gguf(config)
     return lambda: (gguf, "")
+
+
+def _without_torch(config: EngineConfig) -> ModelError:
+    """The embedded model takes it only where no routine for this CPU can be used, or not for what
+    was asked."""
+    from infill_kernels.blocks import native
+
+    level, reason = native()
+    what = f"model={config.model!r}, device={config.device!r}, dtype={config.dtype!r}"
+    extra = "gpu" if is_checkpoint(config.model) else "torch"
+    why = "" if level else f", because here {reason}"
+    return ModelError(
+        f"{what} is computed by torch{why}, which is not installed; pip install "
+        f"'infill-ls[{extra}]' adds it."
+    )
 
 
 def is_checkpoint(model: str) -> bool:

@@ -154,7 +154,12 @@ def _advice(findings: Findings) -> Iterator[str]:
         yield from findings.server.notes
     on_cpu = engine is not None and engine.device.startswith("cpu")
     if machine.gpu and on_cpu:
-        if machine.torch and "+cpu" in machine.torch:
+        if machine.torch is None:
+            yield (
+                f"There is a GPU ({machine.gpu}), which takes torch: pip install 'infill-ls[gpu]', "
+                "then --device cuda."
+            )
+        elif "+cpu" in machine.torch:
             yield (
                 f"There is a GPU ({machine.gpu}), but torch {machine.torch} is a build without "
                 "CUDA. Install the CUDA build: pip install --upgrade --force-reinstall "

@@ -54,6 +54,12 @@ def with_inserted(data: bytes, before: str, inserted: str) -> bytes:
     return data[:at] + inserted.encode() + data[at:]
 
 
+def with_replaced(data: bytes, old: str, new: str) -> bytes:
+    """The file, all of which is the text `old`, with a new one: a byte order mark stays."""
+    assert data.endswith(old.encode()), "the file's text"
+    return data[: len(data) - len(old.encode())] + new.encode()
+
+
 def replace(path: Path, old: bytes, new: bytes) -> str:
     """Makes the file `new`, and gives what the user should know of how, empty where it is nothing.
 

@@ -32,9 +32,9 @@ def infill(
         text=files.decoded(data, position.path),
     )
     if not arguments.force:
-        _refuse_ignored(position.path, document, remote=config.is_remote)
+        refuse_ignored(position.path, document, remote=config.is_remote)
     offset = offset_of(document, position)
-    infilled, info = _shown(arguments, document, offset, config, load)
+    infilled, info = shown(arguments, document, offset, config, load)
     if arguments.json:
         print(json.dumps(as_json(infilled, info, position), ensure_ascii=False))
     if not infilled.candidates:
@@ -50,7 +50,8 @@ def infill(
     return 0
 
 
-def _refuse_ignored(path: Path, document: Document, *, remote: bool) -> None:
+def refuse_ignored(path: Path, document: Document, *, remote: bool) -> None:
+    """Raises FileError for a file that is ignored or may hold secrets."""
     if why := ignored(IgnorePolicy(remote=remote), document.uri, document.text):
         raise FileError(f"{path} is left alone: {why}. --force infills it all the same.")
 
@@ -71,7 +72,7 @@ def offset_of(document: Document, position: FilePosition) -> int:
     return document.offset_at(position.line - 1, position.column - 1, "utf-32")
 
 
-def _shown(
+def shown(
     arguments: argparse.Namespace,
     document: Document,
     offset: int,

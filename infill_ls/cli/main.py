@@ -31,11 +31,15 @@ from infill_ls.cli.position import file_position
 
 EXAMPLES = """\
 examples:
+  infill-ls try                           see a hole being filled
+  infill-ls setup                         put it into your editors
   infill-ls                               serve an editor on stdio
   infill-ls --connect                     the same, with one model for all windows
   infill-ls --fim 127.0.0.1:8012          serve llama.vim, Zed and others over HTTP
   infill-ls infill app.py:12:5 --watch    watch a hole being filled
   infill-ls infill app.py:12:5 --apply    and put the text into the file
+  infill-ls infill --holes app.py --apply fill everything marked ___ in a file
+  infill-ls json --schema S.json doc.json finish a JSON document so that it satisfies a schema
   infill-ls doctor                        what runs here, and how fast
 """
 REMOTE_OPTIONS = {
@@ -51,6 +55,7 @@ MODEL_OPTIONS = (
     *("remote_model", "remote_timeout", "remote_concurrency", "remote_trust_env"),
 )
 MAX_LINES = 20
+EDITORS = ("neovim", "vscode", "emacs", "helix", "zed", "sublime", "kate")
 
 Load = Callable[[EngineConfig], Engine]
 
@@ -131,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top = _Parser(
         prog="infill-ls",
-        usage="infill-ls [OPTIONS] [serve | infill | doctor | bench] ...",
+        usage="infill-ls [OPTIONS] [try | setup | serve | infill | json | doctor | ...] ...",
         description="A language server that infills code from both sides of the cursor.\n"
         "Without a command it serves an editor on stdio.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
@@ -143,10 +148,13 @@ def parser() -> argparse.ArgumentParser:
     top.set_defaults(run=serve)
 
     commands = top.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    _add_example(commands, model)
+    _add_setup(commands, model)
     serving = _command(commands, model, "serve", "serve editors, as without a command")
     _add_server_options(serving)
     serving.set_defaults(run=serve)
     _add_infill(commands, model)
+    _add_json(commands, model)
     doctor = _command(commands, model, "doctor", "say what runs here, how fast, and what to do")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(run=run_doctor)
@@ -157,6 +165,10 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--quick", action="store_true", help="less of everything, within a minute")
     bench.set_defaults(run=run_bench)
+    updates = _command(
+        commands, model, "update-check", "ask PyPI for a newer release; nothing else ever does"
+    )
+    updates.set_defaults(run=run_update_check)
     return top
 
 
@@ -202,9 +214,17 @@ def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
     infill = _command(commands, model, "infill", "fill one place in a file")
     infill.add_argument(
         "position",
+        nargs="?",
         type=file_position,
         metavar="FILE:LINE:COL",
         help="both from 1; columns count characters, and one past the last is the line's end",
+    )
+    infill.add_argument(
+        "--holes",
+        type=Path,
+        metavar="FILE",
+        help="instead of a place, fill all that is marked in FILE: ___, and Python's pass and ... "
+        "with a TODO; in JSON, YAML and TOML what is missing, so that it parses",
     )
     infill.add_argument("--json", action="store_true", help="print one JSON object")
     infill.add_argument(
@@ -225,6 +245,50 @@ def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
         "--language", metavar="L", help="an LSP language id; by default the file's name says it"
     )
     infill.set_defaults(run=run_infill)
+
+
+def _add_json(commands: Any, model: argparse.ArgumentParser) -> None:
+    finish = _command(
+        commands, model, "json", "finish a JSON document, by a schema if there is one"
+    )
+    finish.add_argument(
+        "file", type=Path, metavar="FILE", help="cut off, with ___ or nothing for values, or empty"
+    )
+    finish.add_argument(
+        "--schema", type=Path, metavar="S", help="the JSON Schema that the document shall satisfy"
+    )
+    finish.add_argument(
+        "--all", action="store_true", help="also the properties that the schema does not require"
+    )
+    finish.add_argument("--json", action="store_true", help="print one JSON object")
+    finish.add_argument("--apply", action="store_true", help="put the text into the file")
+    finish.add_argument(
+        "--force", action="store_true", help="even a file that is ignored or may hold secrets"
+    )
+    finish.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    finish.set_defaults(run=run_json)
+
+
+def _add_example(commands: Any, model: argparse.ArgumentParser) -> None:
+    example = _command(commands, model, "try", "watch a hole being filled in a file of our own")
+    chosen = {"json": False, "watch": True, "max_lines": MAX_LINES, "candidates": 1, "seed": 0}
+    example.set_defaults(run=run_example, **chosen)
+
+
+def _add_setup(commands: Any, model: argparse.ArgumentParser) -> None:
+    setup = _command(commands, model, "setup", "put it into the editors that are found here")
+    setup.add_argument(
+        "editors",
+        nargs="*",
+        metavar="EDITOR",
+        type=_editor,
+        help=f"only these, found or not: {', '.join(EDITORS)}",
+    )
+    answer = setup.add_mutually_exclusive_group()
+    answer.add_argument("--yes", action="store_true", help="write it without a question")
+    answer.add_argument("--show", action="store_true", help="print it and write nothing")
+    setup.add_argument("--undo", action="store_true", help="take back what setup has written")
+    setup.set_defaults(run=run_setup)
 
 
 def _command(
@@ -251,6 +315,12 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def _editor(text: str) -> str:
+    if text.lower() not in EDITORS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(EDITORS)}")
+    return text.lower()
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -281,9 +351,39 @@ def serve(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> in
 
 
 def run_infill(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    if (arguments.position is None) == (arguments.holes is None):
+        raise UsageError("Name one place as FILE:LINE:COL, or a file with --holes FILE.")
+    if arguments.holes is not None:
+        from infill_ls.cli.holes import infill_holes
+
+        return infill_holes(arguments, config, load)
     from infill_ls.cli.infill import infill
 
     return infill(arguments, config, load)
+
+
+def run_json(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.finish import finish
+
+    return finish(arguments, config, load)
+
+
+def run_example(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.example import show_example
+
+    return show_example(arguments, config, load)
+
+
+def run_setup(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.setup.run import run_setup
+
+    return run_setup(arguments)
+
+
+def run_update_check(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.updates import check_for_update
+
+    return check_for_update()
 
 
 def run_doctor(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:

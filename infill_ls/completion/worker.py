@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from infill_engine import (
     Budget,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # the pipeline brings the grammars: the thread imports it, no
     from infill_ls.completion.pipeline import Infilled, Trees
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 # Who asks gets the best of so many texts, also where one is to be shown: it is worth the time.
 CHOICES_INVOKED = 3
 HOLD_SECONDS = 0.05  # for what else is right, once an answer is given
@@ -230,6 +231,23 @@ class Worker:
                 self._drop_ahead()
             self._changed.notify()
         return run
+
+    def perform(self, work: Callable[[Engine | None], T]) -> "Future[T]":
+        """Other work, in its turn, with the engine, None where there is none."""
+        done: Future[T] = Future()
+        done.set_running_or_notify_cancel()
+        with self._changed:
+            for idle in (self._running_ahead, self._running_warm):
+                if idle is not None:
+                    idle.stop()
+            self._add(
+                _Task(
+                    name="work on demand",
+                    work=lambda: done.set_result(work(self._engine)),
+                    fail=done.set_exception,
+                )
+            )
+        return done
 
     def warm(self, query: Query, owner: object) -> None:
         """Encodes both sides of a place when nothing better is to do; the newest wish wins."""

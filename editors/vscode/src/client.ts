@@ -74,6 +74,26 @@ export async function infill(
   client: LanguageClient | undefined,
   editor: vscode.TextEditor | undefined,
 ): Promise<void> {
+  const name = editor?.selection.isEmpty ? 'infill.infillAtCursor' : 'infill.infillSelection';
+  await execute(client, editor, name, (to, { selection }) => ({ range: to.asRange(selection) }));
+}
+
+/** Has the server fill all that is marked in the document; with selections, those. */
+export async function infillHoles(
+  client: LanguageClient | undefined,
+  editor: vscode.TextEditor | undefined,
+): Promise<void> {
+  await execute(client, editor, 'infill.infillHoles', (to, { selections }) => ({
+    ranges: selections.filter((each) => !each.isEmpty).map((each) => to.asRange(each)),
+  }));
+}
+
+async function execute(
+  client: LanguageClient | undefined,
+  editor: vscode.TextEditor | undefined,
+  command: string,
+  where: (to: LanguageClient['code2ProtocolConverter'], editor: vscode.TextEditor) => object,
+): Promise<void> {
   if (editor === undefined) {
     return;
   }
@@ -81,15 +101,13 @@ export async function infill(
     void vscode.window.showWarningMessage('infill: the server does not run; see the status bar.');
     return;
   }
-  const { document, selection } = editor;
   const about = {
-    uri: client.code2ProtocolConverter.asUri(document.uri),
-    version: document.version,
-    range: client.code2ProtocolConverter.asRange(selection),
+    uri: client.code2ProtocolConverter.asUri(editor.document.uri),
+    version: editor.document.version,
+    ...where(client.code2ProtocolConverter, editor),
   };
-  const name = selection.isEmpty ? 'infill.infillAtCursor' : 'infill.infillSelection';
   await vscode.window.withProgress({ location: vscode.ProgressLocation.Window, title: 'infill' }, () =>
-    client.sendRequest(ExecuteCommandRequest.type, { command: name, arguments: [about] }),
+    client.sendRequest(ExecuteCommandRequest.type, { command, arguments: [about] }),
   );
 }
 

@@ -3,7 +3,7 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
-import { acceptLine, clientOf, infill } from './client';
+import { acceptLine, clientOf, infill, infillHoles } from './client';
 import { type Found, type Manifest, modelOptions, modelSettings } from './find';
 import { installServer, run } from './installer';
 import { Locator, setting } from './locate';
@@ -62,6 +62,7 @@ class Extension {
     const commands: Record<string, () => unknown> = {
       'infill.selection': () => infill(this.supervisor.connection, editor()),
       'infill.atCursor': () => infill(this.supervisor.connection, editor()),
+      'infill.holes': () => infillHoles(this.supervisor.connection, editor()),
       'infill.suggest': () => vscode.commands.executeCommand('editor.action.inlineSuggest.trigger'),
       'infill.acceptLine': () => acceptLine(editor()),
       'infill.menu': () => this.showMenu(),

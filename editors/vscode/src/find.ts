@@ -63,6 +63,11 @@ export function findServer(places: Places, consent: Consent, disk: Disk): Found 
   if (own !== undefined) {
     return { kind: 'found', command: own, where: 'PATH' };
   }
+  // Where uv and pipx put programs; an editor that no shell started may not have it on PATH.
+  const users = disk.join(places.home, '.local', 'bin', name);
+  if (disk.executable(users) && !comesWith(users, places, disk)) {
+    return { kind: 'found', command: users, where: '~/.local/bin' };
+  }
   const managed = within(places.managed, disk);
   if (disk.executable(managed)) {
     return { kind: 'found', command: managed, where: 'its own environment' };

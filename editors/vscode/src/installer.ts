@@ -1,9 +1,20 @@
 // Carries out what install.ts says, with progress and a way to stop it.
 import { spawn } from 'node:child_process';
 import * as fs from 'node:fs/promises';
+import { homedir } from 'node:os';
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { NO_PYTHON, PROBE, progressOf, pythons, reasonOf, steps } from './install';
+import {
+  NO_PYTHON,
+  PROBE,
+  progressOf,
+  pythons,
+  reasonOf,
+  type Step,
+  steps,
+  uvs,
+  uvSteps,
+} from './install';
 
 export interface Output {
   code: number | null;
@@ -54,6 +65,26 @@ export interface Installation {
   stop: AbortController;
 }
 
+/** By uv where it is there, else by the first Python that fits; undefined where there is neither. */
+async function chosenSteps(
+  wanted: Installation,
+  inside: string,
+  cwd: string,
+  signal: AbortSignal,
+): Promise<Step[] | undefined> {
+  for (const uv of uvs(homedir(), wanted.windows)) {
+    if ((await run(uv, ['--version'], { cwd, signal })).code === 0) {
+      return uvSteps(uv, wanted.python, wanted.environment, wanted.package, inside);
+    }
+  }
+  for (const [command, ...before] of pythons(wanted.python, wanted.windows)) {
+    if ((await run(command, [...before, '-c', PROBE], { cwd, signal })).code === 0) {
+      return steps([command, ...before], wanted.environment, wanted.package, inside);
+    }
+  }
+  return undefined;
+}
+
 /** Undefined when the server is there, else why not. */
 export function installServer(wanted: Installation): Thenable<string | undefined> {
   return vscode.window.withProgress(
@@ -63,21 +94,15 @@ export function installServer(wanted: Installation): Thenable<string | undefined
       const { signal } = wanted.stop;
       const cwd = path.dirname(wanted.environment);
       await fs.mkdir(cwd, { recursive: true });
-      progress.report({ message: 'looking for Python' });
-      let python: [string, ...string[]] | undefined;
-      for (const [command, ...before] of pythons(wanted.python, wanted.windows)) {
-        if ((await run(command, [...before, '-c', PROBE], { cwd, signal })).code === 0) {
-          python = [command, ...before];
-          break;
-        }
-      }
-      if (python === undefined) {
-        return NO_PYTHON;
-      }
+      progress.report({ message: 'looking for uv and Python' });
       const inside = wanted.windows
         ? path.join(wanted.environment, 'Scripts', 'python.exe')
         : path.join(wanted.environment, 'bin', 'python');
-      for (const step of steps(python, wanted.environment, wanted.package, inside)) {
+      const todo = await chosenSteps(wanted, inside, cwd, signal);
+      if (todo === undefined) {
+        return NO_PYTHON;
+      }
+      for (const step of todo) {
         progress.report({ message: step.title });
         wanted.log.info(`${step.command} ${step.args.join(' ')}`);
         const done = await run(step.command, step.args, {

@@ -39,6 +39,12 @@ const order: [string, Partial<Places>, Disk, string][] = [
   ['a configured path comes before all others', { configured: '/c' }, everywhere, '/c'],
   ["the one on PATH comes before the workspace's", {}, everywhere, '/usr/bin/infill-ls'],
   [
+    'what uv or pipx installed is found without PATH',
+    {},
+    holding(WORKSPACE, '/own/bin/infill-ls', '/home/me/.local/bin/infill-ls'),
+    '/home/me/.local/bin/infill-ls',
+  ],
+  [
     "what the extension installed comes before the workspace's",
     {},
     holding(WORKSPACE, '/own/bin/infill-ls'),

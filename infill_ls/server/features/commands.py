@@ -1,9 +1,10 @@
-"""Infilling on demand in any editor: two commands, and the code actions that lead to them.
+"""Infilling on demand in any editor: three commands, and the code actions that lead to them.
 
 The server edits by `workspace/applyEdit`, and only the version it read: a text that changed
 meanwhile is left as it is. Every outcome without an edit is told to the user in one sentence.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,14 @@ from infill_ls.completion.offers import OfferedItem
 from infill_ls.completion.worker import Query
 from infill_ls.documents import Document, Encoding
 from infill_ls.server import lsp
+from infill_ls.server.features import holes
 from infill_ls.server.features.acceptance import accepted, offered_item
 from infill_ls.server.fields import Fields, ParamsError
 from infill_ls.server.greeting import (
     ACCEPTED,
     COMMANDS,
     INFILL_AT_CURSOR,
+    INFILL_HOLES,
     INFILL_SELECTION,
     REWRITE,
 )
@@ -32,17 +35,20 @@ APPLY_SECONDS = 30.0  # a client that never answers must not hold the request fo
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandParams:
     """`uri` and `range` say what a command is about; "" and None for one about nothing, or about
-    an `item` that was inserted."""
+    an `item` that was inserted. `ranges` are what is to be filled of a document, none for all that
+    is marked."""
 
     command: str
     item: OfferedItem | None = None
     uri: str = ""
     version: int | None = None
     range: lsp.Range | None = None
+    ranges: tuple[lsp.Range, ...] = ()
 
 
 def command_params(fields: Fields) -> CommandParams:
-    """Infilling takes one argument: {uri, version?, range} or {uri, version?, position}."""
+    """Infilling takes one argument: {uri, version?, range} or {uri, version?, position}; that of
+    all holes {uri, version?}, with `range` or `ranges` where not all of the document is meant."""
     command = fields.text("command")
     if command not in COMMANDS:
         raise ParamsError(f"params.command is unknown; there is {', '.join(COMMANDS)}")
@@ -52,6 +58,13 @@ def command_params(fields: Fields) -> CommandParams:
     if argument is None:
         raise ParamsError(
             "params.arguments is empty, but must hold {uri, range} or {uri, position}"
+        )
+    if command == INFILL_HOLES:
+        return CommandParams(
+            command=command,
+            uri=argument.text("uri"),
+            version=argument.number_or_none("version"),
+            ranges=tuple(_ranges(argument)),
         )
     if argument.optional("range") is not None:
         at = range_of(argument, "range")
@@ -65,20 +78,54 @@ def command_params(fields: Fields) -> CommandParams:
     )
 
 
+def _ranges(argument: Fields) -> Iterator[lsp.Range]:
+    if argument.optional("range") is not None:
+        yield range_of(argument, "range")
+    if argument.optional("ranges") is not None:
+        for each in argument.array("ranges"):
+            start, end = position_of(each, "start"), position_of(each, "end")
+            yield lsp.Range(start, end)
+
+
 async def execute(
     session: Session, snapshot: DocumentSnapshot | None, params: CommandParams
 ) -> dict[str, bool] | None:
     """Of infilling the answer says whether there was an edit."""
-    if params.range is None:
+    if params.command == ACCEPTED:
         accepted(session, params.item)
         return None
     if snapshot is None or params.version not in (None, snapshot.document.version):
         why = "The text changed before it could be read; try again."
+    elif params.range is None:
+        return await _holes(session, snapshot, params)
     else:
         why = await infill(session, snapshot, params.uri, params.range)
     if why:
         session.show(lsp.MessageType.INFO, f"infill: {why}")
     return {"applied": not why}
+
+
+async def _holes(
+    session: Session, snapshot: DocumentSnapshot, params: CommandParams
+) -> dict[str, bool]:
+    """All holes by one edit; what could not be filled is told even then."""
+    document = snapshot.document
+    applied, told = False, "The text changed meanwhile, so it was left as it is."
+    if await session.looked_through(document):
+        if why := refusal(snapshot.settings, snapshot.ignore_policy, document):
+            told = f"Nothing is suggested in this file: {why}."
+        else:
+            edits, told = await holes.infill_holes(session, snapshot, params.ranges)
+            if edits and not session.is_current(snapshot):
+                told = "The text changed meanwhile, so it was left as it is."
+            elif edits:
+                refused = await _apply(
+                    session, workspace_edit(session, params.uri, document, *edits)
+                )
+                applied, told = not refused, refused or told
+    if told:
+        session.show(lsp.MessageType.INFO, f"infill: {told}")
+    return {"applied": applied}
 
 
 async def infill(session: Session, snapshot: DocumentSnapshot, uri: str, target: lsp.Range) -> str:
@@ -138,20 +185,20 @@ def hole_of(document: Document, range_: lsp.Range, encoding: Encoding) -> tuple[
 
 
 def workspace_edit(
-    session: Session, uri: str, document: Document, edit: lsp.TextEdit
+    session: Session, uri: str, document: Document, *edits: lsp.TextEdit
 ) -> dict[str, Any]:
     """With the version, where the client takes one: it refuses the edit if it is further. Not as
     LSP's type, which has no place for the large versions that some clients count with."""
     if not session.features.versioned_edits:
-        return {"changes": {uri: [edit]}}
+        return {"changes": {uri: [*edits]}}
     of = {"uri": uri, "version": document.version}
-    return {"documentChanges": [{"textDocument": of, "edits": [edit]}]}
+    return {"documentChanges": [{"textDocument": of, "edits": [*edits]}]}
 
 
 async def code_actions(
     session: Session, snapshot: DocumentSnapshot | None, params: CodeActionParams
 ) -> list[lsp.CodeAction | lsp.Command]:
-    """One, and only when asked: a lamp on every line would be a nuisance."""
+    """One or two, and only when asked: a lamp on every line would be a nuisance."""
     if params.automatic or snapshot is None:
         return []
     if params.only is not None and not any(within(REWRITE, kind) for kind in params.only):
@@ -165,10 +212,13 @@ async def code_actions(
         ("Infill at cursor", INFILL_AT_CURSOR) if cursor else ("Infill selection", INFILL_SELECTION)
     )
     argument = {"uri": params.uri, "version": snapshot.document.version, "range": params.range}
-    command = lsp.Command(title=title, command=name, arguments=[argument])
+    commands = [lsp.Command(title=title, command=name, arguments=[argument])]
+    if cursor and (all_holes := holes.title(snapshot.document)):
+        whole = {"uri": params.uri, "version": snapshot.document.version}
+        commands.append(lsp.Command(title=all_holes, command=INFILL_HOLES, arguments=[whole]))
     if session.features.code_action_literals:
-        return [lsp.CodeAction(title=title, kind=REWRITE, command=command)]
-    return [command]
+        return [lsp.CodeAction(title=of.title, kind=REWRITE, command=of) for of in commands]
+    return [*commands]
 
 
 def within(kind: str, asked: str) -> bool:

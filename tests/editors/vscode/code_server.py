@@ -83,15 +83,28 @@ CLOCK = """(selector) => {
 }"""
 
 
+def command_line(tools: Path, folder: Path) -> list[str]:
+    """Of a VS Code that writes below that folder."""
+    return [
+        str(tools / "python" / "playwright" / "driver" / "node"),
+        str(tools / "node_modules" / "code-server" / "out" / "node" / "entry.js"),
+        f"--config={folder / 'config.yaml'}",
+        f"--user-data-dir={folder / 'data'}",
+        f"--extensions-dir={folder / 'extensions'}",
+    ]
+
+
 class VSCode:
-    """`tools` is what fetch.sh filled, `files` are the workspace's, by name, `settings` the user's
-    and `machine` the machine's; `server` and `workspace_server` stand for this Python's arguments,
-    as a shell has them, and "" for no server."""
+    """`tools` is what fetch.sh filled, `vsix` the extension, None where it is installed already.
+
+    `files` are the workspace's, by name, `settings` the user's and `machine` the machine's;
+    `server` and `workspace_server` stand for this Python's arguments, as a shell has them, and ""
+    for no server."""
 
     def __init__(
         self,
         tools: Path,
-        vsix: Path,
+        vsix: Path | None,
         folder: Path,
         files: dict[str, bytes],
         settings: dict[str, Any],
@@ -106,7 +119,7 @@ class VSCode:
         self.folder = folder
         self.workspace = folder / "workspace"
         for name in ("workspace", "data/User", "data/Machine", "extensions", "home"):
-            (folder / name).mkdir(parents=True)
+            (folder / name).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (self.workspace / name).write_bytes(content)
         for given, place in ((server, folder), (workspace_server, self.workspace / ".venv")):
@@ -142,15 +155,9 @@ class VSCode:
                 if not Path(part, "infill-ls").exists()
             ),
         }
-        node = tools / "python" / "playwright" / "driver" / "node"
-        self._command = [
-            str(node),
-            str(tools / "node_modules" / "code-server" / "out" / "node" / "entry.js"),
-            f"--config={folder / 'config.yaml'}",
-            f"--user-data-dir={folder / 'data'}",
-            f"--extensions-dir={folder / 'extensions'}",
-        ]
-        self._run("--install-extension", str(vsix))
+        self._command = command_line(tools, folder)
+        if vsix:
+            self._run("--install-extension", str(vsix))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

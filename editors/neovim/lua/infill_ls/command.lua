@@ -6,7 +6,33 @@ local status = require('infill_ls.status')
 
 local M = {}
 
+local function client_of(bufnr)
+  local client = server.client(bufnr)
+  if not client then
+    vim.notify('infill: no server for this buffer; :checkhealth infill_ls', 3)
+  end
+  return client
+end
+
+local function execute(client, bufnr, name, about)
+  about.uri = vim.uri_from_bufnr(bufnr)
+  about.version = vim.lsp.util.buf_versions[bufnr]
+  local params = { command = name, arguments = { about } }
+  server.call(client, 'request', 'workspace/executeCommand', params, function(err)
+    if err then
+      vim.notify('infill: ' .. err.message, vim.log.levels.ERROR)
+    end
+  end, bufnr)
+end
+
 local actions = {
+  holes = function()
+    local bufnr = vim.api.nvim_get_current_buf()
+    local client = client_of(bufnr)
+    if client then
+      execute(client, bufnr, 'infill.infillHoles', {})
+    end
+  end,
   doctor = function()
     require('infill_ls.doctor').run()
   end,
@@ -73,15 +99,11 @@ function M.run(command)
     return action()
   end
   local bufnr = vim.api.nvim_get_current_buf()
-  local client = server.client(bufnr)
+  local client = client_of(bufnr)
   if not client then
-    vim.notify('infill: no server for this buffer; :checkhealth infill_ls', 3)
     return
   end
-  local about = {
-    uri = vim.uri_from_bufnr(bufnr),
-    version = vim.lsp.util.buf_versions[bufnr],
-  }
+  local about = {}
   local name = 'infill.infillAtCursor'
   if command.range > 0 then
     name = 'infill.infillSelection'
@@ -89,12 +111,7 @@ function M.run(command)
   else
     about.position = vim.lsp.util.make_position_params(0, client.offset_encoding).position
   end
-  local params = { command = name, arguments = { about } }
-  server.call(client, 'request', 'workspace/executeCommand', params, function(err)
-    if err then
-      vim.notify('infill: ' .. err.message, vim.log.levels.ERROR)
-    end
-  end, bufnr)
+  execute(client, bufnr, name, about)
 end
 
 return M

@@ -1,0 +1,1 @@
+"""Whether structured texts close, with any schema and wherever they are cut off."""

@@ -1,0 +1,122 @@
+"""What was written into which file, kept so that it can be taken back. Holds no line of the user's
+that we did not change."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from infill_ls.cli import files
+from infill_ls.cli.errors import FileError
+from infill_ls.cli.setup.change import Change, Edit, taken_out, undone
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """One change that was made; `digest` is of the file's text behind it."""
+
+    path: Path
+    created: bool
+    digest: str
+    edits: tuple[Edit, ...]
+
+    @classmethod
+    def of(cls, change: Change) -> "Written":
+        return cls(
+            path=change.path,
+            created=change.before is None,
+            digest=_digest(change.after),
+            edits=change.edits,
+        )
+
+    def restored(self, text: str) -> str | None:
+        """The file without the change; None where our lines cannot be told from others."""
+        if _digest(text) == self.digest:
+            return undone(text, self.edits)
+        return taken_out(text, self.edits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """In the order in which it was done."""
+
+    written: tuple[Written, ...] = ()
+    undo_commands: tuple[tuple[str, ...], ...] = ()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_record(path: Path) -> Record:
+    """Empty where there is none. Raises FileError where the file is not ours."""
+    if not path.exists():
+        return Record()
+    try:
+        data: Any = json.loads(files.decoded(files.read(path), path))
+        if data["version"] != _VERSION:
+            raise ValueError(f"its version is {data['version']!r}")
+        written = tuple(
+            Written(
+                path=Path(each["path"]),
+                created=bool(each["created"]),
+                digest=str(each["digest"]),
+                edits=tuple(Edit(**edit) for edit in each["edits"]),
+            )
+            for each in data["written"]
+        )
+        return Record(
+            written=written, undo_commands=tuple(tuple(each) for each in data["undo_commands"])
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileError(
+            f"{path}, which says what setup wrote, cannot be read: {error}. Remove it; what setup "
+            "wrote into editors' files is then yours to take out."
+        ) from error
+
+
+def write_record(path: Path, record: Record) -> None:
+    if not (record.written or record.undo_commands):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        return
+    data = {
+        "version": _VERSION,
+        "written": [
+            {
+                "path": str(each.path),
+                "created": each.created,
+                "digest": each.digest,
+                "edits": [asdict(edit) for edit in each.edits],
+            }
+            for each in record.written
+        ],
+        "undo_commands": [list(command) for command in record.undo_commands],
+    }
+    save(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def save(path: Path, text: str, *, expected: str | None = None) -> None:
+    """Makes the file's text this, whole or not at all; a byte order mark stays. Raises FileError,
+    and changes nothing, where the file is not what was `expected`, if that is said."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch()
+    except OSError as error:
+        raise FileError(f"{path} cannot be made: {error.strerror}.") from error
+    data = files.read(path)
+    mark = files.BOM if data.startswith(files.BOM) else b""
+    if expected is not None and files.decoded(data, path) != expected:
+        raise FileError(f"{path} has changed meanwhile and was left alone; run the command again.")
+    files.replace(path, data, mark + text.encode())
+
+
+def add(record: Record, written: Sequence[Written], undo: Sequence[tuple[str, ...]]) -> Record:
+    commands = dict.fromkeys([*record.undo_commands, *undo])
+    return Record(written=(*record.written, *written), undo_commands=tuple(commands))

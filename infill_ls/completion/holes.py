@@ -1,0 +1,226 @@
+"""All holes of a document, filled together.
+
+Holes in code that stay on their line are denoised jointly, canvas after canvas; each text is
+checked in the document with all the others in it, and where it is not right the hole is infilled by
+itself, as at a cursor. So are holes that may take several lines. In JSON, YAML and TOML the
+structure is pinned, what is open is closed, and the result parses.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from infill_engine import UNLIMITED, Budget, BudgetSpent, Draft, Engine, Hole, InfillRequest
+from infill_ls.completion.attempt import attempted
+from infill_ls.completion.context import InfillOptions, context_at
+from infill_ls.completion.fills import Gap, filled
+from infill_ls.completion.markers import Marker, markers
+from infill_ls.completion.pipeline import infill_at
+from infill_ls.completion.repetition import repeated
+from infill_ls.completion.seam import misfit
+from infill_ls.completion.structures.complete import completed, structured_task
+from infill_ls.completion.trim import trimmed
+from infill_ls.documents import Document
+from infill_ls.syntax.check import check
+from infill_ls.syntax.language import language_of
+from infill_ls.syntax.trees import Trees
+
+STRUCTURED = ("json", "yaml", "toml")
+_TOKENS = 12  # of a hole that shares its canvas
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replacement:
+    """A span of the document, and the text in its place with the document's line ends."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HolesFilled:
+    """All `replacements` together are one edit; of `holes` so many were `left` as they were."""
+
+    replacements: tuple[Replacement, ...]
+    holes: int
+    left: int
+
+
+def fill_holes(
+    engine: Engine,
+    document: Document,
+    chosen: Sequence[Marker],
+    options: InfillOptions,
+    *,
+    budget: Budget = UNLIMITED,
+    watch: Callable[[Draft], None] | None = None,
+) -> HolesFilled:
+    """The chosen holes, or all that are marked. Raises DocumentError for structured text that
+    cannot be finished."""
+    language = language_of(document.language_id)
+    if language.id in STRUCTURED and not chosen:
+        return _structured(engine, document, language.id, options, budget, watch)
+    holes = list(chosen) or markers(document)
+    texts = _Texts(document, holes)
+    if sum(not hole.lines for hole in holes) > 1:
+        _jointly(engine, texts, options, budget, watch)
+    for at, hole in enumerate(holes):
+        if texts.fills[at] is None and not budget.over:
+            one = replace(options, max_lines=options.max_lines if hole.lines else 1)
+            emptied, offset = texts.without(at)
+            found = infill_at(
+                engine, emptied, offset, one, trees=texts.trees, budget=budget, watch=watch
+            )
+            offered = (candidate.text for candidate in found.candidates)
+            texts.fills[at] = next(
+                (text for text in offered if texts.takes(at, text, budget)), None
+            )
+    if budget.cancelled():
+        raise BudgetSpent
+    return texts.result()
+
+
+class _Texts:
+    """The document with what has been filled in so far; None where nothing has."""
+
+    def __init__(self, document: Document, holes: Sequence[Marker]) -> None:
+        self.document = document
+        self.holes = holes
+        self.fills: list[str | None] = [None] * len(holes)
+        self.trees = Trees()
+
+    def without(self, at: int) -> tuple[Document, int]:
+        """The document as it stands with one hole empty, and the place of that."""
+        text, parts, end, offset = self.document.text, list[str](), 0, 0
+        for number, (hole, fill) in enumerate(zip(self.holes, self.fills, strict=True)):
+            parts.append(text[end : hole.start])
+            if number == at:
+                parts.append(self._own(hole.lead))
+                offset = sum(map(len, parts))
+            elif fill is None:
+                parts.append(text[hole.start : hole.end])
+            else:
+                parts.append(self._own(hole.lead + fill))
+            end = hole.end
+        whole = "".join([*parts, text[end:]])
+        return replace_text(self.document, whole), offset
+
+    def takes(self, at: int, text: str, budget: Budget) -> bool:
+        """Whether the document is as right with the text in a hole as it is with the mark."""
+        hole = self.holes[at]
+        if hole.lines and all(line.lstrip().startswith("#") for line in text.strip().split("\n")):
+            return False  # a body of comments alone is none
+        emptied, offset = self.without(at)
+        try:
+            point = self.trees.point(emptied, offset, budget=budget)
+            if point is None:
+                return True
+            if check(point, text, budget=budget).clean:
+                return True
+            mark = self.document.text[hole.start : hole.end]
+            return not check(point, mark, budget=budget).clean
+        except BudgetSpent:
+            return False
+
+    def result(self) -> HolesFilled:
+        replacements = [
+            Replacement(start=hole.start, end=hole.end, text=self._own(hole.lead + fill))
+            for hole, fill in zip(self.holes, self.fills, strict=True)
+            if fill is not None
+        ]
+        left = len(self.holes) - len(replacements)
+        return HolesFilled(replacements=tuple(replacements), holes=len(self.holes), left=left)
+
+    def _own(self, text: str) -> str:
+        return text.replace("\n", self.document.newline)
+
+
+def replace_text(document: Document, text: str) -> Document:
+    return document.replaced(0, len(document.text), text, version=document.version)
+
+
+def _jointly(
+    engine: Engine,
+    texts: _Texts,
+    options: InfillOptions,
+    budget: Budget,
+    watch: Callable[[Draft], None] | None,
+) -> None:
+    """Fills what stays on its line, so far as it is right where it stands."""
+    document, holes = texts.document, texts.holes
+    short = [at for at, hole in enumerate(holes) if not hole.lines]
+    parts: list[str | Gap] = []
+    end = 0
+    for at in short:
+        hole = holes[at]
+        stand_in = document.text[hole.start : hole.end]
+        parts.append(_lf(document.text[end : hole.start]))
+        parts.append(Gap(hole=Hole(max_tokens=_TOKENS), stand_in=stand_in))
+        end = hole.end
+    parts.append(_lf(document.text[end:]))
+
+    def settle(number: int, proposal: str) -> str:
+        at = short[number]
+        emptied, offset = texts.without(at)
+        fill = _right(proposal, emptied, offset, texts.trees, budget)
+        if fill is not None and texts.takes(at, fill, budget):
+            texts.fills[at] = fill
+        return texts.fills[at] or document.text[holes[at].start : holes[at].end]
+
+    request = InfillRequest(
+        prefix="",
+        suffix="",
+        language_id=document.language_id,
+        max_lines=1,
+        neighbours=options.neighbours,
+        seed=options.seed,
+    )
+    filled(engine, parts, settle, request=request, budget=budget, watch=watch)
+
+
+def _right(
+    proposal: str, document: Document, offset: int, trees: Trees, budget: Budget
+) -> str | None:
+    """As much of a proposal as belongs at the place, where that breaks nothing."""
+    context = context_at(document, offset)
+    text = trimmed(proposal, context, 1)
+    if not text.strip() or repeated(text, context) or misfit(text, context):
+        return None
+    try:
+        point = trees.point(document, offset, budget=budget)
+        draft = Draft(text=text, fills=(text,), steps=0, tokens=0, mean_entropy=0.0)
+        attempt = attempted(text, 0.0, draft, point=point, context=context, budget=budget)
+    except BudgetSpent:
+        return None
+    return attempt.text if attempt.verdict.valid else None
+
+
+def _structured(
+    engine: Engine,
+    document: Document,
+    language_id: str,
+    options: InfillOptions,
+    budget: Budget,
+    watch: Callable[[Draft], None] | None,
+) -> HolesFilled:
+    text = _lf(document.text)
+    task = structured_task(text, language_id, seed=options.seed)
+    result = completed(engine, task, budget=budget, watch=watch)
+    if budget.cancelled():
+        raise BudgetSpent
+    new = result.text.replace("\n", document.newline)
+    replacements = () if new == document.text else (_difference(document.text, new),)
+    return HolesFilled(replacements=replacements, holes=len(task.slots), left=0)
+
+
+def _difference(old: str, new: str) -> Replacement:
+    """The one span that differs."""
+    shortest = min(len(old), len(new))
+    start = next((at for at in range(shortest) if old[at] != new[at]), shortest)
+    same = shortest - start
+    end = next((at for at in range(same) if old[-1 - at] != new[-1 - at]), same)
+    return Replacement(start=start, end=len(old) - end, text=new[start : len(new) - end])
+
+
+def _lf(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")

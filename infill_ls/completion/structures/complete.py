@@ -1,0 +1,128 @@
+"""A structured text, completed by an engine: what it proposes goes in where it holds.
+
+The same call for every engine, and for a document that has no schema.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from infill_engine import UNLIMITED, Budget, Draft, Engine, Hole, InfillRequest
+from infill_ls.completion.fills import Gap, filled
+from infill_ls.completion.structures.json_template import json_template
+from infill_ls.completion.structures.schema import Schema
+from infill_ls.completion.structures.slots import Piece, Slot, composed, slots_of
+from infill_ls.completion.structures.toml_text import is_toml, toml_template
+from infill_ls.completion.structures.yaml_text import is_yaml, yaml_template
+
+_MOST_TRIED = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """`text` holds whatever the engine said. Of its `slots` so many hold what it `proposed`, word
+    for word, the nearest that was right (`repaired`), or what the template had."""
+
+    text: str
+    slots: int
+    proposed: int
+    repaired: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Pieces to complete: with their fallbacks they hold, which `holds` tells of a text. `request`
+    has all that the engine is told but the text."""
+
+    pieces: tuple[Piece, ...]
+    holds: Callable[[str], bool]
+    request: InfillRequest
+
+    @property
+    def slots(self) -> list[Slot]:
+        return slots_of(self.pieces)
+
+
+def json_task(text: str, schema: Schema, *, everything: bool = False, seed: int = 0) -> Task:
+    """The document, to be finished so that it satisfies the schema; `everything` adds what is
+    optional.
+
+    Raises DocumentError where no text could finish it, and SchemaError where no value satisfies
+    the schema.
+    """
+    pieces = json_template(text, schema, everything=everything)
+    said = json.dumps(schema.root, ensure_ascii=False) if schema.root is not True else ""
+    request = InfillRequest(
+        prefix="",
+        suffix="",
+        language_id="json",
+        max_lines=1,
+        neighbours=(said,) if said else (),
+        seed=seed,
+    )
+    return Task(
+        pieces=tuple(pieces),
+        holds=lambda text: schema.valid(json.loads(text), schema.root),
+        request=request,
+    )
+
+
+_MARKUP: dict[str, tuple[Callable[[str], list[Piece]], Callable[[str], bool]]] = {
+    "yaml": (yaml_template, is_yaml),
+    "toml": (toml_template, is_toml),
+}
+
+
+def structured_task(text: str, language_id: str, *, seed: int = 0) -> Task:
+    """A document of JSON, YAML or TOML, to be finished so that it parses. Raises DocumentError."""
+    if language_id == "json":
+        return json_task(text, Schema(True), seed=seed)
+    template, holds = _MARKUP[language_id]
+    request = InfillRequest(prefix="", suffix="", language_id=language_id, max_lines=1, seed=seed)
+    return Task(pieces=tuple(template(text)), holds=holds, request=request)
+
+
+def completed(
+    engine: Engine,
+    task: Task,
+    *,
+    budget: Budget = UNLIMITED,
+    watch: Callable[[Draft], None] | None = None,
+) -> Completed:
+    """What the engine proposes in the slots, so far as the whole holds with it."""
+    pieces, slots = task.pieces, task.slots
+    proposals: dict[int, str] = {}
+
+    def settle(number: int, proposal: str) -> str:
+        proposals[number] = proposal
+        fit = slots[number].fit(proposal)
+        return slots[number].fallback if fit is None else fit
+
+    parts = [_part(piece) for piece in pieces]
+    fills = filled(engine, parts, settle, request=task.request, budget=budget, watch=watch)
+    text = composed(pieces, fills)
+    if not task.holds(text):
+        fills = _as_far_as_it_holds(task, fills)
+        text = composed(pieces, fills)
+    said = [proposals.get(at, "").strip() == fill.strip() != "" for at, fill in enumerate(fills)]
+    changed = [fill != slot.fallback for fill, slot in zip(fills, slots, strict=True)]
+    repaired = sum(change and not as_said for change, as_said in zip(changed, said, strict=True))
+    return Completed(text=text, slots=len(slots), proposed=sum(said), repaired=repaired)
+
+
+def _as_far_as_it_holds(task: Task, fills: Sequence[str]) -> list[str]:
+    """The fallbacks, and each fill in turn that leaves the whole right: what two say together may
+    be wrong."""
+    kept = [slot.fallback for slot in task.slots]
+    for at, fill in enumerate(fills[:_MOST_TRIED]):
+        if fill != kept[at]:
+            tried = [*kept[:at], fill, *kept[at + 1 :]]
+            if task.holds(composed(task.pieces, tried)):
+                kept = tried
+    return kept
+
+
+def _part(piece: Piece) -> str | Gap:
+    if isinstance(piece, Slot):
+        return Gap(hole=Hole(max_tokens=piece.max_tokens), stand_in=piece.fallback)
+    return piece

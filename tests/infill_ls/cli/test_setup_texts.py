@@ -1,0 +1,101 @@
+"""Changes of text files: whatever stands there, nothing else is changed, and all comes back."""
+
+import json
+import tomllib
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infill_ls.cli.setup import helix, jsonc
+from infill_ls.cli.setup.change import Change, taken_out, undone
+
+LINES = st.lists(st.sampled_from(["a\n", "b\n", "\n", "}\n", "c\r\n", "\u2028x\n"]), max_size=12)
+TEXTS = st.text('"\\\\{}[]:,/* é', max_size=3)
+SCALARS = st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+OBJECTS = st.dictionaries(
+    TEXTS, SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(TEXTS, SCALARS, max_size=2)
+)
+
+
+@given(LINES, LINES, st.sampled_from(["", "end"]))
+def test_a_change_that_nothing_was_added_to_comes_back_exactly(
+    old: list[str], new: list[str], tail: str
+) -> None:
+    change = Change(path=Path("x"), before="".join(old) + tail, after="".join(new) + tail)
+
+    assert undone(change.after, change.edits) == change.before
+
+
+@given(LINES, st.lists(st.sampled_from(["mine\n", "yours\n"]), max_size=4))
+def test_what_was_added_is_taken_out_from_among_other_lines(
+    lines: list[str], more: list[str]
+) -> None:
+    old = "".join(lines)
+    change = Change(path=Path("x"), before=old, after=old + "first\nsecond\n")
+    now = "".join(more) + change.after + "".join(more)
+
+    assert taken_out(now, change.edits) == "".join(more) + old + "".join(more)
+    assert taken_out(now + "first\nsecond\n", change.edits) is None
+    assert taken_out(now.replace("second", "2nd"), change.edits) is None
+
+
+@settings(max_examples=40)
+@given(OBJECTS, st.sampled_from([None, 2, "\t"]), st.sampled_from(["", "// x {\n", "/* } */\n"]))
+def test_a_key_more_changes_no_other(
+    value: dict[str, object], indent: object, comment: str
+) -> None:
+    text = f"{comment}{json.dumps(value, indent=indent)}{comment}"
+    once = jsonc.with_key(text, ["ours", "infill-ls"], {"on": [True, "x"]})
+    twice = jsonc.with_key(once, ["ours", "other"], None)
+
+    assert jsonc.parse(text).value == value
+    assert jsonc.parse(once).value == {**value, "ours": {"infill-ls": {"on": [True, "x"]}}}
+    assert jsonc.parse(twice).value["ours"] == {"other": None, "infill-ls": {"on": [True, "x"]}}
+
+
+def test_a_file_with_comments_alone_gets_an_object() -> None:
+    for text in ("", "\n", "// nothing yet", "/* nothing */\n"):
+        made = jsonc.with_key(text, ["a"], 1)
+
+        assert made.startswith(text)
+        assert jsonc.parse(made).value == {"a": 1}
+
+
+def test_servers_of_a_language_stay_in_their_order() -> None:
+    asked = {"python": ["pylsp", "ruff"], "go": ["gopls"], "c": []}
+    for text, python in (
+        ("", ["pylsp", "ruff"]),
+        ('[[language]]\nname = "python"\n', ["pylsp", "ruff"]),
+        ('[[language]]\r\nname = "python"\r\nindent = { tab-width = 4 }\r\n', ["pylsp", "ruff"]),
+        ('[[language]]\nname = "python"\nlanguage-servers = ["a" # ]"\n]\n', ["a"]),
+        ("[[language]]\nname = 'python'\nlanguage-servers = []\n", []),
+        (
+            '[[language]]\nscope = "x"\nname = "python"\nlanguage-servers = ["a",\n "b",\n]\n',
+            ["a", "b"],
+        ),
+        (
+            '[[language]]\nname = "python"\nlanguage-servers = [{ name = "a", except-features = '
+            '["x"] }]\n[language.auto-pairs]\n"(" = ")"\n',
+            [{"name": "a", "except-features": ["x"]}],
+        ),
+    ):
+        made = helix.with_server(text, ["C:\\infill-ls", "--connect"], asked)
+        languages = {each["name"]: each for each in tomllib.loads(made)["language"]}
+
+        assert languages["python"]["language-servers"] == [*python, "infill-ls"]
+        assert languages["go"]["language-servers"] == ["gopls", "infill-ls"]
+        assert languages["c"]["language-servers"] == ["infill-ls"]
+        assert helix.with_server(made, ["C:\\infill-ls", "--connect"], asked) == made
+
+
+def test_servers_that_helix_names_are_read_with_and_without_colours() -> None:
+    for health, servers in (
+        ("Configured language servers: None\nConfigured debug adapter: None\n", []),
+        (
+            "Configured language server: \n  ✓ a-b.c: /x\n  ✘ d: 'd' not found in $PATH\nX: y\n",
+            ["a-b.c", "d"],
+        ),
+        ("Language 'x' not found\n", None),
+    ):
+        assert helix.listed_servers(health) == servers

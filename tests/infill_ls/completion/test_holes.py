@@ -1,0 +1,167 @@
+"""All holes of a document: which there are, and what goes into them together."""
+
+import json
+import tomllib
+
+import pytest
+import yaml
+
+from benchmarks.structures.documents import documents
+from infill_engine import Hole, InfillRequest
+from infill_ls.completion.context import InfillOptions
+from infill_ls.completion.holes import HolesFilled, fill_holes
+from infill_ls.completion.markers import Marker, markers, selected
+from infill_ls.completion.structures.complete import completed, structured_task
+from infill_ls.completion.structures.json_text import DocumentError
+from infill_ls.documents import Document
+from tests.infill_ls.completion.structures.proposing import Proposing, Say
+
+
+def document(text: str, language: str = "python") -> Document:
+    return Document(uri=f"file:///a.{language}", version=1, language_id=language, text=text)
+
+
+def filled(text: str, says: Say | str, language: str = "python", *chosen: Marker) -> str:
+    given = document(text, language)
+    return applied(given, fill_holes(Proposing(says), given, chosen, InfillOptions(max_lines=5)))
+
+
+def applied(given: Document, result: HolesFilled) -> str:
+    text = given.text
+    for each in reversed(result.replacements):
+        text = text[: each.start] + each.text + text[each.end :]
+    return text
+
+
+def marked(text: str, language: str = "python") -> list[str]:
+    return [text[each.start : each.end] for each in markers(document(text, language))]
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("f(___, a___b, ____)", "python", ["___"]),
+        ("def f():\n    # TODO: sum\n    pass\n", "python", ["pass"]),
+        ("def f():\n    ...  # todo: sum\n", "python", ["...  # todo: sum"]),
+        ("def f():\n    # done\n    pass\n", "python", []),
+        ("class P:\n    def f(self): ...\n", "python", []),
+        ("# TODO\nx = 1\npass\n", "python", []),
+        ("# TODO\npass\n", "lua", []),
+        ("text\n\n___\n\nand ___\n", "markdown", ["___"]),  # a line of it is a rule
+    ],
+)
+def test_markers(text: str, language: str, expected: list[str]) -> None:
+    assert marked(text, language) == expected
+
+
+def test_a_selection_is_a_hole_and_holes_do_not_overlap() -> None:
+    given = document("one two\nthree")
+
+    assert selected(given, [(4, 10), (0, 3), (2, 5)]) == [
+        Marker(start=0, end=3),
+        Marker(start=4, end=10, lines=True),
+    ]
+
+
+def test_holes_on_their_lines_share_a_canvas_and_are_one_edit() -> None:
+    engine = Proposing(lambda _, at: ("b", "a")[at])
+    given = document("def add(a, ___):\r\n    return ___ + b\r\n")
+    result = fill_holes(engine, given, (), InfillOptions())
+
+    (request,) = engine.requests
+    assert request.middle == (Hole(max_tokens=12), "):\n    return ", Hole(max_tokens=12))
+    assert applied(given, result) == "def add(a, b):\r\n    return a + b\r\n"
+
+
+def test_each_is_checked_with_the_others_in_it_and_tried_again_by_itself() -> None:
+    def says(request: InfillRequest, at: int) -> str:
+        jointly = len(request.middle) > 1
+        return ("x)", "y")[at] if jointly else "z"
+
+    text = filled("a = f(___)\nb = [___]\n", says)
+
+    assert text == "a = f(x)\nb = [y]\n"  # what the suffix says is cut
+    assert filled("a = (___)\nb = ___\n", lambda _, at: ")" if at else "2") == "a = (2)\nb = 2\n"
+
+
+def test_a_stub_takes_lines_and_keeps_what_it_says_is_to_do() -> None:
+    body = "total = sum(values)\n    return total"
+    text = filled("def mean(values):\n    pass  # TODO: the mean\n", body)
+
+    assert text == f"def mean(values):\n    # TODO: the mean\n    {body}\n"
+
+
+def test_a_hole_with_nothing_right_stays() -> None:
+    given = document("x = (___\n")
+    result = fill_holes(Proposing(")))"), given, (), InfillOptions())
+
+    assert (result.replacements, result.holes, result.left) == ((), 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("json", '{"a": ___, "b": [', '{"a": 7, "b": []}'),
+        ("yaml", "a:\nb: ___\nc:\n  - ", "a: 7\nb: 7\nc:\n  - 7"),
+        ("yaml", "a: [1, {b: 'x", "a: [1, {b: 'x'}]"),
+        ("yaml", "base: &one 1\nother: *o", "base: &one 1\nother: *one"),
+        ("yaml", "a: 1\nke", "a: 1\nke: 7"),
+        ("yaml", "a: |\n  key:\n  ___\n", "a: |\n  key:\n  ___\n"),  # that is text
+        ("toml", "a = \nb = ___\n[t", "a = 7\nb = 7\n[t]"),
+        ("toml", 'a = [1, { b = "x', 'a = [1, { b = "x" }]'),
+        ("toml", "d = 1979-05", "d = 1979-05-01"),
+        ("toml", "a = 1\na", "a = 1\na_2 = 7"),
+        ("toml", "a = [\n  1, # c", "a = [\n  1, # c\n]"),
+        ("toml", 'a = """x', 'a = """x"""'),
+    ],
+)
+def test_structured_text_is_filled_and_closed(language: str, text: str, expected: str) -> None:
+    assert filled(text, "7", language) == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "says"),
+    [
+        ("yaml", "a: b: c\n", "Line 1, column 5"),
+        ("toml", "a = 1\na = 2\n", "Cannot overwrite"),
+        ("toml", "x = foo\ny = 1\n", "put it in quotes"),
+        ("json", "{'a': 1}", "in quotes"),
+    ],
+)
+def test_what_no_text_could_finish_is_a_sentence(language: str, text: str, says: str) -> None:
+    with pytest.raises(DocumentError, match=says):
+        filled(text, "7", language)
+
+
+PARSES = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
+
+
+def test_random_documents_that_are_not_finished_parse_whatever_is_proposed() -> None:
+    said = (
+        "",
+        "3",
+        "a: b",
+        "'",
+        "true # c",
+        "[1",
+        '"x" y',
+        "- z",
+        "\\",
+        "key = 1",
+        "{",
+        "2024-01-01",
+    )
+    for at, each in enumerate(documents(120)):
+        task = structured_task(each.text, each.language_id)
+        text = completed(Proposing(said[at % len(said)]), task).text
+
+        PARSES[each.language_id](text)
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_every_cut_of_a_document_can_be_finished(at: int) -> None:
+    whole = documents(30)[at + 9 if at else 9]
+    for end in range(0, len(whole.text) + 1, 1 + at % 2 * 3):  # PyYAML is slow
+        text = completed(Proposing(""), structured_task(whole.text[:end], whole.language_id)).text
+
+        PARSES[whole.language_id](text)
