@@ -64,7 +64,9 @@ class Reuse:
         """Having found nothing is worth remembering too: the model would say it again."""
         key, before = _reuse_key(query), _before(query.document, query.offset)
         entry = _Entry(
-            candidates=candidates, selected=query.selected, until=self._clock() + MAX_SECONDS
+            candidates=_alone(candidates),
+            selected=query.selected,
+            until=self._clock() + MAX_SECONDS,
         )
         self._entries_by_key.setdefault(key, {})[before] = entry
         self._touch(key, before)
@@ -76,7 +78,7 @@ class Reuse:
         entries = self._entries(_reuse_key(query))
         before = _before(query.document, query.offset)
         if before in entries:
-            entries[before] = replace(entries[before], held=held)
+            entries[before] = replace(entries[before], held=_alone(held))
 
     def find(self, query: Query) -> "tuple[Candidate, ...] | None":
         """What is left of a suggestion made here or a few typed characters ago; None if unknown."""
@@ -133,6 +135,13 @@ def typed_since(query: Query, document: Document) -> str | None:
     if end < start or old[start:] != new[end:] or old[:start] != new[:start]:
         return None
     return lf(new[start:end])
+
+
+def _alone(candidates: "tuple[Candidate, ...]") -> "tuple[Candidate, ...]":
+    """Without how they came to be: of hundreds of them that would be megabytes."""
+    return tuple(
+        replace(each, draft=replace(each.draft, cells=(), others=())) for each in candidates
+    )
 
 
 def _rest(entry: _Entry, typed: str, selected: str) -> "tuple[Candidate, ...]":

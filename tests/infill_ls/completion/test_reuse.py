@@ -1,9 +1,11 @@
 """Typing through a suggestion costs no model run and takes away exactly what was typed."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
+from infill_engine.request import Cell
 from infill_ls.completion.candidate import Candidate
 from infill_ls.completion.reuse import MAX_ENTRIES, PREFIX_WINDOW, SUFFIX_WINDOW, Reuse
 from infill_ls.completion.worker import Query, QueryLimits
@@ -217,3 +219,15 @@ def test_the_more_is_typed_of_it_the_surer_it_is() -> None:
 
     assert len(scores) == 4
     assert scores == sorted(scores)
+
+
+def test_how_a_text_came_to_be_is_not_remembered() -> None:
+    reuse, text = Reuse(), candidate("f(1)")
+    cells = (Cell(text="f", entropy=0.0, state="settled"),)
+    text = replace(text, draft=replace(text.draft, cells=cells, others=(text.draft,)))
+    reuse.remember(query("x = ‸\ny"), (text,))
+    reuse.hold(query("x = ‸\ny"), (replace(text, text="g(1)"),))
+
+    for typed in ("", "g"):
+        (found,) = reuse.find(query(f"x = {typed}‸\ny")) or ()
+        assert (found.draft.cells, found.draft.others) == ((), ())
