@@ -173,7 +173,8 @@ def _advice(findings: Findings) -> Iterator[str]:
             f"parameters) would need one with {DREAMON[0].gib:.0f} GiB, DiffusionGemma (25 B) with "
             f"{DIFFUSION_GEMMA[0].gib:.0f} GiB, both in 4 bits, here or on a server (--model URL)."
         )
-    yield from model_advice(machine, engine)
+    if not findings.server:
+        yield from model_advice(machine, engine)
     if engine:
         yield from judge_advice(machine, engine)
     if findings.busy > 0.5 * machine.cpus:
