@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
     from infill_engine.local import LocalEngine
 
     if is_checkpoint(config.model):
+        # Before gigabytes are fetched that nothing here could compute.
+        import_module("torch")
         from infill_engine.models.checkpoint import kind_of
         from infill_engine.models.hub import find_checkpoint
 
