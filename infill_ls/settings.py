@@ -191,7 +191,8 @@ class Settings:
         None,
         "string",
         'The model: "default" (the embedded one), a folder of weights, "hub:OWNER/NAME" to '
-        "download one, or the URL of a server; null leaves it to the command line.",
+        "download one, or the URL of a server, or several of them with commas between; null leaves "
+        "it to the command line.",
         optional=True,
     )
     judge: str | None = _option(

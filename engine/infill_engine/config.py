@@ -11,7 +11,8 @@ HUB = "hub:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """`model` is "default" (the embedded one), a folder/file of weights, or the URL of a server.
+    """`model` is "default" (the embedded one), a folder/file of weights, or the URL of a server, or
+    several with commas between them, of servers that serve the same.
 
     A folder may also hold a DiffusionGemma as transformers saves it, or a masked Qwen2 such as
     DreamOn or Open-dCoder; "hub:OWNER/NAME" downloads one from the Hugging Face hub. `dtype` is

@@ -30,6 +30,8 @@ class InfillRequest:
     (`(Hole(), "await", Hole())`), and "only this span is to be thought over again".
     `max_lines` cuts each hole after so many lines; 1 keeps it on the cursor's line.
     `num_candidates` are wanted; a model on this machine chooses them from at least `num_choices`.
+    `document` tells the texts apart that requests are about, so that of several servers one has
+    read what a document begins with; it goes nowhere itself.
     `neighbours` are snippets of other files, best first, for the model to read.
     `elsewhere` is the text of other files to copy from, best first: it is only searched, and goes
     nowhere. Each file ends with FILE_END.
@@ -40,6 +42,7 @@ class InfillRequest:
     prefix: str
     suffix: str
     language_id: str = ""
+    document: str = ""
     middle: tuple[str | Hole, ...] = (Hole(),)
     max_lines: int | None = None
     num_candidates: int = 1

@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         metavar="M",
         help="the embedded one (default), a folder of weights, hub:OWNER/NAME to download one, "
-        "or the URL of a server",
+        "or the URL of a server, or several with commas between",
     )
     group.add_argument(
         "--judge",

@@ -121,6 +121,7 @@ def request_for(context: Context, options: InfillOptions) -> InfillRequest:
         prefix=context.prefix,
         suffix=context.suffix,
         language_id=context.region.host.id,
+        document=context.uri,
         middle=(options.selected, hole) if options.selected else (hole,),
         max_lines=options.max_lines,
         num_candidates=options.num_candidates,

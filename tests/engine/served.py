@@ -9,7 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,17 @@ ANSWER = "Here it is:\n```python\nwidth * height\n```\nIt multiplies."  # in wor
 @dataclass(frozen=True)
 class Server:
     url: str
+    other: str  # a second server of the same model
     tls: str
     asking: str  # wants a client's certificate: such a one is here
     ca: Path
     client_cert: Path
     client_key: Path
     tokenizer: Path
+
+    @property
+    def second(self) -> "Server":
+        return replace(self, url=self.other)
 
     def now(self, **state: Any) -> None:
         """What it does from now on; everything that is not said is as it was at first."""
@@ -66,6 +71,10 @@ class Server:
                 break
             time.sleep(0.01)
         return self._outcomes(path, "/_test")
+
+    def ended(self, path: str = COMPLETIONS) -> list[str]:
+        """The same of a server that perhaps nobody has asked."""
+        return self.outcomes(path) if self.has_seen(path) else []
 
     def _outcomes(self, path: str, test: str) -> list[str]:
         seen = self._test(None, test)["seen"]
@@ -132,7 +141,7 @@ def serving(folder: Path) -> Iterator[Server]:
             **urls, ca=ca, client_cert=ours, client_key=key, tokenizer=served / "tokenizer.json"
         )
         running.stdin.close()
-        running.wait(10)
+        running.wait(60)
 
 
 def engine(server: Server, **options: Any) -> RemoteEngine:

@@ -2,7 +2,8 @@
 
     python vllm_contract.py FOLDER [AUTHORITY CERTIFICATE KEY]
 
-makes a small random checkpoint in FOLDER, loads it, and prints one line of JSON with its URLs.
+makes a small random checkpoint in FOLDER, loads it, and prints one line of JSON with its URLs. At
+`other` is a second server of the same model, which is told and tells for itself.
 It checks every field of a request as vLLM 0.33 documents it (`vllm_rules.py`), denoises with the
 real classes of transformers (`vllm_model.py`), and answers as vLLM does, with its traps: 16 tokens
 unless told otherwise, the raw argmax at pinned places, pins that count in the budget and in the
@@ -365,7 +366,12 @@ def main() -> None:
         urls["tls"] = f"https://localhost:{serve_tls(handler, *sys.argv[3:])}"
         asking = serve_tls(handler, *sys.argv[3:], authority=sys.argv[2])
         urls["asking"] = f"https://localhost:{asking}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    other = ThreadingHTTPServer(
+        ("127.0.0.1", 0), type("Other", (Handler,), {"model": handler.model, "state": State()})
+    )
+    urls["other"] = f"http://127.0.0.1:{other.server_port}"
+    for each in (server, other):
+        threading.Thread(target=each.serve_forever, daemon=True).start()
     print(json.dumps(urls), flush=True)
     sys.stdin.read()  # whoever started it ends it by closing this
 

@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from infill_engine.budget import Budget
-from infill_engine.remote.client import HttpClient
 from infill_engine.remote.cloze import cut_lines, fills_of, has_block, middle_of, prompt
-from infill_engine.remote.http import HttpRequest, HttpResponse, RemoteError
+from infill_engine.remote.http import Client, HttpRequest, HttpResponse, RemoteError
 from infill_engine.remote.probe import ServedModel
 from infill_engine.request import Draft, Hole, InfillRequest
 from infill_engine.template import Template, compose, distinct
@@ -26,21 +25,20 @@ log = logging.getLogger(__name__)
 class ChatModel:
     """One served model that is asked in words."""
 
-    def __init__(self, client: HttpClient, served: ServedModel) -> None:
-        self._client = client
+    def __init__(self, served: ServedModel) -> None:
         self._served = served
 
-    def warm(self, request: InfillRequest, budget: Budget) -> None:
+    def warm(self, request: InfillRequest, client: Client, budget: Budget) -> None:
         """Nothing: an answer in words is all that such a server can be asked for."""
 
-    def infill(self, template: Template, budget: Budget) -> Iterator[Draft]:
+    def infill(self, template: Template, client: Client, budget: Budget) -> Iterator[Draft]:
         """Raises RemoteError when no answer came."""
         probe = self._served.probe
         requests = chat_requests(template, probe.model, thinks=probe.kind == "vllm")
         answers = [Answer() for _ in requests]
         failed: list[RemoteError] = []
         shown = ""
-        for number, event in self._client.events(requests, budget):
+        for number, event in client.events(requests, budget):
             answer = answers[number]
             if answer.lost:
                 continue

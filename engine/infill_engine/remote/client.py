@@ -33,7 +33,7 @@ from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
 from infill_engine.remote import faults
 from infill_engine.remote.credentials import authorization, tls_context
-from infill_engine.remote.http import HttpRequest, HttpResponse, RemoteError
+from infill_engine.remote.http import Event, HttpRequest, HttpResponse, RemoteError
 
 POLL = 0.02  # seconds between looks at the budget
 CONNECT_TIMEOUT = 5.0
@@ -49,9 +49,6 @@ for _library in ("httpx", "httpcore"):  # at INFO they write down every URL
     logging.getLogger(_library).setLevel(logging.WARNING)
 
 
-Event = bytes | HttpResponse | RemoteError
-
-
 @dataclass(slots=True, kw_only=True)
 class _Exchange:
     """One request on its way. Lives on the loop's thread; the caller's sees how far it has come."""
@@ -60,6 +57,7 @@ class _Exchange:
     request: HttpRequest
     headers: Mapping[str, str] = field(repr=False)  # the key is among them
     events: "queue.SimpleQueue[tuple[int, Event]]"
+    retries: int = RETRIES
     started: float = 0.0  # when its turn came; 0 while it waits for that
     connected: bool = False
     answered: bool = False  # the head of the answer is here
@@ -73,8 +71,26 @@ class _Exchange:
         self.connected = self.connected or stage == "http11.send_request_headers.started"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """Requests on their way; whoever takes the events takes out what is answered."""
+
+    unanswered: dict[int, _Exchange]
+    running: "Future[None]"
+
+    @property
+    def connected(self) -> bool:
+        """Whether a server took one of those that are not answered."""
+        return any(each.connected for each in self.unanswered.values())
+
+    def cancel(self) -> None:
+        """Closes what is still open."""
+        self.running.cancel()
+
+
 class HttpClient:
-    """Owns the connections to one server. Sends nothing and starts no thread before it is used.
+    """Implements `Client`; owns the connections to one server. Sends nothing and starts no thread
+    before it is used.
 
     When nobody holds it any more, the connections are closed and the thread ends.
     Raises ModelError for a URL, a certificate or a proxy of the environment that cannot be used.
@@ -89,7 +105,7 @@ class HttpClient:
         self._where = base + (" or a proxy of the environment" if config.remote_trust_env else "")
         self._slots = asyncio.Semaphore(config.remote_concurrency)
         self._waited = 0.0  # seconds in vain, up to a deadline, since something came
-        self._http = _connections(config)
+        self._http = _connections(base, config)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def send(self, request: HttpRequest, budget: Budget) -> HttpResponse:
@@ -112,45 +128,60 @@ class HttpClient:
     def events(
         self, requests: Sequence[HttpRequest], budget: Budget
     ) -> Iterator[tuple[int, Event]]:
-        """Lines of event streams as they come, and for each request its answer at last.
+        """As `Client.events`; but that nobody is there is said even at the deadline.
 
-        When the deadline has come, no more; but that nobody is there is said even then.
-        Leaving the loop, by whatever way, closes what is still open. Raises ModelError when the
-        key cannot be read.
+        Raises ModelError when the key cannot be read.
         """
-        key = authorization(self._config)
         events: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
-        unanswered = {
-            number: _Exchange(
-                number=number, request=request, headers=_headers(request, key), events=events
-            )
-            for number, request in enumerate(requests)
-        }
-        loop = self._running_loop()
-        running = asyncio.run_coroutine_threadsafe(self._exchange_all([*unanswered.values()]), loop)
+        sending = self.begin(dict(enumerate(requests)), events)
         try:
-            while unanswered:
+            while sending.unanswered:
                 if budget.over:
                     if not budget.cancelled():
-                        yield from self._missed(unanswered)
+                        yield from self.missed(sending)
                     return
                 try:
                     number, event = events.get(timeout=min(POLL, budget.left()))
                 except queue.Empty:
                     continue
                 if not isinstance(event, bytes):
-                    del unanswered[number]
+                    del sending.unanswered[number]
                 yield number, event
         finally:
-            running.cancel()
+            sending.cancel()
 
-    def _missed(self, unanswered: Mapping[int, _Exchange]) -> Iterator[tuple[int, RemoteError]]:
+    def begin(
+        self,
+        requests: Mapping[int, HttpRequest],
+        events: "queue.SimpleQueue[tuple[int, Event]]",
+        retries: int = RETRIES,
+    ) -> Sending:
+        """Sends requests by number, and puts what becomes of them into `events`.
+
+        Raises ModelError when the key cannot be read.
+        """
+        key = authorization(self._config)
+        exchanges = {
+            number: _Exchange(
+                number=number,
+                request=request,
+                headers=_headers(request, key),
+                events=events,
+                retries=retries,
+            )
+            for number, request in requests.items()
+        }
+        running = self._exchange_all([*exchanges.values()])
+        future = asyncio.run_coroutine_threadsafe(running, self._running_loop())
+        return Sending(unanswered=exchanges, running=future)
+
+    def missed(self, sending: Sending) -> Iterator[tuple[int, RemoteError]]:
         """What is to be said of requests without an answer at the deadline.
 
         A deadline is mostly shorter than it takes to find out that a machine does not answer, so
         what such requests have waited for is added up.
         """
-        begun = [each for each in unanswered.values() if each.started]
+        begun = [each for each in sending.unanswered.values() if each.started]
         if begun:
             self._waited += time.monotonic() - min(each.started for each in begun)
         for each in begun:
@@ -206,12 +237,12 @@ class HttpClient:
         return exchange.refused or faults.unreachable(self._where)
 
     async def _answer(self, exchange: _Exchange) -> HttpResponse:
-        for attempt in range(RETRIES + 1):
+        for attempt in range(exchange.retries + 1):
             try:
                 return await self._attempt(exchange)
             except RemoteError as error:
                 wait = error.again_after
-                if wait is None or wait > self._timeout or attempt == RETRIES:
+                if wait is None or wait > self._timeout or attempt == exchange.retries:
                     raise
             # Spread out, or all the clients that were turned away come back together.
             await asyncio.sleep(max(FIRST_BACK_OFF * 2**attempt * random.uniform(0.75, 1.25), wait))
@@ -275,10 +306,10 @@ def _check_url(base: str) -> None:
         raise ModelError(f"{base!r} is no URL of a server, such as http://localhost:8000")
 
 
-def _connections(config: EngineConfig) -> httpx.AsyncClient:
+def _connections(base: str, config: EngineConfig) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(
-            verify=tls_context(config),
+            verify=tls_context(base, config),
             trust_env=config.remote_trust_env,
             follow_redirects=False,
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),

@@ -35,12 +35,13 @@ def authorization(config: EngineConfig) -> str | None:
     return f"Bearer {key}"
 
 
-def tls_context(config: EngineConfig) -> ssl.SSLContext:
-    """Trusts the system's authorities, or those of `remote_ca_file` alone; shows our certificate.
+def tls_context(base: str, config: EngineConfig) -> ssl.SSLContext:
+    """For a server: trusts the system's authorities, or those of `remote_ca_file` alone, and shows
+    our certificate.
 
     Raises ModelError naming the setting whose file cannot be used.
     """
-    if config.model.startswith("http://"):
+    if base.startswith("http://"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used; the authorities take 30 ms
     context = _trusting(config.remote_ca_file)
     if config.remote_client_cert is None:

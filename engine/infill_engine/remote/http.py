@@ -2,10 +2,11 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from infill_engine.budget import Budget
 from infill_engine.errors import ModelError
 
 
@@ -86,6 +87,27 @@ class HttpResponse:
             told = error.get("message") or error.get("detail") if isinstance(error, dict) else error
             text = told if isinstance(told, str) else text
         return " ".join(text.split())[:300]
+
+
+Event = bytes | HttpResponse | RemoteError
+
+
+class Client(Protocol):
+    """Who sends requests: to one server, or to the one of several that they go to best."""
+
+    def send(self, request: HttpRequest, budget: Budget) -> HttpResponse:
+        """The answer to one request. Raises RemoteError, or BudgetSpent."""
+        ...
+
+    def events(
+        self, requests: Sequence[HttpRequest], budget: Budget
+    ) -> Iterator[tuple[int, Event]]:
+        """Lines of event streams as they come, and for each request its answer at last.
+
+        When the deadline has come, no more. Leaving the loop, by whatever way, closes what is
+        still open.
+        """
+        ...
 
 
 def _remedy(status: int) -> str:

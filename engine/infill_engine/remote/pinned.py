@@ -24,9 +24,8 @@ from infill_engine.remote.canvas import (
     tokenized,
     without_remainder,
 )
-from infill_engine.remote.client import HttpClient
 from infill_engine.remote.cloze import cut_lines, stop_at
-from infill_engine.remote.http import RemoteError
+from infill_engine.remote.http import Client, RemoteError
 from infill_engine.remote.probe import ServedModel
 from infill_engine.remote.prompt import ChatTemplate, ends_between_words, prompt_ids
 from infill_engine.remote.tokens import noise
@@ -65,17 +64,14 @@ class FilledRow:
 class PinnedModel:
     """One served model with a pinned canvas, and what is known of its prompt cache."""
 
-    def __init__(
-        self, client: HttpClient, served: ServedModel, chat: ChatTemplate, max_steps: int | None
-    ) -> None:
-        self._client = client
+    def __init__(self, served: ServedModel, chat: ChatTemplate, max_steps: int | None) -> None:
         self._served = served
         self._chat = chat
         self._max_steps = max_steps
         self._caches = False  # the server was seen to reuse a prompt
         self._last_prompt: list[int] = []
 
-    def warm(self, request: InfillRequest, budget: Budget) -> None:
+    def warm(self, request: InfillRequest, client: Client, budget: Budget) -> None:
         """Has the server encode the prompt now, if it was seen to keep what it encoded.
 
         Raises RemoteError or BudgetSpent.
@@ -88,10 +84,10 @@ class PinnedModel:
         seed = noise(self._chat.tokens, WIDTH_STEP, random.Random(0))
         row = Row(seed=seed, holes=[(0, WIDTH_STEP)], suffix_start=WIDTH_STEP)
         request_ = canvas_request(self._served.probe.model, prompt, row, max_steps=1)
-        self._client.send(request_, budget).checked()
+        client.send(request_, budget).checked()
         self._last_prompt = prompt
 
-    def infill(self, template: Template, budget: Budget) -> Iterator[Draft]:
+    def infill(self, template: Template, client: Client, budget: Budget) -> Iterator[Draft]:
         """Block after block until the suffix closes the hole better than more text would.
 
         Raises RemoteError when no row came back, or BudgetSpent.
@@ -104,7 +100,7 @@ class PinnedModel:
             text = replace(text, head=head)
             block = rows(text, len(committed), num_blocks)
             filled: list[FilledRow] = []
-            for row in self._filled_rows(text, block, prompt, committed, budget):
+            for row in self._filled_rows(text, block, prompt, committed, client, budget):
                 filled.append(row)
                 if not row.open and max(filled, key=lambda each: each.rank) is row:
                     yield self._draft(row, template, committed, num_blocks + 1)
@@ -134,6 +130,7 @@ class PinnedModel:
         block: list[Row],
         prompt: list[int],
         committed: list[int],
+        client: Client,
         budget: Budget,
     ) -> Iterator[FilledRow]:
         """The rows that came back, as they come. Raises the first error when none did."""
@@ -142,7 +139,7 @@ class PinnedModel:
         failed: list[RemoteError] = []
         num_filled = 0
         self._last_prompt = prompt
-        for number, event in self._client.events(requests, budget):
+        for number, event in client.events(requests, budget):
             assert not isinstance(event, bytes), "no events were asked for"
             try:
                 if isinstance(event, RemoteError):

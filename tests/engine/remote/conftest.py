@@ -16,4 +16,5 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def server(process: Server) -> Server:
     process.now()
+    process.second.now()
     return process
