@@ -100,7 +100,7 @@ class HttpClient:
     """What a plugin says to the endpoint: all of it with every request."""
 
     def __init__(self, port: int, deadline_ms: int) -> None:
-        self._port = port
+        self.port = port
         self._deadline_ms = deadline_ms
 
     def rest(self, hole: Hole) -> None:
@@ -126,7 +126,7 @@ class HttpClient:
             time.sleep(0.1)
 
     def _json(self, path: str, body: Any = None) -> Any:
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=SECONDS)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
         with contextlib.closing(connection):
             if body is None:
                 connection.request("GET", path)

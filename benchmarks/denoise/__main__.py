@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.denoise.accuracy import check
-from benchmarks.denoise.floor import bandwidth, experts_touched, least, matrix_rate
+from benchmarks.denoise.floor import bandwidth, experts_touched, matrix_rate
 from benchmarks.denoise.loops import Cost, cost, our_loop, reference_loop, timed
-from benchmarks.denoise.models import FORMATS, REAL, SMALL, Spec, build, converted, random_tokens
+from benchmarks.denoise.models import FORMATS, build, converted, random_tokens
+from benchmarks.denoise.shape import REAL, SMALL, Spec, least
 from infill_engine.models.diffusion_gemma.network import Network
 from infill_kernels import backend
 from infill_ls.cli.machine import commit, this_machine

@@ -8,14 +8,13 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from benchmarks.denoise.models import (
-    REAL,
     TEMPERATURE,
-    Spec,
     build,
     converted,
     quantise,
     random_tokens,
 )
+from benchmarks.denoise.shape import REAL, Spec
 from infill_engine.models.diffusion_gemma.network import Network
 from infill_kernels import dequantise, head_statistics, probabilities
 

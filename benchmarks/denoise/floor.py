@@ -9,12 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.denoise.loops import timed
-from benchmarks.denoise.models import Spec
 from infill_engine.models.diffusion_gemma import network as network_module
 from infill_engine.models.diffusion_gemma.network import Memory, Network
 from infill_kernels import top_experts
-
-BYTES = {"bf16": 2.0, "fp8": 1.0, "int4": 0.5625}
 
 
 @contextmanager
@@ -38,40 +35,6 @@ def experts_touched(network: Network, memory: Memory, num_cells: int) -> float:
         canvas = torch.randint(network.vocab_size, (1, num_cells), device=network.device)
         network.decode(canvas, None, network.context(memory, num_cells))
     return sum(len(set(each.flatten().tolist())) for each in chosen) / len(chosen)
-
-
-def least(spec: Spec, cells: int, context: int, touched: float, name: str) -> tuple[float, float]:
-    """Bytes that a step must move, and operations that it must do.
-
-    The table is read by the head and by the soft embedding; logits are written and read twice,
-    their probabilities written and read once.
-    """
-    full, sliding = spec.full_layers, spec.layers - spec.full_layers
-    seen = min(context, spec.window - 1)
-    heads = spec.heads
-    attention = spec.hidden * (
-        sliding * spec.head_dim * (2 * heads + 2 * spec.groups)
-        + full * spec.full_head_dim * (2 * heads + spec.full_groups)
-    )
-    dense = 3 * spec.hidden * spec.mlp
-    router = spec.layers * spec.hidden * spec.experts
-    expert = 3 * spec.hidden * spec.expert_hidden
-    table = spec.vocab * spec.hidden
-    cached = 2 * (
-        sliding * seen * spec.groups * spec.head_dim
-        + full * context * spec.full_groups * spec.full_head_dim
-    )
-    moved = (
-        2 * (attention + (spec.layers + 1) * dense + router + 2 * table + cached)
-        + BYTES[name] * spec.layers * touched * expert
-        + 10 * cells * spec.vocab
-    )
-    scores = (
-        sliding * (seen + cells) * spec.head_dim + full * (context + cells) * spec.full_head_dim
-    )
-    multiplied = attention + (spec.layers + 1) * dense + router + 2 * table
-    multiplied += spec.layers * spec.top_k * expert
-    return moved, cells * (2 * multiplied + 4 * heads * scores)
 
 
 def bandwidth(device: torch.device) -> float:

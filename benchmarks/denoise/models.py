@@ -2,76 +2,18 @@
 
 import copy
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.denoise.shape import Spec
 from infill_engine.models.diffusion_gemma.network import Network
 from infill_kernels import ExpertWeights, quantise_fp8, quantise_int4
 
 # What experts are kept in; the rest is bfloat16, as in the engine.
 FORMATS = ("bf16", "fp8", "int4")
 TEMPERATURE = 0.6  # of every step
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """The shape of a model."""
-
-    vocab: int
-    hidden: int
-    mlp: int
-    layers: int
-    heads: int
-    groups: int
-    head_dim: int
-    full_groups: int
-    full_head_dim: int
-    experts: int
-    top_k: int
-    expert_hidden: int
-    window: int
-    pattern: int  # the last of so many layers is full
-
-    @property
-    def full_layers(self) -> int:
-        return self.layers // self.pattern
-
-
-REAL = Spec(
-    vocab=262144,
-    hidden=2816,
-    mlp=2112,
-    layers=30,
-    heads=16,
-    groups=8,
-    head_dim=256,
-    full_groups=2,
-    full_head_dim=512,
-    experts=128,
-    top_k=8,
-    expert_hidden=704,
-    window=1024,
-    pattern=6,
-)
-SMALL = Spec(
-    vocab=512,
-    hidden=128,
-    mlp=96,
-    layers=4,
-    heads=4,
-    groups=2,
-    head_dim=16,
-    full_groups=1,
-    full_head_dim=32,
-    experts=8,
-    top_k=2,
-    expert_hidden=64,
-    window=32,
-    pattern=2,
-)
 
 
 def config_of(spec: Spec) -> Any:

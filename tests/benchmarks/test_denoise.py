@@ -9,8 +9,8 @@ pytest.importorskip("transformers")
 
 from benchmarks.denoise import __main__ as command
 from benchmarks.denoise import accuracy
-from benchmarks.denoise.floor import least
-from benchmarks.denoise.models import REAL, SMALL, build
+from benchmarks.denoise.models import build
+from benchmarks.denoise.shape import REAL, SMALL, least
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 pytest.importorskip("transformers")
 
 from benchmarks.denoise.accuracy import median_error, our_logits, reference_logits
-from benchmarks.denoise.models import SMALL, build, converted, random_tokens
+from benchmarks.denoise.models import build, converted, random_tokens
+from benchmarks.denoise.shape import SMALL
 from infill_engine.canvas import PINNED, Canvas
 from infill_engine.models.diffusion_gemma.captured import CapturedStepping, direct, graph
 from infill_engine.models.diffusion_gemma.network import Network

@@ -1,0 +1,1 @@
+"""How many people some servers are enough for: `python -m benchmarks.scaleout`."""

@@ -1,0 +1,217 @@
+"""The simulation beside a real run: engine processes on this machine, asked by the same rules.
+
+servers ◄── /infill ── people who type the standard library, each with routes of their own
+   │  first one at a time: what an answer takes, where the place is known and where not
+   ▼
+the same people's same keys in a simulation that draws from those times ─► p50, p95 beside
+"""
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from benchmarks.fim import fim_server
+from benchmarks.progress import say
+from benchmarks.scaleout.clock import Clock
+from benchmarks.scaleout.people import Asking, Key, Outcome, Person, keys
+from benchmarks.scaleout.servers import QueueServer
+from infill_engine.budget import UNLIMITED, Budget
+from infill_engine.config import EngineConfig
+from infill_engine.remote.client import POLL, HttpClient
+from infill_engine.remote.http import HttpRequest, HttpResponse
+from infill_engine.remote.router import Router
+from infill_engine.remote.routing import Routes
+from infill_ls.cli.bench.cases import Case, python_cases
+from infill_ls.cli.bench.latency import PREFIX_CHARS, SUFFIX_CHARS, long_enough
+from infill_ls.cli.bench.scores import percentile
+from infill_ls.cli.bench.wire import ServerError
+
+PLACE_PAUSE = 2.0  # shorter than people's, for more requests in the time
+TYPED_CHARS = 400  # of a place's text are typed at most
+CALIBRATED_PLACES, CALIBRATED_KEYS = 12, 6
+DEADLINE = 5.0
+LEAD = 1.0  # seconds until the first key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Seconds that answers took a server: where it knew the place (True), and where not; and what
+    was beside that, the median."""
+
+    seconds: Mapping[bool, list[float]]
+    network: float
+
+
+def body(case: Case, typed: int) -> dict[str, Any]:
+    """The request after so many typed characters of a place."""
+    text = case.reference + case.suffix
+    return {
+        "input_prefix": case.prefix[-PREFIX_CHARS:] + text[:typed],
+        "input_suffix": text[TYPED_CHARS:][:SUFFIX_CHARS],
+        "t_max_predict_ms": int(1e3 * DEADLINE),
+    }
+
+
+def calibrated(clients: Sequence[HttpClient], cases: Sequence[Case]) -> Calibration:
+    """All servers at once, each asked one thing at a time."""
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    beside: list[float] = []
+
+    def ask(client: HttpClient, own: Sequence[Case]) -> None:
+        for case, typed in itertools.product(own, range(CALIBRATED_KEYS)):
+            started = time.perf_counter()
+            request = HttpRequest(path="/infill", body=body(case, typed))
+            told = client.send(request, UNLIMITED).checked().json()["timings"]
+            taken = (told["prompt_ms"] + told["predicted_ms"]) / 1e3
+            seconds[typed > 0].append(taken)
+            beside.append(time.perf_counter() - started - taken)
+
+    count = CALIBRATED_PLACES
+    together(partial(ask, client, cases[at * count :][:count]) for at, client in enumerate(clients))
+    return Calibration(seconds=seconds, network=sorted(beside)[len(beside) // 2])
+
+
+def together(works: Iterator[partial[None]]) -> None:
+    """Each in a thread. Raises ServerError where one failed."""
+    failed: list[Exception] = []
+
+    def run(work: partial[None]) -> None:
+        try:
+            work()
+        except Exception as error:  # said by whoever waits
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise ServerError(f"a request failed: {failed[0]}")
+
+
+def typing(seed: str, seconds: float) -> list[Key]:
+    typed = keys(random.Random(seed), place_pause=PLACE_PAUSE)
+    return list(itertools.takewhile(lambda key: key.at < seconds, typed))
+
+
+def real(
+    clients: Sequence[HttpClient], cases: Sequence[Case], num_people: int, seconds: float
+) -> Outcome:
+    outcome, lock = Outcome(), threading.Lock()
+    started = time.monotonic() + LEAD
+
+    def person(name: str) -> None:
+        routes = Routes([client.base for client in clients], name)
+        typed = typing(name, seconds)
+        for key, following in itertools.zip_longest(typed, typed[1:]):
+            time.sleep(max(0.0, started + key.at - time.monotonic()))
+            if not key.asks:
+                continue
+            case = cases[random.Random(f"{name}/{key.place}").randrange(len(cases))]
+            given_up = started + (following.at if following else seconds)
+            answered = _asked(
+                clients, routes, f"{name}/{key.place}", body(case, key.typed), given_up
+            )
+            with lock:
+                outcome.asked += 1
+                if answered is None:
+                    outcome.superseded += 1
+                else:
+                    (outcome.waits if key.paused else outcome.hurried).append(answered)
+
+    together(partial(person, str(number)) for number in range(num_people))
+    return outcome
+
+
+def _asked(
+    clients: Sequence[HttpClient],
+    routes: Routes,
+    document: str,
+    asked: Mapping[str, Any],
+    given_up: float,
+) -> float | None:
+    """Seconds until the answer; None where the next key came before."""
+    begun = time.monotonic()
+    router = Router(clients, routes.order(document, begun), routes, document)
+    budget = Budget(deadline=begun + DEADLINE, cancelled=lambda: time.monotonic() >= given_up)
+    request = HttpRequest(path="/infill", body=asked)
+    seconds = None
+    for _, event in router.events([request], budget):
+        if not isinstance(event, HttpResponse):
+            raise ServerError(str(event))
+        event.checked()
+        seconds = time.monotonic() - begun
+    return seconds
+
+
+def predicted(
+    bases: Sequence[str], measured: Calibration, num_people: int, seconds: float
+) -> tuple[Outcome, float]:
+    """The same people's keys at simulated servers, and the share of the time that those work."""
+    clock, outcome, source = Clock(), Outcome(), random.Random(0)
+    servers = [QueueServer(clock=clock, seconds=measured.seconds, random=source) for _ in bases]
+    asking = Asking(deadline=DEADLINE, widths=[1], network=measured.network, late=POLL / 2)
+    for number in range(num_people):
+        name = str(number)
+        typed = iter(typing(name, seconds))
+        Person(clock, servers, Routes(bases, name), name, typed, asking, outcome, source)
+    clock.run(seconds)
+    return outcome, sum(server.busy_seconds for server in servers) / seconds / len(servers)
+
+
+def check(
+    config: EngineConfig, num_servers: int, loads: Sequence[int], seconds: float
+) -> list[dict[str, Any]]:
+    """By number of people: what was measured and what was predicted."""
+    cases = long_enough(python_cases(4000))
+    if len(cases) < num_servers * CALIBRATED_PLACES:
+        raise ServerError("there are too few places in the standard library")
+    found = []
+    with ExitStack() as ends:
+        ports = [
+            ends.enter_context(fim_server(config, int(1e3 * DEADLINE))).port
+            for _ in range(num_servers)
+        ]
+        clients = [
+            HttpClient(f"http://127.0.0.1:{port}", EngineConfig(remote_concurrency=64))
+            for port in ports
+        ]
+        calibrated(clients, cases[-num_servers * CALIBRATED_PLACES :])  # the first are slower
+        for num_people in loads:
+            measured = calibrated(clients, cases)
+            say(f"{num_people} people for {seconds:g} s")
+            real_outcome = real(clients, cases, num_people, seconds)
+            expected, busy = predicted(
+                [client.base for client in clients], measured, num_people, seconds
+            )
+            found.append(
+                {
+                    "people": num_people,
+                    "busy": busy,
+                    "service_ms": {
+                        name: 1e3 * percentile(measured.seconds[known], 0.5)
+                        for name, known in (("known", True), ("new", False))
+                    },
+                    "measured": summary(real_outcome),
+                    "predicted": summary(expected),
+                }
+            )
+    return found
+
+
+def summary(outcome: Outcome) -> dict[str, float]:
+    """Of all answers that came before the next key, and how many did not."""
+    waits = [*outcome.waits, *outcome.hurried]
+    return {
+        "answers": len(waits),
+        "superseded": outcome.superseded / max(outcome.asked, 1),
+        "p50_ms": 1e3 * percentile(waits, 0.5),
+        "p95_ms": 1e3 * percentile(waits, 0.95),
+    }
