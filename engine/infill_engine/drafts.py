@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from infill_engine.canvas import PINNED, Canvas, fill_ids
 from infill_engine.denoise import Denoised
@@ -59,10 +60,17 @@ def denoised_draft(
         tokens=len(committed.ids) + sum(map(len, fills)),
         mean_entropy=float(entropy[free].mean()) if bool(free.any()) else 0.0,
         cells=_cells(decode, canvas, denoised, row),
+        origin="denoised",
     )
 
 
-def proposed_draft(decode: Decode, ids: Sequence[int], steps: int, committed: Committed) -> Draft:
+def proposed_draft(
+    decode: Decode,
+    ids: Sequence[int],
+    steps: int,
+    committed: Committed,
+    origin: Literal["proposed", "written"],
+) -> Draft:
     """A middle that was not denoised, beside a canvas that took so many steps."""
     text = _first_text(decode, ids, committed)
     return Draft(
@@ -73,6 +81,7 @@ def proposed_draft(decode: Decode, ids: Sequence[int], steps: int, committed: Co
         mean_entropy=0.0,
         converged=True,
         cells=tuple(Cell(text=text_of(decode, [i]), entropy=0.0, state="settled") for i in ids),
+        origin=origin,
     )
 
 

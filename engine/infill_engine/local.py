@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Generic
+from typing import Generic, Literal
 
 from infill_engine.arrays import seeded
 from infill_engine.budget import UNLIMITED, Budget
@@ -76,6 +76,7 @@ class LocalEngine(Generic[MemoryT]):
         self._load_judge = judge
         self._judge: Judge | None = None
         self._judging = 0.0  # milliseconds that it took of this request
+        self._judge_tokens = 0  # that it has read of its prefix
         self._without_judge = "" if judge is None else "loaded once the model is idle"
 
     def describe(self) -> EngineInfo:
@@ -112,14 +113,16 @@ class LocalEngine(Generic[MemoryT]):
         if self._judge is None or budget.over:
             return None
         with self._judges():
-            return self._judge.read(request, budget)
+            reading = self._judge.read(request, budget)
+            self._judge_tokens = reading.prefix_tokens if reading else 0
+            return reading
         return None
 
     def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         asked = template(request)
         if budget.cancelled():
             return
-        started, self._judging = time.perf_counter(), 0.0
+        started, self._judging, self._judge_tokens = time.perf_counter(), 0.0, 0
         sides = self._denoiser.sides(asked.request)
         memory = self._memories.encode(sides, budget)
         encode_ms = (time.perf_counter() - started) * 1e3
@@ -135,6 +138,7 @@ class LocalEngine(Generic[MemoryT]):
                 encode_ms=encode_ms,
                 denoise_ms=(time.perf_counter() - started) * 1e3 - encode_ms - self._judging,
                 judge_ms=self._judging,
+                read=(len(sides.prefix_ids), len(sides.suffix_ids), self._judge_tokens),
                 others=tuple(
                     replace(other, text=asked.head + other.text + asked.tail)
                     for other in draft.others
@@ -224,7 +228,7 @@ class LocalEngine(Generic[MemoryT]):
             rows.append(Row(ids=ids, full=full, draft=draft))
         # Proposals are read as well, and together take as long as some steps.
         if not budget.late:
-            rows += self._proposed(hole, proposals, denoised, rows)
+            rows += self._proposed(hole, proposals, denoised, rows, "proposed")
         # Between two looks at the budget some time goes by, and drafts are there to be shown.
         judging = budget.within(budget.left() * FOR_JUDGE)
         rows += self._said(reading, hole, rows, denoised, proposals, memory, judging)
@@ -237,6 +241,7 @@ class LocalEngine(Generic[MemoryT]):
         proposals: Iterable[tuple[int, ...]],
         denoised: Denoised,
         known: Sequence[Row],
+        origin: Literal["proposed", "written"],
     ) -> list[Row]:
         """Whole middles that are not known yet and have room."""
         seen = {tuple(each.ids) for each in known}
@@ -245,7 +250,7 @@ class LocalEngine(Generic[MemoryT]):
                 ids=list(ids),
                 full=False,
                 draft=proposed_draft(
-                    self._denoiser.decode, ids, denoised.num_steps, hole.committed
+                    self._denoiser.decode, ids, denoised.num_steps, hole.committed, origin
                 ),
             )
             for ids in proposals
@@ -367,7 +372,7 @@ class LocalEngine(Generic[MemoryT]):
     ) -> list[Row]:
         """Texts as rows, those that are new."""
         middles = [tuple(self._denoiser.middle(text, hole.sides)) for text in texts if text.strip()]
-        return self._proposed(hole, dict.fromkeys(middles), denoised, known)
+        return self._proposed(hole, dict.fromkeys(middles), denoised, known, "written")
 
     def _continued(
         self, asked: Template, hole: _OpenHole, best: Candidate, steps: int, ends_itself: bool

@@ -75,6 +75,10 @@ class Draft:
     when the deadline or the step cap ended it. `mean_entropy` is 0 where nothing was denoised.
     `others` holds further candidates, best first, in the last draft: those that were asked for, or
     that the engine had to look at anyway.
+    `origin` says who made it: it was "denoised", "proposed" (a copy, or the prefix continued), or
+    "written" by the judge; "" where an engine has one way alone.
+    `read` is how many tokens of the prefix, of the suffix, and by the judge of the prefix, were
+    there to go by; None where an engine cannot tell.
     """
 
     text: str
@@ -92,6 +96,8 @@ class Draft:
     judge_ms: float = 0.0
     cells: tuple[Cell, ...] = ()
     others: "tuple[Draft, ...]" = ()
+    origin: Literal["denoised", "proposed", "written", ""] = ""
+    read: tuple[int, int, int] | None = None
 
     @property
     def tokens_per_forward(self) -> float:

@@ -25,12 +25,7 @@ def infill(
 ) -> int:
     position: FilePosition = arguments.position
     data = files.read(position.path)
-    document = Document(
-        uri=position.path.absolute().as_uri(),
-        version=0,
-        language_id=arguments.language or language_id_of(position.path.name),
-        text=files.decoded(data, position.path),
-    )
+    document = document_of(position.path, data, arguments.language)
     if not arguments.force:
         refuse_ignored(position.path, document, remote=config.is_remote)
     offset = offset_of(document, position)
@@ -48,6 +43,16 @@ def infill(
         wrote = f"wrote {visible(str(position.path))}" + (f"; {note}" if note else "")
         print(wrote, file=sys.stderr)
     return 0
+
+
+def document_of(path: Path, data: bytes, language: str | None) -> Document:
+    """A file as an editor would open it. Raises FileError where it is no text."""
+    return Document(
+        uri=path.absolute().as_uri(),
+        version=0,
+        language_id=language or language_id_of(path.name),
+        text=files.decoded(data, path),
+    )
 
 
 def refuse_ignored(path: Path, document: Document, *, remote: bool) -> None:

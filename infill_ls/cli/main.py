@@ -40,6 +40,7 @@ examples:
   infill-ls infill app.py:12:5 --apply    and put the text into the file
   infill-ls infill --holes app.py --apply fill everything marked ___ in a file
   infill-ls json --schema S.json doc.json finish a JSON document so that it satisfies a schema
+  infill-ls explain app.py:12:5           why that is shown, or why nothing is
   infill-ls doctor                        what runs here, and how fast
 """
 REMOTE_OPTIONS = {
@@ -136,7 +137,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top = _Parser(
         prog="infill-ls",
-        usage="infill-ls [OPTIONS] [try | setup | serve | infill | json | doctor | ...] ...",
+        usage="infill-ls [OPTIONS] "
+        "[try | setup | serve | infill | explain | json | doctor | ...] ...",
         description="A language server that infills code from both sides of the cursor.\n"
         "Without a command it serves an editor on stdio.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
@@ -155,6 +157,11 @@ def parser() -> argparse.ArgumentParser:
     serving.set_defaults(run=serve)
     _add_infill(commands, model)
     _add_json(commands, model)
+    _add_explain(commands, model)
+    stats = _command(commands, model, "stats", "say what was shown and accepted so far")
+    stats.add_argument("--json", action="store_true", help="print one JSON object")
+    stats.add_argument("--reset", action="store_true", help="forget it and begin anew")
+    stats.set_defaults(run=run_stats)
     doctor = _command(commands, model, "doctor", "say what runs here, how fast, and what to do")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(run=run_doctor)
@@ -291,6 +298,24 @@ def _add_setup(commands: Any, model: argparse.ArgumentParser) -> None:
     setup.set_defaults(run=run_setup)
 
 
+def _add_explain(commands: Any, model: argparse.ArgumentParser) -> None:
+    explain = _command(commands, model, "explain", "say why something is shown at a place, or not")
+    explain.add_argument(
+        "position", type=file_position, metavar="FILE:LINE:COL", help="both from 1"
+    )
+    explain.add_argument("--json", action="store_true", help="print one JSON object")
+    explain.add_argument(
+        "--invoked", action="store_true", help="as when asked for, rather than while typing"
+    )
+    explain.add_argument(
+        "--workspace", type=Path, metavar="DIR", help="the folder whose other files are of use"
+    )
+    explain.add_argument(
+        "--language", metavar="L", help="an LSP language id; by default the file's name says it"
+    )
+    explain.set_defaults(run=run_explain)
+
+
 def _command(
     commands: Any, model: argparse.ArgumentParser, name: str, about: str
 ) -> argparse.ArgumentParser:
@@ -384,6 +409,18 @@ def run_update_check(arguments: argparse.Namespace, config: EngineConfig, load: 
     from infill_ls.cli.updates import check_for_update
 
     return check_for_update()
+
+
+def run_explain(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.explain import explain
+
+    return explain(arguments, config, load)
+
+
+def run_stats(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
+    from infill_ls.cli.stats import stats
+
+    return stats(as_json=arguments.json, reset=arguments.reset)
 
 
 def run_doctor(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:

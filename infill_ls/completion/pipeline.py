@@ -21,6 +21,7 @@ from infill_ls.completion.context import Context, InfillOptions, context_at, ope
 from infill_ls.completion.gate import least_score
 from infill_ls.completion.repetition import repeated
 from infill_ls.completion.seam import misfit
+from infill_ls.completion.trace import How, Trace
 from infill_ls.completion.trim import allowed_lines, trimmed
 from infill_ls.documents import Document
 from infill_ls.syntax.trees import ParsePoint, Trees
@@ -88,14 +89,17 @@ def infill_at(
     trees: Trees,
     budget: Budget = UNLIMITED,
     watch: Callable[[Draft], None] | None = None,
+    trace: Trace | None = None,
 ) -> Infilled:
-    """`offset` counts code points. `watch` sees every draft as it comes."""
-    runs = _EngineRuns(engine=engine, budget=budget)
+    """`offset` counts code points. `watch` sees every draft as it comes; `trace` is told all that
+    happens."""
+    runs = _EngineRuns(engine=engine, budget=budget, trace=trace or Trace())
     with runs.timed("total"):
         with runs.timed("context"):
             context = context_at(document, offset)
             lines = allowed_lines(context, options.max_lines)
             request = request_for(context, replace(options, max_lines=lines))
+            runs.trace.context, runs.trace.request = context, request
         draft = runs.last_draft(request, watch)
         shown: tuple[Candidate, ...] = ()
         hold: Hold = _nothing
@@ -116,6 +120,8 @@ def infill_at(
                 hold = partial(_held, site, proposals, shown)
         if budget.cancelled():
             shown, hold, why = (), _nothing, "cancelled"
+    if trace is not None:
+        trace.info = engine.describe()
     return Infilled(
         candidates=shown,
         draft=draft,
@@ -132,6 +138,7 @@ class _EngineRuns:
 
     engine: Engine
     budget: Budget
+    trace: Trace
     num_renoised: int = 0
     ended: float = 0.0  # when the engine stopped last, in seconds of `time.monotonic()`
     seconds: dict[str, float] = field(default_factory=dict)
@@ -151,8 +158,10 @@ class _EngineRuns:
         self, request: InfillRequest, watch: Callable[[Draft], None] | None = None
     ) -> Draft | None:
         last = None
+        self.trace.runs.append([])
         with self.timed("engine"):
             for last in self.engine.infill(request, budget=self.budget):
+                self.trace.runs[-1].append(last)
                 if watch is not None:
                     watch(last)
         self.ended = time.monotonic()
@@ -161,6 +170,10 @@ class _EngineRuns:
             self.denoise_ms += last.denoise_ms
             self.judge_ms += last.judge_ms
         return last
+
+    def looked(self, how: How, attempt: Attempt) -> None:
+        why = "" if attempt.verdict.valid else attempt.verdict.reason
+        self.trace.look(how, attempt.draft, attempt.text, attempt.score, why)
 
     @property
     def checks(self) -> Budget:
@@ -237,6 +250,8 @@ def _candidates(
     """The candidates, best first, or why there are none."""
     why = proposals.why
     attempts = _attempts(runs.checks, site, proposals.sure, site.options.num_candidates)
+    for attempt in attempts:
+        runs.looked("checked", attempt)
     if proposals.sure and not attempts:
         return (), _UNCHECKED
     good = [attempt for attempt in attempts if attempt.verdict.valid]
@@ -274,6 +289,7 @@ def _proposals(runs: _EngineRuns, site: _Site, draft: Draft) -> _Proposals:
         text, score = site.trimmed(each.text), confidence(each)
         if not text:
             why = _why_not(each.text, site.context)
+            runs.trace.look("said", each, text, score, why)
             continue
         proposal = _Proposal(text=text, score=score, draft=each, least=site.least(text))
         if score < proposal.least:
@@ -281,6 +297,7 @@ def _proposals(runs: _EngineRuns, site: _Site, draft: Draft) -> _Proposals:
             unsure.append(proposal)
         else:
             sure.append(proposal)
+        runs.trace.look("said", each, text, score, why if score < proposal.least else "")
     return _Proposals(sure=sure, unsure=unsure, why=why)
 
 
@@ -326,6 +343,7 @@ def _renoised(runs: _EngineRuns, site: _Site, attempt: Attempt) -> Attempt | Non
         try:
             score = min(attempt.score, confidence(draft))
             attempt = site.attempted(text, score, draft, runs.checks)
+            runs.looked("renoised", attempt)
         except BudgetSpent:
             return None
         if attempt.verdict.valid:
@@ -356,6 +374,7 @@ def _cut_back(runs: _EngineRuns, site: _Site, attempts: list[Attempt]) -> Attemp
                 budget=runs.checks,
             )
             if shorter is not None:
+                runs.looked("cut back", shorter)
                 return shorter
     return None
 

@@ -7,10 +7,12 @@ from infill_ls.documents import Document
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """As `InfillRequest` has it: snippets to read, best first, and text to copy from."""
+    """As `InfillRequest` has it: snippets to read, best first, and text to copy from; and the paths
+    of the `files` that this text is of, in its order."""
 
     neighbours: tuple[str, ...] = ()
     elsewhere: str = ""
+    files: tuple[str, ...] = ()
 
 
 NOTHING_AROUND = Surroundings()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # the pipeline brings the grammars: the thread imports it, no
     from infill_ls.completion.candidate import Candidate
     from infill_ls.completion.context import InfillOptions
     from infill_ls.completion.pipeline import Infilled, Trees
+    from infill_ls.completion.trace import Trace
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -65,13 +66,14 @@ class QueryLimits:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """What one request is about: an offset in a snapshot, what its text must start with, and what
-    other files say."""
+    other files say. Of one that is to be explained `trace` is told all that happens."""
 
     document: Document
     offset: int
     limits: QueryLimits
     selected: str = ""
     surroundings: Surroundings = NOTHING_AROUND
+    trace: "Trace | None" = None
 
 
 class ModelRun:
@@ -412,6 +414,7 @@ class Worker:
                 trees=self._trees_of(run.owner),
                 budget=run.budget(),
                 watch=run.watch,
+                trace=run.query.trace,
             )
         return None
 

@@ -63,6 +63,11 @@ class Reading(Protocol):
     @property
     def calibration(self) -> Calibration: ...
 
+    @property
+    def prefix_tokens(self) -> int:
+        """How many tokens were read."""
+        ...
+
     def ahead(self, budget: Budget) -> None:
         """Reads what `continuations` will want, while nobody waits: the next reading of the same
         prefix has it."""

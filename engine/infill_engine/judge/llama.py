@@ -138,6 +138,10 @@ class LlamaReading:
     calibration: Calibration
     beams: int
 
+    @property
+    def prefix_tokens(self) -> int:
+        return len(self.tree.prefix.ids)
+
     def ahead(self, budget: Budget) -> None:
         self._lines(budget)
 

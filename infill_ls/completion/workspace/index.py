@@ -33,6 +33,7 @@ def nothing() -> None:
 class File:
     """`identifiers` by their hashes, each once."""
 
+    path: str
     text: str
     language_id: str
     identifiers: "array[int]"
@@ -112,7 +113,7 @@ class Index:
 
 
 def file_of(path: str, text: str, language_id: str = "") -> File:
-    return File(text, language_id or language_id_of(path), array("I", identifiers(text)))
+    return File(path, text, language_id or language_id_of(path), array("I", identifiers(text)))
 
 
 def identifiers(text: str) -> set[int]:

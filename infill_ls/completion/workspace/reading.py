@@ -66,7 +66,8 @@ class WorkspaceReading:
         )
         edited = {path_of(uri) or "" for uri in place.edited}
         ranked = self._index.ranked(typed, opened, edited, stand_back)
-        return Surroundings(elsewhere=_joined(ranked, ELSEWHERE))
+        elsewhere, files = _joined(ranked, ELSEWHERE)
+        return Surroundings(elsewhere=elsewhere, files=files)
 
     def _open_file(self, path: str, document: Document) -> File | None:
         if not is_source(path) or ignored_file(self._policy, path):
@@ -75,15 +76,17 @@ class WorkspaceReading:
         return None if text is None else file_of(path, text, document.language_id)
 
 
-def _joined(files: Iterator[File], most: int) -> str:
-    """The first of them, the last one cut at a line's end."""
+def _joined(files: Iterator[File], most: int) -> tuple[str, tuple[str, ...]]:
+    """The first of them, the last one cut at a line's end, and their paths."""
     texts: list[str] = []
+    paths: list[str] = []
     for file in files:
         text = file.text[:most]
         if len(text) < len(file.text):
             text = text[: text.rfind("\n") + 1]
         texts += text, FILE_END
+        paths.append(file.path)
         most -= len(text) + 1
         if most <= 0:
             break
-    return "".join(texts)
+    return "".join(texts), tuple(paths)

@@ -46,6 +46,10 @@ class Opinion:
         self.prefixes.append(request.prefix)
         return None if self.too_late else self
 
+    @property
+    def prefix_tokens(self) -> int:
+        return 0
+
     def ahead(self, budget: Budget) -> None:
         self.thought_ahead += 1
 

@@ -86,6 +86,10 @@ class GgufReading:
     def calibration(self) -> Calibration:
         return self._calibration
 
+    @property
+    def prefix_tokens(self) -> int:
+        return self._tree.start
+
     def ahead(self, budget: Budget) -> None:
         """Nothing: a pass is dear, and its tree is gone with this reading."""
 

@@ -36,6 +36,11 @@ class Tree:
         self._totals: dict[int, float] = {}
         self.passes = 0
 
+    @property
+    def start(self) -> int:
+        """How many tokens stand before it."""
+        return self._start
+
     def __len__(self) -> int:
         return len(self._depth)
 

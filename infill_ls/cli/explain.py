@@ -1,0 +1,187 @@
+"""`infill-ls explain`: why something is shown at one place of one file, or why nothing is."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from infill_engine import Budget, Engine, EngineConfig
+from infill_ls.cli import files, frames
+from infill_ls.cli.characters import visible
+from infill_ls.cli.errors import NOTHING, FileError
+from infill_ls.cli.infill import document_of, offset_of
+from infill_ls.cli.position import FilePosition
+from infill_ls.cli.view import BOLD, DIM, INFILL, WARN, console_of
+from infill_ls.completion import explanation_page as page
+from infill_ls.completion.context import InfillOptions, warm_request
+from infill_ls.completion.explanation import Considered, Explanation, explained, untouched
+from infill_ls.completion.pipeline import Trees, infill_at
+from infill_ls.completion.surroundings import NOTHING_AROUND, Place, Surroundings
+from infill_ls.completion.trace import Trace
+from infill_ls.completion.workspace.reading import WorkspaceReading
+from infill_ls.documents import Document
+from infill_ls.ignore import IgnorePolicy
+from infill_ls.server.policy import limits_of, refusal
+from infill_ls.settings import Settings
+
+STEP_WIDTH = 34  # of a canvas that is drawn
+
+
+def explain(
+    arguments: argparse.Namespace, config: EngineConfig, load: Callable[[EngineConfig], Engine]
+) -> int:
+    position: FilePosition = arguments.position
+    data = files.read(position.path)
+    document = document_of(position.path, data, arguments.language)
+    offset = offset_of(document, position)
+    asked = "invoked" if arguments.invoked else "typing"
+    folders = (str(arguments.workspace.absolute()),) if arguments.workspace else ()
+    if arguments.workspace and not arguments.workspace.is_dir():
+        raise FileError(f"{arguments.workspace} is no folder.")
+    policy = IgnorePolicy(remote=config.is_remote, folders=folders)
+    if why := refusal(Settings(), policy, document):
+        explanation = untouched(document, offset, asked=asked, why=why)
+    else:
+        around = _around(document, offset, policy) if folders else NOTHING_AROUND
+        explanation = _explained(document, offset, asked, around, load(config))
+    if arguments.json:
+        print(json.dumps(explanation.as_json(), ensure_ascii=False))
+    else:
+        console_of(sys.stdout).print(report(explanation))
+    return 0 if explanation.shown else NOTHING
+
+
+def _around(document: Document, offset: int, policy: IgnorePolicy) -> Surroundings:
+    """What the files of the workspace say, read as the server reads them."""
+    reading = WorkspaceReading(policy.folders, policy)
+    for _ in reading.read():
+        pass
+    place = Place(document=document, offset=offset, opened=(), edited=(), asked=time.monotonic())
+    return reading.choose(place)
+
+
+def _explained(
+    document: Document, offset: int, asked: str, around: Surroundings, engine: Engine
+) -> Explanation:
+    """As in an editor that has waited at the place for a moment: both sides are read before."""
+    limits = limits_of(Settings(), invoked=asked == "invoked")
+    least = limits.min_confidence
+    options = InfillOptions(
+        max_lines=limits.max_lines,
+        num_candidates=limits.num_candidates,
+        num_choices=limits.num_choices,
+        min_confidence=0.0,
+        neighbours=around.neighbours,
+        elsewhere=around.elsewhere,
+    )
+    engine.warm(warm_request(document, offset, options))
+    threshold = engine.describe().show_threshold  # the judge's, which is there only now
+    trace, trees = Trace(), Trees()
+    trees.parse_ahead(document, offset, budget=Budget())
+    infilled = infill_at(
+        engine,
+        document,
+        offset,
+        replace(options, min_confidence=threshold if least is None else least),
+        trees=trees,
+        budget=Budget(deadline=time.monotonic() + limits.seconds),
+        trace=trace,
+    )
+    return explained(document, offset, infilled, trace, asked=asked, around=around)
+
+
+def report(explanation: Explanation) -> Group:
+    """The page in a terminal."""
+    place = explanation.place
+    parts: list[RenderableType] = [
+        Text(),
+        Text.assemble(" ", (visible(str(place)), BOLD), "  ", (visible(place.language), DIM)),
+        Text(),
+        _indented(Text(visible(page.verdict(explanation)), INFILL if explanation.shown else WARN)),
+        *(_indented(Text(f"Also: {visible(why)}.", WARN)) for why in explanation.before[1:]),
+    ]
+    if explanation.considered:
+        parts += _titled("every text that was considered", _considered(explanation.considered))
+    if explanation.window is not None:
+        lines = [Text(visible(line)) for line in page.window_lines(explanation.window)]
+        parts += _titled("what the models saw", Group(*lines))
+    if explanation.steps:
+        parts += _titled("the canvas, step by step", _steps(explanation))
+    if explanation.ms is not None:
+        parts += _titled("milliseconds", _times(explanation))
+    return Group(*parts, Text())
+
+
+def _indented(what: RenderableType, by: int = 2) -> Padding:
+    return Padding(what, (0, 0, 0, by), expand=False)
+
+
+def _titled(title: str, what: RenderableType) -> list[RenderableType]:
+    return [Text(), Text(f" {title}", DIM), Text(), _indented(what)]
+
+
+def _considered(texts: tuple[Considered, ...]) -> Table:
+    """A text a row: how sure, what it says, and under it where it came from and what was said."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for text in texts:
+        style = INFILL if text.fate == "shown" else DIM if text.fate == "refused" else ""
+        table.add_row(page.percent(text.confidence), Text(_one_line(text.said), style))
+        table.add_row("", Group(*_remarks(text)))
+    return table
+
+
+def _remarks(text: Considered) -> Iterator[Text]:
+    marks = {"shown": ("✓ ", INFILL), "refused": ("✗ ", WARN), "spare": ("· ", DIM)}
+    yield Text.assemble(marks[text.fate], visible(page.fate(text)))
+    yield Text(visible(page.origin(text)), DIM)
+    for line in page.figures(text):
+        yield Text(line, DIM)
+    for check in text.checks:
+        changed = f": {_one_line(check.text)}" if check.text not in ("", text.said) else ""
+        yield Text(visible(page.checked(check)) + changed, DIM)
+
+
+def _one_line(text: str) -> str:
+    return visible(text.replace("\n", "↵"))
+
+
+def _steps(explanation: Explanation) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for justify in ("right", "right", "left", "left"):
+        table.add_column(justify=justify, no_wrap=justify == "right")  # type: ignore[arg-type]
+    for step in explanation.steps:
+        name = f"again {step.run - 1}, {step.step}" if step.run > 1 else f"step {step.step}"
+        table.add_row(
+            Text(name, DIM),
+            f"{step.entropy:.2f}",
+            frames.canvas_strip(step.cells, STEP_WIDTH),
+            Text(_one_line(step.text)),
+        )
+    return table
+
+
+def _times(explanation: Explanation) -> Group:
+    ms, model = explanation.ms, explanation.model
+    assert ms is not None, "asked about where there are some"
+    stages = {
+        "context": ms.context,
+        "encode": ms.encode,
+        "denoise": ms.denoise,
+        "judge": ms.judge,
+        "checks": ms.validate,
+    }
+    line = ", ".join(f"{name} {value:.1f}" for name, value in stages.items())
+    lines = [Text(f"{ms.total:.1f}: {line}")]
+    if model is not None:
+        lines.append(Text(visible(f"{model.name} on {model.device}"), DIM))
+        lines += [Text(visible(f"judge: {model.judge}"), DIM)] if model.judge else []
+    return Group(*lines)

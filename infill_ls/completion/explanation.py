@@ -1,0 +1,315 @@
+"""Why something is shown at a place, or not: what the pipeline noted, as data for pages and JSON.
+
+Made of the trace of the same pipeline that answers. Knows neither editors nor terminals.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from infill_engine.judge.calibration import FIGURES
+from infill_engine.request import FILE_END, Cell, Draft
+from infill_ls.completion.pipeline import Infilled, Timings
+from infill_ls.completion.reuse import lf
+from infill_ls.completion.surroundings import NOTHING_AROUND, Surroundings
+from infill_ls.completion.trace import How, Trace
+from infill_ls.documents import Document
+from infill_ls.uris import path_of
+
+# As many characters before a text are compared with what stands before it elsewhere, and fewer
+# mean nothing (`infill_engine.copying`).
+MOST_SHARED, LEAST_SHARED = 80, 4
+MOST_PLACES = 200  # of one line in one file
+OTHER_FILES = 8  # are named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """`line` and `column` from 1, in characters."""
+
+    file: str
+    line: int
+    column: int
+    language: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherFile:
+    """A file that was searched for what can be copied; nothing else was done with it."""
+
+    path: str
+    characters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What there was to go by. Of the file so many characters lie before and after the cursor, of
+    which the pipeline gives the engine some, and a model reads some tokens of these.
+
+    `judge_tokens` is 0 where the judge had read nothing in time, or there is none. Tokens are None
+    where the engine cannot tell. `neighbours` are snippets of other files for the model to read,
+    their characters.
+    """
+
+    before: int
+    after: int
+    prefix: int
+    suffix: int
+    prefix_tokens: int | None
+    suffix_tokens: int | None
+    judge_tokens: int | None
+    neighbours: tuple[int, ...]
+    searched: tuple[OtherFile, ...]
+    num_searched: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What runs."""
+
+    name: str
+    device: str
+    judge: str
+    show_threshold: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """The canvas after a step. `run` 1 filled the hole, later ones filled again what the parser
+    blamed. `entropy` is the mean of its cells, in nats."""
+
+    run: int
+    step: int
+    text: str
+    entropy: float
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedText:
+    """What a check saw, and why it may not be shown, "" where it may."""
+
+    how: How
+    text: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Considered:
+    """A text that somebody had for the place, in the engine's order.
+
+    `said` is all of it. `origin` is who: "denoised", "proposed", "written" by the judge, or "".
+    `source` is where the same stands behind the same characters, `shared` how many, "" and 0 where
+    it does nowhere. `confidence` is how likely it is right, from 0 to 1; `join` and `likelihood`
+    are nats a token, None where nothing was measured; `evidence` what the judge says, in nats.
+    `fate` is "shown", "refused", or "spare": nothing was against it, and others were shown.
+    """
+
+    said: str
+    origin: str
+    source: str
+    shared: int
+    confidence: float
+    likelihood: float | None
+    join: float | None
+    evidence: dict[str, float]
+    checks: tuple[CheckedText, ...]
+    fate: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """`asked` is how: "typing" or "invoked". `shown` are the texts that come of it now. `why_not`
+    is the reason where nothing is shown, as far as it lies with the text; `before` are the reasons
+    that hold whatever the models say: then nothing is shown while typing, though texts are
+    considered here; and where a file is left alone nothing is."""
+
+    place: Place
+    asked: str
+    before: tuple[str, ...]
+    shown: tuple[str, ...]
+    why_not: str
+    window: Window | None = None
+    model: Model | None = None
+    steps: tuple[Step, ...] = ()
+    considered: tuple[Considered, ...] = ()
+    ms: Timings | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For `json.dumps`: numbers that are none are null."""
+        said = _finite(asdict(self))
+        assert isinstance(said, dict)
+        return said
+
+
+def place_of(document: Document, offset: int) -> Place:
+    line = document.lines.line_of(offset)
+    name = path_of(document.uri) or document.uri
+    return Place(
+        file=name,
+        line=line + 1,
+        column=offset - document.line_start(line) + 1,
+        language=document.language_id,
+    )
+
+
+def untouched(document: Document, offset: int, *, asked: str, why: str) -> Explanation:
+    """Of a place where no model was asked."""
+    place = place_of(document, offset)
+    return Explanation(place=place, asked=asked, before=(why,), shown=(), why_not=why)
+
+
+def explained(
+    document: Document,
+    offset: int,
+    infilled: Infilled,
+    trace: Trace,
+    *,
+    asked: str,
+    before: tuple[str, ...] = (),
+    around: Surroundings = NOTHING_AROUND,
+) -> Explanation:
+    return Explanation(
+        place=place_of(document, offset),
+        asked=asked,
+        before=before,
+        shown=() if before else tuple(each.text for each in infilled.candidates),
+        why_not=before[0] if before else infilled.rejected,
+        window=_window(document, offset, infilled, trace, around),
+        model=_model(trace),
+        steps=tuple(_steps(trace)),
+        considered=tuple(_considered(document, offset, infilled, trace, around)),
+        ms=infilled.ms,
+    )
+
+
+def _window(
+    document: Document, offset: int, infilled: Infilled, trace: Trace, around: Surroundings
+) -> Window | None:
+    if trace.request is None:
+        return None
+    read = infilled.draft.read if infilled.draft is not None else None
+    prefix_tokens, suffix_tokens, judge_tokens = read or (None, None, None)
+    texts = around.elsewhere.split(FILE_END)
+    return Window(
+        before=offset,
+        after=len(document.text) - offset,
+        prefix=len(trace.request.prefix),
+        suffix=len(trace.request.suffix),
+        prefix_tokens=prefix_tokens,
+        suffix_tokens=suffix_tokens,
+        judge_tokens=judge_tokens,
+        neighbours=tuple(map(len, around.neighbours)),
+        searched=tuple(
+            OtherFile(path=path, characters=len(text))
+            for path, text in zip(around.files, texts, strict=False)
+        )[:OTHER_FILES],
+        num_searched=len(around.files),
+    )
+
+
+def _model(trace: Trace) -> Model | None:
+    info = trace.info
+    if info is None:
+        return None
+    return Model(
+        name=info.model, device=info.device, judge=info.judge, show_threshold=info.show_threshold
+    )
+
+
+def _steps(trace: Trace) -> list[Step]:
+    """Those of the canvas; the last draft of a run is what was made of it and other texts."""
+    return [
+        Step(
+            run=run,
+            step=draft.steps,
+            text=draft.text,
+            entropy=draft.mean_entropy,
+            cells=draft.cells,
+        )
+        for run, drafts in enumerate(trace.runs, 1)
+        for draft in drafts
+        if math.isnan(draft.log_probability) and math.isnan(draft.likelihood)
+    ]
+
+
+def _considered(
+    document: Document, offset: int, infilled: Infilled, trace: Trace, around: Surroundings
+) -> list[Considered]:
+    """Each text that was said, with all later looks at it; a renoised text is one of its own."""
+    before, after = lf(document.text[:offset]), lf(document.text[offset:])
+    sources = [("", 1, before), ("", 1 + before.count("\n"), after)]
+    others = zip(around.files, around.elsewhere.split(FILE_END), strict=False)
+    sources += [(f"{path}, ", 1, text) for path, text in others]
+    shown = {id(candidate.draft): candidate.text for candidate in infilled.candidates}
+    firsts = {id(look.draft): look for look in trace.looks if look.how in ("said", "renoised")}
+    found = []
+    for number, first in firsts.items():
+        looks = [look for look in trace.looks if id(look.draft) == number]
+        checks = tuple(CheckedText(how=each.how, text=each.text, why=each.why) for each in looks)
+        fate = "shown" if number in shown else "refused" if looks[-1].why else "spare"
+        draft = first.draft
+        source, shared = _source(draft.text, sources, before)
+        found.append(
+            Considered(
+                said=draft.text,
+                origin=draft.origin,
+                source=source,
+                shared=shared,
+                confidence=first.score,
+                likelihood=draft.likelihood,
+                join=draft.join,
+                evidence=_evidence(draft),
+                checks=checks,
+                fate=fate,
+                why=looks[-1].why,
+            )
+        )
+    return found
+
+
+def _evidence(draft: Draft) -> dict[str, float]:
+    return dict(zip(FIGURES, draft.evidence, strict=False))
+
+
+def _source(text: str, sources: Sequence[tuple[str, int, str]], before: str) -> tuple[str, int]:
+    """Where the text's first line stands behind most of the characters that lie before the cursor.
+    A source has a name, the number of its first line, and a text."""
+    line = text.partition("\n")[0]
+    best, shared = "", LEAST_SHARED - 1
+    for name, first, source in sources if line.strip() else ():
+        at = source.find(line)
+        for _ in range(MOST_PLACES):
+            if at < 0:
+                break
+            alike = _alike(before, source, at)
+            if alike > shared:
+                number = first + source.count("\n", 0, at)
+                best, shared = f"{name}line {number}", alike
+            at = source.find(line, at + 1)
+    return (best, shared) if best else ("", 0)
+
+
+def _alike(before: str, source: str, at: int) -> int:
+    """How many characters before the cursor stand before a place elsewhere as well."""
+    most = min(MOST_SHARED, at, len(before))
+    pairs = zip(reversed(before[-most:]), reversed(source[:at][-most:]), strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), most) if most else 0
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN, and nobody reads ten digits."""
+    match value:
+        case float():
+            return round(value, 4) if math.isfinite(value) else None
+        case dict():
+            return {name: _finite(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+        case _:
+            return value

@@ -1,0 +1,36 @@
+"""What the pipeline did for one answer, in its order, for whoever asks why."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from infill_engine.request import Draft, EngineInfo, InfillRequest
+from infill_ls.completion.context import Context
+
+How = Literal["said", "checked", "renoised", "cut back"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A look at one text: as the engine `said` it and it was trimmed, as it was `checked` in the
+    file, `renoised` or `cut back`. `text` is what would go in, `why` it may not, "" where it may."""
+
+    draft: Draft
+    how: How
+    text: str
+    score: float
+    why: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Trace:
+    """`runs` has the drafts of each run of the engine, the first one's and those that renoise;
+    `info` is what the engine says of itself after them."""
+
+    context: Context | None = None
+    request: InfillRequest | None = None
+    runs: list[list[Draft]] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    info: EngineInfo | None = None
+
+    def look(self, how: How, draft: Draft, text: str, score: float, why: str) -> None:
+        self.looks.append(Look(draft=draft, how=how, text=text, score=score, why=why))
