@@ -10,6 +10,7 @@ from typing import Any, get_args
 from infill_engine.config import Dtype
 
 SECTION = "infill"
+TRIGGERS = ("automatic", "subtle", "eol-only", "onDemand", "off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +90,16 @@ class Settings:
     trigger: str = _option(
         "automatic",
         "string",
-        "When to suggest: while typing, only when asked for (onDemand), or while typing but only "
-        "where nothing follows the cursor on its line (eol-only).",
-        choices=("automatic", "onDemand", "eol-only"),
+        "When to suggest: while typing (automatic), also while typing, but shown on a key alone "
+        "(subtle), only where nothing follows the cursor on its line (eol-only), only when asked "
+        "for (onDemand), or never (off).",
+        choices=TRIGGERS,
+    )
+    modes: tuple[str, ...] = _option(
+        (),
+        "strings",
+        'The same for languages and files that are to differ, as "WHAT: MODE", with a language id '
+        'or a pattern as in .gitignore for WHAT; the last that fits counts: "vendor/: off".',
     )
     delay_ms: int = _option(
         0,

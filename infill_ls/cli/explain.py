@@ -145,9 +145,8 @@ def _remarks(text: Considered) -> Iterator[Text]:
     yield Text(visible(page.origin(text)), DIM)
     for line in page.figures(text):
         yield Text(line, DIM)
-    for check in text.checks:
-        changed = f": {_one_line(check.text)}" if check.text not in ("", text.said) else ""
-        yield Text(visible(page.checked(check)) + changed, DIM)
+    for said, another in page.checked(text):
+        yield Text(visible(said) + (f", {_one_line(another)}" if another else ""), DIM)
 
 
 def _one_line(text: str) -> str:

@@ -204,6 +204,23 @@ class Acceptance:
         self.complaint = f"{what}. Counting goes on from nothing; infill-ls stats shows the counts."
 
 
+def totals(acceptance: Acceptance) -> dict[str, Any]:
+    """For people and `json.dumps`: sums over confidence, of each language and of all."""
+    languages = {
+        name: {what: sum(getattr(of, what)) for what in _BY_BUCKET}
+        | {what: getattr(of, what) for what in _PLAIN}
+        for name, of in acceptance.by_language().items()
+    }
+    return {
+        "since": acceptance.since,
+        "file": str(acceptance.path) if acceptance.path else None,
+        "all": {
+            what: sum(of[what] for of in languages.values()) for what in (*_BY_BUCKET, *_PLAIN)
+        },
+        "languages": languages,
+    }
+
+
 @cache
 def _in(path: Path) -> Acceptance:
     acceptance = Acceptance(path)

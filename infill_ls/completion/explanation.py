@@ -252,7 +252,9 @@ def _considered(
     for number, first in firsts.items():
         looks = [look for look in trace.looks if id(look.draft) == number]
         checks = tuple(CheckedText(how=each.how, text=each.text, why=each.why) for each in looks)
-        fate = "shown" if number in shown else "refused" if looks[-1].why else "spare"
+        # What is not sure enough is checked as well, for what is typed next may speak for it.
+        why = first.why or looks[-1].why
+        fate = "shown" if number in shown else "refused" if why else "spare"
         draft = first.draft
         source, shared = _source(draft.text, sources, before)
         found.append(
@@ -267,7 +269,7 @@ def _considered(
                 evidence=_evidence(draft),
                 checks=checks,
                 fate=fate,
-                why=looks[-1].why,
+                why=why,
             )
         )
     return found

@@ -2,13 +2,7 @@
 
 from collections.abc import Iterator
 
-from infill_ls.completion.explanation import (
-    CheckedText,
-    Considered,
-    Explanation,
-    Step,
-    Window,
-)
+from infill_ls.completion.explanation import Considered, Explanation, Step, Window
 
 ORIGINS = {
     "denoised": "denoised on the canvas",
@@ -17,7 +11,7 @@ ORIGINS = {
     "": "from the model",
 }
 CHECKS = {
-    "said": "trimmed to what belongs here",
+    "said": "as it was said",
     "checked": "parsed in the file",
     "renoised": "filled again where the parser blamed it",
     "cut back": "cut back",
@@ -89,8 +83,9 @@ def window_lines(window: Window) -> Iterator[str]:
         named = ", ".join(f"{file.path}" for file in window.searched)
         more = window.num_searched - len(window.searched)
         yield (
-            f"{window.num_searched} other files were searched for what can be copied, the likeliest "
-            f"first ({characters:,} characters): {named}" + (f" and {more} more." if more else ".")
+            f"{window.num_searched} other files were searched for what can be copied, the "
+            f"likeliest first ({characters:,} characters): {named}"
+            + (f" and {more} more." if more else ".")
         )
     else:
         yield "No other files were at hand."
@@ -130,8 +125,8 @@ def _considered(explanation: Explanation) -> Iterator[str]:
         yield from _block(text.said, explanation.place.language)
         yield f"- {_text(origin(text))}"
         yield from (f"- {_text(line)}" for line in figures(text))
-        for check in text.checks:
-            yield f"- {_text(checked(check))}" + _now(check, text.said)
+        for said, another in checked(text):
+            yield f"- {_text(said)}" + (f", {_code(another)}" if another else "")
         yield ""
 
 
@@ -149,12 +144,14 @@ def is_number(value: float | None) -> bool:
     return value is not None and value == value
 
 
-def checked(check: CheckedText) -> str:
-    return f"{CHECKS[check.how]}: {check.why or 'nothing against it'}"
-
-
-def _now(check: CheckedText, said: str) -> str:
-    return f", as {_code(check.text)}" if check.text not in ("", said) else ""
+def checked(text: Considered) -> Iterator[tuple[str, str]]:
+    """What each look at a text said, and the text where it was another one by then; without what
+    its fate says."""
+    for check in text.checks:
+        if check.why and check.why == text.why:
+            continue
+        another = check.text if check.text not in ("", text.said) else ""
+        yield f"{CHECKS[check.how]}: {check.why or 'nothing against it'}", another
 
 
 def _steps(steps: tuple[Step, ...]) -> Iterator[str]:

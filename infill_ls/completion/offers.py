@@ -116,6 +116,11 @@ class Offers:
             each for each in candidates if self._refused.get((uri, each.text), 0) < REFUSED
         )
 
+    def is_at(self, offer: Offer, query: Query) -> bool:
+        """Whether there is a rest of the offer to be taken at a place."""
+        typed = typed_since(offer.query, query.document)
+        return typed == offer.typed and bool(offer.rest) and _in_place(offer, query)
+
     def changed(self, document: Document) -> Taken | None:
         """After an edit; what it took of the suggestion there, as far as that shows."""
         offer = self._live.get(document.uri)
@@ -131,7 +136,7 @@ class Offers:
         offer.before, offer.typed = offer.typed, typed
         if self.reported or offer.rest or len(typed) - len(offer.before) < 2:
             return None
-        return self._took(offer, len(offer.before), len(typed))
+        return self.took(offer, len(offer.before), len(typed))
 
     def accepted(self, item: OfferedItem | None) -> Taken | None:
         """A client says that it inserted all of an item; one that does not say which means the
@@ -142,7 +147,7 @@ class Offers:
         offer.chosen = item.choice if item else offer.chosen
         # Its change mostly comes first.
         typed = offer.typed if offer.rest else offer.before
-        return self._took(offer, len(typed), len(offer.text))
+        return self.took(offer, len(typed), len(offer.text))
 
     def accepted_to(self, item: OfferedItem | None, end: int, typed: int) -> Taken | None:
         """A client says that it inserted an item up to so many units of UTF-16, of which the first
@@ -157,7 +162,7 @@ class Offers:
             max(item.base, 0) + _characters(inserted, units + min(item.base, 0), newline)
             for units in (typed, end)
         )
-        return self._took(offer, start, end)
+        return self.took(offer, start, end)
 
     def dismissed(self, item: OfferedItem | None) -> None:
         """The user took it away."""
@@ -179,7 +184,7 @@ class Offers:
         offer = next(found, None)
         return offer if offer and 0 <= item.choice < len(offer.candidates) else None
 
-    def _took(self, offer: Offer, typed: int, end: int) -> Taken | None:
+    def took(self, offer: Offer, typed: int, end: int) -> Taken | None:
         """The document goes from so many characters of the suggestion to `end` of them."""
         start, end = max(typed, offer.reached, 0), min(end, len(offer.text))
         if start >= end:

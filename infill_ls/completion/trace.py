@@ -11,8 +11,8 @@ How = Literal["said", "checked", "renoised", "cut back"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A look at one text: as the engine `said` it and it was trimmed, as it was `checked` in the
-    file, `renoised` or `cut back`. `text` is what would go in, `why` it may not, "" where it may."""
+    """A look at one text: as the engine `said` it, trimmed; as it was `checked` in the file,
+    `renoised` or `cut back`. `text` is what would go in, `why` it may not, "" where it may."""
 
     draft: Draft
     how: How

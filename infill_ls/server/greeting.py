@@ -19,7 +19,15 @@ INFILL_SELECTION = "infill.infillSelection"
 INFILL_AT_CURSOR = "infill.infillAtCursor"
 INFILL_HOLES = "infill.infillHoles"
 ACCEPTED = "infill.accepted"
-COMMANDS = (INFILL_SELECTION, INFILL_AT_CURSOR, INFILL_HOLES, ACCEPTED)
+ACCEPT = "infill.accept"
+DISMISSED = "infill.dismissed"
+EXPLAIN = "infill.explain"
+SNOOZE = "infill.snooze"
+STATS = "infill.stats"
+COMMANDS = (
+    *(INFILL_SELECTION, INFILL_AT_CURSOR, INFILL_HOLES),
+    *(ACCEPTED, ACCEPT, DISMISSED, EXPLAIN, SNOOZE, STATS),
+)
 REWRITE = "refactor.rewrite"
 ENCODINGS: tuple[Encoding, ...] = ("utf-8", "utf-16", "utf-32")
 INCREMENTAL = 2  # LSP's TextDocumentSyncKind

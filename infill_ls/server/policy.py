@@ -1,4 +1,5 @@
-"""Whether something is suggested at a place, and how much: what the settings say of it.
+"""Whether something is suggested at a place, and how much: what the settings say of it, which are
+those of the document (modes.py).
 
 Pure functions of settings and a document; nothing here waits or remembers.
 """
@@ -13,6 +14,8 @@ def refusal(settings: Settings, policy: IgnorePolicy, document: Document) -> str
     """Why nothing is suggested in this document; empty when something is."""
     if not settings.enable:
         return "off"
+    if settings.trigger == "off":
+        return "off for this language or these files"
     if document.language_id in settings.disabled_languages:
         return f"language {document.language_id} is off"
     return ignored(policy, document.uri, document.text)
@@ -24,6 +27,8 @@ def untimely(settings: Settings, document: Document, offset: int, invoked: bool)
         return ""
     if settings.trigger == "onDemand":
         return "on demand only"
+    if settings.trigger == "subtle":
+        return "held back until a key asks for it"
     line_end = document.line_end(document.lines.line_of(offset))
     return "not at the line's end" if document.text[offset:line_end].strip() else ""
 

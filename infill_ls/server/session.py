@@ -7,9 +7,11 @@ several sessions may share a worker. Knows no handler: those are functions of a 
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from infill_engine import EngineConfig
@@ -22,6 +24,7 @@ from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.completion.workspace.memory import WorkspaceMemory
 from infill_ls.documents import Change, Document, DocumentStore, Encoding
 from infill_ls.ignore import IgnorePolicy
+from infill_ls.modes import settings_at
 from infill_ls.server import lsp, parent
 from infill_ls.server.greeting import ClientFeatures
 from infill_ls.server.policy import limits_of, refusal
@@ -29,6 +32,7 @@ from infill_ls.settings import Settings
 from infill_ls.uris import document_key, path_of
 
 logger = logging.getLogger(__name__)
+READY_TO_SHOW = "a suggestion is ready"
 SAVE_SECONDS = 60.0  # between two writes of the counts
 END_SECONDS = 1.0  # for tasks that were cancelled
 MAX_TOLD = 100  # different messages to the user; what comes after them is only logged
@@ -87,6 +91,8 @@ class Session:
         self.requests = Requests(worker, thinking=self._thinking)
         self.offers = Offers(acceptance=Acceptance())
         self.workspace = WorkspaceMemory(lambda: worker.busy, self._workspace_read)
+        self.snoozed_until = 0.0  # seconds of `time.time()`
+        self._ready_to_show = False  # whether the client was told that something is held back
         self.client_pid: int | None = None
         self.closed = False
         self._client = client
@@ -205,9 +211,13 @@ class Session:
         return DocumentSnapshot(
             document=document,
             encoding=self.features.encoding,
-            settings=self.settings,
+            settings=self.settings_at(document),
             ignore_policy=self.ignore_policy,
         )
+
+    def settings_at(self, document: Document) -> Settings:
+        """As they hold for a document."""
+        return settings_at(self.settings, document, self.ignore_policy.folders)
 
     def is_current(self, snapshot: DocumentSnapshot) -> bool:
         """Whether the document has not changed since."""
@@ -220,7 +230,7 @@ class Session:
             return
         if self.ignore_policy.remote and secret_texts.takes_long(document.uri, document.text):
             self.start(self._warm_later(document, offset))
-        elif not refusal(self.settings, self.ignore_policy, document):
+        elif not refusal(self.settings_at(document), self.ignore_policy, document):
             limits = self.limits(document, invoked=False)
             around = self.surroundings(document, offset)
             self.requests.warm(
@@ -240,6 +250,39 @@ class Session:
                 if self.closed or self._documents.get(document.uri) is not document:
                     return False
         return True
+
+    # -- quiet ------------------------------------------------------------------------------------
+
+    def snooze(self, minutes: int) -> None:
+        """Suggests nothing that nobody asks for so long; 0 ends it."""
+        self.snoozed_until = time.time() + 60 * minutes
+        self.report_snoozed()
+        if minutes:
+            self.start(self._wake(self.snoozed_until))
+
+    async def _wake(self, at: float) -> None:
+        await asyncio.sleep(max(at - time.time(), 0.0))
+        if self.snoozed_until == at:
+            self.report_snoozed()
+
+    @property
+    def snoozed(self) -> str:
+        """Why nothing is suggested while typing; empty where something is."""
+        if time.time() >= self.snoozed_until:
+            return ""
+        return f"snoozed until {datetime.fromtimestamp(self.snoozed_until):%H:%M}"
+
+    def report_snoozed(self) -> None:
+        self.report_status(busy=False, message=self._at_rest())
+
+    def report_held_back(self, held: bool) -> None:
+        """That a suggestion is there for a key to show, or no more, where that is news."""
+        if held != self._ready_to_show:
+            self._ready_to_show = held
+            self.report_status(busy=False, message=self._at_rest())
+
+    def _at_rest(self) -> str:
+        return self.snoozed or (READY_TO_SHOW if self._ready_to_show else "")
 
     # -- what becomes of suggestions --------------------------------------------------------------
 
@@ -333,4 +376,5 @@ class Session:
 
     def _thinking(self, thinking: bool) -> None:
         if self.worker.ready:  # the end of a load that began meanwhile has the last word
-            self.report_status(busy=thinking, message="thinking" if thinking else "")
+            message = "thinking" if thinking else self._at_rest()
+            self.report_status(busy=thinking, message=message)

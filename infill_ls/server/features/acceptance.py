@@ -3,7 +3,9 @@ still there after a while. Counted, and no text is kept longer than that."""
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
+from infill_ls.completion.acceptance import totals
 from infill_ls.completion.offers import KEPT_SECONDS, OfferedItem, Taken, kept
 from infill_ls.server import lsp
 from infill_ls.server.fields import Fields
@@ -59,6 +61,11 @@ def follow(session: Session, taken: Taken | None) -> None:
     if taken is not None:
         session.log(f"accepted {taken.end - taken.start} characters of a suggestion")
         session.start(_look_again(session, taken))
+
+
+def statistics(session: Session) -> dict[str, Any]:
+    """What `infill-ls stats --json` prints."""
+    return totals(session.acceptance)
 
 
 async def _look_again(session: Session, taken: Taken) -> None:

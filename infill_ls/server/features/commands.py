@@ -1,65 +1,82 @@
-"""Infilling on demand in any editor: three commands, and the code actions that lead to them.
+"""Commands for any editor: infilling on demand, with the code actions that lead to it, and what
+there is to say about suggestions.
 
 The server edits by `workspace/applyEdit`, and only the version it read: a text that changed
 meanwhile is left as it is. Every outcome without an edit is told to the user in one sentence.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from infill_ls.completion.offers import OfferedItem
+from infill_ls.completion.parts import UNITS, beginning
 from infill_ls.completion.worker import Query
 from infill_ls.documents import Document, Encoding
-from infill_ls.server import lsp
-from infill_ls.server.features import holes
-from infill_ls.server.features.acceptance import accepted, offered_item
+from infill_ls.server import greeting, lsp
+from infill_ls.server.features import acceptance, holes
+from infill_ls.server.features.acceptance import offered_item
+from infill_ls.server.features.explain import explain
 from infill_ls.server.fields import Fields, ParamsError
-from infill_ls.server.greeting import (
-    ACCEPTED,
-    COMMANDS,
-    INFILL_AT_CURSOR,
-    INFILL_HOLES,
-    INFILL_SELECTION,
-    REWRITE,
-)
 from infill_ls.server.handlers import Handlers, OnSnapshot
 from infill_ls.server.items import to_range
 from infill_ls.server.params import CodeActionParams, code_action_params, position_of, range_of
 from infill_ls.server.policy import limits_of, refusal
 from infill_ls.server.session import DocumentSnapshot, NoAnswer, Session
 
+SNOOZE_MINUTES, MOST_MINUTES = 10, 7 * 24 * 60
+MOST_LINES = 1000  # or words, that are accepted at once
 APPLY_SECONDS = 30.0  # a client that never answers must not hold the request for ever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandParams:
     """`uri` and `range` say what a command is about; "" and None for one about nothing, or about
-    an `item` that was inserted. `ranges` are what is to be filled of a document, none for all that
-    is marked."""
+    an `item` that was inserted or dismissed. `ranges` are what is to be filled of a document, none
+    for all that is marked. `unit` and `count` say how much is to be accepted, `invoked` that what
+    is explained was asked for, `minutes` for how long to be quiet."""
 
     command: str
     item: OfferedItem | None = None
+    unit: str = "all"
+    count: int = 1
+    invoked: bool = False
+    minutes: int = SNOOZE_MINUTES
     uri: str = ""
     version: int | None = None
     range: lsp.Range | None = None
     ranges: tuple[lsp.Range, ...] = ()
 
+    @property
+    def place(self) -> lsp.Range:
+        assert self.range is not None, f"{self.command} is about a place"
+        return self.range
+
 
 def command_params(fields: Fields) -> CommandParams:
-    """Infilling takes one argument: {uri, version?, range} or {uri, version?, position}; that of
-    all holes {uri, version?}, with `range` or `ranges` where not all of the document is meant."""
+    """What is about a place takes one argument: {uri, version?, range} or {uri, version?,
+    position}; accepting also `unit` and `count`, explaining `invoked`. That of all holes is {uri,
+    version?}, with `range` or `ranges` where not all of the document is meant; snoozing takes
+    {minutes}."""
     command = fields.text("command")
-    if command not in COMMANDS:
-        raise ParamsError(f"params.command is unknown; there is {', '.join(COMMANDS)}")
-    if command == ACCEPTED:
+    if command not in greeting.COMMANDS:
+        raise ParamsError(f"params.command is unknown; there is {', '.join(greeting.COMMANDS)}")
+    if command in (greeting.ACCEPTED, greeting.DISMISSED):
         return CommandParams(command=command, item=offered_item(fields))
-    argument = next(fields.array("arguments"), None)
+    given = fields.optional("arguments") is not None or command not in (
+        greeting.SNOOZE,
+        greeting.STATS,
+    )
+    argument = next(fields.array("arguments"), None) if given else None
+    if command in (greeting.SNOOZE, greeting.STATS):
+        minutes = argument.number_or_none("minutes") if argument else None
+        minutes = SNOOZE_MINUTES if minutes is None else min(max(minutes, 0), MOST_MINUTES)
+        return CommandParams(command=command, minutes=minutes)
     if argument is None:
         raise ParamsError(
             "params.arguments is empty, but must hold {uri, range} or {uri, position}"
         )
-    if command == INFILL_HOLES:
+    if command == greeting.INFILL_HOLES:
         return CommandParams(
             command=command,
             uri=argument.text("uri"),
@@ -75,6 +92,9 @@ def command_params(fields: Fields) -> CommandParams:
         uri=argument.text("uri"),
         version=argument.number_or_none("version"),
         range=at,
+        unit=_unit(argument),
+        count=min(max(argument.number_or_none("count") or 1, 1), MOST_LINES),
+        invoked=argument.flag("invoked"),
     )
 
 
@@ -87,19 +107,39 @@ def _ranges(argument: Fields) -> Iterator[lsp.Range]:
             yield lsp.Range(start, end)
 
 
+def _unit(argument: Fields) -> str:
+    unit = argument.text_or("unit", "all")
+    if unit not in UNITS:
+        raise ParamsError(f"params.arguments[0].unit is none of {', '.join(UNITS)}")
+    return unit
+
+
 async def execute(
     session: Session, snapshot: DocumentSnapshot | None, params: CommandParams
-) -> dict[str, bool] | None:
-    """Of infilling the answer says whether there was an edit."""
-    if params.command == ACCEPTED:
-        accepted(session, params.item)
-        return None
+) -> dict[str, Any] | None:
+    """Of what edits the answer says whether there was an edit."""
+    match params.command:
+        case greeting.ACCEPTED:
+            acceptance.accepted(session, params.item)
+            return None
+        case greeting.DISMISSED:
+            session.offers.dismissed(params.item)
+            return None
+        case greeting.STATS:
+            return acceptance.statistics(session)
+        case greeting.SNOOZE:
+            session.snooze(params.minutes)
+            return {"snoozed": session.snoozed}
+        case greeting.EXPLAIN:
+            return await explain(session, snapshot, params.place.start, invoked=params.invoked)
     if snapshot is None or params.version not in (None, snapshot.document.version):
         why = "The text changed before it could be read; try again."
-    elif params.range is None:
+    elif params.command == greeting.INFILL_HOLES:
         return await _holes(session, snapshot, params)
+    elif params.command == greeting.ACCEPT:
+        why = await accept(session, snapshot, params)
     else:
-        why = await infill(session, snapshot, params.uri, params.range)
+        why = await infill(session, snapshot, params.uri, params.place)
     if why:
         session.show(lsp.MessageType.INFO, f"infill: {why}")
     return {"applied": not why}
@@ -158,6 +198,35 @@ async def infill(session: Session, snapshot: DocumentSnapshot, uri: str, target:
     return await _apply(session, workspace_edit(session, uri, document, edit))
 
 
+async def accept(session: Session, snapshot: DocumentSnapshot, params: CommandParams) -> str:
+    """Puts in the beginning of what is suggested at the cursor; says why where that cannot be."""
+    document, encoding, offers = snapshot.document, snapshot.encoding, session.offers
+    if why := refusal(snapshot.settings, snapshot.ignore_policy, document):
+        return f"Nothing is suggested in this file: {why}."
+    at = params.place.start
+    offset = document.offset_at(at.line, at.character, encoding)
+    limits = session.limits(document, invoked=True)
+    query = Query(document=document, offset=offset, limits=limits)
+    offer = offers.at(document.uri)
+    if offer is None or not offers.is_at(offer, query):
+        query = replace(query, surroundings=session.surroundings(document, offset))
+        result = await session.requests.answer(query, 0.0)
+        if not session.is_current(snapshot):
+            return "The text changed meanwhile, so it was left as it is."
+        if not result.candidates:
+            return result.complaint or "The model has nothing to offer here."
+        offers.answered(query, result.candidates, automatic=False)
+        offer = offers.at(document.uri)
+    assert offer is not None, "there is one now"
+    start, text = len(offer.typed), beginning(offer.rest, params.unit, params.count)
+    inserted = text.replace("\n", document.newline)
+    edit = lsp.TextEdit(range=to_range(document, offset, offset, encoding), new_text=inserted)
+    why = await _apply(session, workspace_edit(session, params.uri, document, edit))
+    if not why:
+        acceptance.follow(session, offers.took(offer, start, start + len(text)))
+    return why
+
+
 async def _apply(session: Session, edit: dict[str, Any]) -> str:
     """Why the client did not take the edit; empty when it did."""
     try:
@@ -201,7 +270,7 @@ async def code_actions(
     """One or two, and only when asked: a lamp on every line would be a nuisance."""
     if params.automatic or snapshot is None:
         return []
-    if params.only is not None and not any(within(REWRITE, kind) for kind in params.only):
+    if params.only is not None and not any(within(greeting.REWRITE, kind) for kind in params.only):
         return []
     if not await session.looked_through(snapshot.document):
         return []
@@ -209,15 +278,21 @@ async def code_actions(
         return []
     cursor = params.range.start == params.range.end
     title, name = (
-        ("Infill at cursor", INFILL_AT_CURSOR) if cursor else ("Infill selection", INFILL_SELECTION)
+        ("Infill at cursor", greeting.INFILL_AT_CURSOR)
+        if cursor
+        else ("Infill selection", greeting.INFILL_SELECTION)
     )
     argument = {"uri": params.uri, "version": snapshot.document.version, "range": params.range}
     commands = [lsp.Command(title=title, command=name, arguments=[argument])]
     if cursor and (all_holes := holes.title(snapshot.document)):
         whole = {"uri": params.uri, "version": snapshot.document.version}
-        commands.append(lsp.Command(title=all_holes, command=INFILL_HOLES, arguments=[whole]))
+        commands.append(
+            lsp.Command(title=all_holes, command=greeting.INFILL_HOLES, arguments=[whole])
+        )
     if session.features.code_action_literals:
-        return [lsp.CodeAction(title=of.title, kind=REWRITE, command=of) for of in commands]
+        return [
+            lsp.CodeAction(title=of.title, kind=greeting.REWRITE, command=of) for of in commands
+        ]
     return [*commands]
 
 

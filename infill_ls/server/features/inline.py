@@ -86,7 +86,11 @@ async def _answered(
         return QueryResult(how="another version"), None
     offset = document.offset_at(params.position.line, params.position.character, encoding)
     why = refusal(settings, snapshot.ignore_policy, document)
-    why = why or untimely(settings, document, offset, params.invoked)
+    held_back = settings.trigger == "subtle" and not params.invoked
+    if not (why or held_back):
+        why = untimely(settings, document, offset, params.invoked)
+    if not (why or params.invoked):
+        why = session.snoozed
     if why:
         return QueryResult(how=why), None
     limits = session.limits(document, invoked=params.invoked)
@@ -97,12 +101,24 @@ async def _answered(
         session.warm(document, offset)
     delay = 0.0 if params.invoked else settings.delay_ms / 1000
     query = replace(point.query, surroundings=session.surroundings(document, offset))
+    if params.invoked and settings.trigger == "subtle" and (found := _held_back(session, query)):
+        return found, point
     result = await session.requests.answer(query, delay)
     if result.complaint:
         session.tell(lsp.MessageType.ERROR, result.complaint)
     if not params.invoked and point.query.selected == "":
         result = replace(result, candidates=session.offers.wanted(query, result.candidates))
-    return result, point
+    if settings.trigger == "subtle":
+        session.report_held_back(held_back and bool(result.candidates))
+    return (replace(result, how="held back", candidates=()) if held_back else result), point
+
+
+def _held_back(session: Session, query: Query) -> QueryResult | None:
+    """What was found while typing and not shown, now that a key asks for it."""
+    limits = session.limits(query.document, invoked=False)
+    known = session.requests.reuse.find(replace(query, limits=limits))
+    session.report_held_back(False)
+    return QueryResult(how="reused", candidates=known) if known else None
 
 
 def _look_ahead(session: Session, query: Query, result: QueryResult) -> None:

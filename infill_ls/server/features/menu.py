@@ -35,7 +35,7 @@ async def completion(
     offset = document.offset_at(params.position.line, params.position.character, encoding)
     if refusal(settings, snapshot.ignore_policy, document):
         return NOTHING
-    if untimely(settings, document, offset, invoked=False):
+    if session.snoozed or untimely(settings, document, offset, invoked=False):
         return NOTHING
     limits = limits_of(settings, invoked=False)
     limits = replace(limits, seconds=min(limits.seconds, SECONDS))
