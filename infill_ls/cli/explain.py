@@ -25,6 +25,7 @@ from infill_ls.completion.explanation import Considered, Explanation, explained,
 from infill_ls.completion.pipeline import Trees, infill_at
 from infill_ls.completion.surroundings import NOTHING_AROUND, Place, Surroundings
 from infill_ls.completion.trace import Trace
+from infill_ls.completion.worker import QueryLimits
 from infill_ls.completion.workspace.reading import WorkspaceReading
 from infill_ls.documents import Document
 from infill_ls.ignore import IgnorePolicy
@@ -50,7 +51,10 @@ def explain(
         explanation = untouched(document, offset, asked=asked, why=why)
     else:
         around = _around(document, offset, policy) if folders else NOTHING_AROUND
-        explanation = _explained(document, offset, asked, around, load(config))
+        limits = limits_of(Settings(), invoked=arguments.invoked)
+        if arguments.deadline:
+            limits = replace(limits, seconds=arguments.deadline / 1000)
+        explanation = _explained(document, offset, limits, asked, around, load(config))
     if arguments.json:
         print(json.dumps(explanation.as_json(), ensure_ascii=False))
     else:
@@ -68,10 +72,14 @@ def _around(document: Document, offset: int, policy: IgnorePolicy) -> Surroundin
 
 
 def _explained(
-    document: Document, offset: int, asked: str, around: Surroundings, engine: Engine
+    document: Document,
+    offset: int,
+    limits: QueryLimits,
+    asked: str,
+    around: Surroundings,
+    engine: Engine,
 ) -> Explanation:
     """As in an editor that has waited at the place for a moment: both sides are read before."""
-    limits = limits_of(Settings(), invoked=asked == "invoked")
     least = limits.min_confidence
     options = InfillOptions(
         max_lines=limits.max_lines,

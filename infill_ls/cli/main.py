@@ -308,6 +308,9 @@ def _add_explain(commands: Any, model: argparse.ArgumentParser) -> None:
         "--invoked", action="store_true", help="as when asked for, rather than while typing"
     )
     explain.add_argument(
+        "--deadline", type=_count, metavar="MS", help="by default as an editor waits"
+    )
+    explain.add_argument(
         "--workspace", type=Path, metavar="DIR", help="the folder whose other files are of use"
     )
     explain.add_argument(

@@ -1,6 +1,6 @@
 """An explanation as a page in Markdown, for editors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from infill_ls.completion.explanation import Considered, Explanation, Step, Window
 
@@ -46,8 +46,10 @@ def fate(text: Considered) -> str:
             return "shown"
         case "refused":
             return f"refused: {text.why}"
-        case _:
+        case _ if any(check.how == "checked" for check in text.checks):
             return "right here as well, but others were better"
+        case _:
+            return "not looked at closer: enough others were right"
 
 
 def strip(step: Step) -> str:
@@ -92,42 +94,39 @@ def window_lines(window: Window) -> Iterator[str]:
 
 
 def markdown(explanation: Explanation) -> str:
-    return "\n".join(_lines(explanation)).rstrip() + "\n"
+    return "\n\n".join(_blocks(explanation)) + "\n"
 
 
-def _lines(explanation: Explanation) -> Iterator[str]:
-    place = explanation.place
-    yield f"# Why at {_code(str(place))}"
-    yield ""
-    yield verdict(explanation)
-    for text in explanation.shown:
-        yield from _block(text, place.language)
-    for reason in explanation.before[1:] if explanation.before else ():
-        yield f"Also: {reason}."
+def _blocks(explanation: Explanation) -> Iterator[str]:
+    language = explanation.place.language
+    yield f"# Why at {_code(str(explanation.place))}"
+    yield _text(verdict(explanation))
+    yield from (_fenced(text, language) for text in explanation.shown)
+    yield from (_text(f"Also: {reason}.") for reason in explanation.before[1:])
     if explanation.before and explanation.considered:
-        yield ""
         yield "What follows is what would be there, were it not for that."
     if explanation.considered:
-        yield from _considered(explanation)
+        yield "## Every text that was considered"
+    for number, text in enumerate(explanation.considered, 1):
+        yield f"### {number}. {percent(text.confidence)}, {_text(fate(text))}"
+        yield _fenced(text.said, language)
+        yield _items(_remarks(text))
     if explanation.window is not None:
-        yield from ("", "## What the models saw", "")
-        yield from (f"- {_text(line)}" for line in window_lines(explanation.window))
+        yield "## What the models saw"
+        yield _items(map(_text, window_lines(explanation.window)))
     if explanation.steps:
-        yield from _steps(explanation.steps)
+        yield "## The canvas, step by step"
+        yield _fenced("\n".join(map(_step, explanation.steps)), "text")
     if explanation.ms is not None:
+        yield "## Milliseconds"
         yield from _times(explanation)
 
 
-def _considered(explanation: Explanation) -> Iterator[str]:
-    yield from ("", "## Every text that was considered", "")
-    for number, text in enumerate(explanation.considered, 1):
-        yield f"### {number}. {percent(text.confidence)}, {_text(fate(text))}"
-        yield from _block(text.said, explanation.place.language)
-        yield f"- {_text(origin(text))}"
-        yield from (f"- {_text(line)}" for line in figures(text))
-        for said, another in checked(text):
-            yield f"- {_text(said)}" + (f", {_code(another)}" if another else "")
-        yield ""
+def _remarks(text: Considered) -> Iterator[str]:
+    yield _text(origin(text))
+    yield from map(_text, figures(text))
+    for said, another in checked(text):
+        yield _text(said) + (f", {_code(another)}" if another else "")
 
 
 def figures(text: Considered) -> Iterator[str]:
@@ -154,33 +153,38 @@ def checked(text: Considered) -> Iterator[tuple[str, str]]:
         yield f"{CHECKS[check.how]}: {check.why or 'nothing against it'}", another
 
 
-def _steps(steps: tuple[Step, ...]) -> Iterator[str]:
-    yield from ("", "## The canvas, step by step", "", "```text")
-    for step in steps:
-        again = f"again {step.run - 1}, " if step.run > 1 else ""
-        text = step.text.replace("\\", "\\\\").replace("\n", "\\n").replace("`", "ˋ")
-        yield f"{again}step {step.step:>2}  entropy {step.entropy:5.2f}  {strip(step)}  {text}"
-    yield "```"
+def _step(step: Step) -> str:
+    again = f"again {step.run - 1}, " if step.run > 1 else ""
+    text = step.text.replace("\\", "\\\\").replace("\n", "\\n")
+    line = f"{again}step {step.step:>2}  entropy {step.entropy:5.2f}  {strip(step)}  {text}"
+    return line.rstrip()
 
 
 def _times(explanation: Explanation) -> Iterator[str]:
     ms, model = explanation.ms, explanation.model
     assert ms is not None, "asked about where there are some"
-    yield from ("", "## Milliseconds", "")
-    yield "| context | encode | denoise | judge | checks | in all |"
-    yield "|---|---|---|---|---|---|"
     stages = (ms.context, ms.encode, ms.denoise, ms.judge, ms.validate, ms.total)
-    yield "| " + " | ".join(f"{each:.1f}" for each in stages) + " |"
+    yield "\n".join(
+        [
+            "| context | encode | denoise | judge | checks | in all |",
+            "|---|---|---|---|---|---|",
+            "| " + " | ".join(f"{each:.1f}" for each in stages) + " |",
+        ]
+    )
     if model is not None:
         judge = f"; judge: {model.judge}" if model.judge else ""
-        yield from ("", _text(f"{model.name} on {model.device}{judge}."))
+        yield _text(f"{model.name} on {model.device}{judge}.")
 
 
-def _block(text: str, language: str) -> Iterator[str]:
+def _items(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _fenced(text: str, language: str) -> str:
     fence = "```"
     while fence in text:
         fence += "`"
-    yield from ("", f"{fence}{language if language.isalnum() else ''}", text, fence, "")
+    return f"{fence}{language if language.isalnum() else ''}\n{text}\n{fence}"
 
 
 def _code(text: str) -> str:

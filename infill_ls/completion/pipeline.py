@@ -260,7 +260,7 @@ def _candidates(
         mended = _renoised(runs, site, attempts[0]) or _cut_back(runs, site, attempts)
         good = [mended] if mended else []
         if mended and mended.score < (least := site.least(mended.text)):
-            return (), _unsure(mended.score, least)
+            return (), _unsure(mended.score, least, site.options)
     return _ranked(good, site)[: max(site.options.num_candidates, 1)], why
 
 
@@ -293,7 +293,7 @@ def _proposals(runs: _EngineRuns, site: _Site, draft: Draft) -> _Proposals:
             continue
         proposal = _Proposal(text=text, score=score, draft=each, least=site.least(text))
         if score < proposal.least:
-            why = _unsure(score, proposal.least)
+            why = _unsure(score, proposal.least, site.options)
             unsure.append(proposal)
         else:
             sure.append(proposal)
@@ -310,10 +310,11 @@ def _why_not(text: str, context: Context) -> str:
     return misfit(text.rstrip(), context) or "nothing of it belongs here"
 
 
-def _unsure(score: float, least: float) -> str:
+def _unsure(score: float, least: float, options: InfillOptions) -> str:
     if least > 1:
         return "in a comment or string only the file's own text is gone on with"
-    return f"confidence {score:.2f} is below {least:.2f}"
+    word = ", which what only ends a word takes" if least > options.min_confidence else ""
+    return f"confidence {score:.2f} is below {least:.2f}{word}"
 
 
 def _attempts(
