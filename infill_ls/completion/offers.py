@@ -40,11 +40,13 @@ class OfferedItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """Accepted text, [start, end) of the document, as it was right after that."""
+    """Accepted text, [start, end) of the document, as it was right after that; `whole` where the
+    suggestion has no more."""
 
     document: Document
     start: int
     end: int
+    whole: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,7 +200,12 @@ class Offers:
         head, whole = (offer.text[:to].replace("\n", newline) for to in (start, end))
         at, version = query.offset, query.document.version
         then = query.document.replaced(at, at, whole, version=version)
-        return Taken(document=then, start=at + len(head), end=at + len(whole))
+        return Taken(
+            document=then,
+            start=at + len(head),
+            end=at + len(whole),
+            whole=end == len(offer.text),
+        )
 
     def _over(self, offer: Offer, *, contradicted: bool, at_once: bool = False) -> None:
         """It is shown no more. What was taken or typed to its end, or was hardly there, was not

@@ -22,10 +22,14 @@ class Answer:
 
 
 def counted(log: Path) -> tuple[int, int, int]:
-    """How many suggestions the editor says it showed, accepted, and accepted in part."""
-    found = re.findall(r"shown (\d+), accepted (\d+), in part (\d+)", log.read_text("utf-8"))
-    shown, accepted, in_part = found[-1] if found else (0, 0, 0)
-    return int(shown), int(accepted), int(in_part)
+    """How many answers the editor had to show, and what it says it accepted, all that was left or
+    a part."""
+    shown = sum(answer.num_items > 0 for answer in answers_in(log))
+    text = log.read_text("utf-8")
+    accepted = [
+        text.count(f"characters, {what} of a suggestion") for what in ("the rest", "a part")
+    ]
+    return shown, *accepted
 
 
 def answers_in(log: Path, skip: int = 0) -> list[Answer]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from infill_ls.completion.parts import beginning
 from infill_ls.settings import Settings
 from tests.editors.conftest import SETTINGS
 from tests.editors.editor import Editor
@@ -120,6 +121,60 @@ def test_a_word_is_accepted_and_the_rest_stays(editor: Editor) -> None:
     assert editor.until(lambda: counted(editor.log_file)[2] == in_part + 1, 5)
     saved(editor)
     assert path.read_bytes() == LINE.file(typed + taken)
+
+
+def test_lines_are_accepted_by_number(editor: Editor) -> None:
+    for place in BRACKETS:
+        path = editor.open("lines.py", place.file())
+        editor.type(f"{place.row}Gi")
+        if found := typed_on(place, editor.type_text, editor.settled, several_lines):
+            break
+    assert found, editor.answers()
+    typed, ghost = found
+    _, accepted, in_part = counted(editor.log_file)
+    editor.lua("require('infill_ls').accept_lines(2)")
+    taken = beginning(ghost, "line", 2)
+    rest = place.file(typed + taken)
+    assert editor.until(lambda: len(editor.lines) == len(rest.splitlines()), 5), editor.lines
+    assert editor.until(lambda: sum(counted(editor.log_file)[1:]) == accepted + in_part + 1, 5)
+    saved(editor)
+
+    assert path.read_bytes() == rest
+
+
+def test_a_page_says_why_and_is_in_no_file(editor: Editor) -> None:
+    editor.open("explained.py", LINE.file())
+    suggested(editor)
+    editor.type("<C-o>:Infill explain<CR>")
+    assert editor.until(lambda: editor.lua("return vim.bo.filetype") == "markdown", 20)
+    page = editor.lines
+    version = version_of(editor).removeprefix("Neovim ").rpartition(".")[0]
+    editor.command("redraw")
+    editor.screen.picture(ARTIFACTS / f"neovim-{version}-explain.svg")
+
+    assert page[0].startswith("# Why at `")
+    assert f"explained.py:{LINE.row}:" in page[0]
+    assert "This is shown while typing." in page
+    assert "## Every text that was considered" in page
+    assert editor.lua("return { vim.bo.buftype, vim.bo.modifiable }") == ["nofile", False]
+    editor.type("q")
+    assert editor.until(lambda: editor.lua("return vim.bo.filetype") == "python", 5)
+
+
+def test_snoozed_it_is_quiet_and_the_statusline_says_so(editor: Editor) -> None:
+    editor.open("snoozed.py", LINE.file())
+    editor.command("Infill snooze 5")
+    component = "return require('infill_ls').status()"
+    assert editor.until(lambda: editor.lua(component) == "infill z", 5), editor.messages
+    editor.type(f"{LINE.row}Gi")
+    editor.type_text(LINE.line)
+    assert editor.settled() == ""
+    editor.command("Infill wake")
+    assert editor.until(lambda: editor.lua(component) == "infill", 5)
+
+
+def test_what_was_accepted_is_counted(editor: Editor) -> None:
+    assert editor.until(lambda: "accepted" in editor.lua("return require('infill_ls').stats()"), 5)
 
 
 def test_dismissed_it_stays_away_and_tab_is_a_tab_again(editor: Editor) -> None:

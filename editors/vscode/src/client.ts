@@ -26,6 +26,7 @@ export interface ClientHost {
   version: string;
   changed(facts: Partial<Facts>): void;
   pausedHere(document: vscode.TextDocument): boolean;
+  answered(document: vscode.TextDocument, items: vscode.InlineCompletionItem[]): void;
 }
 
 /** Its own messages about a server that does not start or has died would come beside ours. */
@@ -58,13 +59,27 @@ export function clientOf(
       },
     },
     middleware: {
-      provideInlineCompletionItems: (document, position, context, token, next) =>
-        host.pausedHere(document) ? undefined : next(document, position, context, token),
+      provideInlineCompletionItems: async (document, position, context, token, next) => {
+        if (host.pausedHere(document)) {
+          return undefined;
+        }
+        const answer = await next(document, position, context, token);
+        const items = Array.isArray(answer) ? answer : (answer?.items ?? []);
+        if (items.length > 0) {
+          host.answered(document, items);
+        }
+        return answer;
+      },
     },
   };
   const client = new QuietClient('infill-ls', 'infill', () => Promise.resolve(child), options);
   client.onNotification('didChangeStatus', ({ busy, kind, message }: Status) => {
-    host.changed({ busy: busy ? message : '', problem: kind === 'Error' ? message : '' });
+    const problem = kind === 'Error';
+    host.changed({
+      busy: busy ? message : '',
+      problem: problem ? message : '',
+      note: busy || problem ? '' : message,
+    });
   });
   return client;
 }
@@ -109,19 +124,4 @@ async function execute(
   await vscode.window.withProgress({ location: vscode.ProgressLocation.Window, title: 'infill' }, () =>
     client.sendRequest(ExecuteCommandRequest.type, { command, arguments: [about] }),
   );
-}
-
-// VS Code's own command stops at the first line end, and a text that begins with one loses only it.
-const MOST_BLANK_LINES = 20;
-
-/** Accepts the next line of ghost text that holds anything, with the blank ones before it. */
-export async function acceptLine(editor: vscode.TextEditor | undefined): Promise<void> {
-  for (let blank = 0; editor !== undefined && blank < MOST_BLANK_LINES; blank++) {
-    const before = editor.selection.active;
-    await vscode.commands.executeCommand('editor.action.inlineSuggest.acceptNextLine');
-    const accepted = editor.document.getText(new vscode.Range(before, editor.selection.active));
-    if (accepted === '' || accepted.trim() !== '') {
-      return;
-    }
-  }
 }

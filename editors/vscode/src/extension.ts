@@ -3,7 +3,9 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
-import { acceptLine, clientOf, infill, infillHoles } from './client';
+import { About } from './about';
+import { Accepting } from './accepting';
+import { clientOf, infill, infillHoles } from './client';
 import { type Found, type Manifest, modelOptions, modelSettings } from './find';
 import { installServer, run } from './installer';
 import { Locator, setting } from './locate';
@@ -11,6 +13,8 @@ import { Pausing } from './pausing';
 import { menu } from './status';
 import { StatusBar } from './statusbar';
 import { Supervisor } from './supervisor';
+
+const COUNTS_MS = 60_000; // between two looks at what was accepted
 
 let extension: Extension | undefined;
 
@@ -30,6 +34,8 @@ class Extension {
   private readonly pausing: Pausing;
   private readonly locator: Locator;
   private readonly supervisor: Supervisor<LanguageClient>;
+  private readonly accepting = new Accepting(() => this.supervisor.connection);
+  private readonly about = new About(() => this.supervisor.connection);
   private readonly modelSettings: string[];
   private installation: AbortController | undefined;
   /** Questions that were asked in this session. */
@@ -48,6 +54,7 @@ class Extension {
           version: manifest.version,
           changed: (facts) => this.bar.set(facts),
           pausedHere: (document) => this.pausing.of(document) === 'here',
+          answered: (document, items) => this.accepting.answered(document, items),
         }),
       changed: (facts) => this.bar.set(facts),
       error: (message) => this.log.error(message),
@@ -59,12 +66,16 @@ class Extension {
       cwd: this.locator.cwd,
     });
     const editor = () => vscode.window.activeTextEditor;
-    const commands: Record<string, () => unknown> = {
+    const commands: Record<string, (given?: unknown) => unknown> = {
       'infill.selection': () => infill(this.supervisor.connection, editor()),
       'infill.atCursor': () => infill(this.supervisor.connection, editor()),
       'infill.holes': () => infillHoles(this.supervisor.connection, editor()),
       'infill.suggest': () => vscode.commands.executeCommand('editor.action.inlineSuggest.trigger'),
-      'infill.acceptLine': () => acceptLine(editor()),
+      'infill.acceptWord': () => this.accepting.word(editor()),
+      'infill.acceptLine': () => this.accepting.lines(editor(), 1),
+      'infill.acceptLines': (given) => this.acceptLines(given),
+      'infill.explainHere': () => this.about.explain(editor()),
+      'infill.snoozeFor': (minutes) => this.about.snooze(minutes),
       'infill.menu': () => this.showMenu(),
       'infill.toggleHere': () => this.pausing.toggleHere().then(() => this.refresh()),
       'infill.toggleLanguage': () => this.pausing.toggleLanguage(),
@@ -78,10 +89,13 @@ class Extension {
         vscode.commands.executeCommand('workbench.action.openSettings', `@ext:${id}`),
     };
     const refresh = () => this.refresh();
+    const counting = setInterval(() => void this.count(), COUNTS_MS);
     context.subscriptions.push(
       this.log,
       this.bar,
+      this.about,
       ...Object.entries(commands).map(([name, act]) => vscode.commands.registerCommand(name, act)),
+      { dispose: () => clearInterval(counting) },
       vscode.window.onDidChangeActiveTextEditor(refresh),
       vscode.workspace.onDidOpenTextDocument(refresh), // also when a document's language changes
       vscode.workspace.onDidChangeConfiguration((event) => {
@@ -220,12 +234,32 @@ class Extension {
     return modelOptions(this.modelSettings, (name) => settings.get(name));
   }
 
+  /** `given` are the arguments of a key binding: { "count": 3 }. */
+  private async acceptLines(given: unknown): Promise<void> {
+    const editor = vscode.window.activeTextEditor;
+    let count = (given as { count?: number } | undefined)?.count;
+    if (count === undefined) {
+      const said = await vscode.window.showInputBox({
+        prompt: 'How many lines of the suggestion to accept',
+        value: '2',
+        validateInput: (text) => (/^[1-9]\d{0,2}$/.test(text) ? undefined : 'a number from 1 to 999'),
+      });
+      count = Number(said ?? 0);
+    }
+    await this.accepting.lines(editor, count);
+  }
+
+  private async count(): Promise<void> {
+    this.bar.set({ accepted: await this.about.stats().catch(() => '') });
+  }
+
   private async showMenu(): Promise<void> {
+    await this.count();
     const document = vscode.window.activeTextEditor?.document;
     const file = document && path.posix.basename(document.uri.path);
     const picked = await vscode.window.showQuickPick(
       menu(this.bar.facts, file, document?.languageId),
-      { title: this.bar.tooltip },
+      { title: this.bar.details },
     );
     if (picked !== undefined) {
       await vscode.commands.executeCommand(picked.command);

@@ -10,22 +10,31 @@ export interface Facts {
   busy: string;
   /** What the server last said is wrong; empty when nothing is. */
   problem: string;
+  /** What the server last said while it is neither: that it is snoozed, or holds something back. */
+  note: string;
+  /** How much was accepted so far, in words; empty before anything was. */
+  accepted: string;
   paused: Paused | undefined;
 }
 
 export type Paused = 'here' | 'language' | 'everywhere';
 
-export type State = 'loading' | 'ready' | 'thinking' | 'paused' | 'error';
+export type State = 'loading' | 'ready' | 'held' | 'thinking' | 'paused' | 'error';
+
+export const HELD_BACK = 'a suggestion is ready';
 
 export interface Appearance {
   state: State;
   text: string;
   tooltip: string;
+  /** The same with more than what is said aloud. */
+  details: string;
 }
 
 const ICONS: Record<State, string> = {
   loading: '$(loading~spin)',
   ready: '$(sparkle)',
+  held: '$(sparkle-filled)',
   thinking: '$(ellipsis)',
   paused: '$(debug-pause)',
   error: '$(error)',
@@ -39,7 +48,8 @@ const PAUSED: Record<Paused, string> = {
 
 export function appearance(facts: Facts): Appearance {
   const [state, tooltip] = described(facts);
-  return { state, text: `${ICONS[state]} infill`, tooltip: `infill: ${tooltip}` };
+  const details = facts.accepted ? `infill: ${tooltip}\n${facts.accepted}` : `infill: ${tooltip}`;
+  return { state, text: `${ICONS[state]} infill`, tooltip: `infill: ${tooltip}`, details };
 }
 
 function described(facts: Facts): [State, string] {
@@ -60,6 +70,9 @@ function described(facts: Facts): [State, string] {
   }
   if (facts.busy) {
     return [facts.busy === 'thinking' ? 'thinking' : 'loading', facts.busy];
+  }
+  if (facts.note) {
+    return facts.note === HELD_BACK ? ['held', facts.note] : ['paused', facts.note];
   }
   return ['ready', 'ready'];
 }
@@ -97,6 +110,12 @@ export function menu(facts: Facts, file: string | undefined, language: string | 
       );
     }
     entries.push({ label: '$(debug-pause) Pause everywhere', command: 'infill.toggleEverywhere' });
+  }
+  if (facts.server === 'running') {
+    entries.push(
+      { label: '$(bell-slash) Snooze', command: 'infill.snoozeFor' },
+      { label: '$(question) Why is this shown here, or nothing?', command: 'infill.explainHere' },
+    );
   }
   entries.push(
     { label: '$(debug-restart) Restart the server', command: 'infill.restart' },

@@ -12,9 +12,11 @@ export class StatusBar implements vscode.Disposable {
     workspaceServer: '',
     busy: '',
     problem: '',
+    note: '',
+    accepted: '',
     paused: undefined,
   };
-  tooltip = '';
+  details = '';
   private readonly item: vscode.StatusBarItem;
   private timer: NodeJS.Timeout | undefined;
 
@@ -37,10 +39,10 @@ export class StatusBar implements vscode.Disposable {
   }
 
   private draw(): void {
-    const { state, text, tooltip } = appearance(this.facts);
-    this.tooltip = tooltip;
+    const { state, text, tooltip, details } = appearance(this.facts);
+    this.details = details.replace('\n', '; ');
     this.item.text = text;
-    this.item.tooltip = tooltip;
+    this.item.tooltip = details;
     this.item.accessibilityInformation = { label: tooltip, role: 'button' };
     this.item.backgroundColor =
       state === 'error' ? new vscode.ThemeColor('statusBarItem.errorBackground') : undefined;

@@ -8,6 +8,8 @@ const ready: Facts = {
   workspaceServer: '',
   busy: '',
   problem: '',
+  note: '',
+  accepted: '',
   paused: undefined,
 };
 
@@ -16,6 +18,8 @@ const cases: [string, Partial<Facts>, State, RegExp][] = [
   ['a request is under way', { busy: 'thinking' }, 'thinking', /thinking/],
   ['the process starts', { server: 'starting' }, 'loading', /starting/],
   ['the model loads', { busy: 'loading the model' }, 'loading', /model/],
+  ['it is snoozed', { note: 'snoozed until 15:30' }, 'paused', /until 15:30/],
+  ['a key would show something', { note: 'a suggestion is ready' }, 'held', /is ready/],
   ['it is being installed', { server: 'installing' }, 'loading', /installing/],
   ['pausing hides loading', { busy: 'loading the model', paused: 'here' }, 'paused', /this file/],
   ['paused in a language', { paused: 'language' }, 'paused', /this language/],
@@ -38,17 +42,17 @@ const labels = (facts: Partial<Facts>, file?: string, language?: string): string
     .join('|');
 
 test('the menu pauses here, in the language and everywhere', () => {
-  assert.match(labels({}, 'a.py', 'python'), /^Pause in a.py\|Pause in python\|Pause everywhere\|Restart/);
+  assert.match(labels({}, 'a.py', 'python'), /^Pause in a.py\|Pause in python\|Pause everywhere\|Snooze\|Why[^|]*\|Restart/);
 });
 
 test('the menu resumes what is paused', () => {
   assert.match(labels({ paused: 'here' }, 'a.py', 'python'), /^Resume in a.py\|Pause in python/);
   assert.match(labels({ paused: 'language' }, 'a.py', 'python'), /^Resume in python\|Pause everywhere/);
-  assert.match(labels({ paused: 'everywhere' }, 'a.py', 'python'), /^Resume everywhere\|Restart/);
+  assert.match(labels({ paused: 'everywhere' }, 'a.py', 'python'), /^Resume everywhere\|Snooze\|/);
 });
 
 test('without an editor there is nothing to pause but everything', () => {
-  assert.match(labels({}), /^Pause everywhere\|Restart/);
+  assert.match(labels({}), /^Pause everywhere\|Snooze\|Why[^|]*\|Restart/);
 });
 
 test('a missing server can be installed', () => {

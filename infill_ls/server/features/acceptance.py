@@ -59,7 +59,8 @@ def accepted(session: Session, item: OfferedItem | None) -> None:
 def follow(session: Session, taken: Taken | None) -> None:
     """Looks again, after a while, at what was accepted."""
     if taken is not None:
-        session.log(f"accepted {taken.end - taken.start} characters of a suggestion")
+        part = "the rest" if taken.whole else "a part"
+        session.log(f"accepted {taken.end - taken.start} characters, {part} of a suggestion")
         session.start(_look_again(session, taken))
 
 

@@ -33,6 +33,18 @@ local actions = {
       execute(client, bufnr, 'infill.infillHoles', {})
     end
   end,
+  explain = function()
+    require('infill_ls.about').explain()
+  end,
+  snooze = function(minutes)
+    require('infill_ls.about').snooze(minutes)
+  end,
+  stats = function()
+    require('infill_ls.about').tell_stats()
+  end,
+  wake = function()
+    require('infill_ls.about').snooze(0)
+  end,
   doctor = function()
     require('infill_ls.doctor').run()
   end,
@@ -90,13 +102,14 @@ end
 
 function M.run(command)
   if command.args ~= '' then
-    local action = actions[command.args]
+    local name, number = command.args:match('^(%a+)%s*(%d*)$')
+    local action = actions[name]
     if not action then
       local names = table.concat(M.complete(''), ', ')
       vim.notify(('infill: no action "%s"; there is: %s'):format(command.args, names), 3)
       return
     end
-    return action()
+    return action(tonumber(number))
   end
   local bufnr = vim.api.nvim_get_current_buf()
   local client = client_of(bufnr)

@@ -20,9 +20,10 @@ function M.visible()
   return drawn_by().visible()
 end
 
--- Takes over 'all', the next 'word' or the next 'line'; false where nothing is shown.
-function M.accept(part)
-  return M.visible() and drawn_by().accept(part)
+-- Takes over 'all', or so many times the next 'word' or the next 'line', once by default; false
+-- where nothing is shown.
+function M.accept(part, count)
+  return M.visible() and drawn_by().accept(part, count)
 end
 
 function M.dismiss()

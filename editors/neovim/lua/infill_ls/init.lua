@@ -38,6 +38,10 @@ function M.accept_line()
   return ghost_text().accept('line')
 end
 
+function M.accept_lines(count)
+  return ghost_text().accept('line', count)
+end
+
 function M.dismiss()
   return ghost_text().dismiss()
 end
@@ -58,6 +62,21 @@ end
 
 function M.visible()
   return ghost_text().visible()
+end
+
+-- Opens a page beside: why something is shown at the cursor, or why nothing is.
+function M.explain()
+  require('infill_ls.about').explain()
+end
+
+-- Suggests nothing that nobody asks for so many minutes; 0 ends it.
+function M.snooze(minutes)
+  require('infill_ls.about').snooze(minutes)
+end
+
+-- For a statusline: what was accepted, as "1234 accepted, 91% kept"; empty before anything was.
+function M.stats()
+  return require('infill_ls.about').stats()
 end
 
 -- For a statusline: a few characters, empty without a server.

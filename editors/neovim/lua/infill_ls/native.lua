@@ -138,7 +138,7 @@ end
 
 -- The item as it must be applied now. Neovim applies it where it was asked for: a character typed
 -- since then would be there twice (neovim#36529).
-local function adjusted(item, part)
+local function adjusted(item, part, count)
   if type(item.insert_text) ~= 'string' or not item.range then
     return item
   end
@@ -151,12 +151,12 @@ local function adjusted(item, part)
   end
   local cursor = vim.api.nvim_win_get_cursor(0)
   local cursor_row, cursor_col = cursor[1] - 1, cursor[2]
-  local chunk = text.chunk(rest, part)
+  local chunk = text.chunk(rest, part, count)
   if chunk ~= rest then
     local client = vim.lsp.get_client_by_id(item.client_id)
     if client then
       local reported = { insertText = item.insert_text, command = item.command }
-      text.report_partly_accepted(client, reported, typed .. chunk)
+      text.report_partly_accepted(client, reported, typed .. chunk, typed)
     end
     item.insert_text, item.command = typed .. chunk, nil
     end_row, end_col = cursor_row, cursor_col
@@ -168,10 +168,10 @@ local function adjusted(item, part)
   return item
 end
 
-function M.accept(part)
+function M.accept(part, count)
   return vim.lsp.inline_completion.get({
     on_accept = function(item)
-      return adjusted(item, part)
+      return adjusted(item, part, count)
     end,
   })
 end
@@ -179,6 +179,11 @@ end
 -- Accepting nothing is the one public way to make it forget the item.
 function M.dismiss()
   hide(0)
+  local shown = last[vim.api.nvim_get_current_buf()]
+  local client = shown and vim.lsp.get_client_by_id(shown.client_id)
+  if client and shown.items[1] then
+    text.report_dismissed(client, shown.items[1])
+  end
   last[vim.api.nvim_get_current_buf()] = nil
   return vim.lsp.inline_completion.get({
     on_accept = function()

@@ -237,7 +237,7 @@ function M.visible()
   return current() ~= nil
 end
 
-function M.accept(part)
+function M.accept(part, count)
   local item, rest = current()
   if not item then
     return false
@@ -245,7 +245,7 @@ function M.accept(part)
   local from = shown
   local cursor = vim.api.nvim_win_get_cursor(0)
   local row, col = cursor[1] - 1, cursor[2]
-  local chunk = text.chunk(rest, part)
+  local chunk = text.chunk(rest, part, count)
   local whole = chunk == rest
   local lines = vim.split(chunk, '\n', { plain = true })
   local stop = whole and col + from.past or col
@@ -267,14 +267,18 @@ function M.accept(part)
       )
     end
   else
-    local taken = item.insertText:sub(1, #item.insertText - #rest + #chunk)
-    text.report_partly_accepted(from.client, item, taken)
+    local typed = item.insertText:sub(1, #item.insertText - #rest)
+    text.report_partly_accepted(from.client, item, typed .. chunk, typed)
     draw()
   end
   return true
 end
 
 function M.dismiss()
+  local item = current()
+  if item then
+    text.report_dismissed(shown.client, item)
+  end
   cancel()
   forget()
   return true

@@ -27,7 +27,12 @@ function M.gone(client_id)
   end
 end
 
--- { state, message }: state is 'off', 'loading', 'ready', 'thinking', 'warning' or 'error'.
+-- What the server says when it is at rest: that something is held back for a key, or that it is
+-- snoozed.
+local HELD_BACK = 'a suggestion is ready'
+
+-- { state, message }: state is 'off', 'loading', 'ready', 'held', 'snoozed', 'thinking', 'warning'
+-- or 'error'.
 function M.get()
   local state = 'ready'
   if now.kind == 'Inactive' then
@@ -38,11 +43,24 @@ function M.get()
     state = 'warning'
   elseif now.busy then
     state = now.message == 'thinking' and 'thinking' or 'loading'
+  elseif now.message == HELD_BACK then
+    state = 'held'
+  elseif now.message ~= '' then
+    state = 'snoozed'
   end
   return { state = state, message = now.message }
 end
 
-local SIGNS = { off = '', loading = ' …', ready = '', thinking = ' ·', warning = ' !', error = ' ✗' }
+local SIGNS = {
+  off = '',
+  loading = ' …',
+  ready = '',
+  held = ' +',
+  snoozed = ' z',
+  thinking = ' ·',
+  warning = ' !',
+  error = ' ✗',
+}
 
 -- Short enough for a statusline; empty while there is no server.
 function M.component()

@@ -27,9 +27,7 @@ function M.rest(text, typed)
   return nil
 end
 
--- The beginning of `rest` that is accepted. A word takes along what stands before it; bytes above
--- 127 belong to words, so that no character is cut. A line takes along the blank ones before it.
-function M.chunk(rest, part)
+local function next_part(rest, part)
   if part == 'word' then
     return rest:match('^%s*[%w_\128-\255]+') or rest:match('^%s*[^%w_%s\128-\255]+') or rest
   elseif part == 'line' then
@@ -38,6 +36,17 @@ function M.chunk(rest, part)
     return line and blank .. line or rest
   end
   return rest
+end
+
+-- The beginning of `rest` that is accepted: so many words or lines, one by default. A word takes
+-- along what stands before it; bytes above 127 belong to words, so that no character is cut. A line
+-- takes along the blank ones before it.
+function M.chunk(rest, part, count)
+  local chunk = ''
+  for _ = 1, count or 1 do
+    chunk = chunk .. next_part(rest:sub(#chunk + 1), part)
+  end
+  return chunk
 end
 
 -- The byte of a column as the server counts it.
@@ -75,13 +84,23 @@ function M.report_shown(client, item)
   end
 end
 
-function M.report_partly_accepted(client, item, accepted)
+-- `typed` is the beginning of what is accepted that was typed before.
+function M.report_partly_accepted(client, item, accepted, typed)
   if item.command then
-    local length = utf16_length(accepted)
     notify(client, 'textDocument/didPartiallyAcceptCompletion', {
       item = item,
-      acceptedLength = length,
+      acceptedLength = utf16_length(accepted),
+      typedLength = utf16_length(typed),
     })
+  end
+end
+
+function M.report_dismissed(client, item)
+  local about = item.command and item.command.arguments
+  if about then
+    local params = { command = 'infill.dismissed', arguments = about }
+    local call = require('infill_ls.server').call
+    call(client, 'request', 'workspace/executeCommand', params, function() end)
   end
 end
 
