@@ -10,6 +10,8 @@ from typing import Literal, Protocol, runtime_checkable
 from infill_engine.budget import UNLIMITED, Budget
 
 FILE_END = "\0"  # no text has it
+# The figures of `Draft.evidence`, by name.
+EVIDENCE = ("middle", "suffix", "ahead", "drafted", "first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,8 +163,10 @@ def _one_line(text: str) -> str:
 
 def _steps(explanation: Explanation) -> Table:
     table = Table.grid(padding=(0, 2))
-    for justify in ("right", "right", "left", "left"):
-        table.add_column(justify=justify, no_wrap=justify == "right")  # type: ignore[arg-type]
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    table.add_column(overflow="fold")
     for step in explanation.steps:
         name = f"again {step.run - 1}, {step.step}" if step.run > 1 else f"step {step.step}"
         table.add_row(

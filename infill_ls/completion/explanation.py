@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from infill_engine.judge.calibration import FIGURES
-from infill_engine.request import FILE_END, Cell, Draft
+from infill_engine.request import EVIDENCE, FILE_END, Cell, Draft
 from infill_ls.completion.pipeline import Infilled, Timings
 from infill_ls.completion.reuse import lf
 from infill_ls.completion.surroundings import NOTHING_AROUND, Surroundings
@@ -276,7 +275,7 @@ def _considered(
 
 
 def _evidence(draft: Draft) -> dict[str, float]:
-    return dict(zip(FIGURES, draft.evidence, strict=False))
+    return dict(zip(EVIDENCE, draft.evidence, strict=False))
 
 
 def _source(text: str, sources: Sequence[tuple[str, int, str]], before: str) -> tuple[str, int]:

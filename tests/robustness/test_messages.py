@@ -70,7 +70,18 @@ REQUESTS: dict[str, Any] = {
     },
     "workspace/executeCommand": {
         "command": "infill.infillAtCursor",
-        "arguments": [{"uri": URI, "version": 1, "range": RANGE, "position": AT}],
+        "arguments": [
+            {
+                "uri": URI,
+                "version": 1,
+                "range": RANGE,
+                "position": AT,
+                "unit": "word",
+                "count": 2,
+                "invoked": True,
+                "minutes": 1,
+            }
+        ],
     },
     "shutdown": {"x": 1},
 }
@@ -86,7 +97,11 @@ NOTIFICATIONS: dict[str, Any] = {
     "workspace/didChangeWatchedFiles": {"changes": [{"uri": URI, "type": 2}]},
     "textDocument/didFocus": {"textDocument": DOCUMENT},
     "textDocument/didShowCompletion": {"item": {}},
-    "textDocument/didPartiallyAcceptCompletion": {"item": {}, "acceptedLength": 3},
+    "textDocument/didPartiallyAcceptCompletion": {
+        "item": {"command": {"arguments": [{"offer": 1, "choice": 0, "base": 0}]}},
+        "acceptedLength": 3,
+        "typedLength": 1,
+    },
     "workspace/didChangeConfiguration": {"settings": {"infill": {"trigger": "automatic"}}},
     "workspace/didChangeWorkspaceFolders": {
         "event": {"added": [{"uri": "file:///more", "name": "more"}], "removed": []}

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infill_engine.errors import ModelError
+from infill_engine.request import EVIDENCE
 
-FIGURES = ("middle", "suffix", "ahead", "drafted", "first")
+FIGURES = EVIDENCE
 # Nats beyond which a figure says nothing more.
 FAR = 8.0
 
