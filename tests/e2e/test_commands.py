@@ -205,6 +205,26 @@ async def test_acceptance_is_reported_by_those_who_report() -> None:
         await client.notification("window/logMessage", "accepted 4 characters")
 
 
+async def test_why_something_is_shown_or_not_is_told_as_a_page_and_as_data() -> None:
+    async with running({"texts": ["f(b)", "f(b c)"]}) as (_, client):
+        await client.initialize(initializationOptions={"modes": ["python: onDemand"]})
+        await client.ready()
+        client.open("a = ")
+
+        asked = command("explain", position={"line": 0, "character": 4})
+        told = await client.request(EXECUTE, asked)
+        asked["arguments"][0]["invoked"] = True
+        invoked = (await client.request(EXECUTE, asked))["explanation"]
+
+        assert told["explanation"]["why_not"] == "on demand only"
+        assert told["markdown"].startswith("# Why at `")
+        assert invoked["shown"] == ["f(b)"]
+        fates = [(each["said"], each["fate"]) for each in invoked["considered"]]
+        assert fates == [("f(b)", "shown"), ("f(b c)", "refused")]
+        assert invoked["window"]["prefix"] == 4
+        assert set(invoked["ms"]) >= {"context", "encode", "denoise", "judge", "validate", "total"}
+
+
 async def test_the_menu_is_only_for_clients_without_inline_completion() -> None:
     async def provider(**params: Any) -> Any:
         async with running({"texts": ["x"]}) as (_, client):
