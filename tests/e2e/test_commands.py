@@ -207,9 +207,9 @@ async def test_acceptance_is_reported_by_those_who_report() -> None:
 
 async def test_why_something_is_shown_or_not_is_told_as_a_page_and_as_data() -> None:
     async with running({"texts": ["f(b)", "f(b c)"]}) as (_, client):
-        await client.initialize(initializationOptions={"modes": ["python: onDemand"]})
+        await client.initialize(initializationOptions={"trigger": "onDemand"})
         await client.ready()
-        client.open("a = ")
+        client.open("a = ", language="python")
 
         asked = command("explain", position={"line": 0, "character": 4})
         told = await client.request(EXECUTE, asked)
