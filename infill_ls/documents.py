@@ -9,7 +9,7 @@ costs nothing and stays true while the user types on.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
@@ -208,6 +208,19 @@ class Change:
     range: tuple[int, int, int, int] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splice:
+    """One change as code points: `inserted` in place of `removed`, which was at `start`; what is
+    the same at both ends of them is left out."""
+
+    start: int
+    removed: str
+    inserted: str
+
+
+Seen = Callable[[Document, Splice], None]
+
+
 class DocumentStore:
     """What the client has open, by URI, however that is quoted.
 
@@ -233,11 +246,17 @@ class DocumentStore:
         return self._keep(document)
 
     def change(
-        self, uri: str, version: int | None, changes: Iterable[Change], encoding: Encoding
+        self,
+        uri: str,
+        version: int | None,
+        changes: Iterable[Change],
+        encoding: Encoding,
+        seen: Seen | None = None,
     ) -> Document | None:
         """Applies the edits one after the other; None when the document is not open, or lost.
 
-        A client that does not count, `version` None, leaves the version as it was.
+        A client that does not count, `version` None, leaves the version as it was. `seen` is told
+        of every change, with the document before it.
         """
         key = document_key(uri)
         document = self._documents.get(key)
@@ -245,7 +264,7 @@ class DocumentStore:
             if change.range is None:
                 document = document or self._lost.get(key)
             if document is not None:
-                document = _changed(document, version, change, encoding)
+                document = _changed(document, version, change, encoding, seen)
         if document is None:
             return None
         if version is not None and version != document.version:  # no text changed
@@ -284,17 +303,43 @@ class DocumentStore:
 
 
 def _changed(
-    document: Document, version: int | None, change: Change, encoding: Encoding
+    document: Document, version: int | None, change: Change, encoding: Encoding, seen: Seen | None
 ) -> Document:
     text, version = well_formed(change.text), document.version if version is None else version
     if change.range is None:
+        if seen is not None:
+            seen(document, _splice(document, 0, len(document.text), text))
         return Document(
             uri=document.uri, version=version, language_id=document.language_id, text=text
         )
     start_line, start_character, end_line, end_character = change.range
     start = document.offset_at(start_line, start_character, encoding)
     end = document.offset_at(end_line, end_character, encoding)
-    return document.replaced(min(start, end), max(start, end), text, version=version)
+    start, end = min(start, end), max(start, end)
+    if seen is not None:
+        seen(document, _splice(document, start, end, text))
+    return document.replaced(start, end, text, version=version)
+
+
+def _splice(document: Document, start: int, end: int, text: str) -> Splice:
+    removed = document.text[start:end]
+    head = _shared(removed, text)
+    removed, text = removed[head:], text[head:]
+    tail = _shared(removed[::-1], text[::-1])
+    kept = len(removed) - tail
+    return Splice(start=start + head, removed=removed[:kept], inserted=text[: len(text) - tail])
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def well_formed(text: str) -> str:

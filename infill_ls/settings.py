@@ -139,6 +139,11 @@ class Settings:
         "Count in your data folder how many suggestions were shown, accepted and dismissed, for "
         "infill-ls stats and for what is shown to you; counts alone, which go nowhere.",
     )
+    next_edit: bool = _option(
+        True,
+        "boolean",
+        "Offer what is likely to be edited next, to editors that ask for it.",
+    )
     min_confidence: float | None = _option(
         None,
         "number",

@@ -28,6 +28,7 @@ from infill_engine import (
     InfillError,
     ModelError,
 )
+from infill_ls.completion.runs import EditQuery, EditRun, Run, Task, nobody_waits
 from infill_ls.completion.surroundings import NOTHING_AROUND, Surroundings
 from infill_ls.documents import Document
 
@@ -76,22 +77,18 @@ class Query:
     trace: "Trace | None" = None
 
 
-class ModelRun:
+class ModelRun(Run):
     """One run of the model, for a query. `draft` is the newest text of it, `result` None when it
-    was stopped early; `held` comes after it (`Infilled.hold`), or never. `owner` is whose documents
-    it is about: those of two owners never meet."""
+    was stopped early; `held` comes after it (`Infilled.hold`), or never."""
 
     def __init__(self, query: Query, owner: object) -> None:
+        super().__init__(owner, query.limits.seconds)
         self.query = query
-        self.owner = owner
+        self.begun = False
         self.draft: str | None = None
-        self.asked = time.monotonic()
-        self.deadline = self.asked + query.limits.seconds
         self.result: Future[Infilled | None] = Future()
         self.result.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
         self.held: Future[tuple[Candidate, ...]] = Future()
-        self._stopped = False
-        self.begun = False
 
     def begin(self) -> None:
         """Of a run that nobody waited for: its time begins now."""
@@ -101,26 +98,6 @@ class ModelRun:
     def watch(self, draft: Draft) -> None:
         """By the newest draft a later request tells whether the run is worth waiting for."""
         self.draft = draft.text
-
-    def stop(self) -> None:
-        """The engine asks before every step, so it ends within one."""
-        self._stopped = True
-
-    def stopped(self) -> bool:
-        return self._stopped
-
-    def budget(self) -> Budget:
-        """One object for everything that the run goes through."""
-        return Budget(deadline=self.deadline, cancelled=self.stopped)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    """Work for the engine's thread. `fail` answers whoever waits when it ends in an error."""
-
-    name: str
-    work: Callable[[], None]
-    fail: Callable[[BaseException], None]
 
 
 class Worker:
@@ -138,8 +115,8 @@ class Worker:
         self._asked = False  # whether somebody has, or it was only begun
         self._loaded: Future[EngineInfo] | None = None
         self._changed = threading.Condition()
-        self._tasks: deque[_Task] = deque()
-        self._runs: set[ModelRun] = set()
+        self._tasks: deque[Task] = deque()
+        self._runs: set[ModelRun | EditRun] = set()
         self._waiting_ahead: ModelRun | None = None
         self._running_ahead: ModelRun | None = None
         self._waiting_warm: ModelRun | None = None
@@ -189,7 +166,7 @@ class Worker:
                 self._progress = "", 0.0
                 self._engine = None  # two models at once would take twice the memory
                 self._add(
-                    _Task(
+                    Task(
                         name="loading the engine",
                         work=partial(self._load, config, self._loaded),
                         fail=partial(_no_model, self._loaded),
@@ -199,22 +176,26 @@ class Worker:
 
     def infill(self, query: Query, owner: object) -> ModelRun:
         run = ModelRun(query, owner)
+        self._begin(run, Task("an infill", partial(self._infill, run), partial(self._failed, run)))
+        return run
+
+    def next_edit(self, query: EditQuery, owner: object) -> EditRun:
+        """Needs no engine, but its thread."""
+        run = EditRun(query, owner)
+        work, fail = partial(self._next_edit, run), partial(self._failed, run)
+        self._begin(run, Task("a next edit", work, fail))
+        return run
+
+    def _begin(self, run: ModelRun | EditRun, task: Task) -> None:
         with self._changed:
             if self._closing:
                 run.result.set_result(None)
-                return run
+                return
             self._runs.add(run)
             for idle in (self._running_ahead, self._running_warm):
                 if idle is not None:
                     idle.stop()
-            self._add(
-                _Task(
-                    name="an infill",
-                    work=partial(self._infill, run),
-                    fail=partial(self._failed, run),
-                )
-            )
-        return run
+            self._add(task)
 
     def ahead(self, query: Query, owner: object) -> ModelRun:
         """Answers, while nobody waits, what may be asked next; before anything is only encoded. The
@@ -243,7 +224,7 @@ class Worker:
                 if idle is not None:
                     idle.stop()
             self._add(
-                _Task(
+                Task(
                     name="work on demand",
                     work=lambda: done.set_result(work(self._engine)),
                     fail=done.set_exception,
@@ -274,7 +255,7 @@ class Worker:
             if self._running_warm is not None and concerns(self._running_warm):
                 self._running_warm.stop()
             work = partial(self._forget, owner, uri)
-            self._add(_Task(name="forgetting a document", work=work, fail=_nobody_waits))
+            self._add(Task(name="forgetting a document", work=work, fail=nobody_waits))
 
     def close(self, timeout: float) -> bool:
         """Stops what runs and ends the thread; False when it did not end in time."""
@@ -290,7 +271,7 @@ class Worker:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _add(self, task: _Task) -> None:
+    def _add(self, task: Task) -> None:
         self._tasks.append(task)
         if self._thread.ident is None:
             self._thread.start()
@@ -326,22 +307,20 @@ class Worker:
             task.fail(error)
         return True
 
-    def _next(self) -> _Task | None:
+    def _next(self) -> Task | None:
         with self._changed:
             self._running_ahead = self._running_warm = None
             while not (self._closing or self._tasks or self._waiting_ahead or self._waiting_warm):
                 if not self._changed.wait(QUIET_SECONDS if self._forgotten else None):
                     self._forgotten = False
-                    return _Task(
-                        name="giving back memory", work=self._give_back, fail=_nobody_waits
-                    )
+                    return Task(name="giving back memory", work=self._give_back, fail=nobody_waits)
             if self._closing:
                 return None
             if self._tasks:
                 return self._tasks.popleft()
             if (ahead := self._waiting_ahead) is not None:
                 self._running_ahead, self._waiting_ahead = ahead, None
-                return _Task(
+                return Task(
                     name="an infill ahead",
                     work=partial(self._ahead, ahead),
                     fail=ahead.result.set_exception,
@@ -349,11 +328,13 @@ class Worker:
             warm, self._waiting_warm = self._waiting_warm, None
             self._running_warm = warm
             assert warm is not None, "woken for a reason"
-            return _Task(name="warming up", work=partial(self._warm, warm), fail=_nobody_waits)
+            return Task(name="warming up", work=partial(self._warm, warm), fail=nobody_waits)
 
     def _load(self, config: EngineConfig, loaded: "Future[EngineInfo]") -> None:
         started = time.perf_counter()
-        import infill_ls.completion.pipeline  # noqa: F401  # now, rather than in the first request
+        # Now, rather than in the first request.
+        import infill_ls.completion.next_edit.offer
+        import infill_ls.completion.pipeline  # noqa: F401
 
         engine = self._loaded_engine(config)
         info = engine.describe()
@@ -427,11 +408,26 @@ class Worker:
             if older and not (run.stopped() or self._closing):
                 self._waiting_warm = ModelRun(run.query, run.owner)
 
-    def _failed(self, run: ModelRun, error: BaseException) -> None:
+    def _next_edit(self, run: EditRun) -> None:
+        from infill_ls.completion.next_edit.offer import next_edit
+
+        query, result = run.query, None
+        if not run.stopped():
+            with suppress(BudgetSpent):
+                result = next_edit(
+                    query.document,
+                    query.edits,
+                    min_confidence=query.min_confidence,
+                    budget=run.budget(),
+                )
+        self._ended(run)
+        run.result.set_result(result)
+
+    def _failed(self, run: ModelRun | EditRun, error: BaseException) -> None:
         self._ended(run)
         run.result.set_exception(error)
 
-    def _ended(self, run: ModelRun) -> None:
+    def _ended(self, run: ModelRun | EditRun) -> None:
         with self._changed:
             self._runs.discard(run)
 
@@ -466,10 +462,6 @@ class Worker:
         if self._engine is not None and not self._trees:
             self._engine.forget()
         give_back()
-
-
-def _nobody_waits(error: BaseException) -> None:
-    """The `fail` of what is done for nobody in particular."""
 
 
 def _no_model(loaded: "Future[EngineInfo]", error: BaseException) -> None:

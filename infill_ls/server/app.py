@@ -13,6 +13,7 @@ from infill_ls.server.features import (
     inline,
     lifecycle,
     menu,
+    next_edit,
     workspace,
 )
 from infill_ls.server.handlers import Handlers
@@ -26,6 +27,7 @@ HANDLERS: Handlers = {
     **documents.HANDLERS,
     **inline.HANDLERS,
     **menu.HANDLERS,
+    **next_edit.HANDLERS,
     **commands.HANDLERS,
     **acceptance.HANDLERS,
     **workspace.HANDLERS,

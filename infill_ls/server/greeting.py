@@ -19,6 +19,7 @@ INFILL_SELECTION = "infill.infillSelection"
 INFILL_AT_CURSOR = "infill.infillAtCursor"
 INFILL_HOLES = "infill.infillHoles"
 ACCEPTED = "infill.accepted"
+ACCEPTED_EDIT = "infill.acceptedEdit"
 ACCEPT = "infill.accept"
 DISMISSED = "infill.dismissed"
 EXPLAIN = "infill.explain"
@@ -26,7 +27,7 @@ SNOOZE = "infill.snooze"
 STATS = "infill.stats"
 COMMANDS = (
     *(INFILL_SELECTION, INFILL_AT_CURSOR, INFILL_HOLES),
-    *(ACCEPTED, ACCEPT, DISMISSED, EXPLAIN, SNOOZE, STATS),
+    *(ACCEPTED, ACCEPTED_EDIT, ACCEPT, DISMISSED, EXPLAIN, SNOOZE, STATS),
 )
 REWRITE = "refactor.rewrite"
 ENCODINGS: tuple[Encoding, ...] = ("utf-8", "utf-16", "utf-32")

@@ -90,6 +90,27 @@ class InlineCompletionList:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionedDocument:
+    uri: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineEdit:
+    """Copilot's."""
+
+    text: str
+    text_document: VersionedDocument
+    range: Range
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class InlineEditList:
+    edits: list[InlineEdit]
+
+
+@dataclass(frozen=True, slots=True)
 class MarkupContent:
     kind: str
     value: str

@@ -79,6 +79,22 @@ def inline_completion_params(fields: Fields) -> InlineCompletionParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InlineEditParams:
+    uri: str
+    version: int | None
+    position: lsp.Position
+
+
+def inline_edit_params(fields: Fields) -> InlineEditParams:
+    document = fields.nested("textDocument")
+    return InlineEditParams(
+        uri=document.text("uri"),
+        version=document.number_or_none("version"),
+        position=position_of(fields, "position"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionParams:
     uri: str
     position: lsp.Position

@@ -45,6 +45,7 @@ MOST_KEPT = 100  # messages that nobody understands, and different ones that wer
 # What a server that cannot be reached would say, in the shape of each request.
 NOTHING: dict[str, Any] = {
     "textDocument/inlineCompletion": {"items": []},
+    "textDocument/copilotInlineEdit": {"edits": []},
     "textDocument/completion": {"isIncomplete": False, "items": []},
     "textDocument/codeAction": [],
     SHUTDOWN: None,

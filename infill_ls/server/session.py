@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from infill_engine import EngineConfig
 from infill_ls import secret_texts
 from infill_ls.completion.acceptance import Acceptance, doubt, of_user
+from infill_ls.completion.next_edit.history import EditHistories
+from infill_ls.completion.next_edit.requests import EditRequests
 from infill_ls.completion.offers import Offers
 from infill_ls.completion.requests import Requests
 from infill_ls.completion.surroundings import Surroundings
@@ -90,6 +92,8 @@ class Session:
         self.asks_inline = False  # whatever its capabilities say
         self.requests = Requests(worker, thinking=self._thinking)
         self.offers = Offers(acceptance=Acceptance())
+        self.edits = EditHistories()
+        self.next_edits = EditRequests(worker)
         self.workspace = WorkspaceMemory(lambda: worker.busy, self._workspace_read)
         self.snoozed_until = 0.0  # seconds of `time.time()`
         self._ready_to_show = False  # whether the client was told that something is held back
@@ -109,6 +113,8 @@ class Session:
         for task in self._tasks:
             task.cancel()
         self.requests.close()
+        self.next_edits.close()
+        self.edits.clear()
         self.workspace.close()
         self.offers.clear()
         for document in self._documents.all():
@@ -176,30 +182,35 @@ class Session:
 
     def open_document(self, uri: str, language_id: str, version: int, text: str) -> None:
         document = self._documents.open(uri, language_id, version, text)
-        self.requests.closed(document.uri)  # whatever it was before
-        self.offers.forget(document.uri)
+        self._forget(document.uri)  # whatever it was before
         self.warm(document, 0)
 
     def change_document(
         self, uri: str, version: int | None, changes: Iterable[Change]
     ) -> Document | None:
         """As it is now; None when it is not open, or its text not known."""
-        document = self._documents.change(uri, version, changes, self.features.encoding)
+        encoding = self.features.encoding
+        document = self._documents.change(uri, version, changes, encoding, self.edits.saw)
         if document is not None:
             self.requests.changed(document)
+            self.next_edits.ended(document.uri)
             self.workspace.edited(document)
         return document
 
     def lose_document(self, uri: str) -> bool:
         """Its text is unknown until it comes again as a whole; False where it is not open."""
-        self.requests.closed(document_key(uri))
-        self.offers.forget(document_key(uri))
+        self._forget(document_key(uri))
         return self._documents.lose(uri)
+
+    def _forget(self, key: str) -> None:
+        self.requests.closed(key)
+        self.offers.forget(key)
+        self.next_edits.ended(key)
+        self.edits.forget(key)
 
     def close_document(self, uri: str) -> None:
         self._documents.close(uri)
-        self.requests.closed(document_key(uri))
-        self.offers.forget(document_key(uri))
+        self._forget(document_key(uri))
         self.workspace.forget(document_key(uri))
         secret_texts.forget(document_key(uri))
 

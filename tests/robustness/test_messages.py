@@ -58,6 +58,11 @@ REQUESTS: dict[str, Any] = {
         "partialResultToken": "t",
         "formattingOptions": {"tabSize": 4},
     },
+    "textDocument/copilotInlineEdit": {
+        "textDocument": DOCUMENT,
+        "position": AT,
+        "context": {"triggerKind": 2},
+    },
     "textDocument/completion": {
         "textDocument": DOCUMENT,
         "position": AT,
@@ -97,6 +102,7 @@ NOTIFICATIONS: dict[str, Any] = {
     "workspace/didChangeWatchedFiles": {"changes": [{"uri": URI, "type": 2}]},
     "textDocument/didFocus": {"textDocument": DOCUMENT},
     "textDocument/didShowCompletion": {"item": {}},
+    "textDocument/didShowInlineEdit": {"item": {"command": {"arguments": ["x"]}}},
     "textDocument/didPartiallyAcceptCompletion": {
         "item": {"command": {"arguments": [{"offer": 1, "choice": 0, "base": 0}]}},
         "acceptedLength": 3,

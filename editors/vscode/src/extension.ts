@@ -9,6 +9,7 @@ import { clientOf, infill, infillHoles } from './client';
 import { type Found, type Manifest, modelOptions, modelSettings } from './find';
 import { installServer, run } from './installer';
 import { Locator, setting } from './locate';
+import { NextEditing } from './nextediting';
 import { Pausing } from './pausing';
 import { menu } from './status';
 import { StatusBar } from './statusbar';
@@ -65,6 +66,10 @@ class Extension {
         ),
       cwd: this.locator.cwd,
     });
+    const nextEditing = new NextEditing(
+      () => this.supervisor.connection,
+      (document) => this.pausing.of(document) !== undefined,
+    );
     const editor = () => vscode.window.activeTextEditor;
     const commands: Record<string, (given?: unknown) => unknown> = {
       'infill.selection': () => infill(this.supervisor.connection, editor()),
@@ -76,6 +81,8 @@ class Extension {
       'infill.acceptLines': (given) => this.acceptLines(given),
       'infill.explainHere': () => this.about.explain(editor()),
       'infill.snoozeFor': (minutes) => this.about.snooze(minutes),
+      'infill.nextEdit': () => nextEditing.accept(),
+      'infill.dismissNextEdit': () => nextEditing.clear(),
       'infill.menu': () => this.showMenu(),
       'infill.toggleHere': () => this.pausing.toggleHere().then(() => this.refresh()),
       'infill.toggleLanguage': () => this.pausing.toggleLanguage(),
@@ -94,6 +101,7 @@ class Extension {
       this.log,
       this.bar,
       this.about,
+      nextEditing,
       ...Object.entries(commands).map(([name, act]) => vscode.commands.registerCommand(name, act)),
       { dispose: () => clearInterval(counting) },
       vscode.window.onDidChangeActiveTextEditor(refresh),

@@ -17,6 +17,7 @@ from infill_ls.server import greeting, lsp
 from infill_ls.server.features import acceptance, holes
 from infill_ls.server.features.acceptance import offered_item
 from infill_ls.server.features.explain import explain
+from infill_ls.server.features.next_edit import accepted_edit
 from infill_ls.server.fields import Fields, ParamsError
 from infill_ls.server.handlers import Handlers, OnSnapshot
 from infill_ls.server.items import to_range
@@ -61,6 +62,8 @@ def command_params(fields: Fields) -> CommandParams:
     command = fields.text("command")
     if command not in greeting.COMMANDS:
         raise ParamsError(f"params.command is unknown; there is {', '.join(greeting.COMMANDS)}")
+    if command == greeting.ACCEPTED_EDIT:
+        return CommandParams(command=command)
     if command in (greeting.ACCEPTED, greeting.DISMISSED):
         return CommandParams(command=command, item=offered_item(fields))
     given = fields.optional("arguments") is not None or command not in (
@@ -121,6 +124,9 @@ async def execute(
     match params.command:
         case greeting.ACCEPTED:
             acceptance.accepted(session, params.item)
+            return None
+        case greeting.ACCEPTED_EDIT:
+            accepted_edit(session)
             return None
         case greeting.DISMISSED:
             session.offers.dismissed(params.item)

@@ -18,8 +18,11 @@ M.defaults = {
     next = '<M-n>',
     prev = '<M-p>',
     trigger = '<M-\\>',
+    next_edit = '<M-l>', -- in normal mode: goes to the next edit, and there makes it
+    dismiss_next_edit = '<M-e>', -- in normal mode
   },
-  tab = false, -- true: <Tab> accepts while ghost text is shown, and else does what it did before
+  next_edit = true, -- offer what is likely to be edited next
+  tab = false, -- true: <Tab> accepts while something is shown, and else does what it did before
 }
 
 local options = vim.deepcopy(M.defaults)

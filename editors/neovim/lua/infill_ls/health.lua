@@ -96,8 +96,9 @@ end
 
 local function check_keys()
   vim.health.start('Keys')
+  local mode_of = require('infill_ls.keymaps').mode_of
   for action, key in pairs(config.get().keymaps) do
-    local map = key and vim.fn.maparg(key, 'i', false, true) or {}
+    local map = key and vim.fn.maparg(key, mode_of(action), false, true) or {}
     if not key or key == '' then
       vim.health.info(action .. ': none')
     elseif vim.startswith(map.desc or '', 'infill: ') then

@@ -79,6 +79,15 @@ function M.stats()
   return require('infill_ls.about').stats()
 end
 
+-- Goes to the edit that is likely next, and once there makes it.
+function M.next_edit()
+  return require('infill_ls.next_edit').accept()
+end
+
+function M.dismiss_next_edit()
+  return require('infill_ls.next_edit').dismiss()
+end
+
 -- For a statusline: a few characters, empty without a server.
 function M.status()
   return require('infill_ls.status').component()

@@ -11,9 +11,16 @@ local TITLES = {
   next = 'Show the next suggestion',
   prev = 'Show the previous suggestion',
   trigger = 'Suggest now',
+  next_edit = 'Go to the next edit, and make it',
+  dismiss_next_edit = 'Dismiss the next edit',
 }
+local MODES = { next_edit = 'n', dismiss_next_edit = 'n' } -- the others are of insert mode
 
-local set = {} -- by left-hand side, so that a second setup can take them back
+local set = {} -- { mode, left-hand side }, so that a second setup can take them back
+
+function M.mode_of(action)
+  return MODES[action] or 'i'
+end
 
 local function act(action)
   return require('infill_ls')[action]()
@@ -45,31 +52,33 @@ local function otherwise(key, before)
 end
 
 local function map(key, action, before)
-  vim.keymap.set('i', key, function()
+  local mode = M.mode_of(action)
+  vim.keymap.set(mode, key, function()
     if not act(action) then
       otherwise(key, before)
     end
   end, { desc = 'infill: ' .. TITLES[action], silent = true })
-  set[key] = true
+  set[#set + 1] = { mode, key }
 end
 
 function M.set()
-  for key in pairs(set) do
-    pcall(vim.keymap.del, 'i', key)
+  for _, made in ipairs(set) do
+    pcall(vim.keymap.del, made[1], made[2])
   end
   set = {}
   local options = config.get()
   for action, key in pairs(options.keymaps) do
-    if key and key ~= '' and vim.fn.maparg(key, 'i') == '' then
+    if key and key ~= '' and vim.fn.maparg(key, M.mode_of(action)) == '' then
       map(key, action)
     end
   end
   if options.tab then
     map('<Tab>', 'accept', vim.fn.maparg('<Tab>', 'i', false, true))
+    map('<Tab>', 'next_edit', vim.fn.maparg('<Tab>', 'n', false, true))
   end
   for action, title in pairs(TITLES) do
     local plug = ('<Plug>(infill-%s)'):format(action:gsub('_', '-'))
-    vim.keymap.set('i', plug, function()
+    vim.keymap.set(M.mode_of(action), plug, function()
       act(action)
     end, { desc = 'infill: ' .. title })
   end

@@ -178,6 +178,7 @@ local function client_config(known_root)
     on_attach = function(client, bufnr)
       resync.watch(bufnr)
       require('infill_ls.ghost_text').attach(client, bufnr)
+      require('infill_ls.next_edit').attach(bufnr)
     end,
     on_exit = on_exit,
   }

@@ -1,0 +1,1 @@
+"""Next edits beside what people did next: see `__main__.py`."""

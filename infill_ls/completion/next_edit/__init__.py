@@ -1,0 +1,1 @@
+"""What is to be edited next, after what was edited last."""

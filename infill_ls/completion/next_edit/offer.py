@@ -1,0 +1,165 @@
+"""What to offer as the next edit: the most probable of what the rules propose after the last few
+edits, if the file parses with it."""
+
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tree_sitter import Parser
+
+from infill_engine.budget import UNLIMITED, Budget
+from infill_ls.completion.next_edit.arguments import balanced
+from infill_ls.completion.next_edit.calibration import SHOWN_FROM, confidence
+from infill_ls.completion.next_edit.changes import LINE_END, line_change
+from infill_ls.completion.next_edit.fstrings import as_f_strings
+from infill_ls.completion.next_edit.history import Edit
+from infill_ls.completion.next_edit.imports import mended_imports
+from infill_ls.completion.next_edit.names import rename_elsewhere
+from infill_ls.completion.next_edit.patterns import repeated
+from infill_ls.completion.next_edit.proposal import Proposal, Site
+from infill_ls.completion.next_edit.siblings import beside
+from infill_ls.completion.next_edit.signatures import calls_after
+from infill_ls.documents import Document
+from infill_ls.syntax.edits import tree_edit
+from infill_ls.syntax.language import language_of
+from infill_ls.syntax.parse import parse_code, problems, utf8
+
+Rule = Callable[[Site], Iterator[Proposal]]
+RULES: tuple[Rule, ...] = (
+    mended_imports,
+    rename_elsewhere,
+    calls_after,
+    repeated,
+    beside,
+    as_f_strings,
+)
+MAX_CHARACTERS = 200_000  # of a file that can be parsed whole in time
+_MOST_PARSED = 4  # proposals
+_RECENT, _OLDER = 3, 0.9  # edits that are looked at, and what one counts that is older by one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextEdit:
+    """[start, end) of a document, whole lines, is better replaced by `text`, which has the
+    document's line ends; `line` is the first one that changes."""
+
+    start: int
+    end: int
+    text: str
+    line: int
+    rule: str
+    confidence: float
+
+
+def next_edit(
+    document: Document,
+    edits: Sequence[Edit],
+    *,
+    min_confidence: float = 0.0,
+    budget: Budget = UNLIMITED,
+) -> NextEdit | None:
+    """None where nothing is probable enough, by what was measured and by `min_confidence`. Raises
+    BudgetSpent."""
+    least = max(SHOWN_FROM, min_confidence)
+    probable = [each for each in _after_all(document, edits, budget) if each.confidence >= least]
+    if not probable:
+        return None
+    at = document.lines.line_of(edits[-1].end)
+    probable.sort(key=lambda each: (-each.confidence, each.first < at, abs(each.first - at)))
+    for each in probable[:_MOST_PARSED]:
+        found = _as_edit(document, each)
+        if parses(document, found, budget):
+            return found
+    return None
+
+
+def _after_all(document: Document, edits: Sequence[Edit], budget: Budget) -> list[Proposal]:
+    """What follows from the last few edits: also what an older one leaves to be done, where no
+    newer one was made. Raises BudgetSpent."""
+    if len(document.text) > MAX_CHARACTERS:
+        return []
+    found: dict[tuple[int, int, tuple[str, ...]], Proposal] = {}
+    since: list[tuple[int, int]] = []  # lines of newer edits
+    for age, edit in enumerate(reversed(edits[-_RECENT:])):
+        site = site_of(document, edit)
+        for each in proposals(site, budget) if site else ():
+            if any(each.first < end and first < each.end for first, end in since):
+                continue
+            place = each.first, each.end, each.lines
+            aged = replace(each, confidence=each.confidence * _OLDER**age)
+            found[place] = max(aged, found.get(place, aged), key=lambda each: each.confidence)
+        first = document.lines.line_of(edit.start)
+        since.append((first, document.lines.line_of(edit.end) + 1))
+    return list(found.values())
+
+
+def site_of(document: Document, edit: Edit) -> Site | None:
+    """None where nothing could follow from the edit."""
+    change = line_change(document, edit)
+    lines = tuple(LINE_END.split(document.text))
+    return Site(document=document, lines=lines, change=change) if change else None
+
+
+def proposals(site: Site, budget: Budget) -> Iterator[Proposal]:
+    """Of all rules. Raises BudgetSpent."""
+    for rule in RULES:
+        for proposal in rule(site):
+            budget.check()
+            yield replace(proposal, confidence=confidence(proposal, site))
+
+
+def _as_edit(document: Document, proposal: Proposal) -> NextEdit:
+    first, end, newline = proposal.first, proposal.end, document.newline
+    start, text = document.line_start(first), newline.join(proposal.lines)
+    if end > first and proposal.lines:
+        stop = document.line_end(end - 1)
+    else:
+        stop = document.line_start(end)
+        if proposal.lines and first < document.num_lines:
+            text += newline
+        elif proposal.lines:  # behind a last line that has no end
+            text = newline + text
+    return NextEdit(
+        start=start,
+        end=stop,
+        text=text,
+        line=first,
+        rule=proposal.rule,
+        confidence=proposal.confidence,
+    )
+
+
+def parses(document: Document, edit: NextEdit, budget: Budget) -> bool:
+    """Whether the whole file has no more syntax errors with the edit. Raises BudgetSpent."""
+    after = document.replaced(edit.start, edit.end, edit.text, version=document.version)
+    language = language_of(document.language_id)
+    if language.grammar is None or language.strictness != "strict":
+        removed = document.text[edit.start : edit.end]
+        if balanced(removed) != balanced(edit.text):
+            return False
+    if language.grammar is None:
+        return True
+    old, new = utf8(document.text), utf8(after.text)
+    parser = Parser(language.grammar)
+    tree = parse_code(parser, old, language, budget=budget)
+    wrong = problems(tree, old, language, budget=budget)
+    start = len(utf8(document.text[: edit.start]))
+    old_end = start + len(utf8(document.text[edit.start : edit.end]))
+    tree.edit(*tree_edit(old, new, start, old_end, start + len(utf8(edit.text))))
+    tree = parse_code(parser, new, language, budget=budget, old=tree)
+    if len(problems(tree, new, language, budget=budget)) > len(wrong):
+        return False
+    return language.id != "python" or bool(wrong) or _compiles(after.text, document.text)
+
+
+def _compiles(text: str, before: str) -> bool:
+    """What the grammar takes and Python does not; as it was, where it was broken before."""
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        try:
+            ast.parse(before)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return True
+        return False
+    return True

@@ -1,0 +1,37 @@
+"""What a rule has to go by, and what it proposes."""
+
+from dataclasses import dataclass
+
+from infill_ls.completion.next_edit.changes import LineChange
+from infill_ls.documents import Document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A document and an edit of it as a change of lines. `lines` are the document's, without line
+    ends."""
+
+    document: Document
+    lines: tuple[str, ...]
+    change: LineChange
+
+    @property
+    def old_text(self) -> str:
+        """The document before the edit."""
+        lines = self.lines
+        change = self.change
+        return "\n".join((*lines[: change.first], *change.old, *lines[change.end :]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """Lines [first, end) should become `lines`. `evidence` says by name what speaks for it, and
+    `places` at how many the rule found the same."""
+
+    rule: str
+    first: int
+    end: int
+    lines: tuple[str, ...]
+    evidence: tuple[tuple[str, float], ...] = ()
+    places: int = 1
+    confidence: float = 0.0

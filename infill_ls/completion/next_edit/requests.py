@@ -1,0 +1,103 @@
+"""Which requests for a next edit are answered: the newest of each document.
+
+Every one gets its answer, by its deadline; one that a newer one or an edit overtakes is answered
+empty at once, and its work ends. Belongs to the event loop of one connection.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from infill_engine import InfillError
+from infill_ls.completion.runs import EditQuery, EditRun
+from infill_ls.completion.worker import Worker
+
+if TYPE_CHECKING:  # it brings the grammars: the worker's thread imports it
+    from infill_ls.completion.next_edit.offer import NextEdit
+
+# Past the deadline, for the last look at it.
+GRACE_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditResult:
+    """`how` is for the log, `complaint` for the user where it failed for a reason."""
+
+    how: str  # "offered" | "nothing" | "no edit" | "superseded" | "late" | "failed" | "stopped"
+    edit: "NextEdit | None" = None
+    complaint: str = ""
+
+
+@dataclass(slots=True)
+class EditCounts:
+    """For the log."""
+
+    shown: int = 0
+    accepted: int = 0
+
+    def __str__(self) -> str:
+        return f"next edits shown {self.shown}, accepted {self.accepted}"
+
+
+class EditRequests:
+    """The live request of each document of one connection. `counts` are what became of answers."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.counts = EditCounts()
+        self._worker = worker
+        self._turns: dict[str, asyncio.Future[None]] = {}  # done when superseded
+        self._closed = False
+
+    async def answer(self, query: EditQuery) -> EditResult:
+        if self._closed:
+            return EditResult(how="closed")
+        uri, loop = query.document.uri, asyncio.get_running_loop()
+        self.ended(uri)
+        if not query.edits:
+            return EditResult(how="no edit")
+        turn = self._turns[uri] = loop.create_future()
+        run = self._worker.next_edit(query, self)
+        try:
+            return await self._answer(run, turn, loop)
+        finally:
+            run.stop()
+            if self._turns.get(uri) is turn:
+                del self._turns[uri]
+
+    def ended(self, uri: str) -> None:
+        """What it is asked of changed, or is closed."""
+        turn = self._turns.pop(uri, None)
+        if turn is not None and not turn.done():
+            turn.set_result(None)
+
+    def close(self) -> None:
+        self._closed = True
+        for uri in [*self._turns]:
+            self.ended(uri)
+
+    async def _answer(
+        self, run: EditRun, turn: "asyncio.Future[None]", loop: asyncio.AbstractEventLoop
+    ) -> EditResult:
+        done: asyncio.Future[None] = loop.create_future()
+
+        def finish() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def finished(_: object) -> None:  # on the engine's thread
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(finish)
+
+        run.result.add_done_callback(finished)
+        left = max(run.deadline + GRACE_SECONDS - time.monotonic(), 0.0)
+        await asyncio.wait([turn, done], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if turn.done():
+            return EditResult(how="superseded")
+        if not done.done():
+            return EditResult(how="late")
+        if error := run.result.exception():
+            complaint = str(error) if isinstance(error, InfillError) else ""
+            return EditResult(how="failed", complaint=complaint)
+        edit = run.result.result()
+        return EditResult(how="nothing" if edit is None else "offered", edit=edit)

@@ -1,0 +1,71 @@
+"""What is to be done on the engine's thread, and what somebody waits for: how long, and that it is
+no longer wanted."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from infill_engine import Budget
+from infill_ls.completion.next_edit.history import Edit
+from infill_ls.documents import Document
+
+if TYPE_CHECKING:  # it brings the grammars
+    from infill_ls.completion.next_edit.offer import NextEdit
+
+
+class Run:
+    """Something that somebody waits for. `owner` is whose documents it is about: those of two
+    owners never meet."""
+
+    def __init__(self, owner: object, seconds: float) -> None:
+        self.owner = owner
+        self.asked = time.monotonic()
+        self.deadline = self.asked + seconds
+        self._stopped = False
+
+    def stop(self) -> None:
+        """The engine asks before every step, so it ends within one."""
+        self._stopped = True
+
+    def stopped(self) -> bool:
+        return self._stopped
+
+    def budget(self) -> Budget:
+        """One object for everything that the run goes through."""
+        return Budget(deadline=self.deadline, cancelled=self.stopped)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditQuery:
+    """What is to follow the edits of a document, newest last. `seconds` count from when it is
+    asked. What is less probable than `min_confidence` is not wanted."""
+
+    document: Document
+    edits: tuple[Edit, ...]
+    seconds: float
+    min_confidence: float = 0.0
+
+
+class EditRun(Run):
+    """A search for a next edit; `result` None where there is none, or no time for it."""
+
+    def __init__(self, query: EditQuery, owner: object) -> None:
+        super().__init__(owner, query.seconds)
+        self.query = query
+        self.result: Future[NextEdit | None] = Future()
+        self.result.set_running_or_notify_cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Work for the engine's thread. `fail` answers whoever waits when it ends in an error."""
+
+    name: str
+    work: Callable[[], None]
+    fail: Callable[[BaseException], None]
+
+
+def nobody_waits(error: BaseException) -> None:
+    """The `fail` of what is done for nobody in particular."""

@@ -1,0 +1,137 @@
+"""Next edits as a client asks for them: answered always, for the text as it is, one at most."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from infill_engine import EngineConfig
+from infill_ls.completion.worker import Worker
+from infill_ls.settings import Settings
+from tests.infill_ls.engines import Knowing, last_name, loads
+from tests.infill_ls.server.editor import Editor, editing
+
+NEXT, URI = "textDocument/copilotInlineEdit", "file:///project/some%20file.py"
+TEXT = "def total(a):\n    return a\n\n\nprint(total(1))\nprint(total(2))\n"
+RENAMED = {"start": {"line": 0, "character": 4}, "end": {"line": 0, "character": 9}}
+AT = {"line": 0, "character": 12}
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    worker = Worker(loads(Knowing(last_name)))
+    worker.load(EngineConfig()).result(60)
+    yield worker
+    assert worker.close(60)
+
+
+@pytest.fixture
+async def editor(worker: Worker) -> AsyncIterator[Editor]:
+    """With a function that was just renamed, and as much time as it takes."""
+    async with editing(worker) as editor:
+        editor.session.settings = Settings(deadline_ms=60_000)
+        editor.open(TEXT, URI, "python")
+        change(editor, 2, RENAMED, "subtotal")
+        yield editor
+
+
+def change(editor: Editor, version: int, at: dict[str, Any], text: str) -> None:
+    editor.notify(
+        "textDocument/didChange",
+        {
+            "textDocument": {"uri": URI, "version": version},
+            "contentChanges": [{"range": at, "text": text}],
+        },
+    )
+
+
+def asked(version: int | None = None, uri: str = URI) -> dict[str, Any]:
+    document = {"uri": uri} if version is None else {"uri": uri, "version": version}
+    return {"textDocument": document, "position": AT}
+
+
+async def edits(editor: Editor, **about: Any) -> list[Any]:
+    result = (await editor.ask(NEXT, asked(**about)))["result"]
+    assert list(result) == ["edits"]
+    return list(result["edits"])
+
+
+async def test_an_edit_says_where_it_is_and_what_to_run_once_it_is_made(editor: Editor) -> None:
+    (edit,) = await edits(editor, version=2)
+
+    assert edit == {
+        "text": "print(subtotal(1))",
+        "textDocument": {"uri": URI, "version": 2},
+        "range": {"start": {"line": 4, "character": 0}, "end": {"line": 4, "character": 15}},
+        "command": {"title": "Accepted", "command": "infill.acceptedEdit"},
+    }
+    editor.notify("textDocument/didShowInlineEdit", {"item": edit})
+    await editor.ask("workspace/executeCommand", {"command": edit["command"]["command"]})
+    counts = editor.session.next_edits.counts
+    assert (counts.shown, counts.accepted) == (1, 1)
+
+
+async def test_one_edit_follows_the_other(editor: Editor) -> None:
+    (first,) = await edits(editor)
+    change(editor, 3, first["range"], first["text"])
+    (second,) = await edits(editor, version=3)
+    change(editor, 4, second["range"], second["text"])
+
+    assert (first["range"]["start"]["line"], second["range"]["start"]["line"]) == (4, 5)
+    assert await edits(editor, version=4) == []
+    document = editor.session.snapshot(URI)
+    assert document is not None
+    assert document.document.text == TEXT.replace("total", "subtotal")
+
+
+@pytest.mark.parametrize("about", [{"version": 1}, {"version": 3}, {"uri": "file:///other.py"}])
+async def test_another_version_and_an_unknown_document_have_none(
+    editor: Editor, about: dict[str, Any]
+) -> None:
+    assert await edits(editor, **about) == []
+
+
+async def test_without_a_position_a_sentence_says_so(editor: Editor) -> None:
+    answer = await editor.ask(NEXT, {"textDocument": {"uri": URI}})
+
+    assert answer["error"]["code"] == -32602
+    assert answer["error"]["message"] == f"{NEXT}: params.position is missing"
+
+
+async def test_the_newest_request_and_an_edit_overtake_the_one_before(editor: Editor) -> None:
+    first, second = editor.asks(NEXT, asked()), editor.asks(NEXT, asked())
+    assert [len((await each)["result"]["edits"]) for each in (first, second)] == [0, 1]
+    third = editor.asks(NEXT, asked())
+    change(editor, 3, RENAMED, "whole")
+    assert (await third)["result"] == {"edits": []}
+
+
+async def test_a_request_that_is_taken_back_is_answered(editor: Editor) -> None:
+    asks = editor.asks(NEXT, asked())
+    editor.notify("$/cancelRequest", {"id": editor._ids})
+
+    assert (await asks)["error"]["code"] == -32800
+    assert len(await edits(editor)) == 1
+
+
+async def test_nothing_is_offered_where_it_is_off_or_not_probable_enough(editor: Editor) -> None:
+    for settings in (
+        Settings(next_edit=False),
+        Settings(enable=False),
+        Settings(disabled_languages=("python",)),
+        Settings(deadline_ms=60_000, min_confidence=1.0),
+    ):
+        editor.session.settings = settings
+        assert await edits(editor) == []
+    editor.session.settings = Settings(deadline_ms=60_000)
+    editor.session.snooze(5)
+    assert await edits(editor) == []
+
+
+async def test_nothing_is_kept_of_what_was_closed(editor: Editor) -> None:
+    key = editor.session._documents.all()[0].uri
+    assert editor.session.edits.of(key)
+    editor.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+    assert editor.session.edits.of(key) == ()
+    editor.open(TEXT, URI, "python", version=7)
+    assert await edits(editor, version=7) == []
