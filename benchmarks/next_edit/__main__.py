@@ -42,12 +42,14 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Of one pair: whether something was offered, and right, and the milliseconds of the answer;
-    `lines` says that each of its hunks is one line in either version, or none."""
+    """Of one pair: whether something was offered, and right, and the milliseconds of the answer, of
+    which the server computed `cpu_ms`; `lines` says that each of its hunks is one line in either
+    version, or none."""
 
     offered: bool
     right: bool
     ms: float
+    cpu_ms: float
     lines: bool
 
 
@@ -68,17 +70,25 @@ class Editor:
         about = {"textDocument": document, "contentChanges": [change]}
         self._server.notify("textDocument/didChange", about)
         at = {"line": pair.cursor_line, "character": 0}
-        started = time.perf_counter()
+        started, before = time.perf_counter(), cpu_ms(self._server.pid)
         answer = self._server.request(METHOD, {"textDocument": document, "position": at})
-        ms = (time.perf_counter() - started) * 1e3
+        ms, computed = (time.perf_counter() - started) * 1e3, cpu_ms(self._server.pid) - before
         self._server.close(uri)
         edit = next(iter(answer["edits"]), None)
         return Sample(
             offered=edit is not None,
             right=edit is not None and pair.right(made(pair.edited, edit)),
             ms=ms,
+            cpu_ms=computed,
             lines=all(hunk.end - hunk.start <= 1 >= len(hunk.lines) for hunk in pair.hunks),
         )
+
+
+def cpu_ms(pid: int) -> float:
+    """What a process has computed so far; NaN where the system does not tell."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    found = [int(each.read_text().split()[0]) for each in threads]
+    return sum(found) / 1e6 if found else float("nan")
 
 
 def edit_range(pair: Pair) -> tuple[Place, Place]:
@@ -140,6 +150,7 @@ def figures(several: Sequence[Sample], single: Sequence[Sample]) -> dict[str, An
         "nothing_due": {"pairs": len(single), "nothing_offered": 1 - _share(single, "offered")},
         "p50": percentile(ms, 0.5),
         "p95": percentile(ms, 0.95),
+        "cpu_p95": percentile([each.cpu_ms for each in (*several, *single)], 0.95),
     }
 
 
@@ -190,11 +201,11 @@ def show(result: dict[str, Any]) -> None:
     print(f"{result['pairs']} files with two to eight hunks between two releases")
     if result["busy_cpus"] > 0.5:
         print(f"Other programs kept {result['busy_cpus']:.1f} CPUs busy: times are not the best.")
-    heads = ("right %", "wrong %", "p50 ms", "p95 ms")
+    heads = ("right %", "wrong %", "p50 ms", "p95 ms", "p95 CPU")
     print(f"{'':<44}" + "".join(f"{head:>9}" for head in heads))
     for judge, found in result["judge"].items():
         shares = (report.percent(found[name]) for name in ("right", "wrong"))
-        times = (report.number(found[name], 1) for name in ("p50", "p95"))
+        times = (report.number(found[name], 1) for name in ("p50", "p95", "cpu_p95"))
         print(f"  {'judge ' + judge:<42}" + "".join(f"{each:>9}" for each in (*shares, *times)))
         lines = found["one_line_hunks"]
         shares = (report.percent(lines[name]) for name in ("right", "wrong"))
