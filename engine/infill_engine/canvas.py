@@ -1,7 +1,7 @@
 """The canvas: rows of token ids, some free to be denoised, the others pinned. Knows no text."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from infill_engine.arrays import Array, namespace
 
@@ -16,6 +16,8 @@ class Canvas:
     hole       [B, T] int64; the number of the hole that a free cell belongs to, PINNED elsewhere
     first      [V] bool or None; the tokens that may stand in a row's first free cell
                (token healing: they continue what was typed of a word)
+    initials   of some holes, by their number: a cell of it, from 0, and the tokens that may stand
+               there, [V] bool
     allowed    [V] bool or None; the tokens that may stand in any free cell; None leaves it to the
                model, which never gives out its special ones
     ends       [V] bool or None; tokens that end their hole when decided; whatever follows one
@@ -27,6 +29,7 @@ class Canvas:
     token_ids: Array
     hole: Array
     first: Array | None = None
+    initials: Mapping[int, tuple[int, Array]] = field(default_factory=dict)
     allowed: Array | None = None
     ends: Array | None = None
     end_id: int = 0

@@ -16,9 +16,14 @@ EVIDENCE = ("middle", "suffix", "ahead", "drafted", "first")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hole:
-    """A place to fill. `max_tokens` bounds it; None leaves the length to the engine."""
+    """A place to fill. `max_tokens` bounds it; None leaves the length to the engine.
+
+    `initials` are the characters that its text may begin with: what stands there is then not empty.
+    "" is any, or nothing at all. An engine whose model cannot be held to it says what it would.
+    """
 
     max_tokens: int | None = None
+    initials: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

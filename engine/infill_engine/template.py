@@ -13,7 +13,8 @@ from infill_engine.request import Draft, Hole, InfillRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """`middle` from its first hole to its last; `request` has `head` and `tail` in its sides."""
+    """`middle` from its first hole to its last; `request` has `head` and `tail` in its sides, and
+    of the middle the holes alone."""
 
     request: InfillRequest
     head: str
@@ -43,7 +44,10 @@ def template(request: InfillRequest) -> Template:
     tail = "".join(part for part in parts[holes[-1] + 1 :] if isinstance(part, str))
     return Template(
         request=replace(
-            request, prefix=request.prefix + head, suffix=tail + request.suffix, middle=(Hole(),)
+            request,
+            prefix=request.prefix + head,
+            suffix=tail + request.suffix,
+            middle=tuple(part for part in parts if isinstance(part, Hole)),
         ),
         head=head,
         tail=tail,

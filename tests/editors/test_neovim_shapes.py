@@ -103,6 +103,16 @@ def test_the_command_infills_a_range_and_undo_takes_it_back(knowing: Editor) -> 
     assert knowing.lines == ["x = [", "    0", "]"]
 
 
+def test_what_is_open_in_a_document_is_closed_and_undo_opens_it(knowing: Editor) -> None:
+    knowing.open("cut.json", b'{"a": [1, {"b": "c')
+
+    knowing.command("Infill holes")
+
+    assert knowing.until(lambda: knowing.lines == ['{"a": [1, {"b": "c"}]}'], 20), knowing.messages
+    knowing.command("undo")
+    assert knowing.lines == ['{"a": [1, {"b": "c']
+
+
 def test_checkhealth_finds_nothing_wrong(knowing: Editor) -> None:
     knowing.open("health.py", b"")
 

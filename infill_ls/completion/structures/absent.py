@@ -18,7 +18,7 @@ from infill_ls.completion.structures.slots import Piece, composed, joined
 
 # From here on what may be left out is.
 _DEEP, _DEEPEST = 4, 40
-_MOST_VALUES = 5_000
+_ENOUGH, _MOST_VALUES = 200, 5_000
 _MOST_TRIED = 64
 
 Path = tuple[str | int, ...]
@@ -169,7 +169,8 @@ class Absent:
         keys = shape.required([])
         optional = [key for key in shape.keys if key not in keys]
         extra = self._everything or not keys
-        may_be_left_out = optional if extra and depth <= _DEEP and nth == 0 else []
+        room = depth <= _DEEP and self._count < _ENOUGH
+        may_be_left_out = optional if extra and room and nth == 0 else []
         inside = self._deeper(indent)
         members = self.properties(
             shape, {}, keys, may_be_left_out, path, inside, depth=depth, nth=nth

@@ -20,8 +20,9 @@ _MOST_TRIED = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """`text` holds whatever the engine said. Of its `slots` so many hold what it `proposed`, word
-    for word, the nearest that was right (`repaired`), or what the template had."""
+    """`text` holds whatever the engine said. Of its `slots` so many hold what it `proposed`, up to
+    where a value ends, or the nearest that was right (`repaired`); the others what the template
+    had."""
 
     text: str
     slots: int
@@ -104,7 +105,10 @@ def completed(
     if not task.holds(text):
         fills = _as_far_as_it_holds(task, fills)
         text = composed(pieces, fills)
-    said = [proposals.get(at, "").strip() == fill.strip() != "" for at, fill in enumerate(fills)]
+    said = [
+        bool(fill.strip()) and proposals.get(at, "").strip().startswith(fill.strip())
+        for at, fill in enumerate(fills)
+    ]
     changed = [fill != slot.fallback for fill, slot in zip(fills, slots, strict=True)]
     repaired = sum(change and not as_said for change, as_said in zip(changed, said, strict=True))
     return Completed(text=text, slots=len(slots), proposed=sum(said), repaired=repaired)
@@ -124,5 +128,7 @@ def _as_far_as_it_holds(task: Task, fills: Sequence[str]) -> list[str]:
 
 def _part(piece: Piece) -> str | Gap:
     if isinstance(piece, Slot):
-        return Gap(hole=Hole(max_tokens=piece.max_tokens), stand_in=piece.fallback)
+        return Gap(
+            hole=Hole(max_tokens=piece.max_tokens, initials=piece.initials), stand_in=piece.fallback
+        )
     return piece

@@ -5,6 +5,7 @@ Each knows a value that holds whatever the model says, and brings what it says a
 
 import json
 import re
+import string
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
@@ -18,6 +19,8 @@ from infill_ls.completion.structures.slots import Piece, Slot, one_of
 
 _LONGEST, _TOKENS = 1_000_000, 12
 _STRING_PART = re.compile(r'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
+ALPHANUMERIC = string.ascii_letters + string.digits
+_BARE = re.compile(r"[A-Za-z][\w./ -]*")
 _OTHERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -28,6 +31,12 @@ def inner(value: str) -> str:
 
 def dumped(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def quoted(text: str) -> Iterator[str]:
+    """A word or several without quotes, in quotes."""
+    if found := _BARE.match(text):
+        yield f'"{found.group().strip()}"'
 
 
 class Scalars:
@@ -99,7 +108,13 @@ class Scalars:
             for each in candidates():
                 if each is not None and each.startswith(begin) and holds(each):
                     tokens = min(_TOKENS, most // 2 + 2)
-                    return Slot(fallback=inner(each[len(begin) :]), fit=fit, max_tokens=tokens)
+                    initials = "" if begin or patterns else ALPHANUMERIC
+                    return Slot(
+                        fallback=inner(each[len(begin) :]),
+                        fit=fit,
+                        max_tokens=tokens,
+                        initials=initials,
+                    )
         except UnsupportedPattern as why:
             raise Contradiction(
                 f"the pattern {' or '.join(map(repr, patterns))} is not supported ({why}), and "
@@ -142,7 +157,9 @@ class Scalars:
 
         for each in candidates():
             if holds(each):
-                return Slot(fallback=each[len(begin) :], fit=fit, max_tokens=5)
+                signed = allowed.low is None or allowed.low < 0
+                initials = "" if begin else "0123456789" + "-" * signed
+                return Slot(fallback=each[len(begin) :], fit=fit, max_tokens=5, initials=initials)
         raise Contradiction(
             f"no number{f' that begins with {begin}' if begin else ''} satisfies the schema"
         )
@@ -152,7 +169,7 @@ class Scalars:
 
         def fit(proposal: str) -> str | None:
             text = proposal.strip().partition("\n")[0]
-            for tried in (text, text + '"'):
+            for tried in (text, text + '"', *quoted(text)):
                 try:
                     value, end = json.JSONDecoder().raw_decode(tried)
                 except (ValueError, RecursionError):
@@ -162,7 +179,7 @@ class Scalars:
                     return tried[:end] if _is_json(tried[:end]) else None
             return None
 
-        return Slot(fallback="null", fit=fit, max_tokens=_TOKENS)
+        return Slot(fallback="null", fit=fit, max_tokens=_TOKENS, initials=ALPHANUMERIC)
 
 
 def _is_json(text: str) -> bool:

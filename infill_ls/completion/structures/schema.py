@@ -198,6 +198,8 @@ class Schema:
                 f"The schema is {_kind(root)}; a JSON Schema is an object, or true or false."
             )
         kind: Any = validator_for(root, default=jsonschema.Draft202012Validator)
+        if kind is jsonschema.Draft3Validator:
+            raise SchemaError("The schema is of draft 3, which is not supported; take a later one.")
         try:
             kind.check_schema(self.root)
         except NotASchema as error:

@@ -12,11 +12,13 @@ from difflib import SequenceMatcher
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
     """`fallback` holds whatever the model says; `fit` turns a proposal into a text that holds, as
-    near to it as may be, or gives None. `max_tokens` is what the model needs for it at most."""
+    near to it as may be, or gives None. `max_tokens` is what the model needs for it at most, and
+    `initials` what it may begin with, "" for anything."""
 
     fallback: str
     fit: Callable[[str], str | None]
     max_tokens: int
+    initials: str = ""
 
 
 Piece = str | Slot
@@ -75,8 +77,17 @@ def one_of(options: Sequence[str], *, nth: int = 0) -> Piece:
         said = proposal.strip()
         if said in options:
             return said
-        likeness = {each: SequenceMatcher(None, said, each).ratio() for each in options}
-        best = max(options, key=lambda each: likeness[each])
-        return best if likeness[best] > 0.5 else None
+        if found := [each for each in options if each and said.startswith(each)]:
+            return max(found, key=len)
+        likeness = {
+            each: SequenceMatcher(None, said[: len(each)], each).ratio() for each in options
+        }
+        best = max(options, key=lambda each: (each[:1] == said[:1], likeness[each]))
+        return best if best[:1] == said[:1] or likeness[best] > 0.5 else None
 
-    return Slot(fallback=options[nth], fit=fit, max_tokens=max(2, max(map(len, options)) // 3 + 2))
+    return Slot(
+        fallback=options[nth],
+        fit=fit,
+        max_tokens=max(2, max(map(len, options)) // 3 + 2),
+        initials="".join(sorted({each[0] for each in options})) if all(options) else "",
+    )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from infill_ls.completion.structures.json_text import HOLE, fault
 from infill_ls.completion.structures.patterns import nearest
-from infill_ls.completion.structures.scalars import inner
+from infill_ls.completion.structures.scalars import ALPHANUMERIC, inner, quoted
 from infill_ls.completion.structures.slots import Edit, Piece, Slot, composed, spliced
 
 _BLANKS = re.compile(r"[ \t]*")
@@ -67,11 +67,14 @@ def is_toml(text: str) -> bool:
 
 def value_slot(begin: str = "") -> Slot:
     def fit(proposal: str) -> str | None:
-        found = _PLAIN.match(proposal.strip())
-        text = found.group() if found else ""
-        return text if text and text != '""' and is_toml(f"v = {text}") else None
+        said = proposal.strip()
+        found = _PLAIN.match(said)
+        for text in (found.group() if found else "", *quoted(said)):
+            if text and text != '""' and is_toml(f"v = {text}"):
+                return text
+        return None
 
-    return Slot(fallback='""', fit=fit, max_tokens=_VALUE_TOKENS)
+    return Slot(fallback='""', fit=fit, max_tokens=_VALUE_TOKENS, initials=ALPHANUMERIC)
 
 
 class _Reader:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import yaml
 
 from infill_ls.completion.structures.json_text import HOLE, fault
+from infill_ls.completion.structures.scalars import ALPHANUMERIC
 from infill_ls.completion.structures.slots import Edit, Piece, Slot, spliced
 
 _HALF_ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]?|u[0-9a-fA-F]{0,3}|U[0-9a-fA-F]{0,7})?$")
@@ -152,7 +153,7 @@ def _slot(space: str, fallback: str) -> Slot:
         plain = text and _is_scalar(f"v: {text}") and _is_scalar(f"v: [{text}]")
         return space + text if plain and text not in ('""', "''") else None
 
-    return Slot(fallback=fallback, fit=fit, max_tokens=_VALUE_TOKENS)
+    return Slot(fallback=fallback, fit=fit, max_tokens=_VALUE_TOKENS, initials=ALPHANUMERIC)
 
 
 def _is_scalar(text: str) -> bool:

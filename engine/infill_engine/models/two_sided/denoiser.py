@@ -4,7 +4,7 @@ Both sides are stacks that end at the hole: typing pushes to the prefix, deletin
 away costs what lies between it and the hole, on that side alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from infill_engine.models.two_sided.proposals import goes_on, proposals
 from infill_engine.models.two_sided.scoring import score
 from infill_engine.models.two_sided.vocabulary import Vocabulary
 from infill_engine.noise import Absorbing
-from infill_engine.request import EngineInfo, InfillRequest
+from infill_engine.request import EngineInfo, Hole, InfillRequest
 from infill_engine.sampler import EntropyBound
 from infill_engine.schedule import Constant
 from infill_engine.tokenizer import BOS, END, EOS, MASK, Tokenizer
@@ -44,6 +44,9 @@ ENCODE_CHUNK = 256
 JOIN_TOKENS = 6
 ENTROPY_BOUND = 0.3
 OPENERS = ("(", "[", "{", ":")
+
+# Some of the cells, and the tokens [V] that may stand in them.
+Limit = tuple[NDArray[np.int64], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +191,36 @@ class TwoSidedDenoiser:
         length = next((n for n in CANVAS_LENGTHS if n >= cells), cells)
         rows = [lay_out(row, canvas_length=length, end_id=END) for row in templates]
         one_line = request.max_lines == 1
+        initials = dict(self._initials(request, sides))
+        first = self._vocabulary.healing_mask(sides.healed_prefix)
+        if 0 in initials and initials[0][0]:
+            first = self._vocabulary.exactly(sides.healed_prefix)
         return Canvas(
             token_ids=np.array([ids for ids, _ in rows]),
             hole=np.array([hole for _, hole in rows]),
-            first=self._vocabulary.healing_mask(sides.healed_prefix),
+            first=first,
+            initials=initials,
             ends=self._vocabulary.ends_or_breaks if one_line else self._vocabulary.ends,
             end_id=END,
         )
+
+    def _initials(
+        self, request: InfillRequest, sides: Sides
+    ) -> Iterator[tuple[int, tuple[int, NDArray[np.bool_]]]]:
+        """Of the holes that may not begin with anything. Where no token says what was taken back of
+        the prefix and a right character as well, the second is held to them."""
+        for number, hole in enumerate(request.middle):
+            if isinstance(hole, Hole) and hole.initials:
+                healed = b"" if number else sides.healed_prefix
+                allowed = self._vocabulary.initials(hole.initials, healed)
+                cell = int(not allowed.any())
+                yield (
+                    number,
+                    (
+                        cell,
+                        self._vocabulary.initials(hole.initials, b"") if cell else allowed,
+                    ),
+                )
 
     def proposals(
         self,
@@ -237,11 +263,11 @@ class TwoSidedDenoiser:
         going = np.ones(len(ids), np.bool_) if canvas.done is None else ~canvas.done
         hidden = self._network.step(context, ids[going])[free[going]]
         cells = np.flatnonzero(free & going[:, None])
-        begins = np.flatnonzero(cells % ids.shape[1] == canvas.first_free)
+        limits = list(_limits(canvas, cells))
         if temperature > 0:
-            found = self._drawn(hidden, begins, canvas, temperature, generator)
+            found = self._drawn(hidden, limits, temperature, generator)
         else:
-            found = self._likeliest(hidden, begins, canvas)
+            found = self._likeliest(hidden, limits)
         every = RowStatistics(
             entropy=np.zeros(ids.shape, np.float32),
             best=ids.copy(),
@@ -252,16 +278,14 @@ class TwoSidedDenoiser:
             whole.reshape(-1)[cells] = part
         return every, context
 
-    def _likeliest(
-        self, hidden: NDArray[Any], begins: NDArray[np.int64], canvas: Canvas
-    ) -> RowStatistics:
-        """Of cells [n, D], `begins` being those that come first in their row: at temperature 0."""
+    def _likeliest(self, hidden: NDArray[Any], limits: Sequence[Limit]) -> RowStatistics:
+        """Of cells [n, D], at temperature 0."""
         head = self._network.head
         said = head(hidden, bias=self._bias)
-        if canvas.first is not None:
-            among = head.bias(self._vocabulary.forbidden | ~canvas.first)
-            for whole, part in zip(said, head(hidden[begins], bias=among), strict=True):
-                whole[begins] = part
+        for at, allowed in limits:
+            among = head.bias(self._vocabulary.forbidden | ~allowed)
+            for whole, part in zip(said, head(hidden[at], bias=among), strict=True):
+                whole[at] = part
         best = said.best.astype(np.int64)
         confidence = np.exp(said.most - said.total)
         return RowStatistics(entropy=said.entropy, best=best, sample=best, confidence=confidence)
@@ -269,16 +293,15 @@ class TwoSidedDenoiser:
     def _drawn(
         self,
         hidden: NDArray[Any],
-        begins: NDArray[np.int64],
-        canvas: Canvas,
+        limits: Sequence[Limit],
         temperature: float,
         generator: Generator,
     ) -> RowStatistics:
         """As `_likeliest`, at a temperature, which needs all logits."""
         logits = self._network.head.matrix(hidden)
         logits[:, self._vocabulary.forbidden] = -np.inf
-        if canvas.first is not None:
-            logits[np.ix_(begins, ~canvas.first)] = -np.inf
+        for at, allowed in limits:
+            logits[np.ix_(at, ~allowed)] = -np.inf
         return statistics_of(logits, temperature=temperature, generator=generator)
 
     def score(
@@ -295,3 +318,15 @@ class TwoSidedDenoiser:
             )
             for row, row_scores in zip(rows, scores, strict=True)
         ]
+
+
+def _limits(canvas: Canvas, cells: NDArray[np.int64]) -> Iterator[Limit]:
+    """What limits the cells [n] of a canvas, which are places in it row by row: those that come
+    first in their row, then those that say what a hole begins with."""
+    length = canvas.hole.shape[1]
+    if canvas.first is not None:
+        yield np.flatnonzero(cells % length == canvas.first_free), canvas.first
+    for number, (cell, allowed) in canvas.initials.items():
+        of_hole = canvas.hole == number
+        places = np.flatnonzero(of_hole & (of_hole.cumsum(1) == 1 + cell))
+        yield np.flatnonzero(np.isin(cells, places)), allowed

@@ -31,14 +31,35 @@ class Vocabulary:
         self.ends_or_breaks = self.ends.copy()
         self.ends_or_breaks[tokenizer.line_breaks()] = True
         self._beginning_with = lru_cache(maxsize=HEALING_MASKS)(self._mask)
+        self._initials = lru_cache(maxsize=HEALING_MASKS)(self._starting)
 
     def healing_mask(self, healed_prefix: bytes) -> NDArray[np.bool_] | None:
         """The tokens that begin with what was taken back of the prefix, if anything."""
         return self._beginning_with(healed_prefix) if healed_prefix else None
 
+    def initials(self, characters: str, healed_prefix: bytes) -> NDArray[np.bool_]:
+        """The tokens whose text, behind what was taken back of the prefix, begins with one of the
+        characters."""
+        return self._initials(characters, healed_prefix)
+
+    def exactly(self, piece: bytes) -> NDArray[np.bool_]:
+        """The one token with this text."""
+        allowed = np.zeros_like(self.ends)
+        allowed[self.tokenizer.ids[piece]] = True
+        return allowed
+
     def _mask(self, piece: bytes) -> NDArray[np.bool_]:
         allowed = np.zeros_like(self.ends)
         allowed[self.tokenizer.healing_tokens(piece)] = True
+        return allowed
+
+    def _starting(self, characters: str, healed_prefix: bytes) -> NDArray[np.bool_]:
+        wanted = tuple(char.encode() for char in characters)
+        allowed = np.zeros_like(self.ends)
+        for token, said in enumerate(self.tokenizer.token_bytes):
+            allowed[token] = said.startswith(healed_prefix) and said[
+                len(healed_prefix) :
+            ].startswith(wanted)
         return allowed
 
     def text(self, ids: list[int], healed_prefix: bytes) -> str:

@@ -138,6 +138,7 @@ def test_a_contradiction_is_said_with_its_place(document: str, place: str, says:
         ({"type": "integer", "minimum": 3, "maximum": 2}, "no number"),
         ({"type": "array", "items": {"const": 1}, "uniqueItems": True, "minItems": 2}, "different"),
         ({"not": {}}, "should not be valid"),
+        ({"$schema": "http://json-schema.org/draft-03/schema#"}, "draft 3"),
     ],
 )
 def test_a_schema_that_cannot_be_met_is_a_sentence(schema: Any, says: str) -> None:
@@ -180,6 +181,12 @@ def test_the_less_common_keywords(schema: Any) -> None:
         assert Schema(schema).valid(value, schema)
 
 
+def test_a_schema_that_goes_on_for_ever_is_left_before() -> None:
+    anything = {"properties": {key: {"$ref": "#"} for key in "abcdefgh"}, "type": "object"}
+
+    assert len(finished("", anything)) < 10_000
+
+
 def test_random_schemas_and_documents_that_are_not_finished() -> None:
     said = ("", "3", "a b", '"', "true", "2024-05-06", "]")
     for at, case in enumerate(cases(40)):
@@ -191,7 +198,7 @@ def test_random_schemas_and_documents_that_are_not_finished() -> None:
 
 def test_every_cut_of_a_document_can_be_finished() -> None:
     whole = json.dumps(json.loads(finished("", SERVICE, "x", everything=True)), indent=2)
-    for end in range(0, len(whole) + 1, 2):
+    for end in range(0, len(whole) + 1, 4):
         text = composed(json_task(whole[:end], Schema(SERVICE)).pieces)
 
         assert Schema(SERVICE).valid(json.loads(text), SERVICE), whole[:end]

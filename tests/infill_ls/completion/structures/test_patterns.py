@@ -76,7 +76,7 @@ ANCHORED = st.tuples(
 ).map("".join)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(ANCHORED, max_size=2), st.text(max_size=6), st.integers(0, 5), st.integers(5, 9))
 def test_what_is_found_is_matched_and_what_matches_is_kept(
     patterns: list[str], near: str, least: int, most: int
