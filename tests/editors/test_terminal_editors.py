@@ -20,7 +20,7 @@ from tests.editors.places import LINE, over_and_over
 from tests.editors.processes import shared_servers
 from tests.editors.terminal import Terminal
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 # What a user of lsp-mode has in their init file anyway, without packages from a network.
 EMACS = """\
@@ -33,6 +33,8 @@ EMACS = """\
       lsp-warn-no-matched-clients nil lsp-completion-provider :none lsp-restart 'ignore
       lsp-keep-workspace-alive nil)
 (load "lsp-mode-autoloads")
+(with-eval-after-load 'lsp-mode  ; in tests the machine may be busy, and late is not wrong
+  (lsp-register-custom-settings '(("infill.deadlineMs" 20000) ("infill.minConfidence" 0))))
 (with-eval-after-load 'lsp-inline-completion
   (define-key lsp-inline-completion-active-map (kbd "TAB") #'lsp-inline-completion-accept)
   (put 'lsp-inline-completion-accept 'lsp-inline-completion-keep t))
@@ -87,6 +89,14 @@ def set_up(places: Places, editor: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert run_setup(options, places) == 0
 
 
+def more_time(places: Places) -> None:
+    """For Helix, as a user would write it: below the server that setup wrote."""
+    path = places.config / "helix" / "languages.toml"
+    server, rest = path.read_text().split('args = ["--connect"]\n')
+    settings = "config.infill = { deadlineInvokedMs = 20000, minConfidence = 0 }\n"
+    path.write_text(f'{server}args = ["--connect"]\n{settings}{rest}')
+
+
 def started(places: Places, program: str, name: str, content: bytes = LINE.file()) -> Terminal:
     (places.home / name).write_bytes(content)
     return Terminal([program, name], places.home, **places.variables)
@@ -95,7 +105,7 @@ def started(places: Places, program: str, name: str, content: bytes = LINE.file(
 def typed_until(terminal: Terminal, begin: list[str], shown: str, wait: float) -> str:
     """Types the place's line, another number every time: on a busy machine the first answers may
     come too late. What was typed when `shown` stands behind it, or nothing."""
-    for number in range(31, 51):
+    for number in range(31, 40):
         terminal.keys(*begin)
         terminal.text(f"value_{number} = sto")
         if terminal.shows(f"value_{number} = {shown}", wait):
@@ -115,10 +125,10 @@ def test_emacs_shows_ghost_text_and_accepts_it(
     # -nw alone: its own configuration is what is tested.
     (places.home / ".git").mkdir()
     with started(places, "emacs", "typed.py") as emacs:
-        assert emacs.shows("value_1 = store", 60), emacs.screen()
+        assert emacs.shows("value_1 = store", 180), emacs.screen()
         emacs.keys("M-g", "g")
         emacs.text(f"{LINE.row}\n")
-        typed = typed_until(emacs, ["C-a", "C-k"], "store.read(", 6)
+        typed = typed_until(emacs, ["C-e", "Enter"], "store.read(", 60)
         assert typed, emacs.screen()
         path = places.home / "typed.py"
         emacs.keys("C-x", "C-s")
@@ -133,10 +143,11 @@ def test_helix_has_it_in_its_menu_and_as_a_code_action(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_up(places, "helix", monkeypatch)
+    more_time(places)
     assert 'language-servers = ["' in (places.config / "helix/languages.toml").read_text()
 
     with started(places, "hx", "typed.py") as helix:
-        assert helix.shows("value_1 = store", 60), helix.screen()
+        assert helix.shows("value_1 = store", 180), helix.screen()
         helix.keys(*str(LINE.row - 1), "G")
         accepted = ""
         for number in range(31, 51):
@@ -146,7 +157,7 @@ def test_helix_has_it_in_its_menu_and_as_a_code_action(
             # is there for the next letter.
             for letter in "ore":
                 helix.text(letter)
-                if helix.until(lambda n=number: "store.read(" in menu_of(helix, n), 2):
+                if helix.until(lambda n=number: "store.read(" in menu_of(helix, n), 4):
                     accepted = f"value_{number} = store.read("
                     break
             if accepted:
@@ -184,9 +195,10 @@ def cursor_line(helix: Terminal) -> str:
 
 def test_helix_replaces_a_selection(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     set_up(places, "helix", monkeypatch)
+    more_time(places)
     content = over_and_over("value_{} = store.read(0)\n", 30) + "value_31 = wrong\nprint(1)\n"
     with started(places, "hx", "selected.py", content.encode()) as helix:
-        assert helix.shows("value_1 = store", 60), helix.screen()
+        assert helix.shows("value_1 = store", 180), helix.screen()
         helix.keys("3", "1", "G", "x")
         path = places.home / "selected.py"
         for _ in range(30):  # until the server is there
@@ -194,7 +206,10 @@ def test_helix_replaces_a_selection(places: Places, monkeypatch: pytest.MonkeyPa
             if helix.shows("Infill selection", 2):
                 helix.keys("Enter")
                 break
-        assert helix.until(lambda: "value_31 = wrong" not in helix.screen(), 40), helix.screen()
+        gone = ("Infill selection", "value_31 = wrong")
+        assert helix.until(lambda: not any(text in helix.screen() for text in gone), 90), (
+            helix.screen()
+        )
         helix.keys("Escape")
         helix.text(":w\n")
         assert helix.until(lambda: "wrong" not in path.read_text()), path.read_text()
