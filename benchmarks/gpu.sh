@@ -10,10 +10,11 @@
 #
 # Each part has a limit of its own, so that one that hangs takes nothing from the next. OUT gets
 # some kilobytes: a text file a part, denoise.json, and summary.txt with exit status and seconds.
-# PYTHON names the interpreter.
+# PYTHON names the interpreter; PATIENCE multiplies the limits, for a machine that others use too.
 set -u
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
+patience=${PATIENCE:-1}
 out=$(mkdir -p "$OUT" && cd "$OUT" && pwd)
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
@@ -24,7 +25,7 @@ part() {
     name=$1 limit=$2 started=$(date +%s)
     shift 2
     status=0
-    timeout -k 5 "$limit" "$@" >"$root/$name.txt" 2>&1 || status=$?
+    timeout -k 5 $((limit * patience)) "$@" >"$root/$name.txt" 2>&1 || status=$?
     tail -c 16000 "$root/$name.txt" >"$out/$name.txt"
     echo "$name: exit $status after $(($(date +%s) - started)) s" | tee -a "$out/summary.txt"
 }
@@ -50,7 +51,7 @@ write_shards(Path('$root/data/shards'))"
 train() {
     part "$1" $((seconds + 20)) env OUT="$root/$1" ROOT="$root/data" RUN="$root/run-$1" \
         PYTHON="$python" MODEL="--d-model 32 --num-layers 2 --num-heads 2 --num-kv-heads 1 --d-ff 48" \
-        engine/train/gpu.sh "$seconds" 1 0 --device "$device" --no-compile --tokens 256 \
+        engine/train/gpu.sh $((seconds * patience)) 1 0 --device "$device" --no-compile --tokens 256 \
         --shapes 128x16:0.7,64x8:0.3 --max-steps "$2" --val-infills 3
 }
 train train 5

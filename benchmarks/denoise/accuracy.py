@@ -15,7 +15,7 @@ from benchmarks.denoise.models import (
     random_tokens,
 )
 from benchmarks.denoise.shape import REAL, Spec
-from infill_engine.models.diffusion_gemma.network import Network
+from infill_engine.models.diffusion_gemma.network import Network, cache_parameter
 from infill_kernels import dequantise, head_statistics, probabilities
 
 
@@ -26,15 +26,17 @@ def reference_logits(model: Any, prompt: Tensor, canvas: Tensor) -> Tensor:
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
     positions = torch.arange(prompt.shape[1] + canvas.shape[1], device=prompt.device)[None]
     model.model.encoder(
-        input_ids=prompt, past_key_values=cache, position_ids=positions[:, : prompt.shape[1]]
+        input_ids=prompt,
+        position_ids=positions[:, : prompt.shape[1]],
+        **{cache_parameter(model.model.encoder): cache},
     )
     soft = None
     for _ in range(2):
         logits = model(
             decoder_input_ids=canvas,
             decoder_position_ids=positions[:, prompt.shape[1] :],
-            past_key_values=cache,
             self_conditioning_logits=soft,
+            **{cache_parameter(model): cache},
         ).logits
         soft = (logits / TEMPERATURE).to(model.dtype)
     return cast(Tensor, logits[0].float())

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from transformers import DiffusionGemmaForBlockDiffusion, DynamicCache
 from vllm_rules import CANVAS
 
 STEPS = 4
+# Its name from transformers 5.24 on, and the one before.
+named = signature(DiffusionGemmaForBlockDiffusion.forward).parameters
+CACHE = "cache" if "cache" in named else "past_key_values"
 BOUND, T_MIN, T_MAX, CONFIDENCE = 0.1, 0.4, 0.8, 0.005
 
 
@@ -37,7 +41,8 @@ class Model:
             cache = DynamicCache(config=text)
             ids = torch.tensor([prompt])
             at = torch.arange(len(prompt))[None]
-            network.model.encoder(input_ids=ids, past_key_values=cache, position_ids=at)
+            encoder = network.model.encoder
+            encoder(input_ids=ids, position_ids=at, **{CACHE: cache})
         start = torch.randint(self.vocabulary, (1, width)) if seed is None else torch.tensor([seed])
         pinned = torch.zeros(1, width, dtype=torch.bool)
         pinned[0, pins] = True
@@ -49,8 +54,8 @@ class Model:
                 logits = network(
                     decoder_input_ids=current,
                     decoder_position_ids=position,
-                    past_key_values=cache,
                     self_conditioning_logits=soft,
+                    **{CACHE: cache},
                 ).logits
             # The cap cuts this schedule, it does not compress it.
             z = logits / (T_MIN + (T_MAX - T_MIN) * (STEPS - step) / STEPS)

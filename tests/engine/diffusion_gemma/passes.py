@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infill_engine.models.diffusion_gemma.network import Memory, Network
+from infill_engine.models.diffusion_gemma.network import Memory, Network, cache_parameter
 from tests.engine import tiny_gemma
 
 WINDOW = 64
@@ -24,13 +24,15 @@ def theirs(model: Any, prompt: Tensor, canvas: Tensor, before: Tensor | None) ->
         cache = DynamicCache(config=model.config.get_text_config(decoder=True))
         size = prompt.shape[1]
         model.model.encoder(
-            input_ids=prompt, past_key_values=cache, position_ids=torch.arange(size)[None]
+            input_ids=prompt,
+            position_ids=torch.arange(size)[None],
+            **{cache_parameter(model.model.encoder): cache},
         )
         logits: Tensor = model(
             decoder_input_ids=canvas,
             decoder_position_ids=size + torch.arange(canvas.shape[1])[None],
-            past_key_values=cache,
             self_conditioning_logits=before,
+            **{cache_parameter(model): cache},
         ).logits
     return logits
 

@@ -79,9 +79,7 @@ class Network:
         text = model.config.text_config
         decoder = model.model.decoder
         self._encoder = model.model.encoder.language_model
-        # transformers calls it `cache` from 5.24 on, and from 5.40 on no longer the other.
-        named = signature(type(self._encoder).forward).parameters
-        self._cache_parameter = "cache" if "cache" in named else "past_key_values"
+        self._cache_parameter = cache_parameter(self._encoder)
         self._rotary = decoder.rotary_emb
         self.vocab_size = int(text.vocab_size)
         self.window = int(text.sliding_window)
@@ -235,6 +233,13 @@ class Network:
     def soften(self, logits: Tensor) -> Tensor:
         """Logits [R, V] of the last step, scaled by its temperature -> mean embeddings [R, D]."""
         return soft_embedding(logits, self.table, self.embed_scale)
+
+
+def cache_parameter(module: Any) -> str:
+    """What a module of transformers calls its cache: `cache` from 5.24 on, and from 5.40 on no
+    longer by the former name."""
+    named = signature(type(module).forward).parameters
+    return "cache" if "cache" in named else "past_key_values"
 
 
 def shared(memory: Memory, token_ids: Tensor) -> int:
