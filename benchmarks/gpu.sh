@@ -31,7 +31,7 @@ part() {
 }
 
 if [ "${1:-}" = dry ]; then
-    tests="tests/engine/diffusion_gemma/test_stepping.py"
+    tests="tests/kernels/test_backend.py tests/kernels/test_formats.py"
     denoise="--device cpu --canvas 16 --formats bf16 int4 --steps 2"
     device=cpu seconds=60
 else
