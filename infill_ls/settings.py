@@ -220,8 +220,8 @@ class Settings:
     adapter: str | None = _option(
         None,
         "string",
-        "A folder with what fine-tuning added to DreamOn, Open-dCoder or their like (LoRA); null "
-        "leaves it to the command line.",
+        "A folder with what fine-tuning added to DiffusionGemma, DreamOn or their like (LoRA); "
+        "null leaves it to the command line.",
         optional=True,
     )
     device: str | None = _option(

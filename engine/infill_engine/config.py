@@ -25,7 +25,7 @@ class EngineConfig:
     holds one, or a GGUF file, which llama.cpp runs: with "#exact" behind it, what it would write
     itself comes before whatever was drafted. A masked Qwen2 has none unless one is named.
 
-    `adapter` is a folder with what fine-tuning added to a masked Qwen2 (LoRA, as PEFT saves it).
+    `adapter` is a folder with what fine-tuning adds to a checkpoint (LoRA, as PEFT saves it).
 
     `device` is "auto", "cpu", "cuda" or, for a masked Qwen2, "mps" or "mlx", which are Apple's;
     `threads` None is one for the embedded model, and the physical cores, at most 4, for others.

@@ -50,7 +50,6 @@ def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
             from infill_engine.models.masked_qwen2.denoiser import load_masked_qwen2
 
             return LocalEngine(load_masked_qwen2(config, progress, folder), named_judge(config))
-        check_no_adapter(config)
         from infill_engine.models.diffusion_gemma.denoiser import load_diffusion_gemma
 
         return LocalEngine(load_diffusion_gemma(config, progress, folder))
@@ -68,8 +67,8 @@ def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
 def check_no_adapter(config: EngineConfig) -> None:
     if config.adapter:
         raise ModelError(
-            f"adapter={config.adapter!r} is for DreamOn, Open-dCoder and their like, and the model "
-            f"is {config.model!r}; name the one it was trained on, or leave it unset"
+            f"adapter={config.adapter!r} is for DiffusionGemma, DreamOn and their like, and the "
+            f"model is {config.model!r}; name the one it was trained on, or leave it unset"
         )
 
 

@@ -110,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--adapter",
         metavar="FOLDER",
-        help="what fine-tuning added to DreamOn, Open-dCoder or their like (LoRA)",
+        help="what fine-tuning added to DiffusionGemma, DreamOn or their like (LoRA)",
     )
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps", "mlx"))
     group.add_argument(

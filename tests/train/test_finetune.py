@@ -10,14 +10,16 @@ import torch
 pytest.importorskip("transformers")
 
 from infill_engine import EngineConfig, InfillRequest, ModelError, load_engine
-from infill_engine.models.masked_qwen2.adapter import read_adapter
+from infill_engine.models.adapter import read_adapter
 from infill_engine.models.masked_qwen2.denoiser import MaskedQwen2, load_masked_qwen2
 from tests.engine import tiny_qwen
 from tests.engine.tiny_qwen import EOS, EXPAND, MASK
 from train import finetune
-from train.finetune import Recipe, attach
+from train.finetune import MaskedTuner, attach
 from train.hole_objective import IGNORED, Example, loss_of, noised
+from train.recipe import Recipe
 from train.repository import gaps, sources
+from train.tuning_memory import plan, published
 
 RECIPE = Recipe(
     steps=50, batch=4, tokens=64, rank=16, alpha=32.0, rate=1e-2, warmup=5, measured=3, every=25
@@ -176,7 +178,7 @@ def test_an_adapter_changes_nothing_at_first_and_merged_what_it_does_beside(
 def test_what_is_no_adapter_of_this_model_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no LoRA adapter"):
         load_masked_qwen2(EngineConfig(model=str(folder), adapter=str(tmp_path)))
-    with pytest.raises(ModelError, match="is for DreamOn, Open-dCoder and their like"):
+    with pytest.raises(ModelError, match="is for DiffusionGemma, DreamOn and their like"):
         load_engine(EngineConfig(adapter=str(tmp_path)))
     down, up = torch.ones(2, 9), torch.ones(64, 2)
     key = "model.layers.0.self_attn.q_proj.weight"
@@ -199,7 +201,8 @@ def test_the_loss_falls_and_what_was_learned_is_loaded(
     found, _ = sources(repository)
     out = tmp_path / "adapter"
 
-    log = finetune.finetune(denoiser(folder), found, out, RECIPE, str(folder), say=lambda _: None)
+    tuner = MaskedTuner(denoiser(folder), RECIPE)
+    log = finetune.finetune(tuner, found, out, RECIPE, str(folder), say=lambda _: None)
 
     assert [line["step"] for line in log] == [0, 25, 50]
     assert log[2]["loss"] < 0.75 * log[1]["loss"]
@@ -220,10 +223,23 @@ def test_the_plan_is_arithmetic_and_needs_no_data(
         line.split()[-1]: float(line.split()[0]) for line in capsys.readouterr().out.splitlines()
     }
     assert set(sizes) == {"weights", "LoRA", "activations", "logits", "all"}
-    parts = finetune.plan(EngineConfig(model=str(folder)), Recipe())
+    parts = plan(EngineConfig(model=str(folder)), Recipe())
     learned = 2 * 16 * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128))
     assert parts["LoRA"] == pytest.approx(16 * learned / 2**30)
     assert parts["all"] == pytest.approx(sum(v for k, v in parts.items() if k != "all"))
+
+
+def test_the_published_models_are_planned_without_fetching_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    finetune.main(["--plan"])
+
+    found = published(Recipe())
+    assert len(capsys.readouterr().out.splitlines()) == len(found) == 5
+    assert 45 < found["DiffusionGemma, bfloat16"]["weights"] < 50
+    assert found["DreamOn, bfloat16"]["weights"] == pytest.approx(14.2, abs=0.1)
+    assert found["DreamOn, int4"]["weights"] == pytest.approx(4.4, abs=0.3)
+    assert all(0 < parts["LoRA"] < parts["all"] for parts in found.values())
 
 
 @pytest.mark.parametrize("form", ["unsloth", "nemo"])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
+from infill_engine.models.adapter import Adapter, read_adapter
 from infill_engine.models.checkpoint import Checkpoint, first_line, lacking
 from infill_engine.models.diffusion_gemma.checkpoint import inspect_checkpoint
 from infill_engine.models.diffusion_gemma.network import Network
@@ -34,10 +35,19 @@ def load_network(config: EngineConfig, progress: LoadProgress = silent) -> Netwo
 def load_weights(
     checkpoint: Checkpoint, config: EngineConfig, progress: LoadProgress = silent
 ) -> Network:
-    """The weights of a checkpoint, quantised on the way when that is asked for. Sets the threads.
+    """The weights of a checkpoint, with an adapter's added, quantised on the way when that is asked
+    for. Sets the threads.
 
     Raises ModelError when the files are damaged or the machine is too small.
     """
+    return Network(load_model(checkpoint, config, progress))
+
+
+def load_model(
+    checkpoint: Checkpoint, config: EngineConfig, progress: LoadProgress = silent
+) -> Any:
+    """The same as transformers' module, whose parameters want no gradient."""
+    adapter = read_adapter(Path(config.adapter).expanduser()) if config.adapter else None
     device = chosen_device(config)
     torch.set_num_threads(config.threads or min(4, torch.get_num_threads()))
     _check_fp8(checkpoint, device)
@@ -50,6 +60,8 @@ def load_weights(
     straight = format_to_make is None and device.type != "cpu"
     try:
         model, missing = _read(checkpoint, device if straight else None, progress)
+        if adapter is not None and not missing:
+            _add(adapter, model, checkpoint)
         if format_to_make:
             stage = f"quantising to {format_to_make}"
             quantise_model(
@@ -71,7 +83,23 @@ def load_weights(
             f"{checkpoint.folder} lacks {len(missing)} weights, {missing[0]} for one; download it "
             "again"
         )
-    return Network(model)
+    return model
+
+
+def _add(adapter: Adapter, model: Any, checkpoint: Checkpoint) -> None:
+    """What was learned, to the weights of both passes; mostly they share them."""
+    decoder, encoder = "model.decoder.", "model.encoder.language_model."
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name in adapter.pairs:
+        if name not in parameters or parameters[name].dim() != 2:
+            raise ModelError(
+                f"the adapter is also of {name}, which {checkpoint.folder} has not; name the model "
+                "that it was trained on"
+            )
+        both = [parameters[each] for each in {name, name.replace(decoder, encoder)} & {*parameters}]
+        with torch.no_grad():
+            for weight in {each.data_ptr(): each for each in both}.values():
+                weight.copy_(adapter.merged(name, weight))
 
 
 def _read(

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
+from infill_engine.models.adapter import Adapter, read_adapter
 from infill_engine.models.checkpoint import Checkpoint, first_line, weight_files
 from infill_engine.models.hub import find_checkpoint
-from infill_engine.models.masked_qwen2.adapter import Adapter, read_adapter
 from infill_engine.models.masked_qwen2.checkpoint import (
     EMBEDDING,
     HEAD,

@@ -36,7 +36,7 @@ class Adapter:
         """A matrix [N, K] with what was learned of it; as it was where nothing was."""
         if name not in self.pairs:
             return matrix
-        down, up = self.pairs[name]
+        down, up = (each.to(matrix.device) for each in self.pairs[name])
         if (len(up), down.shape[1]) != tuple(matrix.shape):
             raise ModelError(
                 f"the adapter's {name} is {[len(up), down.shape[1]]}, the model's "

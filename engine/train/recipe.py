@@ -1,0 +1,47 @@
+"""What a run of fine-tuning is, and what one asks of a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from train.repository import Gap
+
+Pair = tuple[Tensor, Tensor]  # down [r, K], up [N, r], float32: up @ down is added to [N, K]
+
+NOISE_LEVELS = 4  # canvases of DiffusionGemma behind one prompt, whose levels lie evenly
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A run. `tokens` bound an example's text; `rank` and `alpha` are LoRA's."""
+
+    steps: int = 400
+    batch: int = 8
+    tokens: int = 768
+    rank: int = 16
+    alpha: float = 32.0
+    rate: float = 2e-4
+    warmup: int = 20
+    seed: int = 0
+    measured: int = 40
+    every: int = 100
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+
+class Tuner(Protocol):
+    """A model with LoRA beside its matrices; `pairs` by the names of those in its checkpoint."""
+
+    pairs: dict[str, Pair]
+
+    def backward(self, batch: Sequence[Gap]) -> float:
+        """The mean loss of a batch, in nats, whose gradient is added to that of the pairs."""
+        ...
+
+    def exact(self, measured: Sequence[Gap]) -> float:
+        """The share of holes that are filled exactly, as the engine fills them."""
+        ...
