@@ -43,7 +43,8 @@ class Noise(Protocol):
     def settle(
         self, token_ids: Array, undecided: Array, stats: RowStatistics, canvas: Canvas
     ) -> tuple[Array, Array, RowStatistics]:
-        """The same three, cell by cell as they stand once holes have grown or shrunk."""
+        """The same three, cell by cell as they stand once holes have grown or shrunk, and with the
+        cells that were decided and are noise again among the undecided."""
         ...
 
     def read(self, token_ids: Array, stats: RowStatistics, canvas: Canvas) -> Array:
@@ -112,15 +113,18 @@ class Uniform(FixedCells):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Absorbing(FixedCells):
+class Absorbing:
     """A mask token; a decided cell stays, unless the model has become sure of another token.
 
     `correction` is the probability from which the model's new first choice replaces a token that
     was decided in an earlier step (token-to-token editing, as LLaDA2.1 and Seed Diffusion do).
+    `doubt` is the one from which such a token at least becomes the mask again, so that the cell
+    is decided anew (remasking, arXiv:2503.00307); None never does that.
     """
 
     mask_id: int
     correction: float = 0.9
+    doubt: float | None = None
 
     def start(self, canvas: Canvas, generator: Generator) -> Array:
         return namespace(canvas.free).where(canvas.free, self.mask_id, canvas.token_ids)
@@ -139,11 +143,17 @@ class Absorbing(FixedCells):
         canvas: Canvas,
         generator: Generator,
     ) -> Array:
-        visible = canvas.free & (token_ids != self.mask_id)
-        better = visible & (stats.best != token_ids) & (stats.confidence >= self.correction)
         xp = namespace(token_ids)
+        other = canvas.free & (token_ids != self.mask_id) & (stats.best != token_ids)
         token_ids = xp.where(accepted, stats.sample, token_ids)
-        return xp.where(better, stats.best, token_ids)
+        if self.doubt is not None:
+            token_ids = xp.where(other & (stats.confidence >= self.doubt), self.mask_id, token_ids)
+        return xp.where(other & (stats.confidence >= self.correction), stats.best, token_ids)
+
+    def settle(
+        self, token_ids: Array, undecided: Array, stats: RowStatistics, canvas: Canvas
+    ) -> tuple[Array, Array, RowStatistics]:
+        return token_ids, self.open(token_ids, canvas), stats
 
     def read(self, token_ids: Array, stats: RowStatistics, canvas: Canvas) -> Array:
         return namespace(token_ids).where(self.open(token_ids, canvas), stats.best, token_ids)

@@ -11,10 +11,12 @@ from infill_engine.models.two_sided.network import TwoSidedNetwork
 from train.config import TrainConfig
 
 
-def orthogonalised(update: Tensor) -> Tensor:  # [L, rows, columns]
+def orthogonalised(
+    update: Tensor, dtype: torch.dtype = torch.bfloat16
+) -> Tensor:  # [L, rows, columns]
     """Newton-Schulz: every singular value towards 1 (KellerJordan/Muon, coefficients as there)."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = update.bfloat16()
+    x = update.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT.contiguous() if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -26,10 +28,17 @@ def orthogonalised(update: Tensor) -> Tensor:  # [L, rows, columns]
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, Nesterov, orthogonalised; matrices of one shape are updated as a batch."""
+    """Momentum, Nesterov, orthogonalised in `dtype`; matrices of one shape are a batch."""
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, decay: float) -> None:
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        decay: float,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
         super().__init__(params, {"lr": lr, "decay": decay, "momentum": 0.95})
+        self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -47,7 +56,8 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"].lerp_(param.grad, 1 - group["momentum"])
                     updates.append(param.grad.lerp(state["momentum"], group["momentum"]))
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
-                for param, update in zip(params, orthogonalised(torch.stack(updates)), strict=True):
+                steps = orthogonalised(torch.stack(updates), self._dtype)
+                for param, update in zip(params, steps, strict=True):
                     param.mul_(1 - group["lr"] * group["decay"])
                     param.add_(update, alpha=-group["lr"] * scale)
 

@@ -79,6 +79,7 @@ STABLE = TokenStability()
     [
         (Absorbing(mask_id=MASK), Chained((Decided(), STABLE))),
         (Absorbing(mask_id=MASK, correction=0.5), Decided()),
+        (Absorbing(mask_id=MASK, doubt=0.5), Decided()),
         (Uniform(vocab_size=VOCAB), Chained((STABLE, Entropy(0.3)))),
         (Uniform(vocab_size=VOCAB, allowed=np.arange(3, 20), greedy=True), Entropy(0.4)),
     ],

@@ -242,6 +242,42 @@ def test_a_sure_model_corrects_what_it_decided_earlier() -> None:
     assert bool(steps[-1].converged[0])
 
 
+@pytest.mark.parametrize(("doubt", "read"), [(0.5, [60, 60]), (0.9, [50, 60]), (None, [50, 60])])
+def test_a_doubted_cell_is_noise_again_and_is_decided_anew(
+    doubt: float | None, read: list[int]
+) -> None:
+    """The other token is too unlikely to replace what was accepted, and likely enough to doubt."""
+
+    class Doubts:
+        def step(self, canvas, memory, state, *, temperature, generator):
+            logits = torch.full((1, 2, VOCAB), -torch.inf)
+            logits[..., 50], logits[..., 60] = 0.0, 20.0
+            first, second = canvas.token_ids[0].tolist()
+            if (first, second) == (MASK, MASK):
+                logits[0, 0, 50], logits[0, 0, 60] = 20.0, 0.0
+                logits[0, 1, 50] = 20.0
+            elif first == 50:
+                logits[0, 0, 60] = 0.847  # a probability of 0.7
+            return row_statistics(logits, temperature=0, generator=generator), None
+
+    config = replace(
+        CONFIGS["absorbing, entropy bound"],
+        noise=Absorbing(mask_id=MASK, doubt=doubt),
+        sampler=EntropyBound(bound=0.0),
+        max_denoising_steps=6,
+    )
+    canvas = Canvas(
+        token_ids=torch.zeros(1, 2, dtype=torch.int64), hole=torch.zeros(1, 2, dtype=torch.int64)
+    )
+
+    steps = list(denoise(canvas, Doubts(), None, config, generator=generator()))
+
+    assert steps[-1].token_ids.tolist() == [read]
+    assert bool(steps[-1].converged[0])
+    noise_again = [step.decided[0, 0].item() for step in steps]
+    assert (False in noise_again) == (doubt == 0.5)
+
+
 def test_cancellation_ends_the_run_within_one_step() -> None:
     oracle, canvas, memory = oracle_canvas(["abcdefgh" * 2], [16], 16)
     config = replace(CONFIGS["absorbing, entropy bound"], early_stop=Entropy(-1.0))
