@@ -39,7 +39,7 @@ from infill_ls.cli.view import Player, console_of, is_live
 WEIGHTS = Path(__file__).parent
 CANVAS, AUTOREGRESSIVE = WEIGHTS / "canvas.safetensors", WEIGHTS / "autoregressive.safetensors"
 FEW = 12  # steps
-UNTRAINED = 30  # puzzles
+UNTRAINED = 12  # puzzles
 PACE = 0.6  # seconds a step is to be seen
 
 

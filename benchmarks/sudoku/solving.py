@@ -27,7 +27,7 @@ MAX_STEPS = 48
 SELF_CORRECTING = DenoiseConfig(
     max_denoising_steps=MAX_STEPS,
     noise=Absorbing(mask_id=MASK, correction=0.9, doubt=0.3),
-    sampler=EntropyBound(bound=0.3),
+    sampler=EntropyBound(bound=0.6),
     schedule=Constant(),
     early_stop=Chained((Decided(), TokenStability())),
 )
