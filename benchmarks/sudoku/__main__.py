@@ -40,6 +40,7 @@ WEIGHTS = Path(__file__).parent
 CANVAS, AUTOREGRESSIVE = WEIGHTS / "canvas.safetensors", WEIGHTS / "autoregressive.safetensors"
 FEW = 12  # steps
 UNTRAINED = 12  # puzzles
+WATCHED = 53  # a puzzle in which a wrong cell is taken back
 PACE = 0.6  # seconds a step is to be seen
 
 
@@ -174,7 +175,9 @@ def main() -> None:
         parser.error("--puzzle and --picture go with --watch")
     try:
         if options.watch:
-            shown = parsed(options.puzzle) if options.puzzle else puzzles.held_out_puzzles()[0][2]
+            shown = (
+                parsed(options.puzzle) if options.puzzle else puzzles.held_out_puzzles()[0][WATCHED]
+            )
             watch(shown, options.picture)
         else:
             result = measure(options.limit)
