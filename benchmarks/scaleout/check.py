@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -39,13 +38,9 @@ DEADLINE = 5.0
 LEAD = 1.0  # seconds until the first key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """Seconds that answers took a server: where it knew the place (True), and where not; and what
-    was beside that, the median."""
-
-    seconds: Mapping[bool, list[float]]
-    network: float
+# Seconds from a request to its answer while nobody else asks: where the server knew the place
+# (True), and where not.
+Calibration = Mapping[bool, list[float]]
 
 
 def body(case: Case, typed: int) -> dict[str, Any]:
@@ -61,20 +56,16 @@ def body(case: Case, typed: int) -> dict[str, Any]:
 def calibrated(clients: Sequence[HttpClient], cases: Sequence[Case]) -> Calibration:
     """All servers at once, each asked one thing at a time."""
     seconds: dict[bool, list[float]] = {True: [], False: []}
-    beside: list[float] = []
 
     def ask(client: HttpClient, own: Sequence[Case]) -> None:
         for case, typed in itertools.product(own, range(CALIBRATED_KEYS)):
             started = time.perf_counter()
-            request = HttpRequest(path="/infill", body=body(case, typed))
-            told = client.send(request, UNLIMITED).checked().json()["timings"]
-            taken = (told["prompt_ms"] + told["predicted_ms"]) / 1e3
-            seconds[typed > 0].append(taken)
-            beside.append(time.perf_counter() - started - taken)
+            client.send(HttpRequest(path="/infill", body=body(case, typed)), UNLIMITED).checked()
+            seconds[typed > 0].append(time.perf_counter() - started)
 
     count = CALIBRATED_PLACES
     together(partial(ask, client, cases[at * count :][:count]) for at, client in enumerate(clients))
-    return Calibration(seconds=seconds, network=sorted(beside)[len(beside) // 2])
+    return seconds
 
 
 def together(works: Iterator[partial[None]]) -> None:
@@ -156,8 +147,8 @@ def predicted(
 ) -> tuple[Outcome, float]:
     """The same people's keys at simulated servers, and the share of the time that those work."""
     clock, outcome, source = Clock(), Outcome(), random.Random(0)
-    servers = [QueueServer(clock=clock, seconds=measured.seconds, random=source) for _ in bases]
-    asking = Asking(deadline=DEADLINE, widths=[1], network=measured.network, late=POLL / 2)
+    servers = [QueueServer(clock=clock, seconds=measured, random=source) for _ in bases]
+    asking = Asking(deadline=DEADLINE, widths=[1], network=0.0, late=POLL / 2)
     for number in range(num_people):
         name = str(number)
         typed = iter(typing(name, seconds))
@@ -196,7 +187,7 @@ def check(
                     "people": num_people,
                     "busy": busy,
                     "service_ms": {
-                        name: 1e3 * percentile(measured.seconds[known], 0.5)
+                        name: 1e3 * percentile(measured[known], 0.5)
                         for name, known in (("known", True), ("new", False))
                     },
                     "measured": summary(real_outcome),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.scaleout.__main__ import Team, enough, main, simulated, widths
-from benchmarks.scaleout.check import Calibration, predicted
+from benchmarks.scaleout.check import predicted
 from benchmarks.scaleout.clock import Clock
 from benchmarks.scaleout.people import KEY_SECONDS, KEYS_A_LINE, Asking, keys
 from benchmarks.scaleout.servers import GPUS, GpuServer, Job, QueueServer
@@ -123,7 +123,7 @@ def test_more_people_wait_longer_and_more_gpus_help() -> None:
 @settings(max_examples=10, deadline=None)
 @given(people=st.integers(1, 6), service=st.floats(0.01, 0.4), seed=st.integers(0, 5))
 def test_every_request_is_answered_or_taken_back(people: int, service: float, seed: int) -> None:
-    measured = Calibration(seconds={True: [service], False: [service * 2]}, network=0.001)
+    measured = {True: [service], False: [service * 2]}
     outcome, busy = predicted(["x", "y"], measured, people, 10.0 + seed)
     ended = len(outcome.waits) + len(outcome.hurried) + outcome.superseded
 
