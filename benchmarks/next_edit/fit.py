@@ -37,6 +37,7 @@ Row = tuple[str, dict[str, float], bool]  # the pair's name, what speaks for it,
 def fitted(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
     """By rule the weights of `calibration.json`."""
     several, single = pairs(cache, 10_000, say, FITTED_ON)
+    say(f"{len(several)} files that differ in several places, {len(single)} in one")
     rows: dict[str, list[Row]] = defaultdict(list)
     for pair in (*several, *single):
         for rule, row in proposed(pair):
