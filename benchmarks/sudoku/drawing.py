@@ -15,7 +15,6 @@ STYLES = {
     "guess": ("dim", "#8b949e", "normal"),
     "back": ("bold yellow", "#d29922", "bold"),
 }
-PANELS = 5
 CELL, GAP, TOP = 19, 22, 24  # pixels
 
 
@@ -71,11 +70,10 @@ def page(frame: Frame) -> Text:
 
 
 def chosen(frames: Sequence[Frame]) -> list[Frame]:
-    """At most PANELS of them: the first and the last, and those between that take most back."""
-    inner = sorted(frames[1:-1], key=lambda frame: -frame.kinds.count("back"))[: PANELS - 2]
-    return sorted(
-        {id(f): f for f in (frames[0], *inner, frames[-1])}.values(), key=lambda f: f.step
-    )
+    """At most five: the first, the last, two between, and the one in which most is taken back."""
+    last = len(frames) - 1
+    back = max(range(len(frames)), key=lambda at: frames[at].kinds.count("back"))
+    return [frames[at] for at in sorted({0, last // 4, last // 2, back, last})]
 
 
 def picture(frames: Sequence[Frame]) -> str:
