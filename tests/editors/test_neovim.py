@@ -145,7 +145,7 @@ def test_lines_are_accepted_by_number(editor: Editor) -> None:
 def test_a_page_says_why_and_is_in_no_file(editor: Editor) -> None:
     editor.open("explained.py", LINE.file())
     suggested(editor)
-    editor.type("<C-o>:Infill explain<CR>")
+    editor.type("<Esc>:Infill explain<CR>")
     assert editor.until(lambda: editor.lua("return vim.bo.filetype") == "markdown", 20)
     page = editor.lines
     version = version_of(editor).removeprefix("Neovim ").rpartition(".")[0]

@@ -14,9 +14,6 @@ local function ask(bufnr, command, argument, handler)
     vim.notify('infill: no server for this buffer; :checkhealth infill_ls', 3)
     return
   end
-  if argument and argument.uri then
-    argument.position = vim.lsp.util.make_position_params(0, client.offset_encoding).position
-  end
   local params = { command = command, arguments = argument and { argument } or nil }
   server.call(client, 'request', 'workspace/executeCommand', params, function(err, result)
     if err then
@@ -37,7 +34,10 @@ local function show(markdown)
   vim.bo[page].modifiable = true
   vim.api.nvim_buf_set_lines(page, 0, -1, false, vim.split(markdown, '\n', { trimempty = true }))
   vim.bo[page].bufhidden = 'wipe'
-  vim.bo[page].filetype = 'markdown'
+  -- Quietly: where there is no parser for it, Neovim's own Markdown fails with a message.
+  vim.api.nvim_buf_call(page, function()
+    vim.cmd('silent! setlocal filetype=markdown')
+  end)
   vim.bo[page].modifiable = false
   vim.keymap.set('n', 'q', '<Cmd>close<CR>', { buffer = page, desc = 'Close this page' })
   local window = vim.fn.bufwinid(page)
@@ -48,9 +48,27 @@ local function show(markdown)
   end
 end
 
+-- Where ghost text is, or was: once insert mode is left, the cursor is before its place.
+local function place(client)
+  local row, col = unpack(vim.api.nvim_win_get_cursor(0))
+  local left = vim.api.nvim_buf_get_mark(0, '^')
+  if vim.api.nvim_get_mode().mode:sub(1, 1) ~= 'i' and left[1] == row then
+    col = math.min(left[2], #vim.api.nvim_get_current_line())
+  end
+  local range = vim.lsp.util.make_given_range_params(
+    { row, col },
+    { row, col },
+    0,
+    client.offset_encoding
+  ).range
+  return range.start
+end
+
 function M.explain()
   local bufnr = vim.api.nvim_get_current_buf()
-  ask(bufnr, 'infill.explain', { uri = vim.uri_from_bufnr(bufnr) }, function(result)
+  local client = server.client(bufnr)
+  local about = { uri = vim.uri_from_bufnr(bufnr), position = client and place(client) }
+  ask(bufnr, 'infill.explain', about, function(result)
     if type(result) == 'table' and result.markdown then
       show(result.markdown)
     end
