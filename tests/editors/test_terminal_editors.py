@@ -170,7 +170,8 @@ def test_helix_has_it_in_its_menu(places: Places, monkeypatch: pytest.MonkeyPatc
         assert accepted, helix.screen()
         choose(helix, "store.read(")
         helix.keys("Escape")
-        helix.text(":w\n")
+        helix.text(":w")
+        helix.keys("Enter")
         path = places.home / "typed.py"
         assert helix.until(lambda: accepted in path.read_text()), helix.screen()
 
@@ -212,5 +213,6 @@ def test_helix_replaces_a_selection(places: Places, monkeypatch: pytest.MonkeyPa
                 break
         assert helix.until(lambda: "value_31 = wrong" not in helix.screen(), 90), helix.screen()
         helix.keys("Escape", "Escape")  # a menu that came late
-        helix.text(":w\n")
+        helix.text(":w")
+        helix.keys("Enter")
         assert helix.until(lambda: "wrong" not in path.read_text()), path.read_text()
