@@ -126,8 +126,15 @@ def _run(wheel: Path, editors: list[str], settings: dict[str, int]) -> int:
                 value=start.total,
                 bound=MOST_SECONDS,
                 unit="s",
+                at_most=True,
             ),
-            Goal(name=f"{name}: of which ours", value=start.ours, bound=MOST_OURS, unit="s"),
+            Goal(
+                name=f"{name}: of which ours",
+                value=start.ours,
+                bound=MOST_OURS,
+                unit="s",
+                at_most=True,
+            ),
         )
     ]
     report.conclude(result, lambda _: _show(starts), goals)
