@@ -16,7 +16,8 @@ class Settling:
     accepted    cells that were decided at some step
     wrong       of these, with a token other than the truth's at some step
     mended      of the wrong ones, those that are right in the end
-    taken_back  of the accepted, those that were replaced or became noise again, once or more
+    taken_back  of the accepted, those that were replaced, became noise again, or were closed by an
+                end before them, once or more
     back_right  of those taken back, the ones that are right in the end
     spoiled     of those taken back, the ones that were right before, and are wrong in the end
     """
