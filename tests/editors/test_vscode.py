@@ -75,8 +75,8 @@ def code(tools: Path, vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def plain(text: str) -> str:
-    """As it was written: the editor draws its blanks as others."""
-    return text.replace("\xa0", " ")
+    """As it was written, but for its lines: the editor wraps them, and draws blanks as others."""
+    return " ".join(text.split())
 
 
 def suggested(
