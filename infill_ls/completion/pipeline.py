@@ -41,11 +41,10 @@ _OPENING = 0.01
 _UNCHECKED = "it cannot be checked in time"
 
 
+# Checks what else would be right at a place: not the best, or not probable enough to be shown
+# unless what is typed next speaks for it. Takes some milliseconds, and holds a tree until it is let
+# go: nothing that a run keeps may hold it.
 Hold = Callable[[Budget], tuple[Candidate, ...]]
-
-
-def _nothing(_: Budget) -> tuple[Candidate, ...]:
-    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +64,8 @@ class Timings:
 class Infilled:
     """`candidates`, best first; where there are none, `rejected` says why.
 
-    `hold` checks what else would be right there: not the best, or not probable enough to be shown
-    unless what is typed next speaks for it. It takes some milliseconds, for when nobody waits any
-    longer. `draft` is the engine's last, None when it offered
-    nothing; `num_renoised` counts how often a part of it went back to noise because the parser did
-    not take it.
+    `draft` is the engine's last, None when it offered nothing; `num_renoised` counts how often a
+    part of it went back to noise because the parser did not take it.
     """
 
     candidates: tuple[Candidate, ...]
@@ -77,7 +73,6 @@ class Infilled:
     ms: Timings
     rejected: str = ""
     num_renoised: int = 0
-    hold: Hold = field(default=_nothing, repr=False, compare=False)
 
 
 def infill_at(
@@ -90,9 +85,10 @@ def infill_at(
     budget: Budget = UNLIMITED,
     watch: Callable[[Draft], None] | None = None,
     trace: Trace | None = None,
+    later: Callable[[Hold], None] | None = None,
 ) -> Infilled:
     """`offset` counts code points. `watch` sees every draft as it comes; `trace` is told all that
-    happens."""
+    happens. `later` is handed what is worth doing once the answer is given."""
     runs = _EngineRuns(engine=engine, budget=budget, trace=trace or Trace())
     with runs.timed("total"):
         with runs.timed("context"):
@@ -102,7 +98,6 @@ def infill_at(
             runs.trace.context, runs.trace.request = context, request
         draft = runs.last_draft(request, watch)
         shown: tuple[Candidate, ...] = ()
-        hold: Hold = _nothing
         why = "the engine offers nothing"
         if draft is not None and not budget.cancelled():
             try:
@@ -117,9 +112,10 @@ def infill_at(
                 site = _Site(request=request, options=options, context=context, point=point)
                 proposals = _proposals(runs, site, draft)
                 shown, why = _candidates(runs, site, proposals)
-                hold = partial(_held, site, proposals, shown)
+                if later is not None and site.options.min_confidence:
+                    later(partial(_held, site, proposals, shown))
         if budget.cancelled():
-            shown, hold, why = (), _nothing, "cancelled"
+            shown, why = (), "cancelled"
     if trace is not None:
         trace.info = engine.describe()
     return Infilled(
@@ -128,7 +124,6 @@ def infill_at(
         ms=runs.timings(),
         rejected="" if shown else why,
         num_renoised=runs.num_renoised,
-        hold=hold,
     )
 
 
@@ -267,9 +262,7 @@ def _candidates(
 def _held(
     site: _Site, proposals: _Proposals, shown: tuple[Candidate, ...], budget: Budget
 ) -> tuple[Candidate, ...]:
-    """What else would be right; of what was asked for all is shown."""
-    if not site.options.min_confidence:
-        return ()
+    """What else would be right."""
     known = {candidate.text for candidate in shown}
     others = [
         each

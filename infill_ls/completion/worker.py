@@ -35,7 +35,7 @@ from infill_ls.documents import Document
 if TYPE_CHECKING:  # the pipeline brings the grammars: the thread imports it, not the server's start
     from infill_ls.completion.candidate import Candidate
     from infill_ls.completion.context import InfillOptions
-    from infill_ls.completion.pipeline import Infilled, Trees
+    from infill_ls.completion.pipeline import Hold, Infilled, Trees
     from infill_ls.completion.trace import Trace
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Query:
 
 class ModelRun(Run):
     """One run of the model, for a query. `draft` is the newest text of it, `result` None when it
-    was stopped early; `held` comes after it (`Infilled.hold`), or never."""
+    was stopped early; `held` comes after it (`pipeline.Hold`), or never."""
 
     def __init__(self, query: Query, owner: object) -> None:
         super().__init__(owner, query.limits.seconds)
@@ -364,24 +364,26 @@ class Worker:
         return self._load_engine(config, progress=progress)  # type: ignore[call-arg]
 
     def _infill(self, run: ModelRun) -> None:
-        result = self._infilled(run)
+        holds: list[Hold] = []
+        result = self._infilled(run, holds.append)
         self._ended(run)
         self._warm_after(run)
-        self._answered(run, result)
+        self._answered(run, result, holds)
 
     def _ahead(self, run: ModelRun) -> None:
+        holds: list[Hold] = []
         run.begin()
-        self._answered(run, self._infilled(run))
+        self._answered(run, self._infilled(run, holds.append), holds)
 
-    def _answered(self, run: ModelRun, result: "Infilled | None") -> None:
+    def _answered(self, run: ModelRun, result: "Infilled | None", holds: "list[Hold]") -> None:
         run.result.set_result(result)
         with self._changed:
             somebody_waits = bool(self._tasks)
         if result is not None and not somebody_waits:
             budget = Budget(deadline=time.monotonic() + HOLD_SECONDS, cancelled=run.stopped)
-            run.held.set_result(result.hold(budget))
+            run.held.set_result(tuple(found for hold in holds for found in hold(budget)))
 
-    def _infilled(self, run: ModelRun) -> "Infilled | None":
+    def _infilled(self, run: ModelRun, later: "Callable[[Hold], None]") -> "Infilled | None":
         if self._engine is None or run.stopped():
             return None
         from infill_ls.completion.pipeline import infill_at
@@ -396,6 +398,7 @@ class Worker:
                 budget=run.budget(),
                 watch=run.watch,
                 trace=run.query.trace,
+                later=later,
             )
         return None
 

@@ -125,7 +125,7 @@ def parse_on(parser: Parser, source: bytes, *, budget: Budget, old: Tree | None 
         if not stopped:
             raise
         tree = None
-    parsed = True
+    parsed, budget = True, UNLIMITED  # nor need the function keep who wanted the tree
     if cut_short:
         parser.reset()
     if tree is None or stopped:

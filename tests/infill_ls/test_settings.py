@@ -68,8 +68,8 @@ def test_whole_numbers_may_come_as_floats() -> None:
         (
             "trigger",
             "always",
-            'infill.trigger is "always", but takes one of "automatic", "onDemand", "eol-only". '
-            'Going on with "automatic".',
+            'infill.trigger is "always", but takes one of "automatic", "subtle", "eol-only", '
+            '"onDemand", "off". Going on with "automatic".',
         ),
         (
             "threads",
@@ -85,8 +85,8 @@ def test_whole_numbers_may_come_as_floats() -> None:
         (
             "trigger",
             "a\ud83d",
-            'infill.trigger is "a�", but takes one of "automatic", "onDemand", "eol-only". '
-            'Going on with "automatic".',
+            'infill.trigger is "a�", but takes one of "automatic", "subtle", "eol-only", '
+            '"onDemand", "off". Going on with "automatic".',
         ),
         (
             "minConfidence",
@@ -127,7 +127,7 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
         Settings(),
         "infill.maxLine is not a setting of infill-ls. Did you mean infill.maxLines?",
     )
-    assert "There is: enable, trigger, delayMs" in parse({"zzzzzz": 1})[1][0]
+    assert "There is: enable, trigger, modes, delayMs" in parse({"zzzzzz": 1})[1][0]
 
 
 def test_what_other_plugins_send_along_is_no_mistake() -> None:

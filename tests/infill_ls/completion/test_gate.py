@@ -6,9 +6,10 @@ import pytest
 
 from infill_engine.budget import UNLIMITED
 from infill_engine.request import Draft
+from infill_ls.completion.candidate import Candidate
 from infill_ls.completion.context import context_at
 from infill_ls.completion.gate import SHORT_SCORE, least_score
-from infill_ls.completion.pipeline import Infilled, InfillOptions, Trees, infill_at
+from infill_ls.completion.pipeline import Hold, Infilled, InfillOptions, Trees, infill_at
 from infill_ls.documents import Document
 from tests.infill_ls.scripted import Engine, Several, draft
 
@@ -49,18 +50,24 @@ def test_a_string_goes_on_as_it_does_in_another_file() -> None:
     assert least('x = d["a ‸"]\n', "name", elsewhere='y = d["a name"]\n') == 0.2
 
 
-def infilled(engine: Engine, source: str, options: InfillOptions) -> Infilled:
+def infilled(
+    engine: Engine, source: str, options: InfillOptions
+) -> tuple[Infilled, tuple[Candidate, ...]]:
+    """And what is held back."""
     before, after = source.split("‸")
     document = Document(uri="file:///a", version=1, language_id="python", text=before + after)
-    return infill_at(engine, document, len(before), options, trees=Trees())
+    holds: list[Hold] = []
+    found = infill_at(engine, document, len(before), options, trees=Trees(), later=holds.append)
+    return found, tuple(each for hold in holds for each in hold(UNLIMITED))
 
 
 def test_what_was_asked_for_is_shown_in_a_comment_too() -> None:
     source = "# what it ‸\n"
 
-    assert [each.text for each in infilled(Several("does"), source, ASKED).candidates] == ["does"]
-    found = infilled(Several("does"), source, UNASKED)
-    assert (found.candidates, found.hold(UNLIMITED)) == ((), ())
+    asked, _ = infilled(Several("does"), source, ASKED)
+    assert [each.text for each in asked.candidates] == ["does"]
+    found, held = infilled(Several("does"), source, UNASKED)
+    assert (found.candidates, held) == ((), ())
     assert found.rejected == "in a comment or string only the file's own text is gone on with"
 
 
@@ -74,9 +81,9 @@ class Doubtful(Engine):
 
 
 def test_what_is_not_sure_enough_is_held_back_where_it_fits() -> None:
-    found = infilled(Doubtful(), "x = ‸\n", UNASKED)
+    found, held = infilled(Doubtful(), "x = ‸\n", UNASKED)
 
     assert [each.text for each in found.candidates] == ["first(1)"]
-    assert [each.text for each in found.hold(UNLIMITED)] == ["second(2)", "fourth"]
-    assert [each.score for each in found.hold(UNLIMITED)] == pytest.approx([0.15, 0.05])
-    assert infilled(Doubtful(), "x = ‸\n", ASKED).hold(UNLIMITED) == ()
+    assert [each.text for each in held] == ["second(2)", "fourth"]
+    assert [each.score for each in held] == pytest.approx([0.15, 0.05])
+    assert infilled(Doubtful(), "x = ‸\n", ASKED)[1] == ()
