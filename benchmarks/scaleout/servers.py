@@ -201,7 +201,8 @@ class QueueServer:
     """One job at a time, in the order of arrival. `seconds` are measured ones to draw from: where
     the place was asked about before (True), and where not.
 
-    A job that is taken back while it is answered ends within `step` seconds.
+    A job that is taken back while it is answered ends within `step` seconds. What it has read of a
+    new place by then is kept, and the rest is left to the next job there.
     """
 
     clock: Clock
@@ -210,7 +211,9 @@ class QueueServer:
     step: float = 0.005
     busy_seconds: float = 0.0
     _jobs: OrderedDict[Job, None] = field(default_factory=OrderedDict)  # the first is answered
-    _known: dict[str, int] = field(default_factory=dict)
+    _unread: dict[tuple[str, int], float] = field(default_factory=dict)  # seconds, by place
+    _answered: Job | None = None
+    _began: float = 0.0
     _ends: float = 0.0
 
     def take(self, job: Job) -> None:
@@ -221,27 +224,35 @@ class QueueServer:
     def drop(self, job: Job) -> None:
         if job not in self._jobs:
             return
-        answered = next(iter(self._jobs)) is job and self.clock.now < self._ends
         del self._jobs[job]
-        if answered:
+        if job is self._answered:
+            self._answered = None
             saved = max(self._ends - self.clock.now - self.step, 0.0)
             self.busy_seconds -= saved
             self._ends -= saved
+            self._read(job)
             self.clock.after(self._ends - self.clock.now, self._next)
 
     def _next(self) -> None:
         if not self._jobs or self.clock.now < self._ends:
             return
         job = next(iter(self._jobs))
-        known = self._known.get(job.document) == job.place
-        self._known[job.document] = job.place
-        seconds = self.random.choice(self.seconds[known])
+        place = (job.document, job.place)
+        seconds = self.random.choice(self.seconds[place in self._unread])
+        self._unread.setdefault(place, seconds)
+        seconds = max(seconds, self._unread[place])
         self.busy_seconds += seconds
-        self._ends = self.clock.now + seconds
+        self._answered = job
+        self._began, self._ends = self.clock.now, self.clock.now + seconds
         self.clock.after(seconds, lambda: self._done(job))
+
+    def _read(self, job: Job) -> None:
+        self._unread[job.document, job.place] -= self._ends - self._began
 
     def _done(self, job: Job) -> None:
         if job in self._jobs:
             del self._jobs[job]
+            self._answered = None
+            self._read(job)
             job.finished(0)
             self._next()
