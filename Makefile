@@ -55,7 +55,7 @@ kernels: $(VENV)/.ready ## the routines for CPUs, for Linux and Windows: wants g
 
 release: $(VENV)/.ready-to-test ## sdist, wheel, VS Code's extension, Neovim's plugin: built, checked, with checksums, in dist/
 	@$(PIP_INSTALL) 'twine>=6'
-	@$(BIN)/python -m release
+	@PYTHONPATH=.ci $(BIN)/python -m release
 
 docs: $(VENV)/.ready-to-test ## the documentation as a site, in site/, with its links checked
 	@$(PIP_INSTALL) 'mkdocs>=1.6,<2' 'mkdocs-material>=9.5'

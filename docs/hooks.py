@@ -30,7 +30,7 @@ SITE = {
     "editors/neovim": "editors/neovim.md",
     "editors/vscode/README.md": "editors/vscode.md",
     "editors/vscode": "editors/vscode.md",
-    "deploy/README.md": "team.md",
+    "docs/deploy/README.md": "team.md",
     "ARCHITECTURE.md": "architecture.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",

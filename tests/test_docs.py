@@ -12,7 +12,12 @@ from infill_ls.settings import OPTIONS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+# What is for a team's machines is read as a part of a page.
+PAGES = sorted(
+    path.relative_to(DOCS).as_posix()
+    for path in DOCS.rglob("*.md")
+    if path.parent != DOCS / "deploy"
+)
 NAMED = re.findall(r"^\s*- (?:.+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
 PICTURES = {path.relative_to(DOCS).as_posix() for path in (DOCS / "images").iterdir()}
 

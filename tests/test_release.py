@@ -7,11 +7,11 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-
-import infill_ls
 from release import build
 from release.build import ReleaseError, is_in_changelog, plugin_archive, run, version, write_sums
 from release.check import check_extension, check_sums
+
+import infill_ls
 
 
 def test_every_part_has_the_same_version(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,4 +83,4 @@ def test_a_command_that_fails_is_quoted() -> None:
         run("git", "rev-parse", "nothing")
     with pytest.raises(ReleaseError, match="cannot be started"):
         run("./no-such-program")
-    assert build.ROOT.joinpath("release").is_dir()
+    assert build.ROOT.joinpath(".ci", "release").is_dir()

@@ -14,7 +14,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 import infill_ls
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "editors" / "vscode"
 PLUGIN = ROOT / "editors" / "neovim"
 PARTS = ("plugin", "lua", "doc", "README.md")  # of the plugin, without its picture
