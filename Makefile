@@ -21,11 +21,14 @@ try: $(VENV)/.ready ## set up, then watch the embedded model fill a hole (AT=FIL
 # Small tensors gain nothing from a second thread, and one that spins starves whatever runs beside it.
 test test-editors train-smoke: export OMP_NUM_THREADS := 1
 
-# Tests that wait for processes and measure them come last, one at a time.
-PROCESSES := tests/benchmarks/test_soak.py tests/benchmarks/test_typing.py tests/e2e tests/editors
+# Tests that measure processes come by themselves, one at a time, and last those that mostly wait for
+# servers and editors, two at a time.
+MEASURED := tests/benchmarks/test_soak.py tests/benchmarks/test_typing.py
+PROCESSES := tests/e2e tests/editors
 test: lint ## set up, then ruff, mypy and every test, in VS Code where `make editors` fetched it
-	$(BIN)/python -m pytest -rs -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(PROCESSES:%=--ignore=%)
-	$(BIN)/python -m pytest -rs $(PROCESSES)
+	$(BIN)/python -m pytest -rs -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(MEASURED:%=--ignore=%) $(PROCESSES:%=--ignore=%)
+	$(BIN)/python -m pytest -rs $(MEASURED)
+	$(BIN)/python -m pytest -rs -n 2 --dist=loadfile $(PROCESSES)
 
 editors: $(VENV)/.ready-to-test ## fetch Neovim and VS Code for the tests, into the cache, installing nothing
 	@PYTHON=$(abspath $(BIN)/python) tests/editors/fetch.sh
