@@ -18,6 +18,7 @@ OBJECTS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(LINES, LINES, st.sampled_from(["", "end"]))
 def test_a_change_that_nothing_was_added_to_comes_back_exactly(
     old: list[str], new: list[str], tail: str
@@ -27,6 +28,7 @@ def test_a_change_that_nothing_was_added_to_comes_back_exactly(
     assert undone(change.after, change.edits) == change.before
 
 
+@settings(deadline=None)
 @given(LINES, st.lists(st.sampled_from(["mine\n", "yours\n"]), max_size=4))
 def test_what_was_added_is_taken_out_from_among_other_lines(
     lines: list[str], more: list[str]
@@ -40,7 +42,7 @@ def test_what_was_added_is_taken_out_from_among_other_lines(
     assert taken_out(now.replace("second", "2nd"), change.edits) is None
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(OBJECTS, st.sampled_from([None, 2, "\t"]), st.sampled_from(["", "// x {\n", "/* } */\n"]))
 def test_a_key_more_changes_no_other(
     value: dict[str, object], indent: object, comment: str
