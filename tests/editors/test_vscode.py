@@ -39,7 +39,7 @@ FILES = {
         f"{name}.py": LINE.file()
         for name in (
             *("accepted", "word", "through", "dismissed", "paused", "killed", "timed"),
-            *("explained", "subtle"),
+            "explained",
         )
     },
     "wide.py": WIDE_CRLF.file(),
@@ -213,29 +213,6 @@ class TestVSCode:
         assert not code.page.locator(".tab.dirty", has_text="Why.md").count()
         code.command("View: Close Editor")
 
-    def test_subtle_shows_it_on_a_key_alone(self, code: VSCode) -> None:
-        code.set_user(SETTINGS | {"infill.trigger": "subtle"})
-        code.open("subtle.py")
-        code.go_to(LINE.row)
-        code.type(LINE.line)
-        assert code.wait_status("a suggestion is ready", 30), (code.status(), code.answers())
-        assert code.ghost() == ""
-        code.shot("subtle")
-        code.press("Alt+\\")
-        assert code.wait_ghost()
-        code.press("Escape")
-        code.save()
-        code.set_user(SETTINGS)
-
-    def test_snoozed_it_is_quiet_until_woken(self, code: VSCode) -> None:
-        code.open("subtle.py")
-        code.choose("Snooze")
-        code.page.locator(".quick-input-list .monaco-list-row", has_text="15 minutes").click()
-        assert code.wait_status("snoozed until", 10), code.status()
-        code.choose("Snooze")
-        code.page.locator(".quick-input-list .monaco-list-row", has_text="Wake up").click()
-        assert code.wait_status("ready", 10), code.status()
-
     def test_a_killed_server_comes_back_with_one_message(self, code: VSCode) -> None:
         path = code.open("killed.py")
         code.go_to(LINE.row)
@@ -303,7 +280,7 @@ def bare(tools: Path, vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """Without a server; pip is given one round an engine whose texts are known."""
     out = tmp_path_factory.mktemp("vscode-bare")
     wheel = out / "infill_ls_here-0-py3-none-any.whl"
-    files = {f"{name}.py": CALL.file() for name in ("all", "line", "lines", "other")}
+    files = {f"{name}.py": CALL.file() for name in ("all", "line", "other")}
     machine = {"infill-ls.package": str(wheel), "infill-ls.python": executable}
     with VSCode(tools, vsix, out / "vs", files, SETTINGS, "", machine) as code:
         script = str(ROOT / "tests" / "e2e" / "serve.py")
@@ -349,16 +326,6 @@ class TestWithoutAServer:
 
         # This text begins with a line end, which VS Code would take for a line of its own.
         assert path.read_bytes() == CALL.file("call(\n    1,\n)")
-
-    def test_two_lines_are_accepted(self, bare: VSCode) -> None:
-        path = call(bare, "lines.py")
-        bare.command("Accept the Next Lines of the Suggestion")
-        bare.page.locator(".quick-input-widget input").first.press("Enter")
-        assert bare.until(lambda: bare.page.locator(".tab.active.dirty").count(), 5)
-        bare.press("Escape")
-        bare.save()
-
-        assert path.read_bytes() == CALL.file("call(\n    1,\n    2,)")
 
     def test_asked_for_there_are_others_to_choose_from(self, bare: VSCode) -> None:
         path = call(bare, "other.py")
