@@ -87,6 +87,7 @@ class Reuse:
             self._drop(key, before)
         entries = self._entries(key)
         reach = max((entry.reach for entry in entries.values()), default=0)
+        newer = False  # what was found out later knows more of what is typed
         for num_typed in range(min(reach, query.offset) + 1 if entries else 0):
             before = _before(query.document, query.offset - num_typed)
             entry = entries.get(before)
@@ -94,6 +95,9 @@ class Reuse:
                 continue
             typed = lf(query.document.text[query.offset - num_typed : query.offset])
             rest = _rest(entry, typed, query.selected)
+            if not (rest or newer or query.selected):
+                rest = _spoken_for(entry, typed)
+            newer = True
             if rest or (not typed and not entry.candidates and entry.selected == query.selected):
                 self._touch(key, before)
                 return rest
@@ -151,17 +155,18 @@ def _rest(entry: _Entry, typed: str, selected: str) -> "tuple[Candidate, ...]":
     """
     if entry.selected not in ("", typed + selected):
         return ()
-    rest = tuple(
+    return tuple(
         replace(candidate, text=candidate.text[len(typed) :])
         for candidate in entry.candidates
         if candidate.text.startswith(typed + selected) and len(candidate.text) > len(typed)
     )
-    return rest or (() if selected or not typed else _spoken_for(entry, typed))
 
 
 def _spoken_for(entry: _Entry, typed: str) -> "tuple[Candidate, ...]":
     """The likeliest of what was held back, once what was typed makes it likely enough: by Bayes'
     rule over all that was looked at, and something else."""
+    if not typed or entry.selected:
+        return ()
     every = (*entry.candidates, *entry.held)
     fits = [each for each in entry.held if each.text.startswith(typed) and each.text != typed]
     if not fits:

@@ -231,3 +231,18 @@ def test_how_a_text_came_to_be_is_not_remembered() -> None:
     for typed in ("", "g"):
         (found,) = reuse.find(query(f"x = {typed}‸\ny")) or ()
         assert (found.draft.cells, found.draft.others) == ((), ())
+
+
+def test_what_was_found_out_later_knows_more_of_what_is_typed() -> None:
+    reuse = Reuse()
+    reuse.remember(query("x = ‸\ny"), ())
+    reuse.hold(query("x = ‸\ny"), (sure("second", 0.1),))
+    check(reuse, query("x = seco‸\ny"), "nd")
+    reuse.remember(query("x = sec‸\ny"), ())
+    reuse.hold(query("x = sec‸\ny"), (sure("ret", 0.1), sure("ond", 0.001)))
+
+    assert reuse.find(query("x = seco‸\ny")) is None
+    check(reuse, query("x = secr‸\ny"), "et")
+    # What is shown is gone on from, however long ago it was found.
+    reuse.remember(query("x = s‸\ny"), (sure("econd(1)", 0.9),))
+    check(reuse, query("x = seco‸\ny"), "nd(1)")
