@@ -65,7 +65,7 @@ def test_a_key_goes_to_the_next_edit_and_makes_it_and_then_the_one_after(editor:
 
 
 def test_it_goes_when_it_is_dismissed_and_when_somebody_types(editor: Editor) -> None:
-    editor.open("dismissed.py", TEXT.encode())
+    editor.open("next_dismissed.py", TEXT.encode())
     renamed(editor)
     assert editor.until(lambda: editor.lua(VISIBLE), 30), editor.messages
     editor.type("<M-e>")
