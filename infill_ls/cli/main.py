@@ -172,9 +172,7 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--quick", action="store_true", help="less of everything, within a minute")
     bench.set_defaults(run=run_bench)
-    updates = _command(
-        commands, model, "update-check", "ask PyPI for a newer release; nothing else ever does"
-    )
+    updates = _command(commands, model, "update-check", "ask the package index for a newer release")
     updates.set_defaults(run=run_update_check)
     return top
 

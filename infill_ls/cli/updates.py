@@ -1,30 +1,30 @@
-"""`infill-ls update-check`: asks PyPI for the newest release, when the user says so, never else."""
+"""`infill-ls update-check`: asks the package index for the newest release, when the user says so,
+never else. It is asked as pip or uv is set up to ask it: mirrors, proxies and certificates are
+theirs."""
 
-import json
 import re
+import subprocess
 import sys
-import urllib.error
-import urllib.request
-from http.client import HTTPException
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from shutil import which
 
 from infill_engine import InfillError
 from infill_ls import __version__
 
-PYPI = "https://pypi.org/pypi/infill-ls/json"
-_SECONDS = 10.0
-_MOST = 1 << 24  # bytes
+_SECONDS = 60.0
 _RELEASE = re.compile(r"\d{1,9}(?:\.\d{1,9})*")
+_NEWEST = re.compile(rf"^infill-ls(?: \(|==)({_RELEASE.pattern})\)?\s*$", re.MULTILINE)
 
 
 class UpdateError(InfillError):
-    """PyPI did not say which release is the newest."""
+    """Nobody said which release is the newest."""
 
 
-def check_for_update(url: str = PYPI) -> int:
-    print(f"asking {url}, which is told nothing but that ...", flush=True)
-    newest = newest_release(url)
+def check_for_update() -> int:
+    command = asking()
+    print(f"asking the package index by {command[0]}: {' '.join(command[1:])} ...", flush=True)
+    newest = newest_release(command)
     if _numbers(newest) > _numbers(__version__):
         print(f"infill-ls {newest} is out; this is {__version__}. Update: {how_to_update()}")
     else:
@@ -32,36 +32,34 @@ def check_for_update(url: str = PYPI) -> int:
     return 0
 
 
-def newest_release(url: str) -> str:
-    """Through the environment's proxies, as pip goes. Raises UpdateError."""
-    asked = urllib.request.Request(url, headers={"Accept": "application/json"})
-    asked.add_header("User-Agent", "infill-ls")
+def asking() -> list[str]:
+    """The command that names the newest release. Raises UpdateError."""
+    if find_spec("pip") is not None:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+        return [*pip, "--retries", "0", "--timeout", "10", "index", "versions", "infill-ls"]
+    if uv := which("uv"):
+        compiled = [uv, "pip", "compile", "--quiet", "--no-deps", "--no-annotate", "--no-header"]
+        return [*compiled, "--python", sys.executable, "-"]
+    raise UpdateError(
+        "Neither pip nor uv is there to ask the package index; install one of them, or look where "
+        "infill-ls came from."
+    )
+
+
+def newest_release(command: list[str]) -> str:
+    """What the command says. Raises UpdateError."""
     try:
-        with urllib.request.urlopen(asked, timeout=_SECONDS) as answer:
-            said: Any = json.loads(answer.read(_MOST))
-        version = said["info"]["version"]
-    except urllib.error.HTTPError as error:
-        raise UpdateError(
-            f"{url} answers {error.code} {error.reason}, and does not say which release is the "
-            "newest; look at https://pypi.org/project/infill-ls."
-        ) from error
-    except (OSError, HTTPException) as error:
-        why = getattr(error, "reason", None) or error
-        raise UpdateError(
-            f"{url} cannot be reached: {why}. Nothing else needs the network; try again when this "
-            "machine is online, or behind a proxy with HTTPS_PROXY set."
-        ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _no_answer(url) from error
-    if not isinstance(version, str) or not _RELEASE.fullmatch(version):
-        raise _no_answer(url)
-    return version
-
-
-def _no_answer(url: str) -> UpdateError:
-    return UpdateError(
-        f"What {url} answers does not say which release is the newest; is something between this "
-        "machine and PyPI answering for it?"
+        done = subprocess.run(
+            command, input="infill-ls\n", capture_output=True, text=True, timeout=_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UpdateError(f"The package index was not asked: {error}.") from error
+    if done.returncode == 0 and (newest := _NEWEST.search(done.stdout)):
+        return newest[1]
+    said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+    raise UpdateError(
+        f"The package index did not say which release is the newest: {said.strip()[:300]} Nothing "
+        "else needs the network; try again when this machine is online."
     )
 
 

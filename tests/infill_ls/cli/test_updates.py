@@ -1,115 +1,110 @@
 """`infill-ls update-check`: the one thing here that asks the network, and only then."""
 
-import json
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 
 import pytest
 
 import infill_ls
 from infill_ls.cli import main as cli
 from infill_ls.cli import updates
-from infill_ls.cli.updates import UpdateError, check_for_update, how_to_update, newest_release
+from infill_ls.cli.updates import UpdateError, asking, check_for_update, how_to_update
+from infill_ls.cli.updates import newest_release as newest
 
 
 class Index(HTTPServer):
-    """Answers as it is told to, and keeps what it was told."""
+    """A package index, and what it was asked for."""
 
-    status, body = 200, b""
+    status, versions = 200, ("0.0.9",)
 
     def __init__(self) -> None:
-        self.heads: list[Any] = []
+        self.asked: list[str] = []
         super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/pypi/infill-ls/json"
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: Index
 
     def do_GET(self) -> None:
-        self.server.heads.append((self.path, dict(self.headers)))
+        self.server.asked.append(self.path)
+        names = (f"infill_ls-{version}-py3-none-any.whl" for version in self.server.versions)
+        page = "".join(f'<a href="/{name}">{name}</a>' for name in names)
         self.send_response(self.server.status)
+        self.send_header("Content-Type", "text/html")
         self.end_headers()
-        self.wfile.write(self.server.body)
+        self.wfile.write(f"<!DOCTYPE html><html><body>{page}</body></html>".encode())
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 @pytest.fixture
-def index() -> Iterator[Index]:
+def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """The one that the real pip is set up with."""
     with Index() as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "HTTP_PROXY", "http_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
         yield server
         server.shutdown()
 
 
 @pytest.mark.parametrize(
-    ("newest", "says"),
+    ("released", "says"),
     [
-        ("9.0", "infill-ls 9.0 is out; this is"),
-        ("0.1.10", "infill-ls 0.1.10 is out"),
-        (infill_ls.__version__, "is the newest release"),
-        ("0.0.9", "is the newest release"),
-        ("0.1", "is the newest release"),
+        (("0.1.10", "9.0"), "infill-ls 9.0 is out; this is"),
+        ((infill_ls.__version__,), "is the newest release"),
+        (("0.0.9",), "is the newest release"),
     ],
 )
-def test_says_whether_there_is_a_newer_one(
-    index: Index, capsys: pytest.CaptureFixture[str], newest: str, says: str
+def test_the_real_pip_says_whether_there_is_a_newer_one(
+    index: Index, capsys: pytest.CaptureFixture[str], released: tuple[str, ...], says: str
 ) -> None:
-    index.body = json.dumps({"info": {"version": newest}}).encode()
-    assert check_for_update(index.url) == 0
+    index.versions = released
+    assert check_for_update() == 0
 
-    asking, answer = capsys.readouterr().out.splitlines()
-    assert asking.startswith(f"asking {index.url}")
+    first, answer = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"asking the package index by {sys.executable}: -m pip")
     assert says in answer
+    assert index.asked == ["/simple/infill-ls/"]
 
 
-def test_nothing_is_told_but_the_question(index: Index) -> None:
-    index.body = b'{"info": {"version": "1.0"}}'
-    newest_release(index.url)
-    ((path, headers),) = index.heads
-
-    assert path == "/pypi/infill-ls/json"
-    assert headers["User-Agent"] == "infill-ls"
-    assert set(headers) == {"Accept-Encoding", "Host", "User-Agent", "Accept", "Connection"}
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "says"),
-    [
-        (404, b"", "answers 404 Not Found, and does not say"),
-        (200, b"<html>Sign in to the hotel</html>", "is something between this machine and PyPI"),
-        (200, b"[" * 100_000, "is something between"),
-        (200, b'{"info": {}}', "is something between"),
-        (200, b'{"info": {"version": "1.0; rm -rf"}}', "is something between"),
-        (200, b"\xff", "is something between"),
-    ],
-)
-def test_an_answer_that_is_none_is_said(index: Index, status: int, body: bytes, says: str) -> None:
-    index.status, index.body = status, body
-    with pytest.raises(UpdateError, match=says):
-        newest_release(index.url)
-
-
-def test_offline_it_says_so_in_a_sentence(
-    index: Index, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_index_that_does_not_know_is_said_in_a_sentence(
+    index: Index, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = index.url
-    index.server_close()
-    monkeypatch.setattr(updates.check_for_update, "__defaults__", (url,))
+    index.status = 404
     code = cli.main(["update-check"])
 
     assert code == 4
     error = capsys.readouterr().err
-    assert "cannot be reached: " in error
+    assert "did not say which release is the newest: ERROR: No matching distribution" in error
     assert "try again when this machine is online" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("said", ["infill-ls==0.2.0\n", "infill-ls (0.2.0)\nLATEST: 0.2.0\n"])
+def test_the_answer_is_read_as_pip_and_uv_print_it(said: str) -> None:
+    assert newest([sys.executable, "-c", f"print({said!r})"]) == "0.2.0"
+
+
+@pytest.mark.parametrize("said", ["infill-ls==1.0; rm -rf", "other==0.2.0", ""])
+def test_an_answer_that_is_none_is_said(said: str) -> None:
+    with pytest.raises(UpdateError, match="did not say which release"):
+        newest([sys.executable, "-c", f"print({said!r})"])
+
+
+def test_without_pip_uv_is_asked_and_without_both_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updates, "find_spec", lambda _: None)
+    monkeypatch.setattr(updates, "which", lambda name: f"/bin/{name}")
+    assert asking()[:3] == ["/bin/uv", "pip", "compile"]
+    monkeypatch.setattr(updates, "which", lambda _: None)
+    with pytest.raises(UpdateError, match="Neither pip nor uv"):
+        asking()
 
 
 @pytest.mark.parametrize(
