@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Literal
+from typing import AnyStr, Literal
 
 from infill_ls.uris import document_key
 
@@ -323,19 +323,31 @@ def _changed(
 
 def _splice(document: Document, start: int, end: int, text: str) -> Splice:
     removed = document.text[start:end]
-    head = _shared(removed, text)
+    head = shared_head(removed, text)
     removed, text = removed[head:], text[head:]
-    tail = _shared(removed[::-1], text[::-1])
+    tail = shared_tail(removed, text, min(len(removed), len(text)))
     kept = len(removed) - tail
     return Splice(start=start + head, removed=removed[:kept], inserted=text[: len(text) - tail])
 
 
-def _shared(one: str, other: str) -> int:
-    """How many characters both begin with."""
+def shared_head(one: AnyStr, other: AnyStr) -> int:
+    """How many characters, or bytes, both begin with."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
         if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def shared_tail(one: AnyStr, other: AnyStr, most: int) -> int:
+    """How many of the last `most` characters, or bytes, both end with."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[len(one) - middle : len(one) - low] == other[len(other) - middle : len(other) - low]:
             low = middle
         else:
             high = middle - 1

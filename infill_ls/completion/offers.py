@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from infill_ls.completion.acceptance import Acceptance
 from infill_ls.completion.reuse import typed_since
 from infill_ls.completion.worker import Query
-from infill_ls.documents import Document
+from infill_ls.documents import Document, shared_head, shared_tail
 
 if TYPE_CHECKING:
     from infill_ls.completion.candidate import Candidate
@@ -256,7 +256,8 @@ def kept(taken: Taken, now: Document) -> int:
     can be found of it in its order counts.
     """
     old, new = taken.document.text, now.text
-    head, tail, most = _common_head(old, new), _common_tail(old, new), min(len(old), len(new))
+    most = min(len(old), len(new))
+    head, tail = shared_head(old, new), shared_tail(old, new, most)
     # Where what is alike at both ends overlaps, either end may be the one that changed.
     splits = {(head, min(tail, most - head)), (min(head, most - tail), tail)}
     return max(_kept(taken, new, head, tail) for head, tail in splits)
@@ -279,25 +280,3 @@ def _kept(taken: Taken, new: str, head: int, tail: int) -> int:
         for block in same.get_matching_blocks()
         for token in tokens[block.a : block.a + block.size]
     )
-
-
-def _common_head(a: str, b: str) -> int:
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _common_tail(a: str, b: str) -> int:
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[len(a) - middle : len(a) - low] == b[len(b) - middle : len(b) - low]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -5,13 +5,15 @@ Offsets are bytes of UTF-8; points are rows and columns, where LF ends a row and
 
 from tree_sitter import Point
 
+from infill_ls.documents import shared_head, shared_tail
+
 
 def difference(old: bytes, new: bytes) -> tuple[int, int, int]:
     """The one span that differs, at whole characters: its start, its end in old and in new."""
-    start = _common_prefix(old, new)
+    start = shared_head(old, new)
     while start and _within_character(old, start):
         start -= 1
-    tail = _common_suffix(old, new, min(len(old), len(new)) - start)
+    tail = shared_tail(old, new, min(len(old), len(new)) - start)
     while tail and _within_character(old, len(old) - tail):
         tail -= 1
     return start, len(old) - tail, len(new) - tail
@@ -41,25 +43,3 @@ def _point(source: bytes, row: int, line_start: int, offset: int) -> Point:
 
 def _within_character(source: bytes, index: int) -> bool:
     return index < len(source) and source[index] & 0xC0 == 0x80
-
-
-def _common_prefix(old: bytes, new: bytes) -> int:
-    low, high = 0, min(len(old), len(new))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if old[low:middle] == new[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _common_suffix(old: bytes, new: bytes, limit: int) -> int:
-    low, high = 0, limit
-    while low < high:
-        middle = (low + high + 1) // 2
-        if old[len(old) - middle : len(old) - low] == new[len(new) - middle : len(new) - low]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
