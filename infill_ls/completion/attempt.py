@@ -79,17 +79,18 @@ def cut_back(
     num_cuts = _CUT_BYTES // (len(point.before) + len(point.after) + 1 if point else 1)
     num_cuts = max(2, min(num_cuts, _CUTS))
     for kept in islice(shorter(text, min(max(ends) + 1, len(text))), num_cuts):
-        if not kept.startswith(selected) or kept == selected or _unfit(kept, context):
+        if not kept.startswith(selected) or kept == selected or unfit(kept, context):
             continue
         tried = attempted(
             kept, attempt.score, attempt.draft, point=point, context=context, budget=budget
         )
-        if tried.verdict.clean and not _unfit(tried.text, context):
+        if tried.verdict.clean and not unfit(tried.text, context):
             return tried
     return None
 
 
-def _unfit(text: str, context: Context) -> str:
+def unfit(text: str, context: Context) -> str:
+    """Why the text does not belong there, though it may parse; "" where nothing is wrong."""
     return repeated(text, context) or misfit(text, context)
 
 
@@ -134,7 +135,7 @@ def _closed(
         return text, verdict
     closed = text.rstrip() + closers
     with_closers = _verdict(closed, point, context, budget)
-    if with_closers.clean and not _unfit(closed, context):
+    if with_closers.clean and not unfit(closed, context):
         return closed, with_closers
     alone = missing_closers(before, "", after, language)
     mends = bool(alone) and verdict.valid and _verdict(alone, point, context, budget).clean

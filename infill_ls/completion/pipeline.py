@@ -2,6 +2,7 @@
 line and benchmark.
 
     context_at -> engine.infill -> trimmed -> attempted (parsed in place) -> renoised -> cut back
+                                              (none probable enough: what several begin with)
 
 What comes out adds no syntax error to the file and does not say what follows the cursor. What
 could not be checked before the deadline is not shown.
@@ -12,13 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_engine.request import Draft, Engine, Hole, InfillRequest
-from infill_ls.completion.attempt import Attempt, attempted, blamed, cut_back
+from infill_ls.completion.attempt import Attempt, attempted, blamed, cut_back, unfit
 from infill_ls.completion.candidate import Candidate, confidence
 from infill_ls.completion.context import Context, InfillOptions, context_at, opened, request_for
 from infill_ls.completion.gate import least_score
+from infill_ls.completion.heads import heads
 from infill_ls.completion.repetition import repeated
 from infill_ls.completion.seam import misfit
 from infill_ls.completion.trace import How, Trace
@@ -32,6 +35,8 @@ __all__ = ["Candidate", "InfillOptions", "Infilled", "Timings", "Trees", "infill
 _RENOISED = 2
 # Texts that are checked beside what is shown, for when what is typed next speaks for them.
 _HELD = 4
+# Beginnings of texts that are checked, longest first.
+_HEADS = 3
 # Seconds that a run of the engine needs to be worth starting before the deadline.
 _WORTH_STARTING = 0.02
 # Seconds for the checks after the deadline, or after the engine's last step where that is later.
@@ -244,10 +249,13 @@ def _candidates(
 ) -> tuple[tuple[Candidate, ...], str]:
     """The candidates, best first, or why there are none."""
     why = proposals.why
+    if not proposals.sure:
+        head = _head(runs, site, proposals.unsure)
+        return ((head,) if head else ()), why
     attempts = _attempts(runs.checks, site, proposals.sure, site.options.num_candidates)
     for attempt in attempts:
         runs.looked("checked", attempt)
-    if proposals.sure and not attempts:
+    if not attempts:
         return (), _UNCHECKED
     good = [attempt for attempt in attempts if attempt.verdict.valid]
     if attempts and not good:
@@ -257,6 +265,29 @@ def _candidates(
         if mended and mended.score < (least := site.least(mended.text)):
             return (), _unsure(mended.score, least, site.options)
     return _ranked(good, site)[: max(site.options.num_candidates, 1)], why
+
+
+def _head(runs: _EngineRuns, site: _Site, unsure: list[_Proposal]) -> Candidate | None:
+    """The longest beginning of texts of which none is probable enough that is so itself, and right
+    where it stands."""
+    texts = [(each.text, each.score) for each in unsure]
+    selected = site.options.selected
+    likely = (
+        head
+        for head in heads(texts, site.context.language)
+        if head.score >= site.least(head.text)
+        and head.text.startswith(selected)
+        and head.text != selected
+    )
+    with suppress(BudgetSpent):
+        for head in islice(likely, _HEADS):
+            attempt = site.attempted(head.text, head.score, unsure[head.of].draft, runs.checks)
+            # What closes brackets from before it is not what the texts go on with.
+            attempt = replace(attempt, text=head.text)
+            runs.looked("head", attempt)
+            if attempt.verdict.valid and not unfit(head.text, site.context):
+                return _candidate(attempt, site)
+    return None
 
 
 def _held(
@@ -377,12 +408,15 @@ def _ranked(good: list[Attempt], site: _Site) -> tuple[Candidate, ...]:
     """Each text once: those that leave nothing wrong first, else in the engine's order."""
     texts: dict[str, Candidate] = {}
     for attempt in sorted(good, key=lambda attempt: not attempt.verdict.clean):
-        candidate = Candidate(
-            text=attempt.text,
-            score=attempt.score,
-            parses=None if site.point is None else True,
-            draft=attempt.draft,
-            least=site.least(attempt.text),
-        )
-        texts.setdefault(attempt.text, candidate)
+        texts.setdefault(attempt.text, _candidate(attempt, site))
     return tuple(texts.values())
+
+
+def _candidate(attempt: Attempt, site: _Site) -> Candidate:
+    return Candidate(
+        text=attempt.text,
+        score=attempt.score,
+        parses=None if site.point is None else True,
+        draft=attempt.draft,
+        least=site.least(attempt.text),
+    )

@@ -6,13 +6,14 @@ from typing import Literal
 from infill_engine.request import Draft, EngineInfo, InfillRequest
 from infill_ls.completion.context import Context
 
-How = Literal["said", "checked", "renoised", "cut back"]
+How = Literal["said", "checked", "renoised", "cut back", "head"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """A look at one text: as the engine `said` it, trimmed; as it was `checked` in the file,
-    `renoised` or `cut back`. `text` is what would go in, `why` it may not, "" where it may."""
+    `renoised` or `cut back`, or what several begin with, a `head`. `text` is what would go in,
+    `why` it may not, "" where it may."""
 
     draft: Draft
     how: How
