@@ -3,6 +3,7 @@
 Offsets are code points. Both sides have LF line ends, whatever the file has.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -157,6 +158,10 @@ def _lf(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
+# The middle of a block comment and C's directives are no lines of code.
+_INDENTED = re.compile(r"\n([ \t]*)[^ \t\n*#]")
+
+
 def indentation_of(prefix: str, suffix: str, language: Language) -> str:
     """One level of indentation as the text does it, or as is usual in the language.
 
@@ -165,12 +170,9 @@ def indentation_of(prefix: str, suffix: str, language: Language) -> str:
     tabs = 0
     steps: Counter[int] = Counter()
     previous = 0
-    for line in (prefix + suffix).split("\n"):
-        content = line.lstrip(" \t")
-        if not content or content[0] in "*#":  # the middle of a block comment, C's directives
-            continue
-        width = len(line) - len(content)
-        if line[0] == "\t":
+    for indentation in _INDENTED.findall(f"\n{prefix}{suffix}"):
+        width = len(indentation)
+        if indentation.startswith("\t"):
             tabs += 1
         elif 2 <= width - previous <= 8:
             steps[width - previous] += 1

@@ -14,7 +14,8 @@ from infill_ls.syntax.language import Language
 from infill_ls.syntax.raw_strings import PARTNER, RAW_STRINGS, ending, raw_string
 
 _LOOK_BACK = 40  # characters
-_CHUNK = 8_000  # characters that are lexed at once, and known by heart afterwards
+_CHUNK = 8_000  # characters whose state at the end is known by heart
+_PART = 1_000  # characters that are lexed at once, and known by heart: an edit changes one of them
 _OVER_LINES = frozenset({'"""', "'''", "`"})
 _CHARACTER = (
     r"(?P<character>'(?:\\(?:x[\da-fA-F]{1,8}|u\{\w{1,8}\}|[uU][\da-fA-F]{4,8}|[0-7]{1,3}|[^\n])"
@@ -114,6 +115,35 @@ class Lexed:
 def lex(text: str, language: Language, state: State = START, *, before: str = "") -> Lexed:
     """`state` is what is open where the text starts, `before` the last code before it, if it is
     known: by it a slash divides or begins a regular expression."""
+    pieces, brackets = list[tuple[int, int, str]](), list[int]()
+    at, end, broken_off = 0, _part_end(text, 0), False
+    while end < len(text):
+        part = _lexed(text[at:end], language, state, before)
+        pieces += [(at + low, at + high, kind) for low, high, kind in part.pieces]
+        brackets += [at + offset for offset in part.brackets]
+        state, before, broken_off = part.state, part.tail, broken_off or part.broken_off
+        at, end = end, _part_end(text, end)
+    last = _lexed(text[at:], language, state, before)
+    if not at:
+        return last
+    return Lexed(
+        pieces=(*pieces, *((at + low, at + high, kind) for low, high, kind in last.pieces)),
+        brackets=(*brackets, *(at + offset for offset in last.brackets)),
+        state=last.state,
+        broken_off=broken_off or last.broken_off,
+        tail=last.tail,
+    )
+
+
+def _part_end(text: str, at: int) -> int:
+    """After some whole lines: no token of code goes on from one line to the next."""
+    if len(text) - at <= 2 * _PART:
+        return len(text)
+    return text.find("\n", at + _PART) + 1 or len(text)
+
+
+@lru_cache(maxsize=256)
+def _lexed(text: str, language: Language, state: State, before: str) -> Lexed:
     run = _Run(
         before=before[-_LOOK_BACK:],
         text=text,

@@ -52,8 +52,10 @@ def test_whatever_the_texts_a_head_begins_one_and_leaves_nothing_open(
 
     for head in found:
         assert texts[head.of][0].startswith(head.text)
-        assert 0 <= head.score <= 1 and head.score >= texts[head.of][1]
-        assert len(head.text.strip()) >= LEAST and "\n" not in head.text
+        assert 0 <= head.score <= 1
+        assert head.score >= texts[head.of][1]
+        assert len(head.text.strip()) >= LEAST
+        assert "\n" not in head.text
         assert not balance(head.text, PYTHON).openers
     assert [len(head.text) for head in found] == sorted(
         (len(head.text) for head in found), reverse=True

@@ -3,6 +3,7 @@
 import pytest
 
 from infill_engine.budget import Budget, BudgetSpent
+from infill_ls.syntax import lexer
 from infill_ls.syntax.language import language_of
 from infill_ls.syntax.lexer import lex, state_at
 from tests.infill_ls.syntax.constructs import CONSTRUCTS
@@ -99,3 +100,22 @@ def test_a_budget_that_is_over_ends_it_and_nothing_is_lost() -> None:
     text = "x = 'a'\n" * 20_000
     with pytest.raises(BudgetSpent):
         state_at(text, language_of("python"), budget=Budget(deadline=0.0))
+
+
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_a_text_is_the_same_whole_and_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    language = language_of(name)
+    text = CONSTRUCTS[name] * 3
+
+    whole = lex(text, language)
+    monkeypatch.setattr(lexer, "_PART", 10)
+    lex.cache_clear()
+    parts = lex(text, language)
+
+    assert parts.kinds(len(text)) == whole.kinds(len(text))
+    assert (parts.brackets, parts.state) == (whole.brackets, whole.state)
+    assert (parts.broken_off, parts.tail.split()[-1:]) == (
+        whole.broken_off,
+        whole.tail.split()[-1:],
+    )
+    lex.cache_clear()
