@@ -70,7 +70,8 @@ class Infilled:
     """`candidates`, best first; where there are none, `rejected` says why.
 
     `draft` is the engine's last, None when it offered nothing; `num_renoised` counts how often a
-    part of it went back to noise because the parser did not take it.
+    part of it went back to noise because the parser did not take it. `best` is how sure the engine
+    is of its likeliest text that would belong there, shown or not.
     """
 
     candidates: tuple[Candidate, ...]
@@ -78,6 +79,7 @@ class Infilled:
     ms: Timings
     rejected: str = ""
     num_renoised: int = 0
+    best: float = 0.0
 
 
 def infill_at(
@@ -103,7 +105,7 @@ def infill_at(
             runs.trace.context, runs.trace.request = context, request
         draft = runs.last_draft(request, watch)
         shown: tuple[Candidate, ...] = ()
-        why = "the engine offers nothing"
+        why, best = "the engine offers nothing", 0.0
         if draft is not None and not budget.cancelled():
             try:
                 point = trees.point(document, context.offset, budget=runs.checks)
@@ -116,6 +118,7 @@ def infill_at(
                 context = replace(context, parsed=parsed and strict)
                 site = _Site(request=request, options=options, context=context, point=point)
                 proposals = _proposals(runs, site, draft)
+                best = max((p.score for p in (*proposals.sure, *proposals.unsure)), default=0.0)
                 shown, why = _candidates(runs, site, proposals)
                 if later is not None and site.options.min_confidence:
                     later(partial(_held, site, proposals, shown))
@@ -129,6 +132,7 @@ def infill_at(
         ms=runs.timings(),
         rejected="" if shown else why,
         num_renoised=runs.num_renoised,
+        best=best,
     )
 
 

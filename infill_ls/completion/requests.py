@@ -294,7 +294,8 @@ class Requests:
         was_ahead = self._ahead is live
         if was_ahead or self._runs.get(query.document.uri) is live:
             if result.candidates or _found_nothing(result):
-                self.reuse.remember(query, result.candidates)
+                best = result.infilled.best if result.infilled else 1.0
+                self.reuse.remember(query, result.candidates, best)
                 self._hold(live.run)
             if was_ahead:
                 self._ahead = None

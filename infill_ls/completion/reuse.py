@@ -4,6 +4,7 @@ A suggestion is kept under the text around its place, not under a version: an ed
 it valid, and so does typing what it says, which leaves its rest. Belongs to the event loop.
 """
 
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,7 +21,11 @@ MAX_ENTRIES = 250
 MAX_SECONDS = 300.0
 # How likely it is at least that something is right which nobody thought of, and that this has a
 # character that is typed.
-ELSE, SAYS_IT = 0.1, 0.4
+ELSE, SAYS_IT = 0.1, 0.6
+# Where the likeliest text is less likely than that, it hardly gets likely enough with the next
+# characters of a word, so many of them, or some that begin another one.
+UNLIKELY, IN_WORD, ELSEWHERE = 0.05, 3, 2
+_WITHIN_WORD = re.compile(r"\w\w\Z")
 # So much text on either side makes the place: enough that no other place in a file is taken for it.
 PREFIX_WINDOW = 1000
 SUFFIX_WINDOW = 500
@@ -40,6 +45,7 @@ class _Entry:
     candidates: "tuple[Candidate, ...]"
     selected: str
     until: float
+    best: float
     held: "tuple[Candidate, ...]" = ()
 
     @property
@@ -60,13 +66,17 @@ class Reuse:
     def __len__(self) -> int:
         return len(self._used)
 
-    def remember(self, query: Query, candidates: "tuple[Candidate, ...]") -> None:
-        """Having found nothing is worth remembering too: the model would say it again."""
+    def remember(
+        self, query: Query, candidates: "tuple[Candidate, ...]", best: float = 1.0
+    ) -> None:
+        """Having found nothing is worth remembering too: the model would say it again. `best` is
+        how likely the likeliest of all texts is, shown or not."""
         key, before = _reuse_key(query), _before(query.document, query.offset)
         entry = _Entry(
             candidates=_alone(candidates),
             selected=query.selected,
             until=self._clock() + MAX_SECONDS,
+            best=best,
         )
         self._entries_by_key.setdefault(key, {})[before] = entry
         self._touch(key, before)
@@ -81,7 +91,8 @@ class Reuse:
             entries[before] = replace(entries[before], held=_alone(held))
 
     def find(self, query: Query) -> "tuple[Candidate, ...] | None":
-        """What is left of a suggestion made here or a few typed characters ago; None if unknown."""
+        """What is left of a suggestion made here or a few typed characters ago; None if unknown.
+        Nothing, where it is not worth looking again yet."""
         key = _reuse_key(query)
         for before in [b for b, e in self._entries(key).items() if e.until < self._clock()]:
             self._drop(key, before)
@@ -101,7 +112,7 @@ class Reuse:
             if rest or (not typed and not entry.candidates and entry.selected == query.selected):
                 self._touch(key, before)
                 return rest
-        return None
+        return () if _unlikely(entries, query) else None
 
     def forget(self, document: str) -> None:
         for key, before in [key for key in self._used if key[0].document == document]:
@@ -178,6 +189,21 @@ def _spoken_for(entry: _Entry, typed: str) -> "tuple[Candidate, ...]":
     if score < best.least:
         return ()
     return (replace(best, text=best.text[len(typed) :], score=score),)
+
+
+def _unlikely(entries: dict[str, _Entry], query: Query) -> bool:
+    """Whether nothing was likely a few characters ago, so that nothing will be now. Not where a
+    line begins, and not where somebody asks."""
+    if query.limits.min_confidence == 0 or query.selected:
+        return False
+    text = query.document.text
+    line = text[text.rfind("\n", 0, query.offset) + 1 : query.offset]
+    most = IN_WORD if _WITHIN_WORD.search(line) else ELSEWHERE
+    for num_typed in range(1, most + 1):
+        entry = entries.get(_before(query.document, query.offset - num_typed))
+        if entry is not None:
+            return bool(line.strip()) and not entry.selected and entry.best < UNLIKELY
+    return False
 
 
 def _reuse_key(query: Query) -> _ReuseKey:

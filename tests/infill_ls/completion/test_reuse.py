@@ -239,10 +239,54 @@ def test_what_was_found_out_later_knows_more_of_what_is_typed() -> None:
     reuse.hold(query("x = ‸\ny"), (sure("second", 0.1),))
     check(reuse, query("x = seco‸\ny"), "nd")
     reuse.remember(query("x = sec‸\ny"), ())
-    reuse.hold(query("x = sec‸\ny"), (sure("ret", 0.1), sure("ond", 0.001)))
+    reuse.hold(query("x = sec‸\ny"), (sure("ret", 0.2), sure("ond", 0.001)))
 
     assert reuse.find(query("x = seco‸\ny")) is None
     check(reuse, query("x = secr‸\ny"), "et")
     # What is shown is gone on from, however long ago it was found.
     reuse.remember(query("x = s‸\ny"), (sure("econd(1)", 0.9),))
     check(reuse, query("x = seco‸\ny"), "nd(1)")
+
+
+UNASKED = replace(LIMITS, min_confidence=None)
+
+
+def looked(marked: str, best: float, *texts: str) -> Reuse:
+    reuse = Reuse()
+    reuse.remember(query(marked, limits=UNASKED), tuple(map(candidate, texts)), best)
+    return reuse
+
+
+@pytest.mark.parametrize(
+    ("marked", "again"),
+    [
+        ("x = to‸\ny", False),
+        ("x = tot‸\ny", False),
+        ("x = tota‸\ny", False),
+        ("x = total‸\ny", True),  # three characters of a word later
+        ("x = t +‸\ny", False),
+        ("x = t + ‸\ny", True),  # or two others
+        ("x = a‸\ny", True),  # something else before
+    ],
+)
+def test_where_nothing_was_likely_it_is_not_looked_again_at_once(marked: str, again: bool) -> None:
+    found = looked("x = t‸\ny", 0.04).find(query(marked, limits=UNASKED))
+
+    assert (found is None) == again
+    assert not found
+
+
+def test_it_is_looked_again_where_somebody_asks_a_line_begins_or_something_was_likely() -> None:
+    asked = looked("x = t‸\ny", 0.04)
+    asked.remember(query("x = t‸\ny"), (), 0.04)
+    assert asked.find(query("x = to‸\ny")) is None
+    assert looked("    ‸\ny", 0.04).find(query("     ‸\ny", limits=UNASKED)) is None
+    assert looked("x = t‸\ny", 0.06).find(query("x = to‸\ny", limits=UNASKED)) is None
+
+
+def test_what_was_held_back_is_looked_at_before() -> None:
+    reuse = looked("x = t‸\ny", 0.04)
+    reuse.hold(query("x = t‸\ny", limits=UNASKED), (replace(candidate("otal"), score=0.04),))
+
+    check(reuse, query("x = tota‸\ny", limits=UNASKED), "l")
+    check(reuse, query("x = to‸\ny", limits=UNASKED), "tal")
