@@ -43,7 +43,8 @@ class Outcome:
     def repeats_suffix(self) -> bool:
         """What stood there is no repetition, even where the file itself repeats."""
         differs = self.answer != self.case.reference
-        return differs and scores.repeats_suffix(self.answer, self.case.suffix)
+        line = self.case.prefix.rpartition("\n")[2]
+        return differs and scores.repeats_suffix(self.answer, self.case.suffix, line)
 
 
 def ask(engine: Engine, cases: Sequence[Case], tick: Callable[[], None]) -> list[Outcome]:

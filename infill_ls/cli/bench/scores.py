@@ -83,11 +83,13 @@ def _compiles(text: str) -> bool:
     return True
 
 
-def repeats_suffix(answer: str, suffix: str) -> bool:
-    """Whether the answer's end says what follows the cursor anyway.
+def repeats_suffix(answer: str, suffix: str, line: str = "") -> bool:
+    """Whether the answer's end says what follows the cursor anyway. `line` is what stands before it
+    on its line.
 
     Its last line is the next one that is not blank; or its tail is the head of the suffix; or it
-    closes a bracket that the suffix closes and nothing in it opened.
+    closes a bracket that the suffix closes and nothing in it opened, nor in its line, where the
+    suffix is on another one.
     """
     answer = answer.rstrip(" \t")
     following = next((line.strip() for line in suffix.split("\n") if line.strip()), "")
@@ -98,7 +100,9 @@ def repeats_suffix(answer: str, suffix: str) -> bool:
     if _overlap(answer, suffix) >= OVERLAP:
         return True
     head = suffix.lstrip()[:1]
-    return head in CLOSERS and _unopened(answer)[head] > 0 and answer.endswith(head)
+    here = suffix.partition("\n")[0].strip()
+    opened = answer if here else line + answer
+    return head in CLOSERS and _unopened(opened)[head] > 0 and answer.endswith(head)
 
 
 def _overlap(answer: str, suffix: str) -> int:

@@ -115,6 +115,12 @@ def test_repetitions_of_the_suffix_are_found(answer: str, suffix: str, repeats: 
     assert scores.repeats_suffix(answer, suffix) is repeats
 
 
+def test_what_the_line_opens_its_answer_may_close() -> None:
+    assert scores.repeats_suffix("b)", "\n    );\n", "equals(a, ") is False
+    assert scores.repeats_suffix("b)", "\n    );\n", "equals(a), ") is True
+    assert scores.repeats_suffix("b)", ")\n", "equals(a, ") is True
+
+
 @pytest.mark.parametrize(
     ("prefix", "answer", "suffix", "adds"),
     [
