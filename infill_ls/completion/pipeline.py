@@ -118,8 +118,8 @@ def infill_at(
                 context = replace(context, parsed=parsed and strict)
                 site = _Site(request=request, options=options, context=context, point=point)
                 proposals = _proposals(runs, site, draft)
-                best = max((p.score for p in (*proposals.sure, *proposals.unsure)), default=0.0)
                 shown, why = _candidates(runs, site, proposals)
+                best = _best(runs.trace, proposals)
                 if later is not None and site.options.min_confidence:
                     later(partial(_held, site, proposals, shown))
         if budget.cancelled():
@@ -269,6 +269,13 @@ def _candidates(
         if mended and mended.score < (least := site.least(mended.text)):
             return (), _unsure(mended.score, least, site.options)
     return _ranked(good, site)[: max(site.options.num_candidates, 1)], why
+
+
+def _best(trace: Trace, proposals: _Proposals) -> float:
+    """The score of the likeliest text that was not found to be wrong where it stands."""
+    refused = {id(look.draft) for look in trace.looks if look.how == "checked" and look.why}
+    texts = (*proposals.sure, *proposals.unsure)
+    return max((each.score for each in texts if id(each.draft) not in refused), default=0.0)
 
 
 def _head(runs: _EngineRuns, site: _Site, unsure: list[_Proposal]) -> Candidate | None:

@@ -101,3 +101,19 @@ def test_a_head_is_held_to_what_other_texts_are() -> None:
     assert shown(texts, "# the ‸\n") == []
     selecting = InfillOptions(min_confidence=0.3, selected="names")
     assert shown({"names + 1": 0.2, "names - 1": 0.2}, "x = ‸\n", selecting) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "best"),
+    [
+        ({"names + 1": 0.2, "other": 0.1}, 0.2),
+        ({"names + 1": 0.4, "other": 0.1}, 0.4),
+        ({"names +": 0.4, "other": 0.1}, 0.1),  # it does not parse
+        ({"names +": 0.4}, 0.0),
+    ],
+)
+def test_it_is_told_how_likely_the_likeliest_text_is(said: dict[str, float], best: float) -> None:
+    document = Document(uri="file:///a", version=1, language_id="python", text="x = \n")
+    found = infill_at(Doubtful(said), document, 4, UNASKED, trees=Trees())
+
+    assert found.best == pytest.approx(best)
