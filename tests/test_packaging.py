@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
+from release.check import MOST_ON_PYPI
 
 import infill_ls
 from infill_kernels.native import PARTS
@@ -28,6 +29,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def names(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         return archive.namelist()
+
+
+def test_pypi_takes_it_as_it_is(wheel: Path) -> None:
+    assert wheel.stat().st_size < MOST_ON_PYPI
 
 
 def test_top_level_names_are_the_three_packages(names: list[str]) -> None:

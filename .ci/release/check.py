@@ -17,7 +17,8 @@ from hatchling.builders.wheel import WheelBuilder
 
 from release.build import ReleaseError, run
 
-MOST_ON_PYPI = 100_000_000  # bytes of a file, unless PyPI was asked for more
+# Bytes of a file, unless PyPI was asked for more: MAX_FILESIZE in its warehouse/constants.py.
+MOST_ON_PYPI = 100 << 20
 GHOST = Path(__file__).with_name("ghost.lua")
 FILE = "".join(f"value_{number} = store.read(0)\n" for number in range(1, 31))
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infill-ls"
@@ -26,7 +27,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infi
 def check_metadata(files: list[Path]) -> str:
     run(sys.executable, "-m", "twine", "check", "--strict", *map(str, files))
     large = [path.name for path in files if path.stat().st_size > MOST_ON_PYPI]
-    note = f"; above PyPI's 100 MB, so ask for a higher limit: {', '.join(large)}" if large else ""
+    note = f"; above PyPI's 100 MiB, so ask for a higher limit: {', '.join(large)}" if large else ""
     return f"twine has nothing to say{note}"
 
 

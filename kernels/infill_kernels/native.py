@@ -233,11 +233,16 @@ def checked(x: Floats) -> Floats:
 def aligned(x: NDArray[N]) -> NDArray[N]:
     """A copy that begins with a line of the CPU's cache, as numpy's own arrays do not: a vector
     read across two lines takes twice as long."""
-    memory = np.empty(x.nbytes + LINE, np.uint8)
-    start = -address(memory) % LINE
-    copy = memory[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
+    copy = room(x.nbytes).view(x.dtype).reshape(x.shape)
     copy[...] = x
     return copy
+
+
+def room(size: int) -> NDArray[np.uint8]:
+    """So many bytes from the beginning of a line of the CPU's cache on; anything may be in them."""
+    memory = np.empty(size + LINE, np.uint8)
+    start = -address(memory) % LINE
+    return memory[start : start + size]
 
 
 def address(x: NDArray[np.generic]) -> int:

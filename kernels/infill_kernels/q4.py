@@ -6,6 +6,9 @@ PANEL bytes: the codes, then 16 scales, then 16 minima, float16 in little endian
 chunks of 64 bytes; byte 4 * c + j of chunk k holds, of row c, the code of input 4 * k + j in its
 low half and that of input 16 + 4 * k + j in its high half.
 A matrix [O, I] is uint8 [O / 16 rounded up, I / 32, 320]; rows beyond O are zeros.
+
+Files hold it apart: codes, and the numbers by the significance of their bytes. What is alike lies
+together there, and an archive of it is a tenth smaller.
 """
 
 import numpy as np
@@ -52,6 +55,32 @@ def unpack(panels: Bytes, outputs: int) -> tuple[Bytes, Halves, Halves]:
     scales, minima = numbers.reshape(count, groups, 2, OUTPUTS).transpose(2, 0, 3, 1)
     rows = (count * OUTPUTS, groups)
     return codes[:outputs], scales.reshape(rows)[:outputs], minima.reshape(rows)[:outputs]
+
+
+def apart(panels: Bytes) -> tuple[Bytes, Bytes]:
+    """The codes [P, G, 256] of panels [P, G, 320], and their numbers [4, P * G, 16]: the low and
+    the high bytes of the scales, then those of the minima."""
+    count, groups, size = panels.shape
+    assert size == PANEL, f"a panel has {PANEL} bytes, these have {size}"
+    numbers = panels[:, :, CODES:].reshape(count, groups, 2, OUTPUTS, 2).transpose(2, 4, 0, 1, 3)
+    return (
+        np.ascontiguousarray(panels[:, :, :CODES]),
+        np.ascontiguousarray(numbers).reshape(4, count * groups, OUTPUTS),
+    )
+
+
+def together(codes: Bytes, numbers: Bytes, into: Bytes | None = None) -> Bytes:
+    """Panels [P, G, 320] of what `apart` gives; in the memory of `into` where it is given."""
+    count, groups, size = codes.shape
+    assert size == CODES, f"the codes of a panel are {CODES} bytes, these are {size}"
+    assert numbers.shape == (4, count * groups, OUTPUTS), f"{numbers.shape=}"
+    panels = np.empty(count * groups * PANEL, np.uint8) if into is None else into
+    panels = panels.reshape(count, groups, PANEL)
+    panels[:, :, :CODES] = codes
+    low, high = numbers[::2].astype("<u2"), numbers[1::2].astype("<u2")
+    halves = panels.view("<u2").reshape(-1, PANEL // 2)[:, CODES // 2 :]
+    halves[:, :OUTPUTS], halves[:, OUTPUTS:] = low | high << 8
+    return panels
 
 
 def quantise(weight: Floats) -> Bytes:

@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from infill_kernels.q4 import GROUP, OUTPUTS, PANEL, dequantise, pack, quantise, unpack
+from infill_kernels.q4 import (
+    GROUP,
+    OUTPUTS,
+    PANEL,
+    apart,
+    dequantise,
+    pack,
+    quantise,
+    together,
+    unpack,
+)
 
 SHAPES = st.tuples(st.integers(1, 37), st.integers(1, 3).map(lambda groups: groups * GROUP))
 
@@ -50,6 +60,17 @@ def test_scales_come_before_minima_in_little_endian() -> None:
     assert panels[1, 1, 256:258].tobytes() == b"\x00\x3e"  # 1.5
     assert panels[0, 0, 288 + 6 : 288 + 8].tobytes() == b"\x00\xc0"  # -2.0
     assert np.count_nonzero(panels) == 2, "rows beyond the matrix are zeros"
+
+
+def test_apart_and_together_give_the_same_bytes() -> None:
+    panels = np.random.default_rng(3).integers(0, 256, (3, 5, PANEL), np.uint8)
+    codes, numbers = apart(panels)
+
+    assert np.array_equal(numbers[1, 2 * 5 + 4], panels[2, 4, 257:288:2]), (
+        "high bytes of the scales"
+    )
+    assert np.array_equal(together(codes, numbers), panels)
+    assert np.array_equal(together(codes, numbers, np.zeros(panels.size, np.uint8)), panels)
 
 
 @settings(max_examples=50, deadline=None)

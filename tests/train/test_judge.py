@@ -11,7 +11,7 @@ from gguf.quants import dequantize, quantize
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
-from infill_kernels.q4 import PANEL, dequantise
+from infill_kernels.q4 import dequantise
 from tests.train import tiny_gguf
 from tests.train.tiny_gguf import CODE
 from train.judge import make, panels_of_q4_1, panels_of_q8_0
@@ -137,12 +137,17 @@ def test_tensors_have_the_shapes_that_their_configuration_says(made: Made) -> No
         "qkv": (mixed, width), "out": (width, heads * config["head_dim"]),
         "up": (2 * inner, width), "down": (width, inner),
     }  # fmt: skip
-    expected = {"norm": [width], "head": [SIZE // 16, 2 * width // 32, PANEL]}
+    sizes = {"head": (SIZE, 2 * width)}
+    expected = {"norm": [width]}
     for layer in range(config["num_layers"]):
         for name, (outputs, inputs) in matrices.items():
-            expected[f"blocks.{layer}.{name}"] = [outputs // 16, inputs // 32, PANEL]
+            sizes[f"blocks.{layer}.{name}"] = outputs, inputs
         for name in ("attention_norm", "mlp_norm"):
             expected[f"blocks.{layer}.{name}"] = [width]
+    for name, (outputs, inputs) in sizes.items():
+        expected[f"{name}.codes"] = [outputs // 16, inputs // 32, 256]
+    panels = sum(outputs * inputs for outputs, inputs in sizes.values()) // (16 * 32)
+    expected["numbers"] = [4, panels, 16]
 
     assert {name: each.get_shape() for name, each in found.items()} == expected
     assert {each.get_dtype() for name, each in found.items() if "norm" in name} == {"F32"}

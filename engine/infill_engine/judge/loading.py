@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from infill_engine.errors import ModelError
 from infill_engine.judge.calibration import read_calibration
@@ -16,10 +16,15 @@ from infill_engine.judge.judge import JudgeInfo
 from infill_engine.judge.llama import LlamaJudge
 from infill_engine.judge.network import Llama, LlamaConfig
 from infill_engine.judge.vocabulary import JudgeVocabulary
+from infill_engine.mapped import read_arrays, read_metadata
 from infill_engine.models.two_sided.inference import Floats
 from infill_kernels.blocks import Blocks, Head, Matrix, Shape, native
+from infill_kernels.native import room
+from infill_kernels.q4 import PANEL, together
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
+# How a file names the codes of a matrix, and the numbers of all, in the order of their names.
+CODES, NUMBERS = ".codes", "numbers"
 MEASURED = 16  # tokens of the pass that is measured
 # Milliseconds of a token, above which what the judge finds in the time there is does not pay.
 SLOWEST_MS = 8.0
@@ -49,9 +54,8 @@ def load_llama(folder: Path = WEIGHTS) -> LlamaJudge:
     path = folder / "judge.safetensors"
     level, reason = native()
     try:
-        with safe_open(path, "numpy") as file:
-            config = LlamaConfig(**json.loads(file.metadata()["config"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata, tensors = read_tensors(path)
+        config = LlamaConfig(**json.loads(metadata["config"]))
         network = _in_torch(config, tensors) if level is None else _compiled(config, tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AssertionError) as error:
         raise ModelError(f"cannot read the judge {path}: {error!r}") from error
@@ -75,6 +79,25 @@ def load_llama(folder: Path = WEIGHTS) -> LlamaJudge:
             calibration=read_calibration(folder / "judge_calibration.json"),
         ),
     )
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """Metadata and tensors of a judge.safetensors, matrices as panels. Raises as `read_arrays`
+    does, and KeyError or AssertionError where it is another file."""
+    metadata, stored = read_metadata(path), read_arrays(path)
+    numbers = stored.pop(NUMBERS)
+    tensors: dict[str, NDArray[Any]] = {}
+    at = 0
+    for name in sorted(stored):
+        if not name.endswith(CODES):
+            tensors[name] = stored[name]
+            continue
+        codes = stored.pop(name)
+        count = codes.shape[0] * codes.shape[1]
+        into = room(count * PANEL)
+        tensors[name.removesuffix(CODES)] = together(codes, numbers[:, at : at + count], into)
+        at += count
+    return metadata, tensors
 
 
 def token_ms(network: Llama) -> float:

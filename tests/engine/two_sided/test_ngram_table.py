@@ -90,8 +90,12 @@ def test_an_empty_table_knows_nothing() -> None:
     assert nothing.onward([1, 2], 3) == [NO_NGRAM_HINT] * 3
 
 
-def test_tensors_keep_it() -> None:
-    ngrams = table_of(random_table(random.Random(0)))
+@pytest.mark.parametrize("most", [1 << 32, 1 << 15])
+def test_tensors_keep_it(most: int) -> None:
+    """However far its keys are from each other."""
+    random_one = table_of(random_table(random.Random(0)))
+    ngrams = NgramTable(random_one.keys % np.uint32(most - 1), random_one.values)
+    ngrams.keys.sort()
     again = from_arrays(to_arrays(ngrams))
 
     assert again.keys.dtype == np.uint32

@@ -21,8 +21,10 @@ MAX_ORDER = 4  # tokens of a context
 # Upper ends of all levels but the last: the share of packages in which the token was the next one.
 LEVEL_EDGES = (0.2, 0.3, 0.42, 0.55, 0.68, 0.8, 0.92)
 LEVELS = len(LEVEL_EDGES) + 1
-# Its arrays in a file of weights, signed, for not every reader knows the unsigned ones.
-ARRAYS = ("table.keys", "table.values")
+# Its arrays in a file of weights, signed, for not every reader knows the unsigned ones: of the keys
+# how much each is above the one before, which takes half the room.
+ARRAYS = ("table.steps", "table.values")
+FORMER_KEYS = "table.keys"  # what files of before version 0.2 have: the keys themselves
 
 _TOKEN_BITS = 13
 _WORD = (1 << 64) - 1
@@ -113,10 +115,18 @@ class NgramTable:
 
 def to_arrays(table: NgramTable) -> dict[str, NDArray[np.signedinteger]]:
     """As a file of weights holds it."""
-    return dict(zip(ARRAYS, (table.keys.view(np.int32), table.values.view(np.int16)), strict=True))
+    steps = np.diff(table.keys, prepend=np.uint32(0))
+    kept = np.dtype(np.uint16 if steps.max(initial=0) < 1 << 16 else np.uint32)
+    signed = np.dtype(f"i{kept.itemsize}")
+    arrays = steps.astype(kept).view(signed), table.values.view(np.int16)
+    return dict(zip(ARRAYS, arrays, strict=True))
 
 
 def from_arrays(arrays: Mapping[str, NDArray[np.signedinteger]]) -> NgramTable:
-    """The table in a file's arrays, which stay where they are: mapped. Raises KeyError."""
-    keys, values = (arrays[name] for name in ARRAYS)
-    return NgramTable(keys.view(np.uint32), values.view(np.uint16))
+    """The table in a file's arrays; its values stay where they are: mapped. Raises KeyError."""
+    values = arrays[ARRAYS[1]].view(np.uint16)
+    if FORMER_KEYS in arrays:
+        return NgramTable(arrays[FORMER_KEYS].view(np.uint32), values)
+    steps = arrays[ARRAYS[0]]
+    unsigned = steps.view(np.dtype(f"u{steps.dtype.itemsize}"))
+    return NgramTable(np.cumsum(unsigned, dtype=np.uint32), values)

@@ -5,20 +5,16 @@ training and "show_threshold".
 """
 
 import json
-import math
-import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 
+from infill_engine import mapped
 from infill_engine.models.two_sided.config import TwoSidedConfig
 from infill_engine.models.two_sided.induction import MAX_MATCH
-from infill_engine.models.two_sided.ngram_table import ARRAYS, LEVELS
-from infill_kernels.bfloat16 import widened
+from infill_engine.models.two_sided.ngram_table import ARRAYS, FORMER_KEYS, LEVELS
 
 # What files of before version 0.2 call tensors, options and metadata that have other names now.
 FORMER_NAMES = {
@@ -32,13 +28,11 @@ FORMER_NAMES = {
 FORMER_HEAD = ("length_up", "length_down")
 FORMER_OPTIONS = {"recall": "ngram_table"}
 FORMER_METADATA = {"worth_showing": "show_threshold"}
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I32": "<i4", "I16": "<i2"}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """A file's metadata under the names of today."""
-    with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
+    metadata = mapped.read_metadata(path)
     return {FORMER_METADATA.get(name, name): value for name, value in metadata.items()}
 
 
@@ -50,41 +44,17 @@ def read_weights(path: Path) -> tuple[TwoSidedConfig, dict[str, NDArray[Any]], d
     Raises OSError, SafetensorError or ValueError where the file is no such file, and KeyError or
     TypeError where its configuration is none.
     """
-    metadata = read_metadata(path)  # which also checks where its arrays are
+    metadata = read_metadata(path)
     options = {
         FORMER_OPTIONS.get(name, name): value
         for name, value in json.loads(metadata["config"]).items()
     }
-    with path.open("rb") as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    start = 8 + int.from_bytes(content[:8], "little")
-    header: dict[str, dict[str, Any]] = json.loads(content[8:start])
     arrays = {
-        FORMER_NAMES.get(name, name): _array(content, start, name, **found)
-        for name, found in header.items()
-        if name not in ("__metadata__", *FORMER_HEAD)
+        FORMER_NAMES.get(name, name): array
+        for name, array in mapped.read_arrays(path).items()
+        if name not in FORMER_HEAD
     }
     return TwoSidedConfig(**options), arrays, metadata
-
-
-def _array(
-    content: mmap.mmap,
-    start: int,
-    name: str,
-    *,
-    dtype: str,
-    shape: list[int],
-    data_offsets: tuple[int, int],
-) -> NDArray[Any]:
-    if dtype not in DTYPES:
-        raise ValueError(f"{name} is of {dtype}, which is none of {', '.join(DTYPES)}")
-    stored = np.dtype(DTYPES[dtype])
-    array = np.frombuffer(content, stored, math.prod(shape), start + data_offsets[0])
-    array = array.reshape(shape)
-    if dtype == "BF16":
-        return widened(array)
-    # What begins at an odd place would be copied by every operation.
-    return np.require(array, requirements="A")
 
 
 def shapes(config: TwoSidedConfig) -> dict[str, tuple[int, ...]]:
@@ -111,7 +81,8 @@ def weights_in(
 
     Raises ValueError where they are not exactly what the configuration asks for.
     """
-    found = {name: array for name, array in arrays.items() if name not in ARRAYS}
+    of_table = (*ARRAYS, FORMER_KEYS)
+    found = {name: array for name, array in arrays.items() if name not in of_table}
     wanted = shapes(config)
     for name in sorted(wanted.keys() | found.keys()):
         if name not in wanted:
