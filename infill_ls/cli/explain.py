@@ -22,6 +22,7 @@ from infill_ls.cli.view import BOLD, DIM, INFILL, WARN, console_of
 from infill_ls.completion import explanation_page as page
 from infill_ls.completion.context import InfillOptions, warm_request
 from infill_ls.completion.explanation import Considered, Explanation, explained, untouched
+from infill_ls.completion.heads import shown_from
 from infill_ls.completion.pipeline import Trees, infill_at
 from infill_ls.completion.surroundings import NOTHING_AROUND, Place, Surroundings
 from infill_ls.completion.trace import Trace
@@ -90,7 +91,7 @@ def _explained(
         elsewhere=around.elsewhere,
     )
     engine.warm(warm_request(document, offset, options))
-    threshold = engine.describe().show_threshold  # the judge's, which is there only now
+    threshold = shown_from(engine.describe())  # there may be a judge only now
     trace, trees = Trace(), Trees()
     trees.parse_ahead(document, offset, budget=Budget())
     infilled = infill_at(

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from infill_engine.request import EVIDENCE, FILE_END, Cell, Draft
+from infill_ls.completion.heads import shown_from
 from infill_ls.completion.pipeline import Infilled, Timings
 from infill_ls.completion.reuse import lf
 from infill_ls.completion.surroundings import NOTHING_AROUND, Surroundings
@@ -73,7 +74,7 @@ class Model:
     name: str
     device: str
     judge: str
-    show_threshold: float
+    shown_from: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,9 +217,7 @@ def _model(trace: Trace) -> Model | None:
     info = trace.info
     if info is None:
         return None
-    return Model(
-        name=info.model, device=info.device, judge=info.judge, show_threshold=info.show_threshold
-    )
+    return Model(name=info.model, device=info.device, judge=info.judge, shown_from=shown_from(info))
 
 
 def _steps(trace: Trace) -> list[Step]:

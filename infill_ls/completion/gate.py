@@ -9,7 +9,7 @@ from infill_ls.completion.context import Context
 from infill_ls.syntax.brackets import balance
 
 # What is so short is hardly worth a key: fewer characters than that have to be so much surer.
-SHORT, SHORT_SCORE = 3, 0.5
+SHORT, SHORT_SCORE = 3, 0.85
 # So many characters before the cursor stand elsewhere too where the file's own text goes on.
 _SHARED = 8
 

@@ -1,19 +1,17 @@
 """From a cursor in a document to what may be shown there: the one pipeline of server, command
 line and benchmark.
 
-    context_at -> engine.infill -> trimmed -> attempted (parsed in place) -> renoised -> cut back
-                                              (none probable enough: what several begin with)
+    context_at -> engine.infill -> trimmed -> as much as is probable enough, where nobody asked
+    -> attempted (parsed in place) -> renoised -> cut back
 
 What comes out adds no syntax error to the file and does not say what follows the cursor. What
 could not be checked before the deadline is not shown.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import islice
 
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_engine.request import Draft, Engine, Hole, InfillRequest
@@ -33,10 +31,8 @@ __all__ = ["Candidate", "InfillOptions", "Infilled", "Timings", "Trees", "infill
 
 # How often a wrong span is renoised.
 _RENOISED = 2
-# Texts that are checked beside what is shown, for when what is typed next speaks for them.
-_HELD = 4
-# Beginnings of texts that are checked, longest first.
-_HEADS = 3
+# Beginnings that are checked, longest first.
+_HEADS = 4
 # Seconds that a run of the engine needs to be worth starting before the deadline.
 _WORTH_STARTING = 0.02
 # Seconds for the checks after the deadline, or after the engine's last step where that is later.
@@ -44,12 +40,6 @@ _CHECKS = 0.02
 # Seconds to find out what is open where a long file's window begins.
 _OPENING = 0.01
 _UNCHECKED = "it cannot be checked in time"
-
-
-# Checks what else would be right at a place: not the best, or not probable enough to be shown
-# unless what is typed next speaks for it. Takes some milliseconds, and holds a tree until it is let
-# go: nothing that a run keeps may hold it.
-Hold = Callable[[Budget], tuple[Candidate, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +60,8 @@ class Infilled:
     """`candidates`, best first; where there are none, `rejected` says why.
 
     `draft` is the engine's last, None when it offered nothing; `num_renoised` counts how often a
-    part of it went back to noise because the parser did not take it. `best` is how sure the engine
-    is of its likeliest text that would belong there, shown or not.
+    part of it went back to noise because the parser did not take it. `said` is all that would
+    belong there and was not found to be wrong, checked or not, as probable as the engine has it.
     """
 
     candidates: tuple[Candidate, ...]
@@ -79,7 +69,7 @@ class Infilled:
     ms: Timings
     rejected: str = ""
     num_renoised: int = 0
-    best: float = 0.0
+    said: tuple[Candidate, ...] = ()
 
 
 def infill_at(
@@ -92,10 +82,10 @@ def infill_at(
     budget: Budget = UNLIMITED,
     watch: Callable[[Draft], None] | None = None,
     trace: Trace | None = None,
-    later: Callable[[Hold], None] | None = None,
+    said: Sequence[Candidate] = (),
 ) -> Infilled:
     """`offset` counts code points. `watch` sees every draft as it comes; `trace` is told all that
-    happens. `later` is handed what is worth doing once the answer is given."""
+    happens. With what was `said` before, the engine is not asked."""
     runs = _EngineRuns(engine=engine, budget=budget, trace=trace or Trace())
     with runs.timed("total"):
         with runs.timed("context"):
@@ -103,9 +93,10 @@ def infill_at(
             lines = allowed_lines(context, options.max_lines)
             request = request_for(context, replace(options, max_lines=lines))
             runs.trace.context, runs.trace.request = context, request
-        draft = runs.last_draft(request, watch)
+        draft = said[0].draft if said else runs.last_draft(request, watch)
         shown: tuple[Candidate, ...] = ()
-        why, best = "the engine offers nothing", 0.0
+        left: tuple[Candidate, ...] = ()
+        why = "the engine offers nothing"
         if draft is not None and not budget.cancelled():
             try:
                 point = trees.point(document, context.offset, budget=runs.checks)
@@ -117,13 +108,18 @@ def infill_at(
                 context = opened(context, document, budget=runs.checks.within(_OPENING))
                 context = replace(context, parsed=parsed and strict)
                 site = _Site(request=request, options=options, context=context, point=point)
-                proposals = _proposals(runs, site, draft)
-                shown, why = _candidates(runs, site, proposals)
-                best = _best(runs.trace, proposals)
-                if later is not None and site.options.min_confidence:
-                    later(partial(_held, site, proposals, shown))
+                texts = [(each.text, each.score, each.draft) for each in said]
+                if not said:
+                    drafts = (draft, *draft.others)
+                    texts = [(each.text, confidence(each), each) for each in drafts]
+                proposals, why = _proposals(runs, site, texts)
+                if not options.min_confidence:
+                    shown, why = _asked_for(runs, site, proposals, why)
+                elif proposals:
+                    shown, why = _likely(runs, site, proposals, mend=not said)
+                left = _not_wrong(runs.trace, site, proposals)
         if budget.cancelled():
-            shown, why = (), "cancelled"
+            shown, why, left = (), "cancelled", ()
     if trace is not None:
         trace.info = engine.describe()
     return Infilled(
@@ -132,7 +128,7 @@ def infill_at(
         ms=runs.timings(),
         rejected="" if shown else why,
         num_renoised=runs.num_renoised,
-        best=best,
+        said=left,
     )
 
 
@@ -230,110 +226,101 @@ class _Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Proposal:
-    """A draft's text as far as it belongs at the cursor, and how sure the engine is of it."""
+    """A text as far as it belongs at the cursor, how probable it is, and the draft it is of."""
 
     text: str
     score: float
     draft: Draft
-    least: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Proposals:
-    """What is left of the engine's texts, in its order: those to show, those of which it is not
-    sure enough, and why another one is not among them."""
+def _proposals(
+    runs: _EngineRuns, site: _Site, texts: Sequence[tuple[str, float, Draft]]
+) -> tuple[list[_Proposal], str]:
+    """What is left of the texts, in their order, and why another one is not among them."""
+    found: dict[str, _Proposal] = {}
+    why = "empty"
+    for said, score, draft in texts:
+        if runs.checks.over:
+            break
+        text = site.trimmed(said)
+        if not text:
+            why = _why_not(said, site.context)
+        else:
+            found.setdefault(text, _Proposal(text=text, score=score, draft=draft))
+        runs.trace.look("said", draft, text, score, "" if text else why)
+    return list(found.values()), why
 
-    sure: list[_Proposal]
-    unsure: list[_Proposal]
-    why: str
 
-
-def _candidates(
-    runs: _EngineRuns, site: _Site, proposals: _Proposals
+def _asked_for(
+    runs: _EngineRuns, site: _Site, proposals: list[_Proposal], why: str
 ) -> tuple[tuple[Candidate, ...], str]:
     """The candidates, best first, or why there are none."""
-    why = proposals.why
-    if not proposals.sure:
-        head = _head(runs, site, proposals.unsure)
-        return ((head,) if head else ()), why
-    attempts = _attempts(runs.checks, site, proposals.sure, site.options.num_candidates)
-    for attempt in attempts:
-        runs.looked("checked", attempt)
-    if not attempts:
+    attempts: list[Attempt] = []
+    num_valid, enough = 0, site.options.num_candidates
+    with suppress(BudgetSpent):
+        for each in proposals:
+            attempt = site.attempted(each.text, each.score, each.draft, runs.checks)
+            runs.looked("checked", attempt)
+            attempts.append(attempt)
+            num_valid += attempt.verdict.valid
+            # A check takes milliseconds, so the rest is for where one fails.
+            if num_valid >= enough:
+                break
+    if proposals and not attempts:
         return (), _UNCHECKED
     good = [attempt for attempt in attempts if attempt.verdict.valid]
     if attempts and not good:
         why = attempts[0].verdict.reason
         mended = _renoised(runs, site, attempts[0]) or _cut_back(runs, site, attempts)
         good = [mended] if mended else []
-        if mended and mended.score < (least := site.least(mended.text)):
-            return (), _unsure(mended.score, least, site.options)
-    return _ranked(good, site)[: max(site.options.num_candidates, 1)], why
+    return _ranked(good, site)[: max(enough, 1)], why
 
 
-def _best(trace: Trace, proposals: _Proposals) -> float:
-    """The score of the likeliest text that was not found to be wrong where it stands."""
-    refused = {id(look.draft) for look in trace.looks if look.how == "checked" and look.why}
-    texts = (*proposals.sure, *proposals.unsure)
-    return max((each.score for each in texts if id(each.draft) not in refused), default=0.0)
-
-
-def _head(runs: _EngineRuns, site: _Site, unsure: list[_Proposal]) -> Candidate | None:
-    """The longest beginning of texts of which none is probable enough that is so itself, and right
-    where it stands."""
-    texts = [(each.text, each.score) for each in unsure]
+def _likely(
+    runs: _EngineRuns, site: _Site, proposals: list[_Proposal], *, mend: bool
+) -> tuple[tuple[Candidate, ...], str]:
+    """As much of what was said as is probable enough and right where it stands, or why nothing
+    is. Of what was said now and is wrong, the best may be mended."""
+    texts = [(each.text, each.score) for each in proposals]
     selected = site.options.selected
-    likely = (
+    likely = [
         head
-        for head in heads(texts, site.context.language)
-        if head.score >= site.least(head.text)
-        and head.text.startswith(selected)
-        and head.text != selected
-    )
-    with suppress(BudgetSpent):
-        for head in islice(likely, _HEADS):
-            attempt = site.attempted(head.text, head.score, unsure[head.of].draft, runs.checks)
-            # What closes brackets from before it is not what the texts go on with.
-            attempt = replace(attempt, text=head.text)
-            runs.looked("head", attempt)
-            if attempt.verdict.valid and not unfit(head.text, site.context):
-                return _candidate(attempt, site)
-    return None
-
-
-def _held(
-    site: _Site, proposals: _Proposals, shown: tuple[Candidate, ...], budget: Budget
-) -> tuple[Candidate, ...]:
-    """What else would be right."""
-    known = {candidate.text for candidate in shown}
-    others = [
-        each
-        for each in (*proposals.sure, *proposals.unsure)
-        if each.text not in known and each.least <= 1
+        for head in heads(texts, site.context.language, site.least)
+        if head.text.startswith(selected) and head.text != selected
     ]
-    attempts = _attempts(budget, site, others[:_HELD], _HELD)
-    return _ranked([attempt for attempt in attempts if attempt.verdict.clean], site)
+    if not likely:
+        return (), _unsure(site, texts)
+    attempts: list[Attempt] = []
+    with suppress(BudgetSpent):
+        for head in likely[:_HEADS]:
+            attempt = site.attempted(head.text, head.score, proposals[head.of].draft, runs.checks)
+            if not head.whole:  # what closes brackets is not what the texts go on with
+                attempt = replace(attempt, text=head.text)
+            runs.looked("checked" if head.whole else "head", attempt)
+            attempts.append(attempt)
+            if attempt.verdict.valid and (head.whole or not unfit(head.text, site.context)):
+                return _ranked([attempt], site), ""
+    if not attempts:
+        return (), _UNCHECKED
+    mended = _mended(runs, site, attempts) if mend and likely[0].whole else None
+    if mended is None:
+        return (), attempts[0].verdict.reason or "it does not fit"
+    return _ranked([mended], site), ""
 
 
-def _proposals(runs: _EngineRuns, site: _Site, draft: Draft) -> _Proposals:
-    sure, unsure = list[_Proposal](), list[_Proposal]()
-    why = "empty"
-    for each in (draft, *draft.others):
-        if runs.checks.over:
-            break
-        text, score = site.trimmed(each.text), confidence(each)
-        if not text:
-            why = _why_not(each.text, site.context)
-            runs.trace.look("said", each, text, score, why)
-            continue
-        proposal = _Proposal(text=text, score=score, draft=each, least=site.least(text))
-        if score < proposal.least:
-            why = _unsure(score, proposal.least, site.options)
-            unsure.append(proposal)
-        else:
-            sure.append(proposal)
-        runs.trace.look("said", each, text, score, why if score < proposal.least else "")
-    return _Proposals(sure=sure, unsure=unsure, why=why)
+def _mended(runs: _EngineRuns, site: _Site, attempts: list[Attempt]) -> Attempt | None:
+    mended = _renoised(runs, site, attempts[0]) or _cut_back(runs, site, attempts)
+    return mended if mended and mended.score >= site.least(mended.text) else None
+
+
+def _not_wrong(trace: Trace, site: _Site, proposals: list[_Proposal]) -> tuple[Candidate, ...]:
+    """What was not found to be wrong where it stands."""
+    wrong = {id(look.draft) for look in trace.looks if look.how == "checked" and look.why}
+    return tuple(
+        _candidate(each.text, each.score, each.draft, site)
+        for each in proposals
+        if id(each.draft) not in wrong
+    )
 
 
 def _why_not(text: str, context: Context) -> str:
@@ -345,27 +332,14 @@ def _why_not(text: str, context: Context) -> str:
     return misfit(text.rstrip(), context) or "nothing of it belongs here"
 
 
-def _unsure(score: float, least: float, options: InfillOptions) -> str:
+def _unsure(site: _Site, texts: Sequence[tuple[str, float]]) -> str:
+    every = heads(texts, site.context.language, lambda _: 0.0)
+    best = max(every, key=lambda head: head.score - site.least(head.text))
+    least = site.least(best.text)
     if least > 1:
         return "in a comment or string only the file's own text is gone on with"
-    word = ", which what only ends a word takes" if least > options.min_confidence else ""
-    return f"confidence {score:.2f} is below {least:.2f}{word}"
-
-
-def _attempts(
-    budget: Budget, site: _Site, proposals: list[_Proposal], enough: int
-) -> list[Attempt]:
-    """The proposals checked, until enough are right or the time is over: a check takes
-    milliseconds, so the rest is for where one fails."""
-    attempts: list[Attempt] = []
-    num_valid = 0
-    with suppress(BudgetSpent):
-        for each in proposals:
-            attempts.append(site.attempted(each.text, each.score, each.draft, budget))
-            num_valid += attempts[-1].verdict.valid
-            if num_valid >= enough:
-                break
-    return attempts
+    surer = ", which so short a text takes" if least > site.options.min_confidence else ""
+    return f"confidence {best.score:.2f} is below {least:.2f}{surer}"
 
 
 def _renoised(runs: _EngineRuns, site: _Site, attempt: Attempt) -> Attempt | None:
@@ -418,16 +392,16 @@ def _cut_back(runs: _EngineRuns, site: _Site, attempts: list[Attempt]) -> Attemp
 def _ranked(good: list[Attempt], site: _Site) -> tuple[Candidate, ...]:
     """Each text once: those that leave nothing wrong first, else in the engine's order."""
     texts: dict[str, Candidate] = {}
-    for attempt in sorted(good, key=lambda attempt: not attempt.verdict.clean):
-        texts.setdefault(attempt.text, _candidate(attempt, site))
+    for each in sorted(good, key=lambda attempt: not attempt.verdict.clean):
+        texts.setdefault(each.text, _candidate(each.text, each.score, each.draft, site))
     return tuple(texts.values())
 
 
-def _candidate(attempt: Attempt, site: _Site) -> Candidate:
+def _candidate(text: str, score: float, draft: Draft, site: _Site) -> Candidate:
     return Candidate(
-        text=attempt.text,
-        score=attempt.score,
+        text=text,
+        score=score,
         parses=None if site.point is None else True,
-        draft=attempt.draft,
-        least=site.least(attempt.text),
+        draft=draft,
+        least=site.least(text),
     )

@@ -9,8 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from infill_engine import InfillError
@@ -31,6 +30,7 @@ BURST_SECONDS = 0.06
 TYPING_ON = 8  # so many requests make up what the user did of late
 # Past the deadline, for the engine to give out what it has. Then nobody waits any longer.
 GRACE_SECONDS = 0.05
+CHECK_SECONDS = 0.1  # for what was said before
 # So many requests in a row that came to nothing in time are worth a word.
 NUM_LATE = 6
 
@@ -120,7 +120,7 @@ class Requests:
             known = self.reuse.find(query)
             if known:
                 return
-            if known is None:
+            if known is None and not (self.reuse.said(query) or self.reuse.quiet(query)):
                 live = _LiveRun(self._worker.ahead(query, self), asyncio.get_running_loop())
                 self._ahead, self._ahead_next = live, queries[number + 1 :]
                 self._follow(live)
@@ -172,7 +172,10 @@ class Requests:
     async def _answer(
         self, query: Query, turn: "asyncio.Future[None]", pause: float
     ) -> QueryResult:
-        if (known := self.reuse.find(query)) is not None:
+        known = self.reuse.find(query)
+        if known is None:
+            known = await self._checked(query, turn) or (() if self.reuse.quiet(query) else None)
+        if known is not None:
             return QueryResult(how="reused", candidates=known)
         until = time.monotonic() + query.limits.seconds + GRACE_SECONDS
         if pause > BURST_SECONDS:  # the user's own pause comes before
@@ -199,6 +202,23 @@ class Requests:
                 return _result_of(live.run)
             # A run that was joined has ended: what it found is in `reuse` now, if it fits.
         return QueryResult(how="superseded")
+
+    async def _checked(self, query: Query, turn: "asyncio.Future[None]") -> "tuple[Candidate, ...]":
+        """What is right here of what the model said a few typed characters ago."""
+        said = self.reuse.said(query) if self._worker.ready else ()
+        if not said:
+            return ()
+        live = self._start(replace(query, said=said))
+        await asyncio.wait(
+            [turn, live.ended], timeout=CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not live.ended.done():
+            live.run.stop()
+            return ()
+        result = _result_of(live.run)
+        if result.candidates and result.infilled:
+            self.reuse.remember(query, result.candidates, result.infilled.said)
+        return result.candidates
 
     async def _load(self, turn: "asyncio.Future[None]", until: float) -> None:
         """Waits for the end of a load, at most until then, or the turn's."""
@@ -294,9 +314,8 @@ class Requests:
         was_ahead = self._ahead is live
         if was_ahead or self._runs.get(query.document.uri) is live:
             if result.candidates or _found_nothing(result):
-                best = result.infilled.best if result.infilled else 1.0
-                self.reuse.remember(query, result.candidates, best)
-                self._hold(live.run)
+                said = result.infilled.said if result.infilled else None
+                self.reuse.remember(query, result.candidates, said)
             if was_ahead:
                 self._ahead = None
                 if not result.candidates:
@@ -304,16 +323,6 @@ class Requests:
             else:
                 del self._runs[query.document.uri]
         live.ended.set_result(None)
-
-    def _hold(self, run: ModelRun) -> None:
-        """Remembers what else is right there, once that is known."""
-        loop, query = asyncio.get_running_loop(), run.query
-
-        def held(found: "Future[tuple[Candidate, ...]]") -> None:  # on the engine's thread
-            if not (loop.is_closed() or found.cancelled()):
-                loop.call_soon_threadsafe(self.reuse.hold, query, found.result())
-
-        run.held.add_done_callback(held)
 
     def _stop_ahead(self) -> None:
         live, self._ahead, self._ahead_next = self._ahead, None, ()

@@ -4,15 +4,17 @@ A suggestion is kept under the text around its place, not under a version: an ed
 it valid, and so does typing what it says, which leaves its rest. Belongs to the event loop.
 """
 
+import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from infill_ls.completion.worker import Query, QueryLimits
 from infill_ls.documents import Document
+from infill_ls.syntax.language import language_of
 
 if TYPE_CHECKING:
     from infill_ls.completion.candidate import Candidate
@@ -21,7 +23,7 @@ MAX_ENTRIES = 250
 MAX_SECONDS = 300.0
 # How likely it is at least that something is right which nobody thought of, and that this has a
 # character that is typed.
-ELSE, SAYS_IT = 0.1, 0.6
+ELSE, SAYS_IT = 0.1, 0.75
 # Where the likeliest text is less likely than that, it hardly gets likely enough with the next
 # characters of a word, so many of them, or some that begin another one.
 UNLIKELY, IN_WORD, ELSEWHERE = 0.05, 3, 2
@@ -45,13 +47,12 @@ class _Entry:
     candidates: "tuple[Candidate, ...]"
     selected: str
     until: float
-    best: float
-    held: "tuple[Candidate, ...]" = ()
+    said: "tuple[Candidate, ...]" = ()
 
     @property
     def reach(self) -> int:
         """How many characters of the document can have been typed through it, CRLF included."""
-        texts = (candidate.text for candidate in (*self.candidates, *self.held))
+        texts = (candidate.text for candidate in (*self.candidates, *self.said))
         return max((len(text) + text.count("\n") for text in texts), default=0)
 
 
@@ -67,52 +68,70 @@ class Reuse:
         return len(self._used)
 
     def remember(
-        self, query: Query, candidates: "tuple[Candidate, ...]", best: float = 1.0
+        self,
+        query: Query,
+        candidates: "tuple[Candidate, ...]",
+        said: "tuple[Candidate, ...] | None" = None,
     ) -> None:
-        """Having found nothing is worth remembering too: the model would say it again. `best` is
-        how likely the likeliest of all texts is, shown or not."""
+        """Having found nothing is worth remembering too: the model would say it again. `said` is
+        all that may be right, shown or not."""
         key, before = _reuse_key(query), _before(query.document, query.offset)
         entry = _Entry(
             candidates=_alone(candidates),
             selected=query.selected,
             until=self._clock() + MAX_SECONDS,
-            best=best,
+            said=_alone(candidates if said is None else said),
         )
         self._entries_by_key.setdefault(key, {})[before] = entry
         self._touch(key, before)
         if len(self._used) > MAX_ENTRIES:
             self._drop(*next(iter(self._used)))
 
-    def hold(self, query: Query, held: "tuple[Candidate, ...]") -> None:
-        """What else is right where something is remembered."""
-        entries = self._entries(_reuse_key(query))
-        before = _before(query.document, query.offset)
-        if before in entries:
-            entries[before] = replace(entries[before], held=_alone(held))
-
     def find(self, query: Query) -> "tuple[Candidate, ...] | None":
-        """What is left of a suggestion made here or a few typed characters ago; None if unknown.
-        Nothing, where it is not worth looking again yet."""
+        """What is left of a suggestion made here or a few typed characters ago; None if unknown."""
         key = _reuse_key(query)
         for before in [b for b, e in self._entries(key).items() if e.until < self._clock()]:
             self._drop(key, before)
-        entries = self._entries(key)
-        reach = max((entry.reach for entry in entries.values()), default=0)
-        newer = False  # what was found out later knows more of what is typed
-        for num_typed in range(min(reach, query.offset) + 1 if entries else 0):
-            before = _before(query.document, query.offset - num_typed)
-            entry = entries.get(before)
-            if entry is None:
-                continue
-            typed = lf(query.document.text[query.offset - num_typed : query.offset])
+        for entry, typed in self._typed_since(query):
             rest = _rest(entry, typed, query.selected)
-            if not (rest or newer or query.selected):
-                rest = _spoken_for(entry, typed)
-            newer = True
             if rest or (not typed and not entry.candidates and entry.selected == query.selected):
-                self._touch(key, before)
+                self._touch(key, _before(query.document, query.offset - len(typed)))
                 return rest
-        return () if _unlikely(entries, query) else None
+        return None
+
+    def said(self, query: Query) -> "tuple[Candidate, ...]":
+        """What the model said last, a few typed characters ago, of what belongs here: as probable
+        as it is now that they were typed. Nothing where none of it would be shown, or somebody
+        asks."""
+        if query.limits.min_confidence == 0 or query.selected:
+            return ()
+        for entry, typed in self._typed_since(query):
+            return _likely(entry, typed, query) if typed and not entry.selected else ()
+        return ()
+
+    def quiet(self, query: Query) -> bool:
+        """Whether nothing was likely a few characters ago, so that it is not worth looking again
+        yet. Not where a line begins, and not where somebody asks."""
+        if query.limits.min_confidence == 0 or query.selected:
+            return False
+        text = query.document.text
+        line = text[text.rfind("\n", 0, query.offset) + 1 : query.offset]
+        most = IN_WORD if _WITHIN_WORD.search(line) else ELSEWHERE
+        for entry, typed in self._typed_since(query):
+            best = max((each.score for each in entry.said), default=0.0)
+            unlikely = best < UNLIKELY and not entry.selected
+            return unlikely and bool(line.strip()) and 0 < len(typed) <= most
+        return False
+
+    def _typed_since(self, query: Query) -> "Iterator[tuple[_Entry, str]]":
+        """What is remembered of places before this one, the nearest first, and what was typed
+        since."""
+        entries = self._entries(_reuse_key(query))
+        reach = max((max(entry.reach, IN_WORD) for entry in entries.values()), default=-1)
+        for num_typed in range(min(reach, query.offset) + 1):
+            entry = entries.get(_before(query.document, query.offset - num_typed))
+            if entry is not None:
+                yield entry, lf(query.document.text[query.offset - num_typed : query.offset])
 
     def forget(self, document: str) -> None:
         for key, before in [key for key in self._used if key[0].document == document]:
@@ -173,37 +192,22 @@ def _rest(entry: _Entry, typed: str, selected: str) -> "tuple[Candidate, ...]":
     )
 
 
-def _spoken_for(entry: _Entry, typed: str) -> "tuple[Candidate, ...]":
-    """The likeliest of what was held back, once what was typed makes it likely enough: by Bayes'
-    rule over all that was looked at, and something else."""
-    if not typed or entry.selected:
-        return ()
-    every = (*entry.candidates, *entry.held)
-    fits = [each for each in entry.held if each.text.startswith(typed) and each.text != typed]
-    if not fits:
-        return ()
-    best = max(fits, key=lambda candidate: candidate.score)
+def _likely(entry: _Entry, typed: str, query: Query) -> "tuple[Candidate, ...]":
+    """By Bayes' rule over all that was said, and something else."""
+    from infill_ls.completion.heads import heads  # not needed for a start
+
+    every = entry.said
     told = sum(each.score for each in every if each.text.startswith(typed))
     else_ = max(1.0 - sum(each.score for each in every), ELSE) * SAYS_IT ** len(typed)
-    score = best.score / (told + else_)
-    if score < best.least:
-        return ()
-    return (replace(best, text=best.text[len(typed) :], score=score),)
-
-
-def _unlikely(entries: dict[str, _Entry], query: Query) -> bool:
-    """Whether nothing was likely a few characters ago, so that nothing will be now. Not where a
-    line begins, and not where somebody asks."""
-    if query.limits.min_confidence == 0 or query.selected:
-        return False
-    text = query.document.text
-    line = text[text.rfind("\n", 0, query.offset) + 1 : query.offset]
-    most = IN_WORD if _WITHIN_WORD.search(line) else ELSEWHERE
-    for num_typed in range(1, most + 1):
-        entry = entries.get(_before(query.document, query.offset - num_typed))
-        if entry is not None:
-            return bool(line.strip()) and not entry.selected and entry.best < UNLIKELY
-    return False
+    fits = tuple(
+        replace(each, text=each.text[len(typed) :], score=each.score / (told + else_))
+        for each in every
+        if each.text.startswith(typed) and each.text != typed
+    )
+    least = min((each.least for each in fits), default=math.inf)
+    texts = [(each.text, each.score) for each in fits]
+    language = language_of(query.document.language_id)
+    return fits if any(heads(texts, language, lambda _: least)) else ()
 
 
 def _reuse_key(query: Query) -> _ReuseKey:

@@ -35,14 +35,13 @@ from infill_ls.documents import Document
 if TYPE_CHECKING:  # the pipeline brings the grammars: the thread imports it, not the server's start
     from infill_ls.completion.candidate import Candidate
     from infill_ls.completion.context import InfillOptions
-    from infill_ls.completion.pipeline import Hold, Infilled, Trees
+    from infill_ls.completion.pipeline import Infilled, Trees
     from infill_ls.completion.trace import Trace
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 # Who asks gets the best of so many texts, also where one is to be shown: it is worth the time.
 CHOICES_INVOKED = 3
-HOLD_SECONDS = 0.05  # for what else is right, once an answer is given
 # So long nothing may be to do before memory is given back: nobody types, so nobody has to wait.
 QUIET_SECONDS = 1.0
 
@@ -52,7 +51,8 @@ class QueryLimits:
     """How much is wanted. `seconds` count from when the model was asked, waiting for other
     documents included.
 
-    `min_confidence` None is the engine's own `show_threshold`, times the user's `doubt`.
+    `min_confidence` None is what is shown from by default, times the user's `doubt`, where the
+    engine says how probable its texts are.
     """
 
     max_lines: int
@@ -67,7 +67,8 @@ class QueryLimits:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """What one request is about: an offset in a snapshot, what its text must start with, and what
-    other files say. Of one that is to be explained `trace` is told all that happens."""
+    other files say. Of one that is to be explained `trace` is told all that happens. With what was
+    `said` before of what belongs there, only that is looked at."""
 
     document: Document
     offset: int
@@ -75,11 +76,12 @@ class Query:
     selected: str = ""
     surroundings: Surroundings = NOTHING_AROUND
     trace: "Trace | None" = None
+    said: "tuple[Candidate, ...]" = ()
 
 
 class ModelRun(Run):
     """One run of the model, for a query. `draft` is the newest text of it, `result` None when it
-    was stopped early; `held` comes after it (`pipeline.Hold`), or never."""
+    was stopped early."""
 
     def __init__(self, query: Query, owner: object) -> None:
         super().__init__(owner, query.limits.seconds)
@@ -88,7 +90,6 @@ class ModelRun(Run):
         self.draft: str | None = None
         self.result: Future[Infilled | None] = Future()
         self.result.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
-        self.held: Future[tuple[Candidate, ...]] = Future()
 
     def begin(self) -> None:
         """Of a run that nobody waited for: its time begins now."""
@@ -364,26 +365,16 @@ class Worker:
         return self._load_engine(config, progress=progress)  # type: ignore[call-arg]
 
     def _infill(self, run: ModelRun) -> None:
-        holds: list[Hold] = []
-        result = self._infilled(run, holds.append)
+        result = self._infilled(run)
         self._ended(run)
         self._warm_after(run)
-        self._answered(run, result, holds)
+        run.result.set_result(result)
 
     def _ahead(self, run: ModelRun) -> None:
-        holds: list[Hold] = []
         run.begin()
-        self._answered(run, self._infilled(run, holds.append), holds)
+        run.result.set_result(self._infilled(run))
 
-    def _answered(self, run: ModelRun, result: "Infilled | None", holds: "list[Hold]") -> None:
-        run.result.set_result(result)
-        with self._changed:
-            somebody_waits = bool(self._tasks)
-        if result is not None and not somebody_waits:
-            budget = Budget(deadline=time.monotonic() + HOLD_SECONDS, cancelled=run.stopped)
-            run.held.set_result(tuple(found for hold in holds for found in hold(budget)))
-
-    def _infilled(self, run: ModelRun, later: "Callable[[Hold], None]") -> "Infilled | None":
+    def _infilled(self, run: ModelRun) -> "Infilled | None":
         if self._engine is None or run.stopped():
             return None
         from infill_ls.completion.pipeline import infill_at
@@ -398,7 +389,7 @@ class Worker:
                 budget=run.budget(),
                 watch=run.watch,
                 trace=run.query.trace,
-                later=later,
+                said=run.query.said,
             )
         return None
 
@@ -476,10 +467,11 @@ def _no_model(loaded: "Future[EngineInfo]", error: BaseException) -> None:
 
 def _options(query: Query, engine: Engine) -> "InfillOptions":
     from infill_ls.completion.context import InfillOptions
+    from infill_ls.completion.heads import shown_from
 
     least = query.limits.min_confidence
     if least is None:
-        least = min(engine.describe().show_threshold * query.limits.doubt, 1.0)
+        least = shown_from(engine.describe(), query.limits.doubt)
     return InfillOptions(
         max_lines=query.limits.max_lines,
         max_tokens=query.limits.max_tokens,

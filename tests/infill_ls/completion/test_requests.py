@@ -2,18 +2,30 @@
 
 import asyncio
 import gc
+import math
 import random
 import socket
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
-from infill_engine import Engine, EngineConfig, EngineInfo, InfillRequest, ModelError, load_engine
+from infill_engine import (
+    UNLIMITED,
+    Budget,
+    Draft,
+    Engine,
+    EngineConfig,
+    EngineInfo,
+    InfillRequest,
+    ModelError,
+    load_engine,
+)
+from infill_ls.completion.heads import SHOWN_FROM
 from infill_ls.completion.requests import NUM_LATE, QueryResult, Requests
 from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.documents import Document
@@ -430,19 +442,31 @@ def belongs(text: str, before: str) -> bool:
     )
 
 
-async def test_unless_told_otherwise_the_engine_says_what_is_worth_showing_unasked() -> None:
+async def test_unless_told_otherwise_what_an_engine_is_not_sure_of_is_not_shown_unasked() -> None:
     class Doubtful(Knowing):
+        threshold = 0.25
+
         def describe(self) -> EngineInfo:
-            return replace(super().describe(), show_threshold=0.99)
+            return replace(super().describe(), show_threshold=self.threshold)
+
+        def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
+            for each in super().infill(request, budget=budget):
+                yield replace(each, log_probability=math.log(0.05))
+
+    class Unmeasured(Doubtful):
+        threshold = 0.0
 
     automatic = replace(LIMITS, min_confidence=None)
     async with serving(Doubtful(last_name)) as requests:
         doubted = await requests.answer(replace(query("total "), limits=automatic), 0.0)
         told = await requests.answer(query("total "), 0.0)
+    async with serving(Unmeasured(last_name)) as requests:
+        unmeasured = await requests.answer(replace(query("total "), limits=automatic), 0.0)
 
     assert (texts(doubted), texts(told)) == ([], ["use_total"])
+    assert texts(unmeasured) == ["use_total"]
     assert doubted.infilled is not None
-    assert "is below 0.99" in doubted.infilled.rejected
+    assert f"is below {SHOWN_FROM:.2f}" in doubted.infilled.rejected
     assert limits_of(Settings(), invoked=False).min_confidence is None
     assert limits_of(Settings(), invoked=True).min_confidence == 0.0
     assert limits_of(Settings(min_confidence=0.4), invoked=True).min_confidence == 0.4

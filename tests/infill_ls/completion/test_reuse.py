@@ -182,79 +182,75 @@ def sure(text: str, score: float, least: float = 0.2) -> Candidate:
     return Candidate(text=text, score=score, parses=True, draft=draft(text, 1, True), least=least)
 
 
-def test_what_was_held_back_is_shown_once_what_is_typed_speaks_for_it() -> None:
+UNASKED = replace(LIMITS, min_confidence=None)
+
+
+def said(*texts: Candidate, at: str = "x = ‸\ny") -> Reuse:
+    """Nothing of it was shown."""
     reuse = Reuse()
-    held = (sure("second(2)", 0.1), sure("seconds", 0.09), sure("third", 0.05))
-    reuse.remember(query("x = ‸\ny"), (sure("first(1)", 0.5),))
-    reuse.hold(query("x = ‸\ny"), held)
-
-    check(reuse, query("x = ‸\ny"), "first(1)")
-    check(reuse, query("x = f‸\ny"), "irst(1)")
-    check(reuse, query("x = second‸\ny"), "(2)")
-    check(reuse, query("x = th‸\ny"), "ird")
-    assert reuse.find(query("x = z‸\ny")) is None
-    (shown,) = reuse.find(query("x = second‸\ny")) or ()
-    assert 0.2 < shown.score < 1.0
+    reuse.remember(query(at, limits=UNASKED), (), texts)
+    return reuse
 
 
-def test_what_is_held_back_stays_so_while_something_else_is_as_likely() -> None:
+def likely(reuse: Reuse, marked: str) -> dict[str, float]:
+    found = reuse.said(query(marked, limits=UNASKED))
+    return {each.text: round(each.score, 2) for each in found}
+
+
+def test_what_was_said_is_as_likely_as_what_is_typed_since_makes_it() -> None:
+    reuse = said(sure("second(2)", 0.1), sure("seconds", 0.1), sure("third", 0.05))
+
+    assert likely(reuse, "x = ‸\ny") == {}  # that is known
+    assert likely(reuse, "x = second‸\ny") == {"(2)": 0.3, "s": 0.3}
+    assert likely(reuse, "x = thi‸\ny") == {"rd": 0.14}
+    assert likely(reuse, "x = z‸\ny") == {}
+    reuse.remember(query("a = ‸\ny", limits=UNASKED), (), (sure("second", 0.01, least=0.9),))
+    assert likely(reuse, "a = s‸\ny") == {}  # it would not be shown
+
+
+def test_somebody_who_asks_gets_no_old_texts() -> None:
     reuse = Reuse()
-    reuse.remember(query("x = ‸\ny"), ())
-    reuse.hold(query("x = ‸\ny"), (sure("second", 0.02), sure("sum", 0.02)))
-    reuse.hold(query("z = ‸\ny"), (sure("nowhere", 1.0),))
+    reuse.remember(query("x = ‸\ny"), (), (sure("second", 0.9),))
 
-    check(reuse, query("x = ‸\ny"))
-    assert reuse.find(query("x = s‸\ny")) is None
+    assert reuse.said(query("x = s‸\ny")) == ()
+    assert likely(said(sure("second", 0.9)), "x = s‸\ny") == {"econd": 0.92}
 
 
 def test_the_more_is_typed_of_it_the_surer_it_is() -> None:
-    reuse = Reuse()
-    reuse.remember(query("x = ‸\ny"), ())
-    reuse.hold(query("x = ‸\ny"), (sure("second", 0.1, least=0.0),))
-    scores = [
-        found[0].score
-        for typed in ("s", "se", "sec", "seco")
-        if (found := reuse.find(query(f"x = {typed}‸\ny")))
-    ]
+    reuse = said(sure("second", 0.1, least=0.0))
+    scores = [likely(reuse, f"x = {typed}‸\ny")[rest] for typed, rest in _heads_of("second")]
 
-    assert len(scores) == 4
     assert scores == sorted(scores)
+    assert len(set(scores)) == 5
+
+
+def _heads_of(text: str) -> list[tuple[str, str]]:
+    return [(text[:at], text[at:]) for at in range(1, len(text))]
 
 
 def test_how_a_text_came_to_be_is_not_remembered() -> None:
     reuse, text = Reuse(), candidate("f(1)")
     cells = (Cell(text="f", entropy=0.0, state="settled"),)
     text = replace(text, draft=replace(text.draft, cells=cells, others=(text.draft,)))
-    reuse.remember(query("x = ‸\ny"), (text,))
-    reuse.hold(query("x = ‸\ny"), (replace(text, text="g(1)"),))
+    reuse.remember(query("x = ‸\ny", limits=UNASKED), (text,), (replace(text, text="g(1)"),))
 
-    for typed in ("", "g"):
-        (found,) = reuse.find(query(f"x = {typed}‸\ny")) or ()
+    (shown,) = reuse.find(query("x = ‸\ny", limits=UNASKED)) or ()
+    (other,) = reuse.said(query("x = g‸\ny", limits=UNASKED))
+    for found in (shown, other):
         assert (found.draft.cells, found.draft.others) == ((), ())
 
 
-def test_what_was_found_out_later_knows_more_of_what_is_typed() -> None:
-    reuse = Reuse()
-    reuse.remember(query("x = ‸\ny"), ())
-    reuse.hold(query("x = ‸\ny"), (sure("second", 0.1),))
-    check(reuse, query("x = seco‸\ny"), "nd")
-    reuse.remember(query("x = sec‸\ny"), ())
-    reuse.hold(query("x = sec‸\ny"), (sure("ret", 0.2), sure("ond", 0.001)))
+def test_what_was_said_last_knows_more_of_what_is_typed() -> None:
+    reuse = said(sure("second", 0.3))
+    assert likely(reuse, "x = seco‸\ny") == {"nd": 0.58}
+    reuse.remember(query("x = sec‸\ny", limits=UNASKED), (), (sure("ret", 0.3),))
 
-    assert reuse.find(query("x = seco‸\ny")) is None
-    check(reuse, query("x = secr‸\ny"), "et")
+    assert likely(reuse, "x = seco‸\ny") == {}
+    assert likely(reuse, "x = secr‸\ny") == {"et": 0.36}
     # What is shown is gone on from, however long ago it was found.
-    reuse.remember(query("x = s‸\ny"), (sure("econd(1)", 0.9),))
-    check(reuse, query("x = seco‸\ny"), "nd(1)")
-
-
-UNASKED = replace(LIMITS, min_confidence=None)
-
-
-def looked(marked: str, best: float, *texts: str) -> Reuse:
-    reuse = Reuse()
-    reuse.remember(query(marked, limits=UNASKED), tuple(map(candidate, texts)), best)
-    return reuse
+    shown = (sure("econd(1)", 0.9),)
+    reuse.remember(query("x = s‸\ny", limits=UNASKED), shown, shown)
+    check(reuse, query("x = seco‸\ny", limits=UNASKED), "nd(1)")
 
 
 @pytest.mark.parametrize(
@@ -270,23 +266,17 @@ def looked(marked: str, best: float, *texts: str) -> Reuse:
     ],
 )
 def test_where_nothing_was_likely_it_is_not_looked_again_at_once(marked: str, again: bool) -> None:
-    found = looked("x = t‸\ny", 0.04).find(query(marked, limits=UNASKED))
+    reuse = said(sure("otal", 0.04), at="x = t‸\ny")
 
-    assert (found is None) == again
-    assert not found
+    assert reuse.quiet(query(marked, limits=UNASKED)) is not again
+    assert said(at="x = t‸\ny").quiet(query(marked, limits=UNASKED)) is not again
 
 
 def test_it_is_looked_again_where_somebody_asks_a_line_begins_or_something_was_likely() -> None:
-    asked = looked("x = t‸\ny", 0.04)
-    asked.remember(query("x = t‸\ny"), (), 0.04)
-    assert asked.find(query("x = to‸\ny")) is None
-    assert looked("    ‸\ny", 0.04).find(query("     ‸\ny", limits=UNASKED)) is None
-    assert looked("x = t‸\ny", 0.06).find(query("x = to‸\ny", limits=UNASKED)) is None
+    asked = Reuse()
+    asked.remember(query("x = t‸\ny"), (), ())
 
-
-def test_what_was_held_back_is_looked_at_before() -> None:
-    reuse = looked("x = t‸\ny", 0.04)
-    reuse.hold(query("x = t‸\ny", limits=UNASKED), (replace(candidate("otal"), score=0.04),))
-
-    check(reuse, query("x = tota‸\ny", limits=UNASKED), "l")
-    check(reuse, query("x = to‸\ny", limits=UNASKED), "tal")
+    assert not asked.quiet(query("x = to‸\ny"))
+    assert not said(at="    ‸\ny").quiet(query("     ‸\ny", limits=UNASKED))
+    likelier = said(sure("otal", 0.06), at="x = t‸\ny")
+    assert not likelier.quiet(query("x = to‸\ny", limits=UNASKED))
