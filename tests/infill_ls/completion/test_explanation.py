@@ -57,10 +57,10 @@ def test_every_text_has_its_fate_and_its_reason() -> None:
 
 
 def test_what_is_not_probable_enough_says_by_how_much() -> None:
-    found = explanation(Several("f(a)"), "x = ‸\n", min_confidence=0.98)
+    found = explanation(Several("f(a)"), "x = ‸\n", min_confidence=0.995)
 
     assert found.shown == ()
-    assert found.why_not == "confidence 0.96 is below 0.98"
+    assert found.why_not == "confidence 0.98 is below 0.99"
     assert verdict(found) == f"Nothing is shown while typing: {found.why_not}."
 
 
