@@ -42,7 +42,7 @@ LEAST, LONGEST, PER_FILE = 1_500, 100, 8  # characters of a file and of a hole; 
 # after it, and how many lines are.
 AT_START, NONE_MISSING, MOST_MISSING = 0.2, 0.4, 8
 RIDGE, FOLDS = 1.0, 5
-TITLE = "## What is shown"
+TITLE = "## Confidence"
 SECTION = re.compile(rf"{TITLE}\n.*?(?=\n## )", re.DOTALL)
 Floats = NDArray[np.float64]
 Curve = list[tuple[float, float, float]]
@@ -220,9 +220,8 @@ def written(folder: Path, calibration: Calibration, curves: Curves, cases: int) 
             for (part, least, right), (_, lowest, begun) in zip(finished, of_written, strict=True)
         )
         text = (
-            f"{TITLE}\nWhile typing, what has at least a confidence of "
-            f"{calibration.show_threshold:.3f} is shown. Confidence is the probability of being "
-            f"right that a logistic regression gives the evidence; of {cases} holes in packages "
+            f"{TITLE}\nConfidence is the probability of being right that a logistic regression "
+            f"gives the evidence; of {cases} holes in packages "
             "that the judge cannot have read, each by what was fitted on other files. Half of them "
             "are made in finished files, half are lines that are being written, others missing "
             "after them:\n\n"
