@@ -120,8 +120,9 @@ class Requests:
             known = self.reuse.find(query)
             if known:
                 return
-            if known is None and not (self.reuse.said(query) or self.reuse.quiet(query)):
-                live = _LiveRun(self._worker.ahead(query, self), asyncio.get_running_loop())
+            if known is None and ((said := self.reuse.said(query)) or not self.reuse.quiet(query)):
+                wanted = replace(query, said=said)  # it takes no model then
+                live = _LiveRun(self._worker.ahead(wanted, self), asyncio.get_running_loop())
                 self._ahead, self._ahead_next = live, queries[number + 1 :]
                 self._follow(live)
                 return
@@ -313,7 +314,7 @@ class Requests:
         query, result = live.run.query, _result_of(live.run)
         was_ahead = self._ahead is live
         if was_ahead or self._runs.get(query.document.uri) is live:
-            if result.candidates or _found_nothing(result):
+            if result.candidates or (not query.said and _found_nothing(result)):
                 said = result.infilled.said if result.infilled else None
                 self.reuse.remember(query, result.candidates, said)
             if was_ahead:

@@ -1,5 +1,6 @@
 """What a model said a few typed characters ago is shown without it, once it is likely enough."""
 
+import asyncio
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -73,3 +74,18 @@ async def test_what_was_said_and_is_wrong_by_now_is_asked_anew() -> None:
 
     assert (texts(first), texts(later)) == ([], [])
     assert (first.how, later.how) == ("model", "model")
+
+
+async def test_what_was_said_is_looked_at_before_anybody_asks() -> None:
+    automatic = replace(LIMITS, min_confidence=None)
+    engine = Likely({"second(1)": 0.2, "third(2)": 0.2})
+    async with serving(engine) as requests:
+        await requests.answer(replace(query("x = "), limits=automatic), 0.0)
+        soon = replace(query("x = sec"), limits=automatic)
+        requests.ahead(soon)
+        while (known := requests.reuse.find(soon)) is None:
+            await asyncio.sleep(0.001)
+        runs = engine.journal.count("infill")
+
+    assert [each.text for each in known] == ["ond(1)"]
+    assert runs == 1
