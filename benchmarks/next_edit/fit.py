@@ -63,8 +63,7 @@ def proposed(pair: Pair) -> Iterator[tuple[str, Row]]:
     for rule in RULES if at else ():
         assert at is not None, "it was looked at"
         for each in rule(at):
-            lines = [*at.lines[: each.first], *each.lines, *at.lines[each.end :]]
-            right = pair.right("\n".join(lines))
+            right = pair.due(each.first, each.end, [f"{line}\n" for line in each.lines])
             yield each.rule, (pair.name, evidence(each, at), right)
 
 

@@ -81,17 +81,51 @@ class Pair:
 
     def right(self, text: str) -> bool:
         """Whether `text` is what the user made with further edits of theirs made: one place."""
-        return text in self._further
+        after = text.splitlines(keepends=True)
+        return after != self._lines and self.due(0, len(self._lines), after)
+
+    def due(self, start: int, end: int, lines: Sequence[str]) -> bool:
+        """Whether further edits of the user's make lines [start, end), with their line ends, after
+        the first edit `lines`, and nothing else: one place."""
+        return least(self._lines, Hunk(start=start, end=end, lines=tuple(lines))) in self._further
 
     @cached_property
-    def _further(self) -> frozenset[str]:
+    def _lines(self) -> list[str]:
+        return self.edited.splitlines(keepends=True)
+
+    @cached_property
+    def _further(self) -> frozenset[Hunk]:
+        first = self.hunks[0]
+        moved = len(first.lines) - (first.end - first.start)
         due = list(chain.from_iterable(map(single_lines, self.hunks[1:])))
-        spans = [(low, high) for low in range(len(due)) for high in range(low + 1, len(due) + 1)]
-        return frozenset(
-            applied(self.old, (*self.hunks[:1], *due[low:high]))
-            for low, high in spans
-            if due[high - 1].end - due[low].start <= MAX_SPAN
-        )
+        found = set[Hunk]()
+        for low, begin in enumerate(due):
+            lines: tuple[str, ...] = ()
+            at = begin.start
+            for hunk in due[low:]:
+                if hunk.end - begin.start > MAX_SPAN:
+                    break
+                lines += (*self._lines[at + moved : hunk.start + moved], *hunk.lines)
+                at = hunk.end
+                whole = Hunk(start=begin.start + moved, end=at + moved, lines=lines)
+                found.add(least(self._lines, whole))
+        return frozenset(found)
+
+
+def least(before: Sequence[str], hunk: Hunk) -> Hunk:
+    """What differs, as early as it can stand: of two like lines either may be the new one."""
+    start, end, lines = hunk.start, hunk.end, list(hunk.lines)
+    while start < end and lines and before[end - 1] == lines[-1]:
+        end -= 1
+        lines.pop()
+    while start < end and lines and before[start] == lines[0]:
+        start += 1
+        del lines[0]
+    while start == end and lines and start and before[start - 1] == lines[-1]:
+        start, end, lines = start - 1, end - 1, [lines[-1], *lines[:-1]]
+    while not lines and start < end and start and before[start - 1] == before[end - 1]:
+        start, end = start - 1, end - 1
+    return Hunk(start=start, end=end, lines=tuple(lines))
 
 
 def single_lines(hunk: Hunk) -> list[Hunk]:

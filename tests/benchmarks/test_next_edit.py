@@ -55,6 +55,19 @@ def test_right_is_what_makes_a_place_the_new_version(old: str, new: str, right: 
     assert pair.right(pair.edited.replace(old, new, 1) if old else pair.edited) is right
 
 
+def test_of_two_like_lines_either_may_be_the_new_one() -> None:
+    old = "one\nlike\n" + OLD + "like\nlike\nlast\n"
+    new = old.replace("one\nlike\n", "1\nlike\nlike\n").replace("like\nlike\nlast", "like\nlast")
+    pair = pair_of("a.py", old.encode(), new.encode())
+
+    assert pair is not None
+    edited = pair.edited.splitlines(keepends=True)
+    ends = [at for at, line in enumerate(edited) if at > 9 and line == "like\n"]
+    assert len(ends) == 2
+    assert all(pair.due(at, at + 1, ()) for at in ends)
+    assert not pair.due(ends[0], ends[1] + 1, ())
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
