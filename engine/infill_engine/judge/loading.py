@@ -90,7 +90,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
     at = 0
     for name in sorted(stored):
         if not name.endswith(CODES):
-            tensors[name] = stored[name]
+            tensors[name] = stored[name].copy()  # what is mapped can go: it is read once
             continue
         codes = stored.pop(name)
         count = codes.shape[0] * codes.shape[1]
