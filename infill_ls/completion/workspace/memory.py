@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,12 +32,17 @@ FAR = 40  # lines from where it was chosen, what is near is something else
 KEPT, EDITED = 16, 8  # documents that choices are kept for, and that count as edited
 
 
+Versions = tuple[tuple[str, int], ...]  # by URI
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What was chosen at a line of a document, when the workspace was read so often."""
+    """What was chosen at a line of a document, when so much of the workspace had been read, and the
+    other documents that were edited had these versions."""
 
     line: int
     times_read: int
+    others: Versions
     surroundings: Surroundings
 
 
@@ -99,13 +104,15 @@ class WorkspaceMemory:
 
     def at(self, document: Document, offset: int, opened: Sequence[Document]) -> Surroundings:
         """What was chosen for the place, or for where the cursor was before in this document; if
-        that is far, another choice is made for the next time."""
+        that is far, or something else was written since, another choice is made for the next
+        time."""
         if not self._folders:
             return NOTHING_AROUND
         kept = self._kept.get(document.uri)
         line = document.lines.line_of(offset)
-        far = kept is None or abs(kept.line - line) > FAR
-        if far or (kept is not None and kept.times_read != self._times_read):
+        current = (self._times_read, _others(document, opened, self._edited))
+        old = kept is None or current != (kept.times_read, kept.others)
+        if old or (kept is not None and abs(kept.line - line) > FAR):
             with self._changed:
                 self._place = Place(
                     document=document,
@@ -157,7 +164,7 @@ class WorkspaceMemory:
                 elif self._busy():
                     time.sleep(STAND_BACK)
                 elif (path := self._next_stale()) is not None:
-                    reading.read_again(path)
+                    self._times_read += reading.read_again(path)
                 elif left is not None and (said := next(left, None)) != "":
                     left = None
                     self._read_to_the_end(said)
@@ -195,6 +202,7 @@ class WorkspaceMemory:
 
     def _choose(self, reading: "WorkspaceReading", place: Place) -> None:
         times_read = self._times_read
+        others = _others(place.document, place.opened, place.edited)
 
         def stand_back() -> None:
             while self._busy() and time.monotonic() < place.asked + PATIENCE and not self._closed:
@@ -205,7 +213,15 @@ class WorkspaceMemory:
             if self._closed or self._begins:
                 return
             line = place.document.lines.line_of(place.offset)
-            self._kept[place.document.uri] = _Kept(line, times_read, surroundings)
+            self._kept[place.document.uri] = _Kept(line, times_read, others, surroundings)
             self._kept.move_to_end(place.document.uri)
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
+
+
+def _others(document: Document, opened: Sequence[Document], edited: Collection[str]) -> Versions:
+    return tuple(
+        (each.uri, each.version)
+        for each in opened
+        if each.uri != document.uri and each.uri in edited
+    )

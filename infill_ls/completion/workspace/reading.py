@@ -40,13 +40,22 @@ class WorkspaceReading:
             f"read in {time.monotonic() - started:.1f} s"
         )
 
-    def read_again(self, path: str) -> None:
-        """A file, or a folder, that was written, made or removed."""
+    def read_again(self, path: str) -> bool:
+        """A file, or a folder, that was written, made or removed; whether it says something else
+        now."""
         inside = any(path.startswith(folder.rstrip("/") + "/") for folder in self._folders)
-        self._index.put(path, source_text(path, self._policy) if inside else None)
+        changed = self._put(path, source_text(path, self._policy) if inside else None)
         if not is_source(path):  # a folder, perhaps one that is no more
             for below in [each for each in self._index.files if each.startswith(f"{path}/")]:
-                self._index.put(below, source_text(below, self._policy))
+                changed |= self._put(below, source_text(below, self._policy))
+        return changed
+
+    def _put(self, path: str, text: str | None) -> bool:
+        before = self._index.files.get(path)
+        if text == (before.text if before else None):
+            return False
+        self._index.put(path, text)
+        return True
 
     def choose(self, place: Place, stand_back: Callable[[], None] = nothing) -> Surroundings:
         """What is of use at the place; `stand_back` is called every millisecond or two."""

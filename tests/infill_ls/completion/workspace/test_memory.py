@@ -83,17 +83,24 @@ def test_what_is_written_made_or_removed_is_read_again(kept: Kept) -> None:
     for name in ("sub/new.py", "other.py", "models.py"):
         kept.memory.touched((kept.root / name).as_posix())
 
-    def seen() -> str:
-        kept.memory.forget(document(kept.root).uri)  # or the choice would stay
-        kept.elsewhere()
-        time.sleep(0.05)
-        return kept.elsewhere()
-
-    kept.until(lambda: set(seen().split(FILE_END)) == {"new = 1\n", "other = 3\n", ""})
+    kept.until(lambda: set(kept.elsewhere().split(FILE_END)) == {"new = 1\n", "other = 3\n", ""})
     (kept.root / "sub" / "new.py").unlink()
     (kept.root / "sub").rmdir()
     kept.memory.touched((kept.root / "sub").as_posix())
-    kept.until(lambda: set(seen().split(FILE_END)) == {"other = 3\n", ""})
+    kept.until(lambda: set(kept.elsewhere().split(FILE_END)) == {"other = 3\n", ""})
+    chosen = kept.elsewhere()
+    kept.memory.touched((kept.root / "other.py").as_posix())  # it says what it said
+    kept.until(lambda: not kept.memory._stale)
+    assert kept.elsewhere() is chosen
+
+
+def test_what_was_edited_elsewhere_since_counts_as_it_is_now(kept: Kept) -> None:
+    kept.until(lambda: bool(kept.told) and kept.elsewhere() != "")
+    edited = document(kept.root, "other.py", "other = 4\n")
+    kept.memory.edited(edited)
+
+    kept.until(lambda: "other = 4" in kept.elsewhere(0, edited))
+    assert kept.elsewhere(0, edited) is kept.elsewhere(0, edited)
 
 
 def test_nothing_outside_of_the_folders_is_read(kept: Kept, tmp_path_factory) -> None:
