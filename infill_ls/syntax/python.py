@@ -67,6 +67,8 @@ def fault(
             return None
         if "'except' or 'finally'" in now.message and b"try" not in source[start:end]:
             return None
+        if _lacks_its_block(now, source, start, end):
+            return None
         # A block that the text opens shows its fault in the next line.
         rest = source[end:]
         following = last + rest[: len(rest) - len(rest.lstrip())].count(b"\n")
@@ -74,6 +76,14 @@ def fault(
             return None
     where = min(max(_line_start(source, now.line) + now.column, start), end)
     return Fault(start=where, end=where, message=now.message)
+
+
+def _lacks_its_block(now: _Error, source: bytes, start: int, end: int) -> bool:
+    """Whether the text ends what somebody began on its line, and only the block that it opens is
+    still to be written: `if a` is no better than `if a > 1:`."""
+    begun = source[:start].rpartition(b"\n")[2].strip()
+    opens = source[start:end].rstrip().endswith(b":") and b"\n" not in source[start:end]
+    return bool(begun) and opens and now.message.startswith("expected an indented block")
 
 
 def _error(piece: _Piece, source: bytes) -> _Error | None:

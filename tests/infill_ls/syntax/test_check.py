@@ -114,6 +114,24 @@ def test_python_is_asked_too(source: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("begun", "text"),
+    [
+        ("if a", " > 1:"),
+        ("for", " x in a:"),
+        ("with open(", "a) as b:"),
+        ("def g(", "self):"),
+        ("else", ":"),
+    ],
+)
+def test_the_block_of_what_somebody_begins_may_be_still_to_come(begun: str, text: str) -> None:
+    source = f"def f(a):\n    if b:\n        b = 1\n    {begun}‸\n    return 1\n"
+
+    assert verdict(source, text).clean
+    assert not verdict(source, f"{text} b c").valid
+    assert not verdict(source.replace(begun, ""), begun + text).valid
+
+
+@pytest.mark.parametrize(
     ("source", "text"),
     [
         ("try:\n    ‸\n", "a()"),
