@@ -54,6 +54,7 @@ COLUMNS = (NOTHING, COPY, WITHOUT, OURS)
 SESSIONS = 60
 KEY_SECONDS = 0.15
 RUNS = ("model", "late", "failed")  # how a request ended that the model was run for
+FREE = ("reused", "nothing to show")  # and that it was not
 MISPLACED = ("for another place", "does not go on from what is typed")
 
 
@@ -68,7 +69,7 @@ def figures(tally: Tally) -> dict[str, Any]:
         "keys_per_100_characters": 100 * tally.keys / max(tally.characters, 1),
         "ms": {"p50": percentile(tally.ms, 0.5), "p95": percentile(tally.ms, 0.95)},
         "runs_per_key": runs / asked,
-        "free": tally.hows["reused"] / asked,
+        "free": sum(tally.hows[how] for how in FREE) / asked,
         "ready_after_accepting": tally.ready / max(tally.accepted, 1),
         "judged_of_runs": tally.judged / max(runs, 1),
         "shown": tally.shown,

@@ -26,6 +26,16 @@ def least_score(text: str, context: Context, elsewhere: str, threshold: float) -
     return max(threshold, SHORT_SCORE) if len(text.strip()) < SHORT else threshold
 
 
+def opens(context: Context, elsewhere: str) -> bool:
+    """Whether anything may be shown there, whatever it is and however sure: in a comment or string
+    only where its last characters stand elsewhere too. A model need not be asked where not."""
+    if place(context) == "code":
+        return True
+    head, prefix = context.line_before[-_SHARED:].lstrip(), context.prefix
+    others = any(head in known for known in (context.suffix, elsewhere))
+    return others or head in prefix[: max(len(prefix) - 1, 0)]
+
+
 def place(context: Context) -> str:
     """What the cursor stands in: "code", a "comment" or a "string"."""
     kind = balance(context.code_before, context.language, context.opening).state.kind

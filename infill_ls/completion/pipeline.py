@@ -18,7 +18,7 @@ from infill_engine.request import Draft, Engine, Hole, InfillRequest
 from infill_ls.completion.attempt import Attempt, attempted, blamed, cut_back, unfit
 from infill_ls.completion.candidate import Candidate, confidence
 from infill_ls.completion.context import Context, InfillOptions, context_at, opened, request_for
-from infill_ls.completion.gate import least_score
+from infill_ls.completion.gate import least_score, opens
 from infill_ls.completion.heads import heads
 from infill_ls.completion.repetition import repeated
 from infill_ls.completion.seam import misfit
@@ -40,6 +40,7 @@ _CHECKS = 0.02
 # Seconds to find out what is open where a long file's window begins.
 _OPENING = 0.01
 _UNCHECKED = "it cannot be checked in time"
+_ELSEWHERE_ALONE = "in a comment or string only the file's own text is gone on with"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,8 @@ class Infilled:
 
     `draft` is the engine's last, None when it offered nothing; `num_renoised` counts how often a
     part of it went back to noise because the parser did not take it. `said` is all that would
-    belong there and was not found to be wrong, checked or not, as probable as the engine has it.
+    belong there and was not found to be wrong, checked or not, as probable as the engine has it. It
+    was not `asked` where nothing could have been shown whatever it said.
     """
 
     candidates: tuple[Candidate, ...]
@@ -70,6 +72,7 @@ class Infilled:
     rejected: str = ""
     num_renoised: int = 0
     said: tuple[Candidate, ...] = ()
+    asked: bool = True
 
 
 def infill_at(
@@ -93,10 +96,14 @@ def infill_at(
             lines = allowed_lines(context, options.max_lines)
             request = request_for(context, replace(options, max_lines=lines))
             runs.trace.context, runs.trace.request = context, request
-        draft = said[0].draft if said else runs.last_draft(request, watch)
+            context = opened(context, document, budget=budget.within(_OPENING))
+            asked = not options.min_confidence or opens(context, options.elsewhere)
+        draft: Draft | None = None
+        if asked:
+            draft = said[0].draft if said else runs.last_draft(request, watch)
         shown: tuple[Candidate, ...] = ()
         left: tuple[Candidate, ...] = ()
-        why = "the engine offers nothing"
+        why = "the engine offers nothing" if asked else _ELSEWHERE_ALONE
         if draft is not None and not budget.cancelled():
             try:
                 point = trees.point(document, context.offset, budget=runs.checks)
@@ -105,7 +112,6 @@ def infill_at(
             else:
                 parsed = point is not None and not point.broken
                 strict = context.language.strictness == "strict"
-                context = opened(context, document, budget=runs.checks.within(_OPENING))
                 context = replace(context, parsed=parsed and strict)
                 site = _Site(request=request, options=options, context=context, point=point)
                 texts = [(each.text, each.score, each.draft) for each in said]
@@ -129,6 +135,7 @@ def infill_at(
         rejected="" if shown else why,
         num_renoised=runs.num_renoised,
         said=left,
+        asked=asked,
     )
 
 
@@ -337,7 +344,7 @@ def _unsure(site: _Site, texts: Sequence[tuple[str, float]]) -> str:
     best = max(every, key=lambda head: head.score - site.least(head.text))
     least = site.least(best.text)
     if least > 1:
-        return "in a comment or string only the file's own text is gone on with"
+        return _ELSEWHERE_ALONE
     surer = ", which so short a text takes" if least > site.options.min_confidence else ""
     return f"confidence {best.score:.2f} is below {least:.2f}{surer}"
 

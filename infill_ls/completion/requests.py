@@ -42,7 +42,9 @@ class QueryResult:
     `complaint` is a sentence for the user about why it failed.
     """
 
-    how: str  # "model" | "reused" | "superseded" | "stopped" | "late" | "failed" | "no model yet"
+    # "model" | "reused" | "nothing to show" | "superseded" | "stopped" | "late" | "failed" |
+    # "no model yet"
+    how: str
     candidates: "tuple[Candidate, ...]" = ()
     infilled: "Infilled | None" = None
     complaint: str = ""
@@ -344,7 +346,8 @@ def _result_of(run: ModelRun) -> QueryResult:
     infilled = run.result.result()
     if infilled is None:
         return QueryResult(how="stopped")
-    return QueryResult(how="model", candidates=infilled.candidates, infilled=infilled)
+    how = "model" if infilled.asked else "nothing to show"
+    return QueryResult(how=how, candidates=infilled.candidates, infilled=infilled)
 
 
 def _found_nothing(result: QueryResult) -> bool:

@@ -125,7 +125,7 @@ def _look_ahead(session: Session, query: Query, result: QueryResult) -> None:
     """Has the model answer what is likely asked next, once an answer is given; not one on a server,
     which every user would ask twice."""
     here = session.settings.warm and not session.ignore_policy.remote
-    if here and result.how in ("model", "reused"):
+    if here and result.how in ("model", "reused", "nothing to show"):
         shown = result.candidates[0].text if result.candidates else ""
         session.requests.ahead(*foreseen(query, shown))
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from infill_ls.completion.context import context_at
-from infill_ls.completion.gate import SHORT_SCORE, least_score
+from infill_ls.completion.gate import SHORT_SCORE, least_score, opens
 from infill_ls.completion.pipeline import Infilled, InfillOptions, Trees, infill_at
 from infill_ls.documents import Document
 from tests.infill_ls.scripted import Engine, Several
@@ -45,6 +45,32 @@ def test_in_comments_and_strings_and_where_it_is_short_it_has_to_be_surer(
 
 def test_a_string_goes_on_as_it_does_in_another_file() -> None:
     assert least('x = d["a ‸"]\n', "name", elsewhere='y = d["a name"]\n') == 0.2
+
+
+@pytest.mark.parametrize(
+    ("source", "elsewhere", "expected"),
+    [
+        ("x = ‸\n", "", True),
+        ("# what it ‸\n", "", False),
+        ("# what it does\n# what it ‸\n", "", True),
+        ("# what it ‸\n# what it does\n", "", True),
+        ('x = d["a ‸"]\n', 'y = d["a name"]\n', True),
+        ('x = d["a ‸"]\n', 'y = d["the name"]\n', False),
+        ('"""\n‸\n"""\n', "", True),  # a line of the file may stand there again
+    ],
+)
+def test_where_nothing_could_be_shown_the_model_is_not_asked(
+    source: str, elsewhere: str, expected: bool
+) -> None:
+    before, after = source.split("‸")
+    document = Document(uri="file:///a", version=1, language_id="python", text=before + after)
+    engine = Several("name")
+    options = InfillOptions(min_confidence=0.2, elsewhere=elsewhere)
+    found = infill_at(engine, document, len(before), options, trees=Trees())
+
+    assert opens(context_at(document, len(before)), elsewhere) == found.asked == expected
+    assert bool(engine.requests) == expected
+    assert infill_at(engine, document, len(before), ASKED, trees=Trees()).asked
 
 
 def infilled(engine: Engine, source: str, options: InfillOptions) -> Infilled:
