@@ -68,6 +68,31 @@ def test_typing_encodes_only_what_was_typed_and_never_the_suffix(denoiser) -> No
     assert tuple(memory.suffix.ids) == sides.suffix_ids[::-1]
 
 
+def test_edits_behind_the_cursor_and_moves_by_a_line_encode_a_line(
+    denoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In passes of the network, and tokens that they read."""
+    pushed: list[int] = []
+    push = denoiser._network.push
+    monkeypatch.setattr(
+        denoiser._network, "push", lambda cache, ids: pushed.append(len(ids)) or push(cache, ids)
+    )
+    lines = [f"    total_{n} = total_{n} + {n}\n" for n in range(30)]
+    line = max(len(denoiser.tokens(each)) for each in lines)
+
+    def read(at: int, lines: list[str]) -> tuple[int, int]:
+        pushed.clear()
+        engine.warm(InfillRequest(prefix="".join(lines[:at]), suffix="".join(lines[at:])))
+        return len(pushed), sum(pushed)
+
+    engine = LocalEngine(denoiser)
+    assert read(15, lines)[1] > 20 * line
+    assert read(15, [*lines[:16], "    edited = 1\n", *lines[17:]])[0] == 1
+    assert sum(pushed) <= 3 * line  # from the edit to the cursor, on that side alone
+    assert read(16, [*lines[:16], "    edited = 1\n", *lines[17:]])[1] <= 2 * line
+    assert read(15, [*lines[:16], "    edited = 1\n", *lines[17:]])[1] <= 2 * line
+
+
 def test_an_encode_that_was_cancelled_is_good_for_reuse(denoiser) -> None:
     sides = denoiser.sides(InfillRequest(prefix=SOURCE, suffix=SOURCE))
     calls = iter([False, True] + [True] * 50)
