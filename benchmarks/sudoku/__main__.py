@@ -4,8 +4,10 @@
     python -m benchmarks.sudoku --watch [--puzzle 81-DIGITS-OR-DOTS] [--picture FILE]
 
 300 puzzles with one solution each, 100 of each of three levels (`puzzles.py`), no grid of which was
-trained on under any symmetry. The same network is run untrained, with accepted cells locked, and
-with self-correction; beside it an autoregressive network of its size. The last line is JSON.
+trained on under any symmetry. The same network is run untrained, with accepted cells locked, with
+self-correction, and with several canvases of a puzzle as one batch, of which the first that breaks
+no rule is taken; beside it an autoregressive network of its size. A run stops when what it would
+give out breaks no rule of Sudoku. The last line is JSON.
 """
 
 import argparse
@@ -25,11 +27,13 @@ from benchmarks.sudoku import drawing, puzzles
 from benchmarks.sudoku.network import AutoregressiveNetwork, CanvasNetwork, load
 from benchmarks.sudoku.puzzles import LEVELS, Grid
 from benchmarks.sudoku.solving import (
+    BOUNDS,
     LOCKED,
     SELF_CORRECTING,
     Solved,
     by_denoising,
     by_writing,
+    side_by_side,
     untrained,
 )
 from infill_engine import InfillError, RequestError
@@ -56,6 +60,7 @@ def measure(limit: int) -> dict[str, Any]:
         systems["autoregressive"] = lambda: by_writing(written, found)
     systems["canvas, accepted cells locked"] = lambda: by_denoising(network, found, LOCKED)
     systems["canvas, self-correcting"] = lambda: by_denoising(network, found, SELF_CORRECTING)
+    systems[f"{len(BOUNDS)} canvases side by side"] = lambda: side_by_side(network, found)
     results = {}
     for name, run in systems.items():
         say(name)
@@ -105,13 +110,17 @@ def show(result: Mapping[str, Any]) -> None:
     for name, facts in training.items():
         print(f"{name}: {result['parameters']} parameters, {facts['examples']} examples")
     shown = [name for name in (*LEVELS, "all") if name in result["systems"]["untrained"]]
-    print(f"\n{'solved, %, and steps, median':<32}" + "".join(f"{name:>16}" for name in shown))
+    heading = f"solved in {FEW} steps, in all, %, and steps, median"
+    print(f"\n{heading:<52}" + "".join(f"{name:>16}" for name in shown))
     for name, by_level in result["systems"].items():
-        cells = (f"{100 * e['solved']:.0f} in {e['steps']:g}" for e in map(by_level.get, shown))
-        print(f"{name:<32}" + "".join(f"{cell:>16}" for cell in cells))
+        cells = (
+            f"{100 * e['solved_in_few']:.0f}, {100 * e['solved']:.0f} in {e['steps']:g}"
+            for e in map(by_level.get, shown)
+        )
+        print(f"{name:<52}" + "".join(f"{cell:>16}" for cell in cells))
     for name, by_level in result["systems"].items():
-        each = by_level["all"]["settling"]
-        if name.startswith("canvas"):
+        if name.startswith("canvas,"):
+            each = by_level["all"]["settling"]
             print(
                 f"\n{name}: of {each['accepted']} cells accepted {each['wrong']} were wrong at "
                 f"some step, {each['mended']} of these right in the end; {each['taken_back']} were "
@@ -124,7 +133,12 @@ def show(result: Mapping[str, Any]) -> None:
 def goals(result: Mapping[str, Any]) -> list[Goal]:
     ours, fresh = (result["systems"][n]["all"] for n in ("canvas, self-correcting", "untrained"))
     return [
-        Goal(name="puzzles solved", value=100 * ours["solved"], bound=80, unit="%"),
+        Goal(
+            name=f"puzzles solved in {FEW} steps",
+            value=100 * ours["solved_in_few"],
+            bound=80,
+            unit="%",
+        ),
         Goal(name="steps, median", value=ours["steps"], bound=FEW, at_most=True),
         Goal(name="solved untrained", value=100 * fresh["solved"], bound=0, at_most=True, unit="%"),
     ]

@@ -1,5 +1,6 @@
 """Puzzles are what they are said to be, the networks see what they may, and the weights solve."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,17 @@ from benchmarks.sudoku.network import (
 )
 from benchmarks.sudoku.puzzles import LEVELS, UNITS, UNITS_OF, Grid, Level
 from benchmarks.sudoku.solving import (
+    BOUNDS,
     SELF_CORRECTING,
     by_denoising,
     by_writing,
     canvas_of,
+    is_solved,
+    side_by_side,
     untrained,
 )
 from infill_engine import RequestError
+from infill_engine.sampler import EntropyBound
 
 SMALL = SudokuConfig(d_model=24, d_ff=24, heads=2, passes=2)
 FEW = 12
@@ -138,11 +143,40 @@ def test_the_weights_solve_what_random_ones_do_not(held_out: tuple[Grid, Grid]) 
     random = by_denoising(untrained(network), found[:3])
 
     assert facts["examples"] > 0
-    assert right.sum() >= 8  # of 12; another CPU's products may differ in the last bit
-    assert np.median(run.steps) <= command.FEW
+    in_few = right & (run.steps.numpy() <= command.FEW)
+    assert in_few.sum() >= 9  # of 12; another CPU's products may differ in the last bit
+    assert right.tolist() == is_solved(run.digits).tolist()
     assert not (random.digits.numpy() == solutions[:3]).all(1).any()
     givens = found > 0
     assert (run.digits.numpy()[givens] == found[givens]).all()
+
+
+def test_side_by_side_a_puzzle_takes_no_more_steps_than_its_quickest_canvas(
+    held_out: tuple[Grid, Grid],
+) -> None:
+    found = held_out[0][:6]
+    network, _ = load(CanvasNetwork, command.CANVAS)
+    alone = [
+        by_denoising(network, found, replace(SELF_CORRECTING, sampler=EntropyBound(bound=bound)))
+        for bound in BOUNDS
+    ]
+
+    together = side_by_side(network, found)
+
+    solved = torch.stack([is_solved(each.digits) for each in alone])
+    steps = torch.stack([each.steps for each in alone])
+    assert is_solved(together.digits).tolist() == solved.any(0).tolist()
+    quickest = torch.where(solved, steps, steps.max()).amin(0)
+    assert together.steps.tolist() == quickest.tolist()
+
+
+def test_solved_is_what_breaks_no_rule(held_out: tuple[Grid, Grid]) -> None:
+    solutions = torch.from_numpy(held_out[1])
+    swapped = solutions.clone()
+    swapped[:, :2] = solutions[:, [1, 0]]
+
+    assert is_solved(solutions).all()
+    assert not is_solved(swapped).any()
 
 
 def test_frames_say_what_each_cell_is(held_out: tuple[Grid, Grid]) -> None:
