@@ -227,8 +227,8 @@ class Settings:
     device: str | None = _option(
         None,
         "string",
-        "Where the model runs; mps and mlx are Apple's GPU, for DreamOn and its like, by torch or "
-        "by mlx; null leaves it to the command line.",
+        "Where the model runs; mlx and, for DreamOn and its like, mps are Apple's GPU; "
+        "null leaves it to the command line.",
         choices=("auto", "cpu", "cuda", "mps", "mlx"),
         optional=True,
     )

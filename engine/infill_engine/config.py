@@ -17,8 +17,9 @@ class EngineConfig:
     A folder may also hold a DiffusionGemma as transformers saves it, or a masked Qwen2 such as
     DreamOn or Open-dCoder; "hub:OWNER/NAME" downloads one from the Hugging Face hub. `dtype` is
     what its weights are kept in: "fp8" and "int4" are of DiffusionGemma's experts and of a Qwen2's
-    matrices, the rest stays as stored; "auto" takes everything as stored. Of the embedded model it
-    is "float32", "bfloat16" or "int8", and "auto" what this CPU is fastest at.
+    matrices, the rest stays as stored; "auto" takes everything as stored, and as int4 what is
+    stored in NVFP4. Of the embedded model it is "float32", "bfloat16" or "int8", and "auto" what
+    this CPU is fastest at.
 
     `judge` is what ranks and continues what the embedded model drafts: "auto" takes the language
     model that is shipped where this CPU is fast enough for it, "off" none; or it is a folder that
@@ -27,9 +28,9 @@ class EngineConfig:
 
     `adapter` is a folder with what fine-tuning adds to a checkpoint (LoRA, as PEFT saves it).
 
-    `device` is "auto", "cpu", "cuda" or, for a masked Qwen2, "mps" or "mlx", which are Apple's;
-    `threads` None is one for the embedded model, and the physical cores, at most 4, for others.
-    `max_denoising_steps` None lets the canvas length decide.
+    `device` is "auto", "cpu", "cuda" or, of Apple's, "mlx" for checkpoints, and "mps" for a masked
+    Qwen2; `threads` None is one for the embedded model, and the physical cores, at most 4, for
+    others. `max_denoising_steps` None lets the canvas length decide.
 
     A server is "http://HOST:PORT" or "https://HOST/PATH", with the model's name as "#NAME" or in
     `remote_model`; a server of one model needs no name. Its key is never a setting: it is read

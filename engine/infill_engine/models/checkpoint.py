@@ -22,6 +22,7 @@ BITS: dict[str, float] = {"fp8": 8.0, "int4": 4.5}
 # Weights of one scale for int4, twice.
 INT4_MULTIPLE = 64
 TOKENIZER_CONFIG = "tokenizer_config.json"
+MODELOPT_CONFIG = "hf_quant_config.json"
 
 Kind = Literal["diffusion_gemma", "masked_qwen2"]
 # Which format a tensor is kept in, by its name, where weights are asked for in a format.
@@ -33,11 +34,12 @@ class Checkpoint:
     """A folder of files, and how its weights are to be had.
 
     narrowed    what `stored` and `asked` are of: "experts" or "weights"
-    stored      the format that those are in, None as the rest
+    stored      the format that those are in, or are made from NVFP4, None as the rest
     asked       the format that `EngineConfig.dtype` wants them in, None as they are
     computed    the dtype that is computed in, as torch calls it
     parameters  how many weights there are
     need        the memory in bytes that they take when loaded
+    nvfp4       whether the files are in NVFP4, so that `stored` is made as they are read
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Checkpoint:
     computed: str
     parameters: int
     need: int
+    nvfp4: bool = False
 
     @property
     def format(self) -> Format | None:
@@ -130,27 +133,39 @@ def inspect_weights(
     *,
     narrowed: str,
     narrows: Narrowed,
+    widens: bool = False,
 ) -> Checkpoint:
     """Reads the headers, and checks that the weights are there and can be had as asked for.
 
-    Raises ModelError otherwise, with the remedy.
+    `widens` says whether weights in NVFP4 are read. Raises ModelError otherwise, with the remedy.
     """
     files = weight_files(folder)
     stored, asked = _formats(folder, description, config)
     computed = _computed_dtype(folder, description, config)
-    parameters = need = 0
+    nvfp4 = is_nvfp4(folder, description.get("quantization_config") or {})
     shapes = dict(tensor_shapes(files))
+    if nvfp4:
+        if not widens:
+            raise ModelError(
+                f"{folder} is in NVFP4, which is read of DiffusionGemma alone; take the bf16 "
+                "weights with dtype int4"
+            )
+        from infill_engine.models.nvfp4 import Nvfp4Files
+
+        shapes = dict(Nvfp4Files(files).shapes())
+    parameters = need = 0
     for name, shape in shapes.items():
-        if name.endswith("_scale"):
+        if name.endswith("_scale") and not nvfp4:
             continue
         kept_in = narrows(name, stored or asked or "fp8") if stored or asked else None
-        if kept_in == "int4" and not stored and shape[-1] % INT4_MULTIPLE:
+        made_here = nvfp4 or not stored
+        if kept_in == "int4" and made_here and shape[-1] % INT4_MULTIPLE:
             raise ModelError(
                 f"{name} has {shape[-1]} inputs, no multiple of the {INT4_MULTIPLE} that int4 "
                 "needs; take fp8 instead"
             )
         # Two codes of int4 share a byte.
-        weights = math.prod(shape) * (2 if kept_in == "int4" and stored else 1)
+        weights = math.prod(shape) * (2 if kept_in == "int4" and not made_here else 1)
         parameters += weights
         need += int(weights * (BITS[kept_in] / 8 if kept_in else WIDTHS[computed]))
     return Checkpoint(
@@ -162,6 +177,7 @@ def inspect_weights(
         computed=computed,
         parameters=parameters,
         need=need,
+        nvfp4=nvfp4,
     )
 
 
@@ -170,18 +186,16 @@ def _formats(
 ) -> tuple[Format | None, Format | None]:
     """What weights are stored in, and what they are asked for in."""
     quantised = description.get("quantization_config") or {}
-    if "nvfp4" in json.dumps(quantised).lower():
-        raise ModelError(
-            f"{folder} is in NVFP4, which Blackwell GPUs compute and this process does not; serve "
-            "it with vLLM and name the URL, or take the bf16 weights with dtype int4"
-        )
+    asked = cast(Format, config.dtype) if config.dtype in get_args(Format) else None
+    if is_nvfp4(folder, quantised):
+        # As few bits as there are in the files.
+        return asked or ("int4" if config.dtype == "auto" else None), None
     if quantised and quantised.get("quant_method") != METHOD:
         raise ModelError(
             f"{folder} is quantised by {quantised.get('quant_method')!r}, which is not read here; "
             "take the bf16 weights, or make your own with python -m infill_engine.models.quantise"
         )
     stored: Format | None = quantised.get("format")
-    asked = cast(Format, config.dtype) if config.dtype in get_args(Format) else None
     if stored and config.dtype not in ("auto", stored):
         raise ModelError(f"{folder} is {stored} already; leave dtype unset, not {config.dtype!r}")
     return stored, asked
@@ -201,6 +215,14 @@ def _computed_dtype(folder: Path, description: dict[str, Any], config: EngineCon
     if computed not in WIDTHS:
         raise ModelError(f"{folder} is stored as {computed}; set dtype to bfloat16 or float32")
     return computed
+
+
+def is_nvfp4(folder: Path, quantised: dict[str, Any]) -> bool:
+    """Whether config.json's `quantization_config`, or ModelOpt's own file, say so."""
+    if quantised.get("quant_method") == METHOD:
+        return False
+    told = read_json(folder / MODELOPT_CONFIG)
+    return "nvfp4" in json.dumps([quantised, told]).lower()
 
 
 def tensor_shapes(files: list[Path]) -> Iterator[tuple[str, list[int]]]:

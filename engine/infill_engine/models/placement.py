@@ -62,3 +62,12 @@ def too_large(
         f"python -m infill_engine.models.quantise (--format {smaller}), close what else uses the "
         "memory, or name a served model's URL"
     )
+
+
+def check_no_adapter(config: EngineConfig) -> None:
+    """Raises ModelError where there is one and MLX computes."""
+    if config.adapter:
+        raise ModelError(
+            "an adapter is not added in MLX; merge it into the weights with PEFT, and name "
+            "those as the model"
+        )

@@ -3,7 +3,8 @@
     python -m infill_engine.models.quantise hub:Dream-org/DreamOn-v0-7B ./dreamon-int4 \\
         --format int4
 
-Of a DiffusionGemma it is the experts that are made smaller, of a masked Qwen2 every matrix.
+Of a DiffusionGemma it is the experts that are made smaller, of a masked Qwen2 every matrix. A
+DiffusionGemma may be in NVFP4, which is made wide first.
 
 Reads one tensor at a time and writes files of 4 GiB, so it needs little more memory than that.
 Then it runs both models on the same canvas, if the machine holds them, and prints how far their
@@ -25,12 +26,22 @@ from torch import Tensor
 
 from infill_engine.config import EngineConfig, Format
 from infill_engine.errors import InfillError, ModelError
-from infill_engine.models.checkpoint import METHOD, Checkpoint, Narrowed, kind_of, read_config
+from infill_engine.models.checkpoint import (
+    METHOD,
+    MODELOPT_CONFIG,
+    Checkpoint,
+    Narrowed,
+    is_nvfp4,
+    kind_of,
+    read_config,
+    weight_files,
+)
 from infill_engine.models.diffusion_gemma import checkpoint as gemma
 from infill_engine.models.diffusion_gemma.loading import noise_logits as gemma_logits
 from infill_engine.models.hub import find_checkpoint
 from infill_engine.models.masked_qwen2 import checkpoint as qwen
 from infill_engine.models.masked_qwen2.loading import noise_logits as qwen_logits
+from infill_engine.models.nvfp4 import Nvfp4Files
 from infill_engine.models.quantised import FORMATS, quantise
 
 SHARD_BYTES = 4 << 30
@@ -79,18 +90,23 @@ def quantise_checkpoint(source: Path, target: Path, name: Format) -> Iterator[tu
     Raises ModelError when `source` holds nothing to quantise, or what the format cannot store.
     """
     model, description = MODELS[kind_of(source)], read_config(source)
-    if "quantization_config" in description:
+    nvfp4 = is_nvfp4(source, description.get("quantization_config") or {})
+    if "quantization_config" in description and not nvfp4:
         method = description["quantization_config"].get("quant_method")
         raise ModelError(f"{source} is quantised already ({method}); start from the bf16 weights")
     if target.exists() and any(target.iterdir()):
         raise ModelError(f"{target} is not empty; name a new folder")
     # Says what does not fit before anything is written.
-    model.inspect(source, EngineConfig(dtype=name))
+    checkpoint = model.inspect(source, EngineConfig(dtype=name))
     target.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(target)
     num_made = 0
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for key, tensor in tensors(source):
+    read = tensors(source)
+    if nvfp4:
+        files = Nvfp4Files(weight_files(source))
+        read = files.tensors(getattr(torch, checkpoint.computed))
+    for key, tensor in read:
         kept_in = model.narrowed(key, name)
         if kept_in is None:
             writer.add(key, tensor)
@@ -105,8 +121,9 @@ def quantise_checkpoint(source: Path, target: Path, name: Format) -> Iterator[tu
         raise ModelError(f"{source} has no tensors that are quantised; download it again")
     writer.close()
     description["quantization_config"] = {"quant_method": METHOD, "format": name}
+    others = (INDEX, MODELOPT_CONFIG)  # of the source's weights
     for path in source.iterdir():
-        if path.suffix in (".json", ".jinja", ".model", ".md", ".txt") and path.name != INDEX:
+        if path.suffix in (".json", ".jinja", ".model", ".md", ".txt") and path.name not in others:
             shutil.copyfile(path, target / path.name)
     (target / "config.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
 
@@ -172,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m infill_engine.models.quantise",
         description=__doc__.split("\n\n")[0],
     )
-    parser.add_argument("source", help="folder of a bf16 model, or hub:OWNER/NAME to download one")
+    parser.add_argument("source", help="folder of a model, or hub:OWNER/NAME to download one")
     parser.add_argument("target", type=Path, help="new folder")
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--device", default="auto", help="where to compare logits")
@@ -191,7 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for folder in (source, given.target)
         )
         print(f"{before / 2**30:.2f} GiB -> {after / 2**30:.2f} GiB in {given.target}")
-        if not given.no_logits:
+        # What is in NVFP4 is loaded in four bits as well, so that there is nothing to compare with.
+        nvfp4 = is_nvfp4(source, read_config(source).get("quantization_config") or {})
+        if not given.no_logits and not nvfp4:
             try:
                 # One after the other: the machine may hold only one of them.
                 logits = MODELS[kind_of(source)].logits

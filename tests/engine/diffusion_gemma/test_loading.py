@@ -140,12 +140,6 @@ BROKEN = {
         lambda f: describe(f, quantization_config={"quant_method": "gptq", "bits": 4}),
         "quantised by 'gptq'",
     ),
-    "NVFP4": (
-        lambda f: describe(
-            f, quantization_config={"quant_method": "modelopt", "quant_algo": "NVFP4"}
-        ),
-        "is in NVFP4, which Blackwell GPUs compute .* take the bf16 weights with dtype int4",
-    ),
     "an odd type": (lambda f: describe(f, dtype="float8_e5m2"), "stored as float8_e5m2; set dtype"),
 }
 

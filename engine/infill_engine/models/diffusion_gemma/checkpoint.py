@@ -52,7 +52,9 @@ def inspect_checkpoint(folder: Path, config: EngineConfig) -> Checkpoint:
     """What there is, read from the files' headers; a ModelError where it cannot be had as asked."""
     assert kind_of(folder) == "diffusion_gemma", "who loads has looked what it is"
     description = read_config(folder)
-    found = inspect_weights(folder, description, config, narrowed="experts", narrows=narrowed)
+    found = inspect_weights(
+        folder, description, config, narrowed="experts", narrows=narrowed, widens=True
+    )
     if found.format and description.get("tie_word_embeddings") is False:
         raise ModelError(
             f"{folder} keeps the experts of its two passes apart, which {found.format} cannot; "

@@ -24,10 +24,17 @@ from infill_engine.models.diffusion_gemma.checkpoint import (
     read_defaults,
 )
 from infill_engine.models.diffusion_gemma.loading import load_weights
-from infill_engine.models.diffusion_gemma.network import ENCODE_CHUNK, Memory, Network, shared
+from infill_engine.models.diffusion_gemma.network import (
+    ENCODE_CHUNK,
+    Memory,
+    Network,
+    Passes,
+    shared,
+)
 from infill_engine.models.diffusion_gemma.stepping import FusedStepping, Stepping
 from infill_engine.models.diffusion_gemma.text import GemmaText
 from infill_engine.models.hub import find_checkpoint
+from infill_engine.models.placement import check_no_adapter
 from infill_engine.noise import Uniform
 from infill_engine.progress import LoadProgress, silent
 from infill_engine.request import EngineInfo, InfillRequest
@@ -60,7 +67,7 @@ class DiffusionGemma:
 
     def __init__(
         self,
-        network: Network,
+        network: Passes,
         text: GemmaText,
         config: EngineConfig,
         defaults: GenerationDefaults,
@@ -271,8 +278,12 @@ def size(template: Sequence[Sequence[int] | int]) -> int:
     return sum(part if isinstance(part, int) else len(part) for part in template)
 
 
-def fastest_stepping(network: Network, forbidden: Tensor) -> Stepping:
+def fastest_stepping(network: Passes, forbidden: Tensor) -> Stepping:
     """What suits the device: graphs need kernels that never wait for the host."""
+    if not isinstance(network, Network):
+        from infill_engine.models.diffusion_gemma.mlx_stepping import MlxStepping
+
+        return MlxStepping(network, forbidden)
     if network.device.type != "cuda":
         return Stepping(network, forbidden)
     if backend.NAME != "triton":
@@ -291,7 +302,14 @@ def load_diffusion_gemma(
     if not (folder / "tokenizer.json").is_file():
         raise ModelError(f"no tokenizer.json in {folder}; put the model's own there")
     checkpoint = inspect_checkpoint(folder, config)
-    network = load_weights(checkpoint, config, progress)
+    network: Passes
+    if config.device == "mlx":
+        check_no_adapter(config)
+        from infill_engine.models.diffusion_gemma.mlx_network import load_mlx
+
+        network = load_mlx(checkpoint, progress)
+    else:
+        network = load_weights(checkpoint, config, progress)
     images = [checkpoint.config.get(f"{name}_token_id") for name in ("boi", "eoi", "image")]
     text = GemmaText(
         folder / "tokenizer.json",

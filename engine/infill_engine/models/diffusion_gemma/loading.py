@@ -11,12 +11,20 @@ from torch import Tensor
 from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
 from infill_engine.models.adapter import Adapter, read_adapter
-from infill_engine.models.checkpoint import Checkpoint, first_line, lacking
-from infill_engine.models.diffusion_gemma.checkpoint import inspect_checkpoint
+from infill_engine.models.checkpoint import (
+    METHOD,
+    Checkpoint,
+    first_line,
+    lacking,
+    weight_files,
+)
+from infill_engine.models.diffusion_gemma.checkpoint import inspect_checkpoint, narrowed
 from infill_engine.models.diffusion_gemma.network import Network
 from infill_engine.models.diffusion_gemma.quantised import quantise_model, teach_transformers
 from infill_engine.models.hub import find_checkpoint
+from infill_engine.models.nvfp4 import Nvfp4Files
 from infill_engine.models.placement import check_memory, chosen_device, too_large
+from infill_engine.models.quantised import quantise
 from infill_engine.progress import LoadProgress, silent
 
 # Compute capability of the first chips that multiply fp8.
@@ -110,9 +118,12 @@ def _read(
     model_class = _model_class()
     if checkpoint.stored:
         teach_transformers()
+    source: dict[str, Any] = {"pretrained_model_name_or_path": str(checkpoint.folder)}
+    if checkpoint.nvfp4:
+        source = _widened(checkpoint, progress)
     with _progress_of_transformers(progress):
         model, found = model_class.from_pretrained(
-            str(checkpoint.folder),
+            **source,
             dtype=getattr(torch, checkpoint.computed),
             device_map=None if device is None else {"": device},
             use_safetensors=True,
@@ -123,6 +134,27 @@ def _read(
     # Nothing here looks at images.
     model.model.encoder.vision_tower = model.model.encoder.embed_vision = None
     return model, sorted(key for key in found["missing_keys"] if "vision" not in key)
+
+
+def _widened(checkpoint: Checkpoint, progress: LoadProgress) -> dict[str, Any]:
+    """What `from_pretrained` takes for weights in NVFP4: all of them, the experts in our format."""
+    config = _model_class().config_class.from_pretrained(str(checkpoint.folder))
+    # What it names reads files, and these are read here.
+    del config.quantization_config
+    if checkpoint.stored:
+        config.quantization_config = {"quant_method": METHOD, "format": checkpoint.stored}
+    files = Nvfp4Files(weight_files(checkpoint.folder))
+    weights: dict[str, Tensor] = {}
+    count = len([*files.shapes()])
+    cpu = torch.device("cpu")
+    for at, (name, tensor) in enumerate(files.tensors(getattr(torch, checkpoint.computed)), 1):
+        if checkpoint.stored and narrowed(name, checkpoint.stored):
+            made, _ = quantise(tensor, checkpoint.stored, cpu)
+            weights[name], weights[f"{name}_scale"] = made.codes, made.scale
+        else:
+            weights[name] = tensor
+        progress("reading NVFP4", at / count)
+    return {"pretrained_model_name_or_path": None, "config": config, "state_dict": weights}
 
 
 def _model_class() -> Any:

@@ -10,7 +10,7 @@ where there are any; on a CPU it is transformers' arithmetic.
 
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class Memory:
     """A prompt and its keys and values.
 
     token_ids  [P, S] int64 on the CPU; P is 1, or one prompt for each canvas row
-    layers     for every layer keys and values, each [P, G, S, D]
+    layers     for every layer keys and values, each [P, G, S, D], torch's or MLX's
 
     Sliding layers keep all S tokens too, though a canvas reads the last window - 1 alone. Cropped
     like transformers' cache they could not be taken back to an earlier border when the text
@@ -51,11 +51,68 @@ class Memory:
     """
 
     token_ids: Tensor
-    layers: tuple[tuple[Tensor, Tensor], ...]
+    layers: tuple[tuple[Any, Any], ...]
 
     @property
     def length(self) -> int:
         return self.token_ids.shape[1]
+
+
+class Passes(Protocol):
+    """What the denoiser asks of a network; tensors are torch's whatever computes it."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def max_positions(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids are wanted, and hidden states come."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def encode(
+        self,
+        token_ids: Tensor,
+        memory: Memory | None = None,
+        *,
+        chunk: int = ENCODE_CHUNK,
+        budget: Budget = UNLIMITED,
+    ) -> Memory:
+        """Keys and values of prompts [P, S], reusing `memory` up to the last border it shares.
+
+        Once the budget is over, within a chunk, it returns what is encoded by then; `memory` is
+        never changed.
+        """
+        ...
+
+    def context(self, memory: Memory, num_cells: int) -> Any:
+        """What a canvas of so many cells right after the prompt reads, for `decode`."""
+        ...
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Token ids [...] -> [..., D]."""
+        ...
+
+    def decode(self, token_ids: Tensor, soft: Tensor | None, context: Any) -> Tensor:
+        """One pass over canvases.
+
+        token_ids [B, T]; soft [B, T, D], the mean embedding of each cell under the step before,
+        None at the first step -> hidden states [B, T, D] that the head reads.
+        """
+        ...
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states [R, D] -> logits [R, V] float32."""
+        ...
+
+    def soften(self, logits: Tensor) -> Tensor:
+        """Logits [R, V] of the last step, scaled by its temperature -> mean embeddings [R, D]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +130,7 @@ class CachedContext:
 
 
 class Network:
-    """The two passes over a loaded `DiffusionGemmaForBlockDiffusion`."""
+    """Implements `Passes` over a loaded `DiffusionGemmaForBlockDiffusion`."""
 
     def __init__(self, model: Any) -> None:
         text = model.config.text_config
@@ -114,11 +171,6 @@ class Network:
         chunk: int = ENCODE_CHUNK,
         budget: Budget = UNLIMITED,
     ) -> Memory:
-        """Keys and values of prompts [P, S], reusing `memory` up to the last border it shares.
-
-        Once the budget is over, within a chunk, it returns what is encoded by then; `memory` is
-        never changed.
-        """
         from transformers import DynamicCache
 
         token_ids = token_ids.cpu()
@@ -147,7 +199,6 @@ class Network:
         return self.table.new_empty(shape), self.table.new_empty(shape)
 
     def context(self, memory: Memory, num_cells: int) -> CachedContext:
-        """What a canvas of so many cells right after the prompt reads."""
         seen = self.window - 1
         return CachedContext(
             layers=tuple(
@@ -168,15 +219,9 @@ class Network:
         }
 
     def embed(self, token_ids: Tensor) -> Tensor:
-        """Token ids [...] -> [..., D]."""
         return embedding(token_ids, self.table) * self.embed_scale
 
     def decode(self, token_ids: Tensor, soft: Tensor | None, context: CachedContext) -> Tensor:
-        """One pass over canvases.
-
-        token_ids [B, T]; soft [B, T, D], the mean embedding of each cell under the step before,
-        None at the first step -> hidden states [B, T, D] that the head reads.
-        """
         shape = (*token_ids.shape, -1)
         x = self.embed(token_ids).flatten(0, 1)
         if soft is None:
@@ -227,11 +272,9 @@ class Network:
         return h.view(shape)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states [R, D] -> logits [R, V] float32."""
         return softcap(linear(hidden, self.head), self.softcap)
 
     def soften(self, logits: Tensor) -> Tensor:
-        """Logits [R, V] of the last step, scaled by its temperature -> mean embeddings [R, D]."""
         return soft_embedding(logits, self.table, self.embed_scale)
 
 

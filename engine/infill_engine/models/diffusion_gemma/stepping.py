@@ -10,13 +10,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from infill_engine.canvas import Canvas
-from infill_engine.models.diffusion_gemma.network import CachedContext, Memory, Network
+from infill_engine.models.diffusion_gemma.network import Memory, Network, Passes
 from infill_kernels import (
     head_statistics,
     probabilities,
@@ -34,7 +35,7 @@ class StepState:
     mean  makes the mean embeddings [R, D] of the last step's proposals, in its own way
     """
 
-    context: CachedContext
+    context: Any
     rows: Tensor
     first: Tensor
     mean: Callable[[], Tensor] | None = None
@@ -46,7 +47,7 @@ class Stepping:
     Draws as transformers does, from the same random numbers; `FusedStepping` is for speed.
     """
 
-    def __init__(self, network: Network, forbidden: Tensor | None = None) -> None:
+    def __init__(self, network: Passes, forbidden: Tensor | None = None) -> None:
         self.network = network
         self.forbidden = forbidden
 
@@ -124,6 +125,8 @@ class FusedStepping(Stepping):
 
     Draws are those of `head_statistics`: as probable as the reference's, but other ones.
     """
+
+    network: Network
 
     def statistics(
         self,

@@ -16,7 +16,6 @@ from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Decided
 from infill_engine.elastic import Elastic
-from infill_engine.errors import ModelError
 from infill_engine.models.checkpoint import Checkpoint
 from infill_engine.models.hub import find_checkpoint
 from infill_engine.models.masked_qwen2.checkpoint import inspect_checkpoint
@@ -24,6 +23,7 @@ from infill_engine.models.masked_qwen2.loading import load_network
 from infill_engine.models.masked_qwen2.network import Passes
 from infill_engine.models.masked_qwen2.stepping import Memory, Stepping
 from infill_engine.models.masked_qwen2.text import QwenText
+from infill_engine.models.placement import check_no_adapter
 from infill_engine.noise import Noise, Remasking
 from infill_engine.progress import LoadProgress, silent
 from infill_engine.request import EngineInfo, InfillRequest
@@ -293,11 +293,7 @@ def load_masked_qwen2(
     text = QwenText(folder, int(checkpoint.config.get("vocab_size") or 0), checkpoint.config)
     network: Passes
     if config.device == "mlx":
-        if config.adapter:
-            raise ModelError(
-                "an adapter is not added in MLX; merge it into the weights with PEFT, and name "
-                "those as the model"
-            )
+        check_no_adapter(config)
         from infill_engine.models.masked_qwen2.mlx_network import load_mlx
 
         network = load_mlx(checkpoint, progress)

@@ -1,22 +1,19 @@
 """The blocks of `network` in MLX, for Apple silicon. Only there is it imported.
 
-Token ids go in and hidden states come out as torch's tensors on the CPU; weights, keys and values
-never leave MLX.
+Token ids go in and hidden states come out as torch's tensors on the CPU.
 """
 
 # The package is for Apple silicon, and not there where types are checked.
-# mypy: disable-error-code="import-not-found, import-untyped, no-any-return"
+# mypy: disable-error-code="attr-defined, no-any-return"
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from infill_engine.budget import Budget
-from infill_engine.errors import ModelError
-from infill_engine.models.checkpoint import Checkpoint, first_line, weight_files
+from infill_engine.models.checkpoint import Checkpoint
 from infill_engine.models.masked_qwen2.checkpoint import (
     EMBEDDING,
     HEAD,
@@ -24,18 +21,19 @@ from infill_engine.models.masked_qwen2.checkpoint import (
     Qwen2Sizes,
     sizes_of,
 )
+from infill_engine.models.mlx_weights import (
+    Array,
+    Packed,
+    from_torch,
+    load,
+    mx,
+    product,
+    rotated,
+    rotations,
+    table_rows,
+    to_torch,
+)
 from infill_engine.progress import LoadProgress, silent
-
-try:
-    import mlx.core as mx
-except ImportError as error:
-    raise ModelError(
-        f"device='mlx' needs mlx ({first_line(error)}); pip install mlx, or use mps, cpu or auto"
-    ) from error
-
-# A scale and a minimum for so many weights.
-GROUP, BITS = 64, 4
-Array = Any  # of mlx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +42,6 @@ class MlxFrozen:
 
     before: list[tuple[Array, Array]]
     after: list[tuple[Array, Array]]
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A matrix in 4 bits, as mlx packs it."""
-
-    codes: Array
-    scales: Array
-    biases: Array
 
 
 class MlxNetwork:
@@ -72,12 +61,11 @@ class MlxNetwork:
         present: Tensor | None = None,
         frozen: MlxFrozen | None = None,
     ) -> Tensor:
-        mask = None if present is None else mx.array(present.numpy())
-        found = self._pass(mx.array(token_ids.numpy()), mx.array(positions.numpy()), mask, frozen)
-        return torch.from_numpy(np.array(found.astype(mx.float32)))
+        mask = None if present is None else from_torch(present)
+        return to_torch(self._pass(from_torch(token_ids), from_torch(positions), mask, frozen))
 
     def freeze(self, token_ids: Tensor, before: int, after: int, budget: Budget) -> MlxFrozen:
-        ids = mx.array(token_ids.numpy())[None]
+        ids = from_torch(token_ids)[None]
         positions = mx.arange(ids.shape[1])[None]
         turned = self._rotations(positions[:, :before])
         kept = MlxFrozen(before=[], after=[])
@@ -95,8 +83,7 @@ class MlxNetwork:
 
     def logits(self, hidden: Tensor) -> Tensor:
         head = HEAD if HEAD in self._weights else EMBEDDING
-        found = self._product(mx.array(hidden.numpy()).astype(self._dtype), head)
-        return torch.from_numpy(np.array(found.astype(mx.float32)))
+        return to_torch(self._product(from_torch(hidden).astype(self._dtype), head))
 
     @property
     def _dtype(self) -> Any:
@@ -106,24 +93,10 @@ class MlxNetwork:
         return self._weights[name]
 
     def _rotations(self, positions: Array) -> tuple[Array, Array]:
-        angles = positions[:, None, :, None].astype(mx.float32) * self._frequencies
-        doubled = mx.concatenate((angles, angles), -1)
-        return mx.cos(doubled).astype(self._dtype), mx.sin(doubled).astype(self._dtype)
+        return rotations(positions, self._frequencies, self._dtype)
 
     def _product(self, x: Array, name: str) -> Array:
-        matrix = self._weights[name]
-        if not isinstance(matrix, Packed):
-            return x @ matrix.T
-        return mx.quantized_matmul(
-            x, matrix.codes, matrix.scales, matrix.biases, group_size=GROUP, bits=BITS
-        )
-
-    def _embed(self, token_ids: Array) -> Array:
-        table = self._weights[EMBEDDING]
-        if not isinstance(table, Packed):
-            return table[token_ids]
-        rows = (table.codes[token_ids], table.scales[token_ids], table.biases[token_ids])
-        return mx.dequantize(*rows, group_size=GROUP, bits=BITS).astype(self._dtype)
+        return product(x, self._weights[name])
 
     def _pass(
         self,
@@ -136,7 +109,8 @@ class MlxNetwork:
         sizes = self.sizes
         batch, length = token_ids.shape
         turned = self._rotations(positions)
-        mask, tails, far = None, None, 0
+        mask, far = None, 0
+        tails: Any = None
         if frozen is not None:
             far = frozen.before[0][0].shape[2] + frozen.after[0][0].shape[2]
             there = positions if present is None else mx.where(present, positions, -1)
@@ -145,7 +119,7 @@ class MlxNetwork:
         if present is not None:
             everything = mx.ones((batch, far), dtype=mx.bool_)
             mask = mx.concatenate((everything, present), -1)[:, None, None, :]
-        x = self._embed(token_ids)
+        x = table_rows(self._weights[EMBEDDING], token_ids, self._dtype)
         for at in range(sizes.layers):
             layer = f"model.layers.{at}."
             h = mx.fast.rms_norm(x, self._plain(f"{layer}input_layernorm.weight"), sizes.eps)
@@ -182,13 +156,6 @@ class MlxNetwork:
         return mx.fast.rms_norm(x, self._plain(NORM), sizes.eps)
 
 
-def rotated(heads: Array, turned: Any) -> Array:
-    """Heads [B or 1, H, L, D] by cos and sin [B, 1, L, D]; dimension i goes with i + D / 2."""
-    cos, sin = turned
-    first, second = mx.split(heads, 2, -1)
-    return heads * cos + mx.concatenate((-second, first), -1) * sin
-
-
 def joined(before: Array, after: Array, own: Array) -> Array:
     """[B, G, S, D] along S; what all rows share is repeated."""
     shared = [mx.broadcast_to(each, (own.shape[0], *each.shape[1:])) for each in (before, after)]
@@ -200,42 +167,6 @@ def load_mlx(checkpoint: Checkpoint, progress: LoadProgress = silent) -> MlxNetw
 
     Raises ModelError when files are damaged or in a format of another device.
     """
-    if checkpoint.stored or checkpoint.asked == "fp8":
-        raise ModelError(
-            f"{checkpoint.folder} cannot be had as {checkpoint.format} in MLX; start from the bf16 "
-            "weights with dtype int4, or leave it unset"
-        )
     sizes = sizes_of(checkpoint.folder, checkpoint.config)
     wanted = sizes.shapes(bool(checkpoint.config.get("tie_word_embeddings")))
-    dtype = getattr(mx, checkpoint.computed)
-    weights: dict[str, Array | Packed] = {}
-    for path in weight_files(checkpoint.folder):
-        try:
-            found = mx.load(str(path))
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"{path} cannot be loaded: {first_line(error)}; download it again"
-            ) from error
-        for name, array in found.items():
-            if name not in wanted:
-                continue
-            if tuple(array.shape) != wanted[name]:
-                raise ModelError(
-                    f"{name} in {path} is {list(array.shape)}, config.json says "
-                    f"{list(wanted[name])}; download both again"
-                )
-            array = array.astype(dtype)
-            if checkpoint.asked == "int4" and array.ndim == 2:
-                packed = Packed(*mx.quantize(array, group_size=GROUP, bits=BITS))
-                mx.eval(packed.codes, packed.scales, packed.biases)
-                weights[name] = packed
-            else:
-                mx.eval(array)
-                weights[name] = array
-            progress("loading weights", len(weights) / len(wanted))
-    if missing := sorted(wanted.keys() - weights.keys()):
-        raise ModelError(
-            f"{checkpoint.folder} lacks {len(missing)} weights, {missing[0]} for one; download it "
-            "again"
-        )
-    return MlxNetwork(sizes, weights)
+    return MlxNetwork(sizes, load(checkpoint, wanted, lambda _, array: array.ndim == 2, progress))
