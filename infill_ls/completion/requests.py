@@ -122,10 +122,12 @@ class Requests:
             known = self.reuse.find(query)
             if known:
                 return
-            if known is None and ((said := self.reuse.said(query)) or not self.reuse.quiet(query)):
-                wanted = replace(query, said=said)  # it takes no model then
+            # What was said before is looked at first, which takes no model.
+            said = () if query.said else self.reuse.said(query)
+            if known is None and (said or not self.reuse.quiet(query)):
+                wanted, rest = replace(query, said=said), queries[number + 1 :]
                 live = _LiveRun(self._worker.ahead(wanted, self), asyncio.get_running_loop())
-                self._ahead, self._ahead_next = live, queries[number + 1 :]
+                self._ahead, self._ahead_next = live, (wanted, *rest) if said else rest
                 self._follow(live)
                 return
 

@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,9 +24,9 @@ MAX_SECONDS = 300.0
 # How likely it is at least that something is right which nobody thought of, and that this has a
 # character that is typed.
 ELSE, SAYS_IT = 0.1, 0.75
-# Where the likeliest text is less likely than that, it hardly gets likely enough with the next
+# Where no beginning of a text is as likely as that, it hardly gets likely enough with the next
 # characters of a word, so many of them, or some that begin another one.
-UNLIKELY, IN_WORD, ELSEWHERE = 0.05, 3, 2
+UNLIKELY, IN_WORD, ELSEWHERE = 0.3, 3, 2
 _WITHIN_WORD = re.compile(r"\w\w\Z")
 # So much text on either side makes the place: enough that no other place in a file is taken for it.
 PREFIX_WINDOW = 1000
@@ -118,9 +118,9 @@ class Reuse:
         line = text[text.rfind("\n", 0, query.offset) + 1 : query.offset]
         most = IN_WORD if _WITHIN_WORD.search(line) else ELSEWHERE
         for entry, typed in self._typed_since(query):
-            best = max((each.score for each in entry.said), default=0.0)
-            unlikely = best < UNLIKELY and not entry.selected
-            return unlikely and bool(line.strip()) and 0 < len(typed) <= most
+            if entry.selected or not line.strip() or not 0 < len(typed) <= most:
+                return False
+            return not _any_head(entry.said, query, UNLIKELY)
         return False
 
     def _typed_since(self, query: Query) -> "Iterator[tuple[_Entry, str]]":
@@ -194,8 +194,6 @@ def _rest(entry: _Entry, typed: str, selected: str) -> "tuple[Candidate, ...]":
 
 def _likely(entry: _Entry, typed: str, query: Query) -> "tuple[Candidate, ...]":
     """By Bayes' rule over all that was said, and something else."""
-    from infill_ls.completion.heads import heads  # not needed for a start
-
     every = entry.said
     told = sum(each.score for each in every if each.text.startswith(typed))
     else_ = max(1.0 - sum(each.score for each in every), ELSE) * SAYS_IT ** len(typed)
@@ -205,9 +203,18 @@ def _likely(entry: _Entry, typed: str, query: Query) -> "tuple[Candidate, ...]":
         if each.text.startswith(typed) and each.text != typed
     )
     least = min((each.least for each in fits), default=math.inf)
-    texts = [(each.text, each.score) for each in fits]
-    language = language_of(query.document.language_id)
-    return fits if any(heads(texts, language, lambda _: least)) else ()
+    return fits if _any_head(fits, query, least) else ()
+
+
+def _any_head(said: "Sequence[Candidate]", query: Query, least: float) -> bool:
+    """Whether any beginning of them is so likely, a short one as likely as that takes."""
+    # Not needed for a start.
+    from infill_ls.completion.gate import SHORT, SHORT_SCORE
+    from infill_ls.completion.heads import heads
+
+    texts = [(each.text, each.score) for each in said]
+    language, short = language_of(query.document.language_id), max(least, SHORT_SCORE)
+    return any(heads(texts, language, lambda text: least if len(text) >= SHORT else short))
 
 
 def _reuse_key(query: Query) -> _ReuseKey:

@@ -266,7 +266,7 @@ def test_what_was_said_last_knows_more_of_what_is_typed() -> None:
     ],
 )
 def test_where_nothing_was_likely_it_is_not_looked_again_at_once(marked: str, again: bool) -> None:
-    reuse = said(sure("otal", 0.04), at="x = t‸\ny")
+    reuse = said(sure("otal", 0.02), at="x = t‸\ny")
 
     assert reuse.quiet(query(marked, limits=UNASKED)) is not again
     assert said(at="x = t‸\ny").quiet(query(marked, limits=UNASKED)) is not again
@@ -278,5 +278,5 @@ def test_it_is_looked_again_where_somebody_asks_a_line_begins_or_something_was_l
 
     assert not asked.quiet(query("x = to‸\ny"))
     assert not said(at="    ‸\ny").quiet(query("     ‸\ny", limits=UNASKED))
-    likelier = said(sure("otal", 0.06), at="x = t‸\ny")
+    likelier = said(sure("otal", 0.3), at="x = t‸\ny")
     assert not likelier.quiet(query("x = to‸\ny", limits=UNASKED))
