@@ -198,11 +198,11 @@ def likely(reuse: Reuse, marked: str) -> dict[str, float]:
 
 
 def test_what_was_said_is_as_likely_as_what_is_typed_since_makes_it() -> None:
-    reuse = said(sure("second(2)", 0.1), sure("seconds", 0.1), sure("third", 0.05))
+    reuse = said(sure("second(2)", 0.1), sure("seconds", 0.1), sure("thirdly", 0.05))
 
     assert likely(reuse, "x = ‸\ny") == {}  # that is known
     assert likely(reuse, "x = second‸\ny") == {"(2)": 0.3, "s": 0.3}
-    assert likely(reuse, "x = thi‸\ny") == {"rd": 0.14}
+    assert likely(reuse, "x = thi‸\ny") == {"rdly": 0.14}
     assert likely(reuse, "x = z‸\ny") == {}
     reuse.remember(query("a = ‸\ny", limits=UNASKED), (), (sure("second", 0.01, least=0.9),))
     assert likely(reuse, "a = s‸\ny") == {}  # it would not be shown
@@ -218,10 +218,10 @@ def test_somebody_who_asks_gets_no_old_texts() -> None:
 
 def test_the_more_is_typed_of_it_the_surer_it_is() -> None:
     reuse = said(sure("second", 0.1, least=0.0))
-    scores = [likely(reuse, f"x = {typed}‸\ny")[rest] for typed, rest in _heads_of("second")]
+    scores = [likely(reuse, f"x = {typed}‸\ny")[rest] for typed, rest in _heads_of("second")[:3]]
 
     assert scores == sorted(scores)
-    assert len(set(scores)) == 5
+    assert len(set(scores)) == 3
 
 
 def _heads_of(text: str) -> list[tuple[str, str]]:
@@ -241,12 +241,12 @@ def test_how_a_text_came_to_be_is_not_remembered() -> None:
 
 
 def test_what_was_said_last_knows_more_of_what_is_typed() -> None:
-    reuse = said(sure("second", 0.3))
-    assert likely(reuse, "x = seco‸\ny") == {"nd": 0.58}
-    reuse.remember(query("x = sec‸\ny", limits=UNASKED), (), (sure("ret", 0.3),))
+    reuse = said(sure("secondly", 0.3))
+    assert likely(reuse, "x = seco‸\ny") == {"ndly": 0.58}
+    reuse.remember(query("x = sec‸\ny", limits=UNASKED), (), (sure("retly", 0.3),))
 
     assert likely(reuse, "x = seco‸\ny") == {}
-    assert likely(reuse, "x = secr‸\ny") == {"et": 0.36}
+    assert likely(reuse, "x = secr‸\ny") == {"etly": 0.36}
     # What is shown is gone on from, however long ago it was found.
     shown = (sure("econd(1)", 0.9),)
     reuse.remember(query("x = s‸\ny", limits=UNASKED), shown, shown)
