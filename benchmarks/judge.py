@@ -1,20 +1,27 @@
 """What drafts save a GGUF judge, and what it is worth with them: on HumanEval-Infilling's holes.
 
-    python -m benchmarks.judge FILE.gguf --data DIR [--limit N] [--kinds single-line]
+    python -m benchmarks.judge FILE.gguf --data DIR [--limit N] [--answers FILE]
 
 Of the same model, prompt read before: its greedy text token by token; the same, drafted by what
 stands in the prompt behind the same tokens (prompt lookup); the same, drafted by the shipped judge,
 the embedded model and what stands elsewhere, with as many tokens a pass as pay anywhere, and with
 as many as pay here; and the text that it ranks first, through the pipeline of the server. Answers
-are run in a sandbox. Progress goes to stderr, the last line is JSON.
+are run in a sandbox. Shares and tokens a pass come with their 95 % interval, by bootstrap over
+problems. Progress goes to stderr, the last line is JSON.
+
+A case takes seconds, so with `--answers` each answer is written to a file, and what the file has
+is not asked again.
 """
 
 import argparse
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks import grading, humaneval, sandbox
 from benchmarks.grading import Graded, Suggestion
@@ -33,22 +40,41 @@ from infill_ls.cli.bench.report import as_line
 from infill_ls.cli.machine import busy_cpus, commit, this_machine
 
 LIMIT = 200
+SYSTEMS = ("greedy", "prompt lookup", "drafted", "drafted as pays", "ranked")
 LONGEST_MATCH, LOOKED_UP = 4, 16  # tokens
 System = Callable[[Task], Suggestion]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A text, the milliseconds to it, of them those to read its surroundings, and what the judge
+    verified for it: `tokens` of its own text, its ends included, in so many `passes` behind the
+    prompt, of at most so many tokens that were `drafted`."""
+
+    text: str
+    ms: float
+    encode_ms: float
+    tokens: int
+    passes: int
+    drafted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Of all cases. `tokens` of the judge's own text, its ends included, took so many `passes`
-    behind the prompt; `alike` is the share whose text is what plain greedy decoding says."""
+    """Of all cases, shares and ratios with their 95 % intervals. `alike` is the share whose text is
+    what plain greedy decoding says."""
 
     cases: int
     exact: float
+    exact_interval: tuple[float, float]
     passed: float
+    passed_interval: tuple[float, float]
     alike: float
     tokens: int
     passes: int
+    drafted: list[int]
     tokens_per_pass: float
+    tokens_per_pass_interval: tuple[float, float]
     ms_p50: float
 
 
@@ -122,32 +148,37 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     guarded = sandbox.guarded()
     config = EngineConfig(judge=str(options.judge), threads=options.threads)
     judge = load_gguf(config)
+    name = judge.describe().name
+    known = read_answers(options.answers, name)
     engine = LocalEngine(load_default(EngineConfig()), lambda: (judge, ""))
     say(f"{len(tasks)} cases; {guarded}; {judge.describe().sentence}")
-    systems = {
+    every: dict[str, tuple[System, bool, int]] = {
         "greedy": (alone(judge, nothing), False, DRAFTED),
         "prompt lookup": (alone(judge, lookup(judge)), False, DRAFTED),
         "drafted": (drafted(engine), True, DRAFTED),
-        f"drafted, {judge.drafted}": (drafted(engine), True, judge.drafted),
+        "drafted as pays": (drafted(engine), True, judge.drafted),
         "ranked": (engine_system(engine), False, judge.drafted),
     }
-    answers: dict[str, list[Suggestion]] = {name: [] for name in systems}
-    verified = dict.fromkeys(systems, (0, 0))
+    systems = {system: every[system] for system in SYSTEMS if system in options.systems}
     tick = counted("cases", len(tasks))
     # A case after the other, so that its prompt is read once.
     for task in tasks:
-        for name, (system, judge.exact, judge.drafted) in systems.items():
-            before = judge.verified.tokens, judge.verified.passes
-            answers[name].append(system(task))
-            tokens, passes = verified[name]
-            verified[name] = (
-                tokens + judge.verified.tokens - before[0],
-                passes + judge.verified.passes - before[1],
-            )
+        for system, (ask, judge.exact, judge.drafted) in systems.items():
+            key = task.case.name, system
+            if key not in known:
+                known[key] = answer(judge, ask, task)
+                write_answer(options.answers, name, *key, known[key])
         tick()
-    results = graded(answers, tasks)
+    answers = {system: [known[task.case.name, system] for task in tasks] for system in systems}
+    results = graded(
+        {
+            system: [Suggestion(text=a.text, ms=a.ms, encode_ms=a.encode_ms) for a in each]
+            for system, each in answers.items()
+        },
+        tasks,
+    )
     outcomes = {
-        name: outcome(results[name], results["greedy"], *verified[name]) for name in systems
+        system: outcome(results[system], results["greedy"], answers[system]) for system in systems
     }
     return {
         "benchmark": "judge",
@@ -156,44 +187,115 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "commit": revision,
         "judge": asdict(judge.describe()),
         "kinds": options.kinds,
-        "systems": {name: asdict(each) for name, each in outcomes.items()},
+        "systems": {system: asdict(each) for system, each in outcomes.items()},
         "different": [
-            {"case": task.case.name, "greedy": one.text, name: other.text}
-            for name in systems
-            for task, one, other in zip(tasks, answers["greedy"], answers[name], strict=True)
-            if name != "ranked" and one.text.rstrip() != other.text.rstrip()
+            {"case": task.case.name, "greedy": one.text, system: other.text}
+            for system in systems
+            for task, one, other in zip(tasks, answers["greedy"], answers[system], strict=True)
+            if system != "ranked" and one.text.rstrip() != other.text.rstrip()
         ],
     }
 
 
-def outcome(group: Sequence[Graded], greedy: Sequence[Graded], tokens: int, passes: int) -> Outcome:
+def answer(judge: GgufJudge, ask: System, task: Task) -> Answer:
+    tokens, passes = judge.verified.tokens, judge.verified.passes
+    found = ask(task)
+    return Answer(
+        text=found.text,
+        ms=found.ms,
+        encode_ms=found.encode_ms,
+        tokens=judge.verified.tokens - tokens,
+        passes=judge.verified.passes - passes,
+        drafted=judge.drafted,
+    )
+
+
+def read_answers(path: Path | None, judge: str) -> dict[tuple[str, str], Answer]:
+    """By case and system what a file has, which need not be there yet; raises RequestError where
+    it is of another judge."""
+    if path is None or not path.exists():
+        return {}
+    found = {}
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            of, key = row["judge"], (row["case"], row["system"])
+            found[key] = Answer(**row["answer"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RequestError(
+                f"{path}:{number} holds no answer ({error!r}); take it out, or name another file"
+            ) from error
+        if of != judge:
+            raise RequestError(f"{path} has the answers of {of}, not of {judge}; name another file")
+    return found
+
+
+def write_answer(path: Path | None, judge: str, case: str, system: str, answer: Answer) -> None:
+    if path is None:
+        return
+    row = {"judge": judge, "case": case, "system": system, "answer": asdict(answer)}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def outcome(
+    group: Sequence[Graded], greedy: Sequence[Graded], answers: Sequence[Answer]
+) -> Outcome:
     figures = grading.summary(group)
     alike = [
         a.answer.text.rstrip() == b.answer.text.rstrip() for a, b in zip(group, greedy, strict=True)
     ]
+    units = [each.task.unit for each in group]
+    one = [1] * len(group)
+    tokens, passes = [each.tokens for each in answers], [each.passes for each in answers]
     return Outcome(
         cases=len(group),
         exact=figures["exact"],
+        exact_interval=interval(units, [each.exact for each in group], one),
         passed=figures["passed"],
+        passed_interval=interval(units, [bool(each.passed) for each in group], one),
         alike=sum(alike) / max(len(alike), 1),
-        tokens=tokens,
-        passes=passes,
-        tokens_per_pass=tokens / max(passes, 1),
+        tokens=sum(tokens),
+        passes=sum(passes),
+        drafted=sorted({each.drafted for each in answers}),
+        tokens_per_pass=sum(tokens) / max(sum(passes), 1),
+        tokens_per_pass_interval=interval(units, tokens, passes),
         ms_p50=figures["warm_ms"]["p50"],
     )
+
+
+def interval(
+    units: Sequence[str], parts: Sequence[float], wholes: Sequence[float]
+) -> tuple[float, float]:
+    """Of the ratio of two sums over cases, whose units are drawn anew."""
+    sums: dict[str, tuple[float, float]] = {}
+    for unit, part, whole in zip(units, parts, wholes, strict=True):
+        before = sums.get(unit, (0.0, 0.0))
+        sums[unit] = before[0] + part, before[1] + whole
+    gains, sizes = np.array([*sums.values()], np.float64).T
+    found = grading.resampled(gains, sizes)
+    return found.low, found.high
 
 
 def table(result: dict[str, Any]) -> Iterator[str]:
     judge = result["judge"]
     yield f"judge {judge['name']}, {judge['dtype']}, {judge['kernels']}, commit {result['commit']}"
-    heads = ("exact", "pass@1", "alike", "tokens", "passes", "a pass", "ms")
-    yield " " * 16 + "".join(f"{head:>8}" for head in heads)
+    cases = result["systems"]["greedy"]["cases"]
+    yield f"{cases} cases; percent and tokens a pass, their 95 % intervals in brackets; ms, median"
+    yield " " * 16 + f"{'exact':>18}{'pass@1':>20}{'alike':>7}{'passes':>8}{'a pass':>19}{'ms':>7}"
     for name, each in result["systems"].items():
-        shares = "".join(f"{100 * each[key]:>8.1f}" for key in ("exact", "passed", "alike"))
+        exact, passed = (_share(each, key) for key in ("exact", "passed"))
+        low, high = each["tokens_per_pass_interval"]
+        a_pass = f"{each['tokens_per_pass']:.2f} [{low:.2f}, {high:.2f}]"
         yield (
-            f"{name:<16}{shares}{each['tokens']:>8}{each['passes']:>8}"
-            f"{each['tokens_per_pass']:>8.2f}{each['ms_p50']:>8.0f}"
+            f"{name:<16}{exact:>18}{passed:>20}{100 * each['alike']:>7.1f}"
+            f"{each['passes']:>8}{a_pass:>19}{each['ms_p50']:>7.0f}"
         )
+
+
+def _share(outcome: Mapping[str, Any], key: str) -> str:
+    low, high = outcome[f"{key}_interval"]
+    return f"{100 * outcome[key]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -208,9 +310,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--kinds", nargs="+", choices=tuple(humaneval.SETS), default=["single-line"]
     )
+    parser.add_argument(
+        "--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="all, unless named"
+    )
     parser.add_argument("--threads", type=int, help="of the CPU; its cores, at most 8, unless set")
+    parser.add_argument(
+        "--answers", type=Path, help="a file that answers are written to, and gone on from"
+    )
     options = parser.parse_args(arguments)
     try:
+        if "greedy" not in options.systems:
+            raise RequestError("--systems needs greedy, which the others are put beside")
         if options.limit < 1:
             raise RequestError(f"--limit {options.limit} must be at least 1")
         result = measure(options)

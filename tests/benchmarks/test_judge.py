@@ -25,30 +25,60 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "tiny.gguf"
 
 
-def test_a_case_goes_through_every_system(
-    weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asked(weights: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the command is given, for one case."""
     # Random weights come to no end by themselves.
     monkeypatch.setattr(GgufReading, "_ends", lambda reading, text: len(text) > 8)
     with gzip.open(weights.parent / humaneval.SETS["single-line"][0], "wt") as lines:
         lines.write(json.dumps(TASK) + "\n")
+    return [str(weights), "--data", str(weights.parent), "--limit", "1", "--threads", "1"]
 
-    judge.main([str(weights), "--data", str(weights.parent), "--limit", "1", "--threads", "1"])
+
+def test_a_case_goes_through_every_system(
+    weights: Path, asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge.main(asked)
 
     *_, drawn, last = capsys.readouterr().out.strip().split("\n")
     assert drawn.startswith("ranked")
     result = json.loads(last)
     systems = result["systems"]
-    *names, fitted, ranked = systems
-    assert [*names, ranked] == ["greedy", "prompt lookup", "drafted", "ranked"]
-    assert fitted.startswith("drafted, ")
+    assert [*systems] == ["greedy", "prompt lookup", "drafted", "drafted as pays", "ranked"]
     assert result["different"] == []
     assert systems["greedy"]["passes"] == systems["greedy"]["tokens"] - 1 > 0
-    for name in ("prompt lookup", "drafted", fitted):
+    for name in ("prompt lookup", "drafted", "drafted as pays"):
         assert systems[name]["tokens"] == systems["greedy"]["tokens"], name
         assert systems[name]["passes"] <= systems["greedy"]["passes"], name
+        low, high = systems[name]["tokens_per_pass_interval"]
+        assert low <= systems[name]["tokens_per_pass"] <= high, name
     assert systems["greedy"]["alike"] == 1
     assert result["judge"]["source"] == str(weights)
+
+
+def test_what_a_file_has_is_not_asked_again(
+    tmp_path: Path,
+    asked: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = tmp_path / "answers.jsonl"
+    judge.main([*asked, "--answers", str(answers)])
+    first = json.loads(capsys.readouterr().out.strip().rpartition("\n")[2])
+    written = answers.read_text()
+    monkeypatch.setattr(judge, "answer", lambda *_: pytest.fail("asked again"))
+
+    judge.main([*asked, "--answers", str(answers)])
+
+    again = json.loads(capsys.readouterr().out.strip().rpartition("\n")[2])
+    assert again["systems"] == first["systems"]
+    assert answers.read_text() == written
+    answers.write_text(written.replace('"judge": "', '"judge": "another '))
+    with pytest.raises(SystemExit, match=r"has the answers of another .* name another file"):
+        judge.main([*asked, "--answers", str(answers)])
+    answers.write_text(written[:-9])
+    with pytest.raises(SystemExit, match=r"answers.jsonl:1 holds no answer"):
+        judge.main([*asked, "--answers", str(answers)])
 
 
 def test_what_is_looked_up_followed_the_same_last_tokens(weights: Path) -> None:
