@@ -15,6 +15,7 @@ is not asked again.
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ from infill_engine.judge.gguf.loading import DRAFTED, load_gguf
 from infill_engine.judge.judge import Drafts
 from infill_engine.local import LocalEngine
 from infill_engine.models.two_sided.loading import load_default
+from infill_ls.cli.bench.cases import hashed
 from infill_ls.cli.bench.report import as_line
 from infill_ls.cli.machine import busy_cpus, commit, this_machine
 
@@ -49,7 +51,7 @@ System = Callable[[Task], Suggestion]
 class Answer:
     """A text, the milliseconds to it, of them those to read its surroundings, and what the judge
     verified for it: `tokens` of its own text, its ends included, in so many `passes` behind the
-    prompt, of at most so many tokens that were `drafted`."""
+    prompt, of at most so many tokens that were `drafted`; `ids` are these tokens."""
 
     text: str
     ms: float
@@ -57,6 +59,7 @@ class Answer:
     tokens: int
     passes: int
     drafted: int
+    ids: list[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +147,7 @@ def lookup(judge: GgufJudge) -> Callable[[Task], Drafts]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     machine, revision, busy = this_machine(), commit(), busy_cpus()
-    tasks = humaneval.tasks(options.data, options.kinds, options.limit)
+    tasks = chosen(options.data, options.kinds, options.limit)
     guarded = sandbox.guarded()
     config = EngineConfig(judge=str(options.judge), threads=options.threads)
     judge = load_gguf(config)
@@ -197,6 +200,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def chosen(data: Path, kinds: Sequence[str], limit: int) -> list[Task]:
+    """At most `limit` tasks of each kind: those of the same problem follow each other, for their
+    prompts begin alike and are read from where they differ. Problems are chosen by hash."""
+    of_kinds = [humaneval.tasks(data, [kind], sys.maxsize) for kind in kinds]
+    for tasks in of_kinds:
+        tasks.sort(key=lambda task: (hashed(task.unit), len(task.case.prefix), task.case.name))
+    return [task for tasks in of_kinds for task in tasks[:limit]]
+
+
 def answer(judge: GgufJudge, ask: System, task: Task) -> Answer:
     tokens, passes = judge.verified.tokens, judge.verified.passes
     found = ask(task)
@@ -207,6 +219,7 @@ def answer(judge: GgufJudge, ask: System, task: Task) -> Answer:
         tokens=judge.verified.tokens - tokens,
         passes=judge.verified.passes - passes,
         drafted=judge.drafted,
+        ids=judge.verified.ids,
     )
 
 

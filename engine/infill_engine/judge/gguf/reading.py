@@ -9,7 +9,7 @@ break in one; both count.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
@@ -31,10 +31,11 @@ SUFFIX_TOKENS, SUFFIX_CHARACTERS = 8, 200  # of what follows the hole, where the
 @dataclass(slots=True)
 class Verified:
     """What a judge has said so far, its ends included, and the passes that it took once the prompt
-    was read. Without a draft that is one token less than there are."""
+    was read. Without a draft that is one token less than there are. `ids` are the last text's."""
 
     tokens: int = 0
     passes: int = 0
+    ids: list[int] = field(default_factory=list)
 
     @property
     def tokens_per_pass(self) -> float:
@@ -141,6 +142,7 @@ class GgufReading:
         said = self._greedy([], self._healed, self._ends, all_drafts, budget)
         if said is None:
             return None
+        self._verified.ids = said
         self._verified.tokens += len(said)
         self._verified.passes += self._tree.passes - passes
         return self._cut(self._text(said, self._healed))
