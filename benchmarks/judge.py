@@ -10,7 +10,8 @@ are run in a sandbox. Shares and tokens a pass come with their 95 % interval, by
 problems. Progress goes to stderr, the last line is JSON.
 
 A case takes seconds, so with `--answers` each answer is written to a file, and what the file has
-is not asked again.
+is not asked again. With `--replay` drafts are verified against the greedy text that is known then,
+in no time: their passes are counted, what they take is not measured.
 """
 
 import argparse
@@ -29,11 +30,12 @@ from benchmarks.grading import Graded, Suggestion
 from benchmarks.holdout import Task
 from benchmarks.progress import counted, say
 from benchmarks.quality import graded
+from benchmarks.replay import Replay
 from benchmarks.systems import engine_system
 from infill_engine import Engine, EngineConfig, InfillError, InfillRequest, RequestError
 from infill_engine.budget import UNLIMITED
-from infill_engine.judge.gguf.judge import GgufJudge
-from infill_engine.judge.gguf.loading import DRAFTED, load_gguf
+from infill_engine.judge.gguf.judge import PLACES, GgufJudge
+from infill_engine.judge.gguf.loading import BATCH, DRAFTED, ON_CPU, load_gguf
 from infill_engine.judge.judge import Drafts
 from infill_engine.local import LocalEngine
 from infill_engine.models.two_sided.loading import load_default
@@ -44,7 +46,18 @@ from infill_ls.cli.machine import busy_cpus, commit, this_machine
 LIMIT = 200
 SYSTEMS = ("greedy", "prompt lookup", "drafted", "drafted as pays", "ranked")
 LONGEST_MATCH, LOOKED_UP = 4, 16  # tokens
-System = Callable[[Task], Suggestion]
+Ask = Callable[[Task], Suggestion]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Asks a judge for its own text where that has to be `exact`; a pass verifies at most so many
+    tokens that were `drafted`."""
+
+    judge: GgufJudge
+    ask: Ask
+    exact: bool = True
+    drafted: int = DRAFTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +104,7 @@ def request(task: Task) -> InfillRequest:
     )
 
 
-def alone(judge: GgufJudge, drafts: Callable[[Task], Drafts]) -> System:
+def alone(judge: GgufJudge, drafts: Callable[[Task], Drafts]) -> Ask:
     """The judge's own text, and what it took once the prompt was read."""
 
     def ask(task: Task) -> Suggestion:
@@ -106,7 +119,7 @@ def alone(judge: GgufJudge, drafts: Callable[[Task], Drafts]) -> System:
     return ask
 
 
-def drafted(engine: Engine) -> System:
+def drafted(engine: Engine) -> Ask:
     """What the engine answers."""
 
     def ask(task: Task) -> Suggestion:
@@ -153,23 +166,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     judge = load_gguf(config)
     name = judge.describe().name
     known = read_answers(options.answers, name)
-    engine = LocalEngine(load_default(EngineConfig()), lambda: (judge, ""))
     say(f"{len(tasks)} cases; {guarded}; {judge.describe().sentence}")
-    every: dict[str, tuple[System, bool, int]] = {
-        "greedy": (alone(judge, nothing), False, DRAFTED),
-        "prompt lookup": (alone(judge, lookup(judge)), False, DRAFTED),
-        "drafted": (drafted(engine), True, DRAFTED),
-        "drafted as pays": (drafted(engine), True, judge.drafted),
-        "ranked": (engine_system(engine), False, judge.drafted),
-    }
-    systems = {system: every[system] for system in SYSTEMS if system in options.systems}
+    replay = Replay(len(judge.vocabulary), places=PLACES, batch=BATCH)
+    systems = systems_of(judge, replay if options.replay else None)
+    systems = {name: system for name, system in systems.items() if name in options.systems}
     tick = counted("cases", len(tasks))
     # A case after the other, so that its prompt is read once.
     for task in tasks:
-        for system, (ask, judge.exact, judge.drafted) in systems.items():
+        for system, how in systems.items():
             key = task.case.name, system
             if key not in known:
-                known[key] = answer(judge, ask, task)
+                replay.said = known[task.case.name, "greedy"].ids if system != "greedy" else ()
+                known[key] = answer(how, task)
                 write_answer(options.answers, name, *key, known[key])
         tick()
     answers = {system: [known[task.case.name, system] for task in tasks] for system in systems}
@@ -190,6 +198,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "commit": revision,
         "judge": asdict(judge.describe()),
         "kinds": options.kinds,
+        "replayed": options.replay,
         "systems": {system: asdict(each) for system, each in outcomes.items()},
         "different": [
             {"case": task.case.name, "greedy": one.text, system: other.text}
@@ -209,16 +218,42 @@ def chosen(data: Path, kinds: Sequence[str], limit: int) -> list[Task]:
     return [task for tasks in of_kinds for task in tasks[:limit]]
 
 
-def answer(judge: GgufJudge, ask: System, task: Task) -> Answer:
+def systems_of(judge: GgufJudge, replay: Replay | None) -> dict[str, System]:
+    """By name. With a replay drafts are verified there, by a judge that is the same otherwise."""
+    engine = LocalEngine(load_default(EngineConfig()), lambda: (judge, ""))
+    verifying, verified_by = judge, engine
+    if replay is not None:
+        verifying = GgufJudge(
+            replay,
+            judge.vocabulary,
+            judge.describe(),
+            context=ON_CPU,
+            exact=True,
+            drafted=DRAFTED,
+            drafter=judge.drafter,
+        )
+        verified_by = LocalEngine(load_default(EngineConfig()), lambda: (verifying, ""))
+    return {
+        "greedy": System(judge, alone(judge, nothing), drafted=0),
+        "prompt lookup": System(verifying, alone(verifying, lookup(judge))),
+        "drafted": System(verifying, drafted(verified_by)),
+        "drafted as pays": System(verifying, drafted(verified_by), drafted=judge.drafted),
+        "ranked": System(judge, engine_system(engine), exact=False, drafted=judge.drafted),
+    }
+
+
+def answer(system: System, task: Task) -> Answer:
+    judge = system.judge
+    judge.exact, judge.drafted = system.exact, system.drafted
     tokens, passes = judge.verified.tokens, judge.verified.passes
-    found = ask(task)
+    found = system.ask(task)
     return Answer(
         text=found.text,
         ms=found.ms,
         encode_ms=found.encode_ms,
         tokens=judge.verified.tokens - tokens,
         passes=judge.verified.passes - passes,
-        drafted=judge.drafted,
+        drafted=system.drafted,
         ids=judge.verified.ids,
     )
 
@@ -329,6 +364,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, help="of the CPU; its cores, at most 8, unless set")
     parser.add_argument(
         "--answers", type=Path, help="a file that answers are written to, and gone on from"
+    )
+    parser.add_argument(
+        "--replay", action="store_true", help="count drafts' passes without computing them"
     )
     options = parser.parse_args(arguments)
     try:

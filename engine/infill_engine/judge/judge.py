@@ -78,6 +78,11 @@ class Reading(Protocol):
         a pass takes long, it verifies drafts instead of writing token by token."""
         ...
 
+    def aside(self, budget: Budget) -> list[str]:
+        """Heads of other texts than its continuations, the likeliest first: each may be how
+        another judge goes on, which verifies them."""
+        ...
+
     def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
         """A middle that ends its line, with up to so many lines more as the judge would go on with
         them: all that it grows to, the shortest first. Where it can tell beforehand, none that is

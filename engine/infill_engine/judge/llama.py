@@ -146,11 +146,15 @@ class LlamaReading:
         self._lines(budget)
 
     def continuations(self, drafts: Drafts, budget: Budget) -> list[str]:
-        return list(dict.fromkeys(map(self._text, self._lines(budget))))
+        return list(dict.fromkeys(map(self._text, self._lines(budget)[0])))
 
-    def _lines(self, budget: Budget) -> "list[_Line]":
-        """Beam search: whole lines, the likeliest first."""
-        going, ended = [_Line()], list[_Line]()
+    def aside(self, budget: Budget) -> list[str]:
+        return list(dict.fromkeys(map(self._text, self._lines(budget)[1])))
+
+    def _lines(self, budget: Budget) -> "tuple[list[_Line], list[_Line]]":
+        """Beam search: whole lines, and the heads of others that it let go of; the likeliest
+        first."""
+        going, ended, aside = [_Line()], list[_Line](), list[_Line]()
         for _ in range(LINE_TOKENS):
             going = self._worth_it(going, ended)
             if not going or budget.over:
@@ -165,10 +169,12 @@ class LlamaReading:
                 for token, nats in tokens
             ]
             longer.sort(key=lambda line: -line.nats)
+            aside += longer[self.beams :]
             going = []
             for line in longer[: self.beams]:
                 (going if self._goes_on(line) else ended).append(line)
-        return sorted(ended, key=lambda line: -line.nats)
+        ended.sort(key=lambda line: -line.nats)
+        return ended, sorted(aside, key=lambda line: -line.nats)
 
     def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
         ids = self.vocabulary.encode(self.healed.decode() + middle)

@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.config import EngineConfig
 from infill_engine.judge.gguf.judge import CHUNK, GgufJudge
-from infill_engine.judge.gguf.loading import load_gguf
+from infill_engine.judge.gguf.loading import DRAFTED, load_gguf
 from infill_engine.judge.gguf.reading import GgufReading
 from infill_engine.judge.judge import BETWEEN, Drafts, Reading
 from infill_engine.local import LocalEngine
@@ -95,7 +95,7 @@ def fills(folder: Path, reference: LlamaForCausalLM) -> GgufJudge:
 
 def load(path: Path, how: str = "") -> GgufJudge:
     judge = load_gguf(EngineConfig(judge=f"{path}{how}", device="cpu", threads=1))
-    judge.drafted = 48  # whatever pays here
+    judge.drafted = DRAFTED  # whatever pays here
     return judge
 
 
@@ -454,10 +454,17 @@ class Drafter(Opinion):
     def read(self, request: InfillRequest, budget: Budget) -> Reading | None:
         self.prefixes.append(request.prefix)
         said = request.prefix.removeprefix(HEAD + LINE)
-        self.lines = [self.text[len(said) :]] if self.text.startswith(said) else []
+        goes_on = self.text.startswith(said)
+        self.lines = [self.text[len(said) :]] if goes_on and not self.unsure else []
+        self.heads = [self.text[len(said) :][:2]] if goes_on else []
         return None if self.too_late else self
 
+    def aside(self, budget: Budget) -> list[str]:
+        return [*self.heads]
+
     text = ""
+    unsure = False
+    heads: Sequence[str] = ()
 
 
 def test_a_faster_judge_drafts_what_is_said_next(
@@ -473,7 +480,10 @@ def test_a_faster_judge_drafts_what_is_said_next(
     assert read(judge).say(nothing, UNLIMITED) == own
     assert drafter.prefixes[0] == HEAD + LINE, "it reads ahead"
     assert drafter.prefixes[1].startswith(HEAD + LINE + own[:1])
-    assert judge.verified.passes - plain < plain
+    assert (passes := judge.verified.passes - plain) < plain
+    drafter.unsure = True
+    assert read(judge).say(nothing, UNLIMITED) == own
+    assert judge.verified.passes - plain - passes < plain, "what it let go of is verified as well"
     drafter.too_late = True
     assert read(judge).say(nothing, UNLIMITED) == own
     judge.forget()

@@ -57,6 +57,9 @@ class Opinion:
         self.drafted = {said: [*drafts(said)] for said in self.said}
         return [*self.lines]
 
+    def aside(self, budget: Budget) -> list[str]:
+        return []
+
     def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
         self.lengthened.append((middle, lines))
         return self.more.get(middle, [])

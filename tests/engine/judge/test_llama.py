@@ -154,6 +154,19 @@ def test_a_continuation_ends_with_its_line_or_before_what_follows(judge: LlamaJu
     assert all(each is not None for each in judged)
 
 
+def test_what_it_lets_go_of_are_other_heads_the_likeliest_first(judge: LlamaJudge) -> None:
+    reading = read(judge)
+    lines, aside = reading._lines(UNLIMITED)
+    nats = [head.nats for head in aside]
+    assert nats == sorted(nats, reverse=True)
+    assert len(aside) > len(lines)
+    known = {line.ids[: len(head.ids)] for line in lines for head in aside}
+    for head in aside:
+        assert head.ids not in known
+        assert reading.tree.holds(head.ids[:-1])
+    assert len(set(reading.aside(UNLIMITED))) == len(reading.aside(UNLIMITED)) > 0
+
+
 def test_further_lines_stay_in_the_block_and_end_before_what_follows(judge: LlamaJudge) -> None:
     reading = read(judge, PREFIX.rpartition("\n")[0] + "\n    total = wid", "\n    return total\n")
     for middle in ("th", "th * height"):

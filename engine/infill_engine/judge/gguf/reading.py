@@ -20,11 +20,11 @@ from infill_engine.copying import up_to
 from infill_engine.judge.calibration import Calibration
 from infill_engine.judge.gguf.tree import Tree, total
 from infill_engine.judge.gguf.vocabulary import GgufVocabulary
-from infill_engine.judge.judge import BETWEEN, Drafts, Judge, Judgement, ends_line
+from infill_engine.judge.judge import BETWEEN, Drafts, Judge, Judgement, Reading, ends_line
 from infill_engine.request import InfillRequest
 
 LINE_TOKENS, BLOCK_TOKENS = 48, 160
-BRANCHED = 16  # drafts that a pass verifies
+BRANCHED = 24  # drafts that a pass verifies
 SUFFIX_TOKENS, SUFFIX_CHARACTERS = 8, 200  # of what follows the hole, where the prompt has it not
 
 
@@ -110,6 +110,10 @@ class GgufReading:
         judgement = self._filled if self._fills else self._followed
         return [None if row is None else judgement(row) for row in rows]
 
+    def aside(self, budget: Budget) -> list[str]:
+        """None: there is no larger judge that it drafts for."""
+        return []
+
     def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
         """None where the model sees the suffix: it has said all of the hole."""
         found: list[str] = []
@@ -136,8 +140,12 @@ class GgufReading:
         passes = self._tree.passes
 
         def all_drafts(said: str) -> Iterable[str]:
-            yield from self._going_on(said, budget)
+            reading = self._drafting(said, budget)
+            if reading is not None:
+                yield from reading.continuations(_nothing, budget)
             yield from drafts(said)
+            if reading is not None:
+                yield from reading.aside(budget)
 
         said = self._greedy([], self._healed, self._ends, all_drafts, budget)
         if said is None:
@@ -147,13 +155,12 @@ class GgufReading:
         self._verified.passes += self._tree.passes - passes
         return self._cut(self._text(said, self._healed))
 
-    def _going_on(self, said: str, budget: Budget) -> list[str]:
-        """How the drafting judge would go on."""
+    def _drafting(self, said: str, budget: Budget) -> Reading | None:
+        """The drafting judge behind what was said."""
         if self._drafter is None:
-            return []
+            return None
         request = replace(self._request, prefix=self._request.prefix + said)
-        reading = self._drafter.read(request, budget)
-        return [] if reading is None else reading.continuations(_nothing, budget)
+        return self._drafter.read(request, budget)
 
     def _greedy(
         self,
@@ -206,6 +213,8 @@ class GgufReading:
                 size += 1
                 seen.add(tuple(path[len(ids) : size]))
             yield path[:size]
+            if len(seen) >= self._most_drafted:
+                return
 
     def _owed(self, owed: bytes, ids: Sequence[int]) -> bytes:
         """What is left of it behind ids."""
