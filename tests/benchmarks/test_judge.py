@@ -9,6 +9,7 @@ import pytest
 from benchmarks import humaneval, judge
 from benchmarks.holdout import Task
 from infill_engine.config import EngineConfig
+from infill_engine.errors import RequestError
 from infill_engine.judge.gguf.loading import load_gguf
 from infill_engine.judge.gguf.reading import GgufReading
 from infill_ls.cli.bench.cases import Case
@@ -73,12 +74,12 @@ def test_what_a_file_has_is_not_asked_again(
     again = json.loads(capsys.readouterr().out.strip().rpartition("\n")[2])
     assert again["systems"] == first["systems"]
     assert answers.read_text() == written
-    answers.write_text(written.replace('"judge": "', '"judge": "another '))
-    with pytest.raises(SystemExit, match=r"has the answers of another .* name another file"):
-        judge.main([*asked, "--answers", str(answers)])
+    name = json.loads(written.partition("\n")[0])["judge"]
+    with pytest.raises(RequestError, match=rf"has the answers of {name}, .* name another file"):
+        judge.read_answers(answers, "another")
     answers.write_text(written[:-9])
-    with pytest.raises(SystemExit, match=r"answers.jsonl:1 holds no answer"):
-        judge.main([*asked, "--answers", str(answers)])
+    with pytest.raises(RequestError, match=r"answers.jsonl:5 holds no answer"):
+        judge.read_answers(answers, name)
 
 
 def test_what_is_looked_up_followed_the_same_last_tokens(weights: Path) -> None:

@@ -456,7 +456,7 @@ class Drafter(Opinion):
         said = request.prefix.removeprefix(HEAD + LINE)
         goes_on = self.text.startswith(said)
         self.lines = [self.text[len(said) :]] if goes_on and not self.unsure else []
-        self.heads = [self.text[len(said) :][:2]] if goes_on else []
+        self.heads = [self.text[len(said) :][:6]] if goes_on else []
         return None if self.too_late else self
 
     def aside(self, budget: Budget) -> list[str]:
