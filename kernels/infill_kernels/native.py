@@ -37,7 +37,7 @@ FLAGS: tuple[tuple[str, ...], ...] = (
     (),
 )
 LINE = 64  # bytes of a line of the CPU's cache
-BF16, INT16, Q4 = range(3)  # as in cpu/level.h
+BF16, INT16, Q4, INT8 = range(4)  # as in cpu/level.h
 PANEL, PAIRS = 16, 32
 NORM, MOST = 46_000.0, 32_767.0  # as in cpu/int16.h
 
@@ -179,7 +179,7 @@ def computes_rightly(level: Native) -> bool:
     """Whether its products are numpy's: few machines are tried, and emulators have faults."""
     # Numbers without an order; numpy's random ones would be one more thing to import.
     weight, x = (np.sin(np.arange(n * 64, dtype=np.float32) ** 2).reshape(n, 64) for n in (80, 33))
-    for form, most in ((level.format, 0.02), (BF16, 0.02), (Q4, 0.12)):
+    for form, most in ((level.format, 0.02), (BF16, 0.02), (INT8, 0.03), (Q4, 0.12)):
         laid_out = aligned(laid_out_as(form, weight))
         for rows in (1, 2, 3, 7, 33):
             y = np.zeros((rows, len(weight)), np.float32)
@@ -195,6 +195,8 @@ def laid_out_as(form: int, weight: NDArray[np.floating]) -> NDArray[np.generic]:
     """Weights [O, I] in one of the forms, outputs padded with 0 to a multiple of 16."""
     if form == Q4:
         return q4.quantise(padded(weight))
+    if form == INT8:
+        return in_bytes(weight)
     return quantised(weight) if form == INT16 else packed(weight)
 
 
@@ -216,6 +218,19 @@ def quantised(weight: NDArray[np.floating]) -> NDArray[np.int16]:
     codes = np.rint(exact / scale[:, None]).astype(np.int16)
     panels = codes.reshape(-1, PANEL, inputs // 2, 2).swapaxes(1, 2).reshape(-1, PANEL * inputs)
     return np.concatenate((panels, scale.reshape(-1, PANEL).view(np.int16)), 1)
+
+
+def in_bytes(weight: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """[O, I] -> uint8 [O / 16, 16 * I + 64], outputs padded with 0.
+
+    Whole numbers from -127 to 127, and 128 added, as [I / 4, 16, 4], and the 16 scales, float32,
+    that each 16 outputs are multiplied by: see cpu/int8.h.
+    """
+    exact, inputs = padded(weight), weight.shape[1]
+    scale = np.maximum(np.abs(exact).max(1) / np.float32(127), np.float32(1e-30))
+    codes = (np.rint(exact / scale[:, None]) + 128).astype(np.uint8)
+    panels = codes.reshape(-1, PANEL, inputs // 4, 4).swapaxes(1, 2).reshape(-1, PANEL * inputs)
+    return np.concatenate((panels, scale.reshape(-1, PANEL).view(np.uint8)), 1)
 
 
 def padded(weight: NDArray[np.floating]) -> Floats:

@@ -90,16 +90,16 @@ static void forget(void) { /* the memory that calls before have left */
 static void *weights_of(int64_t form, int64_t O, int64_t I) {
     if (form == BF16) return bf16s(O * I);
     const int64_t groups = form == Q4 ? O / 16 * I / 32 : 0;
-    const int64_t size = form == Q4 ? groups * GROUP : O / 16 * (32 * I + 64);
+    const int64_t size = O / 16 * panel_bytes(form, I);
     uint8_t *made = malloc(size);
     for (int64_t i = 0; i < size; i++) made[i] = 128 + (int)(uniform() * 100);
     for (int64_t g = 0; g < groups; g++) /* float16: scales near 0.01, minima near -0.08 */
         for (int i = 0; i < 64; i += 2) made[g * GROUP + SCALES + i + 1] = i < 32 ? 0x21 : 0xad;
-    if (form == INT16)
+    if (form == INT16 || form == INT8)
         for (int64_t o = 0; o < O / 16; o++)
             for (int i = 0; i < 16; i++) {
-                const float scale = 1e-5f;
-                memcpy(made + o * (32 * I + 64) + 32 * I + 4 * i, &scale, 4);
+                const float scale = form == INT16 ? 1e-5f : 1e-3f;
+                memcpy(made + (o + 1) * panel_bytes(form, I) - LINE + 4 * i, &scale, 4);
             }
     return made;
 }
@@ -189,7 +189,7 @@ int main(int count, char **given) {
         CHECK((told = fopen(given[3], "wb")) != NULL);
     }
     if (!called_ready()) return 2;
-    const int64_t forms[] = {BF16, called_format(), Q4};
+    const int64_t forms[] = {BF16, called_format(), Q4, INT8};
     Shape shapes[] = {
         {.layers = 2, .width = 128, .kv = 2, .group = 2, .head = 32, .ff = 96, .normed = 1},
         {.layers = 1, .width = 96, .kv = 1, .group = 3, .head = 32, .ff = 32},
@@ -202,7 +202,7 @@ int main(int count, char **given) {
         {3, 16, 13, 29, 17, 0, 0}, {1, 5, 3, 0, 33, 2, 0},  {2, 1, 0, 1, 64, 0, 0},
         {1, 1, 0, 0, 0, 0, 1},    {1, 37, 0, 0, 19, 0, 1},  {1, 16, 5, 0, 0, 3, 1},
     };
-    for (int f = 0; f < 3; f++) {
+    for (int f = 0; f < 4; f++) {
         state = 1; /* the same for a form whatever was before it */
         products(forms[f]);
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {

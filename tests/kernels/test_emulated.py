@@ -13,6 +13,7 @@ import pytest
 from infill_kernels import blocks
 from infill_kernels.compiled import find_compiler
 from infill_kernels.native import (
+    INT8,
     INT16,
     Q4,
     Native,
@@ -25,7 +26,7 @@ from infill_kernels.native import (
 )
 from infill_kernels.prebuilt import SOURCES, made_beforehand
 from infill_kernels.prebuilt.build import X86_64
-from tests.kernels import test_blocks
+from tests.kernels import test_blocks, test_int8
 
 HERE = Path(__file__).parent
 
@@ -69,6 +70,7 @@ def test_a_level_computes_what_torch_does(
 
     assert computes_rightly(level)
     test_blocks.what_every_level_computes()
+    test_int8.what_a_level_computes(level)
 
 
 def test_what_is_emulated_is_what_a_cpu_does(emulated) -> None:
@@ -79,7 +81,7 @@ def test_what_is_emulated_is_what_a_cpu_does(emulated) -> None:
     both = level_of(library, "avx2"), emulated("avx2")
     generator = np.random.default_rng(0)
     weight = generator.standard_normal((80, 96)).astype(np.float32)
-    for form in (INT16, Q4):
+    for form in (INT16, INT8, Q4):
         kept = aligned(laid_out_as(form, weight))
         for rows in (1, 2, 7, 33):
             x = aligned(generator.standard_normal((rows, 96)).astype(np.float32))

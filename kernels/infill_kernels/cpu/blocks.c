@@ -1,8 +1,8 @@
 /* A decoder's blocks over a few rows, and its head, in one thread: see native.py, which checks what
    it is given.
 
-   A product takes x in float32 and weights in one of the forms of bf16.h, int16.h and q4.h. Keys
-   and values are bfloat16 (attention.h).
+   A product takes x in float32 and weights in one of the forms of bf16.h, int16.h, int8.h and q4.h.
+   Keys and values are bfloat16 (attention.h).
 
    All widths are multiples of 32. */
 
@@ -14,13 +14,21 @@
 #endif
 #include "int16.h"
 #include "q4.h"
+#include "int8.h"
 #include "peak.h"
 
 static _Thread_local Scratch scratch, outlines;
 
 /* Memory of a product of M rows by up to `most` inputs. */
 static int64_t product_memory(int64_t format, int64_t M, int64_t most) {
-    return format == Q4 ? q4_memory(M, most) : 2 * M * most + 4 * M + 2 * LINE;
+    if (format == Q4) return q4_memory(M, most);
+    return format == INT8 ? bytes_memory(M, most) : 2 * M * most + 4 * M + 2 * LINE;
+}
+
+/* Bytes of 16 outputs' weights. */
+static int64_t panel_bytes(int64_t format, int64_t I) {
+    if (format == Q4) return I / 32 * GROUP;
+    return format == INT8 ? 16 * I + LINE : 32 * I + (format == INT16 ? LINE : 0);
 }
 
 static int64_t row_grain(int64_t format) { return format == BF16 ? ROWS : 1; }
@@ -31,6 +39,10 @@ static void multiply(int64_t format, const float *x, int64_t M, const void *w, f
     char *at = memory;
     if (format == Q4) {
         q4_product(x, M, w, y, stride, O, I, add, memory);
+        return;
+    }
+    if (format == INT8) {
+        bytes_product(x, M, w, y, stride, O, I, add, memory);
         return;
     }
 #ifdef AVX2
@@ -242,7 +254,7 @@ int EXPORTED(head)(int64_t format, const float *x, int64_t rows, const void *w, 
         sums[4 * m] = -INFINITY, sums[4 * m + 1] = sums[4 * m + 2] = 0;
         found[4 * m + 3] = 0, best[m] = 0;
     }
-    const int64_t panel = format == Q4 ? I / 32 * GROUP : format == INT16 ? 32 * I + 64 : 32 * I;
+    const int64_t panel = panel_bytes(format, I);
     for (int64_t o = 0; o < V; o += STRIP) {
         const int64_t n = V - o < STRIP ? V - o : STRIP;
         multiply(format, input, M, (const char *)w + o / 16 * panel, logits, STRIP, n, I, 0, at);

@@ -54,8 +54,8 @@ typedef float part __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias)
 typedef int32_t part_ints __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef int8_t bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
-/* How weights are kept: see bf16.h, int16.h and q4.h. */
-enum { BF16 = 0, INT16 = 1, Q4 = 2 };
+/* How weights are kept: see bf16.h, int16.h, q4.h and int8.h. */
+enum { BF16 = 0, INT16 = 1, Q4 = 2, INT8 = 3 };
 
 static inline int64_t tiled(int64_t n, int64_t tile) { return (n + tile - 1) / tile * tile; }
 

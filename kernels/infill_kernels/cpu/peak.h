@@ -1,6 +1,6 @@
 /* Multiply-adds of what stands in registers, as each form's products consist of: the most that a
-   product could do, beside which the benchmarks put what it does. Stands behind bf16.h, int16.h and
-   q4.h. */
+   product could do, beside which the benchmarks put what it does. Stands behind bf16.h, int16.h,
+   q4.h and int8.h. */
 
 #include "level.h"
 
@@ -42,7 +42,7 @@ static int64_t peak(int64_t format, int64_t rounds) {
         _tile_loadd(6, zeros, 64);
         _tile_loadd(7, zeros, 64);
         for (int64_t i = 0; i < rounds; i++) {
-            if (format == Q4) {
+            if (format != BF16) {
                 _tile_dpbsud(0, 4, 6);
                 _tile_dpbsud(1, 4, 7);
                 _tile_dpbsud(2, 5, 6);
@@ -55,10 +55,13 @@ static int64_t peak(int64_t format, int64_t rounds) {
             }
         }
         end_products();
-        return rounds * 4 * 2 * 16 * 16 * 32;
+        return rounds * 4 * 2 * 16 * 16 * (format == INT8 ? 64 : 32);
     }
 #endif
-    if (format == Q4) {
+#ifdef WIDENED
+    if (format == INT8) format = INT16;
+#endif
+    if (format == Q4 || format == INT8) {
         Codes sum[SUMS], x = CODES(&(uint8_t[64]){0}), w = x;
 #pragma GCC unroll 10
         for (int s = 0; s < SUMS; s++) sum[s] = NO_CODES;
