@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,10 +73,11 @@ def build(system: System, folder: Path) -> Path:
             for name, flags in system.levels.items()
         ]
         commands.append([*COMMON, str(SOURCES / "levels.c")])
-        for command, made in zip(commands, objects, strict=True):
-            # The path of a checkout has no place in what is made of it.
-            same = f"-ffile-prefix-map={SOURCES}=cpu"
-            _run(system.compiler, *system.compiling, *command, same, "-c", "-o", str(made))
+        # The path of a checkout has no place in what is made of it.
+        compiling = (system.compiler, *system.compiling, f"-ffile-prefix-map={SOURCES}=cpu", "-c")
+        with ThreadPoolExecutor() as pool:
+            pairs = zip(commands, objects, strict=True)
+            list(pool.map(lambda pair: _run(*compiling, *pair[0], "-o", str(pair[1])), pairs))
         linked = ("-shared", "-s", "-Wl,--build-id=none", *map(str, objects), *system.linking)
         _run(system.compiler, *linked, "-o", str(library))
     return library
