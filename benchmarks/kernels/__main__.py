@@ -1,11 +1,13 @@
 """What products and passes of the routines for CPUs cost in one thread, beside what bounds them.
 
-    python -m benchmarks.kernels [--quick] [--level LEVEL] [--rows N ...] [--json FILE]
+    python -m benchmarks.kernels [--quick] [--level LEVEL] [--form FORM] [--rows N ...]
+                                 [--json FILE]
 
 Of every level that this CPU has, each form of weights and each matrix of the embedded model and of
 SmolLM2-135M: ms of the processor, GFLOP/s, GB/s and the share of the bound (see `products`), the
 best of some runs; then torch's, then a whole Llama beside llama.cpp (`pip install xllamacpp gguf`).
-The last line is JSON. --quick is for seeing that it runs.
+With --form one form alone, and neither torch nor a Llama. The last line is JSON. --quick is for
+seeing that it runs.
 """
 
 import argparse
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kernels import llama, products
-from benchmarks.kernels.llama import Sizes
+from benchmarks.kernels.llama import Sizes, Speed
 from benchmarks.kernels.products import FORMS, ROWS, SHAPES, Shape
 from benchmarks.progress import say
 from infill_kernels.native import native
@@ -51,7 +53,7 @@ QUICK = Plan(
 )
 
 
-def measure(plan: Plan, only: str | None) -> dict[str, Any]:
+def measure(plan: Plan, only: str | None, form: str | None) -> dict[str, Any]:
     machine, revision, busy = this_machine(), commit(), busy_cpus()
     found = products.levels()
     if not found:
@@ -60,34 +62,35 @@ def measure(plan: Plan, only: str | None) -> dict[str, Any]:
     if not wanted:
         names = ", ".join(level.name for level in found)
         raise SystemExit(f"--level {only} is none of this CPU's: {names}")
+    forms = {at: name for at, name in FORMS.items() if form in (None, name)}
     copied, read = products.copy_rate(plan.seconds), products.read_rate(plan.seconds)
     rates = {
         level.name: {
             name: rate / 1e9
-            for form, name in FORMS.items()
-            if (rate := products.product_rate(level, form, plan.seconds))
+            for at, name in forms.items()
+            if (rate := products.product_rate(level, at, plan.seconds))
         }
         for level in wanted
     }
     times = []
     for level in wanted:
         say(level.name)
-        given = (plan.shapes, plan.rows, read, plan.weights, plan.seconds)
+        given = (plan.shapes, plan.rows, read, plan.weights, plan.seconds, forms)
         times += [each.figures() for each in products.of_level(level, *given)]
-    say("torch")
-    given_torch = (plan.shapes, plan.rows, plan.weights, plan.seconds)
-    times += [each.figures() for each in products.of_torch(*given_torch)]
-    say("a whole Llama")
-    model = llama.Llama(plan.sizes)
-    speeds = [
-        llama.our_speed(model, threads, plan.prompt, plan.tokens, plan.seconds)
-        for threads in (1, 2)
-    ]
-    missing = ""
-    try:
-        speeds += llama.speeds_of_llama_cpp(model, plan.prompt, plan.tokens, plan.seconds)
-    except ImportError as error:
-        missing = f"llama.cpp was not measured ({error}); pip install xllamacpp gguf"
+    speeds, missing = list[Speed](), ""
+    if form is None:
+        say("torch")
+        given_torch = (plan.shapes, plan.rows, plan.weights, plan.seconds)
+        times += [each.figures() for each in products.of_torch(*given_torch)]
+        say("a whole Llama")
+        model = llama.Llama(plan.sizes)
+        for threads in (1, 2):
+            ours = (model, threads, plan.prompt, plan.tokens, plan.seconds)
+            speeds.append(llama.our_speed(*ours))
+        try:
+            speeds += llama.speeds_of_llama_cpp(model, plan.prompt, plan.tokens, plan.seconds)
+        except ImportError as error:
+            missing = f"llama.cpp was not measured ({error}); pip install xllamacpp gguf"
     return {
         "benchmark": "kernels",
         "machine": asdict(machine),
@@ -130,6 +133,8 @@ def show(result: Mapping[str, Any]) -> Iterable[str]:
             f"{each['gbs']:>9.1f}{share:>9}"
         )
     yield ""
+    if not result["llama"]:
+        return
     sizes = result["llama_parameters"]
     yield (
         f"a Llama of {sizes['layers']} layers of {sizes['width']}, vocabulary "
@@ -156,6 +161,7 @@ def main(given: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a little of everything, no figures")
     parser.add_argument("--level", help="one level alone, such as avx2")
+    parser.add_argument("--form", choices=FORMS.values(), help="one form of weights alone")
     parser.add_argument("--rows", type=int, nargs="+", help=f"rows of x ({given_rows(ROWS)})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the last line there too")
     options = parser.parse_args(given)
@@ -166,7 +172,7 @@ def main(given: Sequence[str] | None = None) -> None:
         if min(options.rows) < 1:
             raise SystemExit(f"--rows {given_rows(options.rows)}: each is at least 1")
         plan = replace(plan, rows=tuple(options.rows))
-    result = measure(plan, options.level)
+    result = measure(plan, options.level, options.form)
     print(this_machine())
     for line in show(result):
         print(line)

@@ -7,7 +7,7 @@ network's weights.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from infill_kernels.native import (
     BF16,
+    INT8,
     INT16,
     Q4,
     Native,
@@ -29,7 +30,7 @@ from infill_kernels.native import (
 )
 from infill_kernels.prebuilt import made_beforehand
 
-FORMS = {BF16: "bf16", INT16: "int16", Q4: "q4"}
+FORMS = {BF16: "bf16", INT16: "int16", INT8: "int8", Q4: "q4"}
 # More than the caches of most CPUs.
 WEIGHTS_AT_LEAST = 64e6  # bytes
 COPIED = 64_000_000  # bytes
@@ -158,10 +159,11 @@ def of_level(
     read: float,
     weights: float,
     seconds: float,
+    forms: Mapping[int, str] = FORMS,
 ) -> Iterator[Time]:
-    """Every product at a level, in each form that it has."""
+    """Every product at a level, in each of the forms that it has."""
     generator = np.random.default_rng(0)
-    for form, name in FORMS.items():
+    for form, name in forms.items():
         rate = product_rate(level, form, seconds)
         if not rate:
             continue

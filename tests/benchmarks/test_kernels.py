@@ -13,7 +13,7 @@ from benchmarks.kernels import llama, products
 from benchmarks.kernels.__main__ import QUICK, main
 from benchmarks.kernels.llama import Llama
 from infill_kernels import q4
-from infill_kernels.native import BF16, INT16, Q4, native
+from infill_kernels.native import BF16, INT8, INT16, Q4, native
 
 
 @pytest.fixture(autouse=True)
@@ -46,10 +46,18 @@ def test_ends_in_a_line_of_json_that_holds_every_figure(
     assert bool(theirs) != bool(result["missing"])
 
 
+def test_one_form_alone_is_measured_without_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--quick", "--form", "int8"])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    assert {each["form"] for each in result["products"]} == {"int8"}
+    assert (result["llama"], result["missing"]) == ([], "")
+
+
 def test_more_products_in_registers_take_longer() -> None:
     """As they would not if the compiler had found them to be the same each time."""
     for level in products.levels():
-        for form in (BF16, INT16, Q4):
+        for form in (BF16, INT16, INT8, Q4):
             done = level.peak(form, 1000)
             assert level.peak(form, 5000) == 5 * done
             if done:
