@@ -5,6 +5,7 @@ GPU, or where there are none of them.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -21,6 +22,7 @@ from infill_engine.models.two_sided.ngram_table import from_arrays
 from infill_engine.models.two_sided.weights import read_metadata, read_weights, weights_in
 from infill_engine.tokenizer import Tokenizer
 from infill_kernels.blocks import Blocks, Head, Matrix, Shape, fits, multiplies_integers, native
+from infill_kernels.native import INT8
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 # Two threads that sleep while they wait take twice as long for a step as one alone, and two that
@@ -118,8 +120,8 @@ def _device(wanted: str) -> str:
 def load_inference(
     path: Path, precision: Precision, device: str = "cpu", threads: int = THREADS
 ) -> InferenceNetwork:
-    """The network in a file. bfloat16 is computed by what was compiled for this CPU, where that
-    could be done and its sizes fit; the rest by torch.
+    """The network in a file. bfloat16 and int8 are computed by what was compiled for this CPU,
+    where that could be done and its sizes fit; the rest by torch.
 
     Raises as `read_weights` and `weights_in` do.
     """
@@ -127,35 +129,42 @@ def load_inference(
     weights = weights_in(config, arrays)
     table = from_arrays(arrays) if config.ngram_table else None
     level, reason = native()
-    if precision == "bfloat16" and device == "cpu" and level is not None:
+    compiled = precision != "float32" and level is not None
+    if compiled and device == "cpu":
         if fits(config.d_model, config.head_dim, config.d_ff):
-            computing = _compiled(config, weights, reason, threads)
+            computing = _compiled(config, weights, precision, reason, threads)
             return InferenceNetwork(config, weights, computing, table)
         reason = "its sizes are no multiples of 32"
     from infill_engine.models.two_sided.plain import in_torch
 
-    chosen = level is not None and precision != "bfloat16"
-    reason = f"{precision} was asked for" if chosen else reason
+    if level is not None and precision == "float32":
+        reason = "float32 was asked for"
     return in_torch(
         config, weights, precision, table=table, device=device, threads=threads, reason=reason
     )
 
 
 def _compiled(
-    config: TwoSidedConfig, weights: Mapping[str, NDArray[Any]], reason: str, threads: int
+    config: TwoSidedConfig,
+    weights: Mapping[str, NDArray[Any]],
+    precision: Precision,
+    reason: str,
+    threads: int,
 ) -> Computing:
     """What the compiled routines compute; long reads in several threads, the rest in one."""
+    kept_in = "int16" if multiplies_integers() and precision == "bfloat16" else precision
+    matrix = partial(Matrix.of, form=INT8 if precision == "int8" else None)
     kv, parts, head = config.split
     blocks = [
-        [Matrix.of(weights[f"blocks.{layer}.{name}"]) for name in MATRICES]
+        [matrix(weights[f"blocks.{layer}.{name}"]) for name in MATRICES]
         for layer in range(config.num_layers)
     ]
     return Computing(
         blocks=Blocks(blocks, Shape(kv=kv, group=parts - 2, head=head), threads=threads),
-        head=Head(Matrix.of(weights["embed"])),
-        multiply=Matrix.of,
+        head=Head(matrix(weights["embed"])),
+        multiply=matrix,
         cached=np.dtype(np.uint16),
-        kept_in="int16" if multiplies_integers() else "bfloat16",
+        kept_in=kept_in,
         kernels=reason,
         threads=threads,
     )
