@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +61,7 @@ def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
     if config.judge == "auto":
         from infill_engine.judge.loading import load_embedded
 
-        return LocalEngine(denoiser, load_embedded)
+        return LocalEngine(denoiser, partial(load_embedded, config.threads or 1))
     return LocalEngine(denoiser, named_judge(config))
 
 
@@ -80,7 +81,7 @@ def named_judge(config: EngineConfig) -> "Callable[[], tuple[Judge | None, str]]
     if path.is_dir():
         from infill_engine.judge.loading import load_llama
 
-        llama = load_llama(path)
+        llama = load_llama(path, config.threads or 1)
         return lambda: (llama, "")
     from infill_engine.judge.gguf.loading import load_gguf
 

@@ -17,7 +17,8 @@ from infill_engine.windows import last_tokens, prefix_window
 
 PREFIX_TOKENS = 512
 CHARACTERS_PER_TOKEN = 3.6
-CHUNK = 16  # tokens of a prefix that are read between two looks at the budget
+# Tokens of a prefix that are read between two looks at the budget, by one thread and by several.
+CHUNK, CHUNK_OF_SEVERAL = 16, 128
 PLACES = 3  # whose prefixes are kept
 WORTH_REUSING = 64  # tokens, below which another place is being edited
 TREE = 640  # nodes
@@ -91,10 +92,11 @@ class LlamaJudge:
         new = len(ids) - len(prefix.ids)
         if new and self._network.seconds(new) > budget.left() / 2:
             return False
+        chunk = CHUNK if self._network.threads == 1 else CHUNK_OF_SEVERAL
         while len(prefix.ids) < len(ids):
-            if self._network.seconds(CHUNK) > budget.left():
+            if self._network.seconds(chunk) > budget.left():
                 return False
-            self._network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + CHUNK])
+            self._network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + chunk])
         return True
 
     def _prefix_of(self, text: str) -> tuple[list[int], bytes]:

@@ -30,14 +30,14 @@ MEASURED = 16  # tokens of the pass that is measured
 SLOWEST_MS = 8.0
 
 
-def load_embedded() -> tuple[LlamaJudge | None, str]:
+def load_embedded(threads: int = 1) -> tuple[LlamaJudge | None, str]:
     """The one that is shipped; None where this CPU is too slow for it or it cannot be read, and the
-    reason."""
+    reason. `threads` read long prefixes together."""
     level, reason = native()
     if level is None:  # in float32 it takes half a gigabyte
         return None, f"off: {reason}; --judge {WEIGHTS} computes it in plain torch"
     try:
-        judge = load_llama()
+        judge = load_llama(threads=threads)
     except ModelError as error:
         return None, f"off: {error}"
     taken = judge.describe().token_ms
@@ -49,14 +49,18 @@ def load_embedded() -> tuple[LlamaJudge | None, str]:
     return judge, ""
 
 
-def load_llama(folder: Path = WEIGHTS) -> LlamaJudge:
-    """Of judge.safetensors and judge_tokenizer.json in a folder. Raises ModelError."""
+def load_llama(folder: Path = WEIGHTS, threads: int = 1) -> LlamaJudge:
+    """Of judge.safetensors and judge_tokenizer.json in a folder; plain torch has its own threads.
+    Raises ModelError."""
     path = folder / "judge.safetensors"
     level, reason = native()
     try:
         metadata, tensors = read_tensors(path)
         config = LlamaConfig(**json.loads(metadata["config"]))
-        network = _in_torch(config, tensors) if level is None else _compiled(config, tensors)
+        if level is None:
+            network = _in_torch(config, tensors)
+        else:
+            network = _compiled(config, tensors, threads)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AssertionError) as error:
         raise ModelError(f"cannot read the judge {path}: {error!r}") from error
     network.token_ms = token_ms(network)
@@ -112,7 +116,7 @@ def token_ms(network: Llama) -> float:
     return min(taken) * 1e3 / MEASURED
 
 
-def _compiled(config: LlamaConfig, tensors: Mapping[str, Any]) -> Llama:
+def _compiled(config: LlamaConfig, tensors: Mapping[str, Any], threads: int) -> Llama:
     names = [f"blocks.{layer}." for layer in range(config.num_layers)]
     blocks = Blocks(
         [
@@ -128,6 +132,7 @@ def _compiled(config: LlamaConfig, tensors: Mapping[str, Any]) -> Llama:
         ),
         [[tensors[f"{name}{part}_norm"] for part in ("attention", "mlp")] for name in names],
         tensors["norm"],
+        threads,
     )
     matrix = Matrix.of_panels(tensors["head"], config.vocab_size)
 
@@ -136,7 +141,7 @@ def _compiled(config: LlamaConfig, tensors: Mapping[str, Any]) -> Llama:
         found: Floats = rows[:, : config.d_model] + rows[:, config.d_model :]
         return found
 
-    return Llama(config, blocks, Head(matrix), embed, np.dtype(np.uint16))
+    return Llama(config, blocks, Head(matrix), embed, np.dtype(np.uint16), threads)
 
 
 def _in_torch(config: LlamaConfig, tensors: Mapping[str, Any]) -> Llama:

@@ -74,8 +74,9 @@ class Llama:
         head: ComputeHead,
         embed: Embed,
         cached: "np.dtype[Any]",
+        threads: int = 1,
     ) -> None:
-        self.config = config
+        self.config, self.threads = config, threads
         self._blocks, self._head, self._embed, self._cached = blocks, head, embed, cached
         self.token_ms = 0.0
         half = config.head_dim // 2
