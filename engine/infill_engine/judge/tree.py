@@ -8,13 +8,17 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infill_engine.budget import Budget
 from infill_engine.judge.network import Llama, Prefix
 from infill_engine.judge.vocabulary import JudgeVocabulary
+from infill_engine.models.two_sided.inference import Floats
 
 # Nodes that are read between two looks at the budget.
 NODES = 16
+# The largest of so many numbers are found sooner one by one than by parting all.
+ONE_BY_ONE = 8
 
 
 class Tree:
@@ -125,12 +129,10 @@ class Tree:
         for row, node in zip(logits, nodes, strict=True):
             if owed := self._owed[node]:
                 row[~self._vocabulary.allowed(owed)] = -np.inf
-        tokens = np.argpartition(-logits, count - 1)[:, :count]
+        tokens = largest(logits, count)
         most = np.take_along_axis(logits, tokens, 1)
-        order = np.argsort(-most, kind="stable")
-        tokens = np.take_along_axis(tokens, order, 1)
-        most = np.take_along_axis(most, order, 1)
-        total = most[:, :1] + np.log(np.exp(logits - most[:, :1]).sum(1, keepdims=True))
+        logits -= most[:, :1]
+        total = most[:, :1] + np.log(np.exp(logits, out=logits).sum(1, keepdims=True))
         for node, row, nats, (whole,) in zip(
             nodes, tokens.tolist(), (most - total).tolist(), total.tolist(), strict=True
         ):
@@ -191,3 +193,17 @@ class Tree:
             allowed = self._vocabulary.allowed(owed) if owed else None
             totals = self._network.totals(np.stack([self._hidden[node] for node in alike]), allowed)
             self._totals |= dict(zip(alike, totals.tolist(), strict=True))
+
+
+def largest(rows: Floats, count: int) -> NDArray[np.intp]:
+    """Where the `count` largest numbers of each row [n, V] are, the largest first."""
+    if count > ONE_BY_ONE:
+        found = np.argpartition(-rows, count - 1)[:, :count]
+        order = np.argsort(-np.take_along_axis(rows, found, 1), kind="stable")
+        return np.take_along_axis(found, order, 1)
+    left, each = rows.copy(), np.arange(len(rows))
+    found = np.empty((len(rows), count), np.intp)
+    for at in range(count):
+        found[:, at] = left.argmax(1)
+        left[each, found[:, at]] = -np.inf
+    return found

@@ -16,7 +16,7 @@ from infill_engine.judge.judge import BETWEEN
 from infill_engine.judge.llama import BEHIND, CHUNK, LlamaJudge, LlamaReading
 from infill_engine.judge.loading import load_embedded, load_llama
 from infill_engine.judge.network import Llama, Prefix
-from infill_engine.judge.tree import Tree
+from infill_engine.judge.tree import ONE_BY_ONE, Tree, largest
 from infill_engine.judge.vocabulary import END_OF_TEXT
 from infill_engine.request import InfillRequest
 from tests.train.tiny_gguf import CODE
@@ -136,6 +136,28 @@ def test_typing_and_deleting_read_only_what_is_new_and_say_the_same(weights: Pat
         assert b is not None
         # Chunks of other sizes round alike but for the order of sums.
         assert (a.middle, a.suffix) == pytest.approx((b.middle, b.suffix), abs=0.05)
+
+
+def test_several_threads_read_the_same_prefix(weights: Path) -> None:
+    alone, together = (read(load_llama(weights, threads)) for threads in (1, 2))
+    middles = ["ght: int", "x = 1\ny"]
+
+    assert alone.tree.prefix.ids == together.tree.prefix.ids
+    said = [each.judge(middles, [0.0] * 2, UNLIMITED) for each in (alone, together)]
+    for a, b in zip(*said, strict=True):
+        assert a is not None
+        assert b is not None
+        assert (a.middle, a.suffix) == pytest.approx((b.middle, b.suffix), abs=0.05)
+
+
+@pytest.mark.parametrize("count", [1, 4, ONE_BY_ONE, ONE_BY_ONE + 1, 64])
+def test_the_largest_come_in_order(count: int) -> None:
+    rows = np.random.default_rng(count).permutation(3 * 300).reshape(3, 300).astype(np.float32)
+    rows[0, :150] = -np.inf
+    before = rows.copy()
+
+    assert np.array_equal(largest(rows, count), np.argsort(-rows, kind="stable")[:, :count])
+    assert np.array_equal(rows, before)
 
 
 def test_few_places_are_kept(judge: LlamaJudge) -> None:
