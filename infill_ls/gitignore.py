@@ -227,8 +227,8 @@ def _brackets(glob: str, at: int) -> tuple[str, int]:
         high = low
         if glob[at : at + 1] == "-" and glob[at + 1 : at + 2] not in ("]", ""):
             high, at = _member(glob, at + 1)
-        if low <= high:
-            taken += f"{re.escape(low)}-{re.escape(high)}"
+        # Of a range that runs backwards git takes the first character alone.
+        taken += f"{re.escape(low)}-{re.escape(high)}" if low <= high else re.escape(low)
     if negated:
         return f"[^/{taken}]", at + 1
     return (f"(?!/)[{taken}]" if taken else "(?!)"), at + 1

@@ -16,7 +16,7 @@ NAMES = st.sampled_from(
 GLOBS = st.sampled_from(
     [
         *("a", "b", "foo", "x.py", "*", "**", "*.py", "f*", "*o", "*o*", "?", "??", "f?o"),
-        *("[ab]", "[!a]", "[^a]", "[a-f]*", "[]a]*", "[z-a]", "[[:alpha:]]", "a[]]b", "[", "[a"),
+        *("[ab]", "[!a]", "[^a]", "[a-f]*", "[]a]*", "[b-a]", "[[:alpha:]]", "a[]]b", "[", "[a"),
         *("a[-]b", "a[!a-z]b", "[[:nonsense:]]", "\\a", "a\\]b", "\\#d", "\\!e", "#d", "a\\"),
         *(" c", "c ", "\\ c", "[a\\]b]", "*a*b*", "a*b**", "[[:upper:]]*"),
     ]
@@ -74,6 +74,9 @@ def test_git_says_the_same(repository: Path, patterns: list[str], paths: list[st
         ("build/", "src/build/x.py", True),
         ("build/", "src/build", False),
         ("SRC", "src/a.py", False),
+        ("[b-:]", "b", True),  # of a range that runs backwards the first character alone
+        ("[b-:]", ":", False),
+        ("[!b-:]", "b", False),
     ],
 )
 def test_a_pattern_is_relative_to_its_folder(pattern: str, path: str, ignored: bool) -> None:
