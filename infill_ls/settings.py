@@ -148,7 +148,7 @@ class Settings:
         None,
         "number",
         "Hide what is less probable to be right than this, 0 to 1; null shows all that is asked "
-        "for, and while typing as much as is right in 65 of 100 cases.",
+        "for, and while typing as much as is right in 70 of 100 cases.",
         low=0,
         high=1,
         optional=True,

@@ -21,7 +21,7 @@ from infill_ls.syntax.language import Language
 # Fitted by `python -m benchmarks.typing.fit`.
 WEIGHTS = Path(__file__).with_name("heads.json")
 # From which probability a beginning is shown though nobody asked for it.
-SHOWN_FROM = 0.65
+SHOWN_FROM = 0.7
 # Of a beginning: the sum of the probabilities of all texts that begin with it, which part of the
 # sum of all texts that is, how much of what nobody thought of that would be, the logarithm of the
 # greatest of them, how much of the longest of these texts it is, how many they are, which part of

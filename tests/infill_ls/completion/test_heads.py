@@ -53,7 +53,7 @@ def test_what_more_texts_begin_with_is_likelier() -> None:
     )
 
     assert of_both > of_one > 0.2
-    assert of_both > SHOWN_FROM
+    assert of_both > 0.6
     assert dict(zip(FIGURES, figures("names", both), strict=True)) == pytest.approx(
         {
             "sum": 0.3,
