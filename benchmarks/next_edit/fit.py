@@ -28,7 +28,12 @@ FITTED_ON = {
     "pytest": "8.0.0 8.1.0 8.2.0 8.3.0 8.4.0 9.0.0 9.1.0 9.2.0",
     "dask": "2025.9.0 2025.10.0 2025.11.0 2026.1.0 2026.3.0 2026.6.0 2026.8.0",
 }
-STEPS, RATE = 3000, 0.5
+SCRIPTS_FITTED_ON = {
+    "eslint": "10.0.0 10.4.0 10.6.0 10.8.0 10.10.0 10.12.0 10.15.0",
+    "webpack": "5.100.0 5.104.0 5.108.0 5.110.0 5.113.0",
+    "fastify": "5.0.0 5.4.0 5.8.0 5.12.8",
+}
+STEPS = 20
 BEFORE, WEIGHT = 0.25, 4.0  # what is said of a rule before anything is known, and of how many pairs
 
 Row = tuple[str, dict[str, float], bool]  # the pair's name, what speaks for it, and whether right
@@ -36,7 +41,7 @@ Row = tuple[str, dict[str, float], bool]  # the pair's name, what speaks for it,
 
 def fitted(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
     """By rule the weights of `calibration.json`."""
-    several, single = pairs(cache, 10_000, say, FITTED_ON)
+    several, single = pairs(cache, 10_000, say, FITTED_ON, SCRIPTS_FITTED_ON)
     say(f"{len(several)} files that differ in several places, {len(single)} in one")
     rows: dict[str, list[Row]] = defaultdict(list)
     for pair in (*several, *single):
@@ -74,13 +79,16 @@ def regression(rows: list[Row]) -> dict[str, float]:
     y = np.array([float(right) for *_, right in rows])
     of_pair = Counter(pair for pair, *_ in rows)
     counts = np.array([1 / math.sqrt(of_pair[pair]) for pair, *_ in rows])
-    total = counts.sum() + WEIGHT
-    share = ((y * counts).sum() + WEIGHT * BEFORE) / total
-    weights, constant = np.zeros(len(names)), math.log(share / (1 - share))
-    for _ in range(STEPS):
-        error = counts * (1 / (1 + np.exp(-(x @ weights + constant))) - y)
-        before = WEIGHT * (1 / (1 + math.exp(-constant)) - BEFORE)
-        weights -= RATE * (x.T @ error + weights) / total
-        constant -= RATE * (error.sum() + before) / total
-    found = {name: round(float(w), 2) for name, w in zip(names, weights, strict=True)}
+    # With one row more, of no evidence, that stands for what is said beforehand.
+    x = np.vstack([np.column_stack([x, np.ones(len(x))]), np.eye(len(names) + 1)[-1]])
+    y, counts = np.append(y, BEFORE), np.append(counts, WEIGHT)
+    least = np.diag(np.append(np.ones(len(names)), 0.0))  # keeps weights small, not the constant
+    weights = np.zeros(len(names) + 1)
+    for _ in range(STEPS):  # Newton's
+        likely = 1 / (1 + np.exp(-(x @ weights)))
+        slope = x.T @ (counts * (likely - y)) + least @ weights
+        bend = (x.T * (counts * likely * (1 - likely))) @ x + least
+        weights -= np.linalg.solve(bend + 1e-9 * np.eye(len(bend)), slope)
+    *weights, constant = weights.tolist()
+    found = {name: round(w, 2) for name, w in zip(names, weights, strict=True)}
     return {name: w for name, w in found.items() if w} | {"constant": round(constant, 2)}

@@ -175,13 +175,17 @@ def pair_of(name: str, old: bytes, new: bytes) -> Pair | None:
 
 
 def pairs(
-    cache: Path, limit: int, say: Callable[[str], None], versions: dict[str, str] | None = None
+    cache: Path,
+    limit: int,
+    say: Callable[[str], None],
+    python: dict[str, str] = PYTHON,
+    scripts: dict[str, str] = SCRIPTS,
 ) -> tuple[list[Pair], list[Pair]]:
     """At most `limit` with more than one hunk, and as many with one alone, of every package as
     evenly as it goes; a smaller limit gives the head of what a larger one gives."""
     found: list[list[Pair]] = []
-    for name, releases in ({**PYTHON, **SCRIPTS} if versions is None else versions).items():
-        index = "npm" if name in SCRIPTS else "pypi"
+    for name, releases in {**python, **scripts}.items():
+        index = "npm" if name in scripts else "pypi"
         of_package = list(chain.from_iterable(_between(cache, index, name, releases, say)))
         found.append(sorted(of_package, key=lambda pair: hashed("next_edit", pair.name)))
     several = [[pair for pair in each if len(pair.hunks) > 1] for each in found]

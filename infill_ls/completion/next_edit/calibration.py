@@ -12,7 +12,7 @@ from pathlib import Path
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
 # So probable is what nobody asked for, to be shown.
-SHOWN_FROM = 0.25
+SHOWN_FROM = 0.22
 NEAR = 21  # lines
 # What is seldom or never due after a file's first change, by which the others are fitted: imports
 # stand at its head, and calls of a function that changed are few.
@@ -24,6 +24,7 @@ BY_JUDGEMENT = {
     "argument_gone": 0.5,
     "passed_on": 0.4,
 }
+UNKNOWN = {"constant": -9.0}  # of a rule that was not fitted: it is not shown
 _FITTED = Path(__file__).with_name("calibration.json")
 
 
@@ -49,7 +50,7 @@ def evidence(proposal: Proposal, site: Site) -> dict[str, float]:
 def confidence(proposal: Proposal, site: Site) -> float:
     if proposal.rule in BY_JUDGEMENT:
         return BY_JUDGEMENT[proposal.rule]
-    weights = fitted()[proposal.rule]
+    weights = fitted().get(proposal.rule, UNKNOWN)
     odds = weights["constant"]
     odds += sum(weights.get(name, 0.0) * x for name, x in evidence(proposal, site).items())
     return 1 / (1 + math.exp(-odds))

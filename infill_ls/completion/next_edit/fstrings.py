@@ -1,9 +1,9 @@
 """Python's strings that are formatted: once one of them is written as an f-string, the others."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from infill_ls.completion.next_edit.arguments import arguments
+from infill_ls.completion.next_edit.arguments import arguments, balanced
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
 _F_STRING = re.compile(r"(?<!\w)[fF][rR]?[\"']|(?<!\w)[rR][fF][\"']")
@@ -13,7 +13,14 @@ _PERCENT = re.compile(rf"(?<!\w){_STRING}\s+%\s+(?P<value>[\w.]+(?=[),\]]|$)|\()
 _FORMAT = re.compile(
     r"(?<!\w)(?P<quote>[\"'])(?P<text>(?:(?!(?P=quote))[^\\\n]|\\.)*)(?P=quote)\.format\("
 )
+_VALUE = r"[A-Za-z_][\w.]*(?:\([^()\"'{}\\]*\)|\[[^\[\]\"'{}\\]*\])?"
+_PART = rf"(?:[\"'](?:(?![\"'])[^\\\n{{}}]|\\.)*[\"']|{_VALUE})"
+_SUM = re.compile(rf"(?<![\w.)\]] )(?<![\w.\"'+]){_PART}(?: \+ {_PART})+(?![\w.(\[]| [*/%])")
+_ALONE = re.compile(r"(?:[(\[{,=:]|\breturn|\byield|^)\s*$")  # what stands before a whole sum
+_PLUS = re.compile(r"[\"'] \+ \w|\w[)\]]? \+ [\"']")
 _BRACES = re.compile(r"\{(?:![rs])?(?::[^{}]*)?\}")
+_STRINGS = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
+_MOST_LINES, _LONGEST = 5, 88  # of a call, and characters of what becomes one line
 _FIELD = re.compile(r"%([srd%])")
 
 
@@ -21,13 +28,60 @@ def as_f_strings(site: Site) -> Iterator[Proposal]:
     if site.document.language_id != "python":
         return
     old, new = "\n".join(site.change.old), "\n".join(site.change.new)
-    if not _FORMATTED.search(old) or _F_STRING.search(old) or not _F_STRING.search(new):
+    if _F_STRING.search(old) or not _F_STRING.search(new):
         return
+    formatted, summed = _FORMATTED.search(old), _PLUS.search(old)
     for at, line in enumerate(site.lines):
-        if site.change.first <= at < site.change.end or not _FORMATTED.search(line):
+        if site.change.first <= at < site.change.end:
             continue
-        if (changed := f_string(line)) not in ("", line):
-            yield Proposal(rule="f_string", first=at, end=at + 1, lines=(changed,))
+        if formatted and _FORMATTED.search(line):
+            whole = _whole_call(site.lines, at)
+            changed = f_string(whole)
+            size = 1 if whole == line else _size(site.lines, at)
+        elif summed and _PLUS.search(line):
+            changed, size = of_sum(line), 1
+        else:
+            continue
+        if changed not in ("", line) and len(changed) <= max(len(line), _LONGEST):
+            yield Proposal(
+                rule="f_string",
+                first=at,
+                end=at + size,
+                lines=(changed,),
+                evidence=(("lines", float(size > 1)), ("sum", float(not formatted))),
+            )
+
+
+def _size(lines: Sequence[str], at: int) -> int:
+    """How many lines it takes from `at` on until what is opened there is closed."""
+    for size in range(1, _MOST_LINES + 1):
+        text = "\n".join(lines[at : at + size])
+        if balanced(_STRINGS.sub("", text)):
+            return size
+    return 1
+
+
+def _whole_call(lines: Sequence[str], at: int) -> str:
+    """A line, or the call that it begins, on one line."""
+    size = _size(lines, at)
+    head, *others = lines[at : at + size]
+    said = head + " ".join(line.strip() for line in others)
+    return re.sub(r",?\s*\)$", ")", said) if others else head
+
+
+def of_sum(line: str) -> str:
+    """The line with its strings and values that are added up as an f-string."""
+    match = _SUM.search(line)
+    if match is None or not _ALONE.search(line[: match.start()]):
+        return ""
+    parts = re.findall(_PART, match[0])
+    texts = [part for part in parts if part[0] in "\"'"]
+    quotes = {part[0] for part in texts}
+    if len(quotes) != 1 or len(texts) == len(parts) or re.search(r"[\"']", match[0][1:-1]) is None:
+        return ""
+    (quote,) = quotes
+    said = "".join(p[1:-1] if p[0] == quote else "{" + p + "}" for p in parts)
+    return line[: match.start()] + f"f{quote}{said}{quote}" + line[match.end() :]
 
 
 def f_string(line: str) -> str:

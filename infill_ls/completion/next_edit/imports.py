@@ -107,6 +107,15 @@ class Module:
         return frozenset(found)
 
     @cached_property
+    def spoken(self) -> frozenset[str]:
+        """Names and attributes in code."""
+        nodes = [*ast.walk(self.tree)]
+        return frozenset(
+            [node.id for node in nodes if isinstance(node, ast.Name)]
+            + [node.attr for node in nodes if isinstance(node, ast.Attribute)]
+        )
+
+    @cached_property
     def defined(self) -> frozenset[str]:
         """Whatever binds a name, anywhere."""
         found = set(self.bound)
@@ -135,13 +144,17 @@ class Module:
         return []
 
 
-def mended_imports(site: Site) -> Iterator[Proposal]:
+def modules_of(site: Site) -> tuple[Module, Module] | None:
+    """Before and after the edit; None where one of them does not parse."""
     if site.document.language_id != "python" or len(site.document.text) > MAX_CHARACTERS:
-        return
+        return None
     try:
-        old, new = Module(site.old_text), Module(site.document.text)
+        return Module(site.old_text), Module(site.document.text)
     except (SyntaxError, ValueError, RecursionError):
-        return
+        return None
+
+
+def mended_imports(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
     yield from _twice(site, old, new)
     yield from _gone(site, old, new)
     yield from _for_nothing(site, old, new)
@@ -154,7 +167,7 @@ def _within(site: Site, each: Imported) -> bool:
     return site.change.first < each.end and each.first < site.change.end
 
 
-def _added(site: Site, old: Module, new: Module) -> list[Imported]:
+def added_by(site: Site, old: Module, new: Module) -> list[Imported]:
     """By the edit."""
 
     def said(each: Imported) -> tuple[str, str, str]:
@@ -166,7 +179,7 @@ def _added(site: Site, old: Module, new: Module) -> list[Imported]:
 
 def _twice(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
     """Names that the edit imports are imported elsewhere as well: there they go."""
-    added = _added(site, old, new)
+    added = added_by(site, old, new)
     names = {each.bound: each for each in added}
     statements: dict[int, list[Imported]] = {}
     for other in new.imports:
@@ -211,9 +224,16 @@ def _gone(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
             # `typing.Any` with `import typing` gone and `Any` imported.
             pattern = re.compile(rf"(?<![\w.]){re.escape(module)}\.(\w+)")
             said = pattern.findall(line)
-            if said and all(each in came and came[each].module == name for each in said):
+            bound = all(each in came and came[each].module == name for each in said)
+            if said and (bound or not came):
                 lines = (pattern.sub(r"\1", line),)
-                yield Proposal(rule="unqualified", first=at, end=at + 1, lines=lines)
+                yield Proposal(
+                    rule="unqualified",
+                    first=at,
+                    end=at + 1,
+                    lines=lines,
+                    evidence=(("bound", float(bound)), ("typing", float(name == "typing"))),
+                )
 
 
 def modernised(line: str, names: set[str]) -> str:
@@ -320,7 +340,9 @@ def _exported(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
     """Where the names that come from beside it are exported, a new one is as well."""
     names = [str(each.value) for each in new.exported]
     rows = [entry.lineno - 1 for entry in new.exported]
-    added = [x for x in _added(site, old, new) if x.bound not in names and x.module.startswith(".")]
+    added = [
+        x for x in added_by(site, old, new) if x.bound not in names and x.module.startswith(".")
+    ]
     relative = [x for x in old.imports if x.module.startswith(".") and x.top]
     exported = sum(each.bound in names for each in relative)
     if (

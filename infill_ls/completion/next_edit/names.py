@@ -29,9 +29,9 @@ def rename_elsewhere(site: Site) -> Iterator[Proposal]:
     names = {
         old: new
         for old, new in renamed(change).items()
-        if len(old) > 1 and not _stands(old, change.new) and not _of_module(old, change.old)
+        if len(old) > 1 and _fewer(old, change) and not _of_module(old, change.old)
     }
-    if all(_COMMENT.match(line) for line in change.old):
+    if all(_COMMENT.match(line) and "@typedef" not in line for line in change.old):
         return
     contexts = [each for each in token_changes(change) if only_names(each)]
     alone = _replaced(change, names)
@@ -50,6 +50,7 @@ def rename_elsewhere(site: Site) -> Iterator[Proposal]:
         defined, still = _defines(old, change.old), _defines(old, outside)
         evidence = {
             "alone": float(alone),
+            "left_over": float(_stands(old, change.new)),
             "several": float(len(names) > 1),
             "length": min(len(old), 16) / 16,
             "alike": _alike(old, new),
@@ -124,6 +125,14 @@ def _context(contexts: list[TokenChange], old: str, line: str) -> tuple[float, f
             right, _ = alike(context.after, tokens(line[match.end() :]))
             best = max(best, (left, right), key=sum)
     return best
+
+
+def _fewer(name: str, change: LineChange) -> bool:
+    """Whether it stands in fewer places of the lines than before, and the last one is gone: what
+    an import calls something comes last."""
+    pattern = _word(name)
+    before, after = (pattern.findall("\n".join(lines)) for lines in (change.old, change.new))
+    return not after or (len(change.old) == 1 and 2 * len(after) == len(before))
 
 
 def _stands(name: str, lines: tuple[str, ...]) -> bool:

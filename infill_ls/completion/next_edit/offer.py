@@ -9,14 +9,16 @@ from tree_sitter import Parser
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_ls.completion.next_edit.arguments import balanced
+from infill_ls.completion.next_edit.blocks import same_lines
 from infill_ls.completion.next_edit.calibration import SHOWN_FROM, confidence
 from infill_ls.completion.next_edit.changes import LINE_END, line_change
 from infill_ls.completion.next_edit.fstrings import as_f_strings
 from infill_ls.completion.next_edit.history import Edit
-from infill_ls.completion.next_edit.imports import mended_imports
+from infill_ls.completion.next_edit.migrations import migrated
 from infill_ls.completion.next_edit.names import rename_elsewhere
 from infill_ls.completion.next_edit.patterns import repeated
 from infill_ls.completion.next_edit.proposal import Proposal, Site
+from infill_ls.completion.next_edit.separators import separated
 from infill_ls.completion.next_edit.siblings import beside
 from infill_ls.completion.next_edit.signatures import calls_after
 from infill_ls.documents import Document
@@ -26,12 +28,14 @@ from infill_ls.syntax.parse import parse_code, problems, utf8
 
 Rule = Callable[[Site], Iterator[Proposal]]
 RULES: tuple[Rule, ...] = (
-    mended_imports,
+    migrated,
     rename_elsewhere,
     calls_after,
     repeated,
     beside,
     as_f_strings,
+    same_lines,
+    separated,
 )
 MAX_CHARACTERS = 200_000  # of a file that can be parsed whole in time
 _MOST_PARSED = 4  # proposals

@@ -11,31 +11,41 @@ from difflib import SequenceMatcher
 from itertools import takewhile
 
 from infill_ls.completion.next_edit.arguments import balanced
-from infill_ls.completion.next_edit.changes import (
-    NAME,
-    TokenChange,
-    token_changes,
-    tokens,
-)
+from infill_ls.completion.next_edit.changes import NAME, TokenChange, token_changes, tokens
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
 _CONTEXT = 12  # tokens on each side that are compared
 _NEAR = 4  # those that are looked for first where something was put in
-_MOST_PLACES, _LONGEST_LINE, _MOST_GROUPS = 200, 300, 3
+_VALUE = re.compile(r"\w")
+_MOST_PLACES, _MOST_GROUPS = 200, 3
+_LEAST = 0.7 / 8  # of "near": a name is the same, or three other tokens
+LONGEST_LINE = 300  # characters: an expression with groups takes long on more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pattern:
     """What to look for on a line, and what to put in its place. `kept` groups of `regex` come
-    again in `template`, which is a list of literal texts and numbers of groups."""
+    again in `template`, which is a list of literal texts and numbers of groups. `needed` are texts
+    that a match has, one behind the other."""
 
     change: TokenChange
     regex: re.Pattern[str]
+    needed: tuple[str, ...]
     template: tuple[str | int, ...]
     weight: float
 
     def filled(self, match: re.Match[str]) -> str:
         return "".join(part if isinstance(part, str) else match[part] for part in self.template)
+
+    def possible(self, text: str) -> bool:
+        """Whether what it needs is there: the expression takes long to find out with its groups."""
+        at = 0
+        for each in self.needed:
+            found = text.find(each, at)
+            if found < 0:
+                return False
+            at = found + len(each)
+        return True
 
 
 def repeated(site: Site) -> Iterator[Proposal]:
@@ -48,25 +58,89 @@ def repeated(site: Site) -> Iterator[Proposal]:
         for pattern in patterns_of(change):
             found = list(_places(pattern, site))
             yield from (replace(each, places=len(found)) for each in found)
+    yield from _together(site)
+
+
+def _together(site: Site) -> Iterator[Proposal]:
+    """All changes of the edit's lines, on lines where more than one is due."""
+    changes = list(
+        dict.fromkeys(
+            (old, new)
+            for x in token_changes(site.change)
+            for old, new in _pieces(x)
+            if old and "".join(old) not in "".join(new)
+        )
+    )
+    if not changes:
+        return
+    literal = [(re.compile(_literal(old)), "".join(new)) for old, new in changes]
+    found = []
+    for at, line in enumerate(site.lines):
+        if site.change.first <= at < site.change.end or len(line) > LONGEST_LINE:
+            continue
+        new, count, kinds = line, 0, 0
+        for regex, text in literal:
+            new, times = regex.subn(text.replace("\\", r"\\"), new)
+            count, kinds = count + times, kinds + bool(times)
+        if count > 1 and new != line:
+            found.append((at, new, kinds))
+    for at, new, kinds in found[:_MOST_PLACES]:
+        yield Proposal(
+            rule="together",
+            first=at,
+            end=at + 1,
+            lines=(new,),
+            places=len(found),
+            evidence=(
+                ("kinds", float(kinds > 1)),
+                ("all", kinds / len(changes)),
+                ("weight", min(max(_weight(old) for old, _ in changes), 4.0) / 4),
+            ),
+        )
+
+
+def _pieces(change: TokenChange) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """What became what, without what was kept between."""
+    matcher = SequenceMatcher(None, change.old, change.new, autojunk=False)
+    for what, low, high, other_low, other_high in matcher.get_opcodes():
+        if what != "equal":
+            yield change.old[low:high], change.new[other_low:other_high]
 
 
 def patterns_of(change: TokenChange) -> Iterator[Pattern]:
-    regex, template, weight, general = _generalised(change)
+    regex, template, needed, weight, general = _generalised(change)
     yield Pattern(
         change=change,
         regex=re.compile(_literal(change.old) or ""),
+        needed=("".join(change.old),),
         template=("".join(change.new),),
         weight=_weight(change.old),
     )
     if general and weight > 0:
-        yield Pattern(change=change, regex=regex, template=template, weight=weight)
+        yield Pattern(change=change, regex=regex, needed=needed, template=template, weight=weight)
     elif general and change.before and change.after:
         # What is added round a text is told by what stands before and behind it.
-        head = [*change.before[-2:]]
-        regex = re.compile(
-            f"(?<={re.escape(''.join(head))}){regex.pattern}(?={re.escape(change.after[0])})"
+        head, tail = [*change.before[-2:]], _plain(change.after) or [change.after[0]]
+        behind = f"(?={re.escape(''.join(tail))})"
+        needed = ("".join(head), *needed, "".join(tail))
+        before = f"(?<={re.escape(''.join(head))})"
+        yield Pattern(
+            change=change,
+            regex=re.compile(before + regex.pattern + behind),
+            needed=needed,
+            template=template,
+            weight=_weight(head),
         )
-        yield Pattern(change=change, regex=regex, template=template, weight=_weight(head))
+        if len([*change.old]) == 1 and _weight(tail) > 0.3:
+            # One name, told by what follows it alone.
+            one = re.compile(rf"(?<![\w.])(\w+){behind}")
+            yield Pattern(
+                change=change,
+                regex=one,
+                needed=needed[-1:],
+                template=template,
+                weight=_weight(tail),
+            )
 
 
 def _literal(part: Sequence[str]) -> str:
@@ -81,21 +155,23 @@ def _literal(part: Sequence[str]) -> str:
 
 def _generalised(
     change: TokenChange,
-) -> tuple[re.Pattern[str], tuple[str | int, ...], float, bool]:
+) -> tuple[re.Pattern[str], tuple[str | int, ...], tuple[str, ...], float, bool]:
     """With what was kept within the change as groups."""
     matcher = SequenceMatcher(None, change.old, change.new, autojunk=False)
-    regex, template, weight, groups = "", list[str | int](), 0.0, 0
+    regex, template, needed, weight, groups = "", list[str | int](), list[str](), 0.0, 0
     for what, low, high, other_low, other_high in matcher.get_opcodes():
         part = change.old[low:high]
-        if what == "equal" and any(NAME.fullmatch(token) for token in part):
+        if what == "equal" and any(_VALUE.match(token) for token in part):
             groups += 1
             regex += r"(\S(?:[^\n]*?\S)??)"
             template.append(groups)
         else:
             regex += _literal(part)
+            needed.append("".join(part))
             template.append("".join(change.new[other_low:other_high]))
             weight += _weight(part)
-    return re.compile(regex), tuple(template), weight, 0 < groups <= _MOST_GROUPS
+    general = 0 < groups <= _MOST_GROUPS
+    return re.compile(regex), tuple(template), tuple(needed), weight, general
 
 
 def _weight(part: Sequence[str]) -> float:
@@ -108,15 +184,20 @@ def _places(pattern: Pattern, site: Site) -> Iterator[Proposal]:
     for at, line in enumerate(site.lines):
         if site.change.first <= at < site.change.end or not line.strip():
             continue
-        if len(line) > _LONGEST_LINE:
+        if len(line) > LONGEST_LINE or not pattern.possible(line):
             continue
         for match in regex.finditer(line):
             if not all(balanced(group) for group in match.groups()):
                 continue
-            left, whole_left = alike(change.before[::-1], tokens(line[: match.start()])[::-1])
-            right, whole_right = alike(change.after, tokens(line[match.end() :]))
+            if any(
+                f"({group})" in pattern.filled(match) for group in match.groups() if group[0] == "("
+            ):
+                continue  # between brackets already
             new = line[: match.start()] + pattern.filled(match) + line[match.end() :]
             if new == line:
+                continue
+            evidence = evidence_of(pattern, line, match)
+            if dict(evidence)["near"] < _LEAST:
                 continue
             count += 1
             yield Proposal(
@@ -124,22 +205,31 @@ def _places(pattern: Pattern, site: Site) -> Iterator[Proposal]:
                 first=at,
                 end=at + 1,
                 lines=(new,),
-                evidence=(
-                    ("left", min(left, 6.0) / 6),
-                    ("right", min(right, 6.0) / 6),
-                    ("weight", min(pattern.weight, 4.0) / 4),
-                    ("near", min(left + right + pattern.weight, 8.0) / 8),
-                    ("whole_left", float(whole_left)),
-                    ("whole_right", float(whole_right)),
-                    ("both", float(whole_left and whole_right)),
-                    ("gap_left", float(left < 0.5)),
-                    ("gap_right", float(right < 0.5 and not whole_right)),
-                    ("insertion", float(not change.old)),
-                    ("deletion", float(not change.new)),
-                ),
+                evidence=evidence,
             )
         if count > _MOST_PLACES:
             return
+
+
+def evidence_of(pattern: Pattern, text: str, match: re.Match[str]) -> tuple[tuple[str, float], ...]:
+    """How much is the same round a place as where the change was made."""
+    change = pattern.change
+    left, whole_left = alike(change.before[::-1], tokens(text[: match.start()])[::-1])
+    right, whole_right = alike(change.after, tokens(text[match.end() :]))
+    return (
+        ("left", min(left, 6.0) / 6),
+        ("right", min(right, 6.0) / 6),
+        ("weight", min(pattern.weight, 4.0) / 4),
+        ("near", min(left + right + pattern.weight, 8.0) / 8),
+        ("whole_left", float(whole_left)),
+        ("whole_right", float(whole_right)),
+        ("both", float(whole_left and whole_right)),
+        ("gap_left", float(left < 0.5)),
+        ("gap_right", float(right < 0.5 and not whole_right)),
+        ("insertion", float(not change.old)),
+        ("deletion", float(not change.new)),
+        ("general", float(bool(match.groups()))),
+    )
 
 
 def only_names(change: TokenChange) -> bool:

@@ -21,8 +21,6 @@ def beside(site: Site) -> Iterator[Proposal]:
         yield from _lines_like(site)
     elif len(change.old) == 1 and len(change.new) == 1:
         yield from _entry(site)
-    elif len(change.old) == 1 and not change.new:
-        yield from _removed_like(site, change.old[0])
 
 
 def _lines_like(site: Site) -> Iterator[Proposal]:
@@ -98,24 +96,6 @@ def _wherever(site: Site, near: str, new: str, above: bool) -> Iterator[Proposal
                 ("entry", float(re.fullmatch(rf"\s*[\"']?{said}[\"']?,", line) is not None)),
                 ("assigned", float(re.fullmatch(assigned, line) is not None)),
             ),
-        )
-
-
-def _removed_like(site: Site, line: str) -> Iterator[Proposal]:
-    """A line was taken out; its like, or what says the same of its name."""
-    said = line.strip()
-    if len(said) < 8 or not NAME.search(said):
-        return
-    change = site.change
-    found = [n for n, each in enumerate(site.lines) if each.strip() == said and n != change.first]
-    for at in found:
-        yield Proposal(
-            rule="removed",
-            first=at,
-            end=at + 1,
-            lines=(),
-            places=len(found),
-            evidence=(("comment", float(said.startswith(("#", "//")))),),
         )
 
 

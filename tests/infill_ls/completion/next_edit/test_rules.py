@@ -3,11 +3,15 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from infill_ls.completion.next_edit.fstrings import f_string
+from infill_ls.completion.next_edit.changes import token_change, tokens
+from infill_ls.completion.next_edit.fstrings import f_string, of_sum
 from infill_ls.completion.next_edit.history import EditHistories
 from infill_ls.completion.next_edit.imports import modernised
 from infill_ls.completion.next_edit.offer import next_edit
+from infill_ls.completion.next_edit.patterns import patterns_of
 from infill_ls.documents import Change, DocumentStore
 from tests.infill_ls.completion.next_edit.edits import offered, proposed
 
@@ -26,6 +30,7 @@ PATTERNS = [
     "a: «Optional[int]▸int | None» = b\nc: ‹Optional[str]▹str | None› = d\n",
     "one«▸: dict[str, str]» = {}\ntwo‹▹: dict[str, str]› = {}\n",
     "x = data.get(a«▸, None»)\ny = 1\nz = data.get(a‹▹, None›)\n",
+    "a = f(«12▸Exact(12)»)\nb = f(‹7▹Exact(7)›)\n",
 ]
 IMPORTS = {
     "twice": (
@@ -56,6 +61,34 @@ SIBLINGS = [
         "B = {\n    one,\n    two,\n‹▹    three,\n›}\n"
     ),
 ]
+SEPARATED = [
+    "x = isinstance(a, «B | C▸(B, C)»)\ny = isinstance(b, ‹D | E | F▹(D, E, F)›)\n",
+]
+BLOCKS = {
+    "block": (
+        "def f():\n«    x = cls(a)\n    return x\n▸    return cls(a)\n»\n\nclass A:\n    def g():\n"
+        "‹        x = cls(a)\n        return x\n▹        return cls(a)\n›"
+    ),
+    "put_in": (
+        "def f(a):\n    begin()\n«▸    check(a)\n»    return a\n\n\nclass A:\n    def g(a):\n"
+        "        begin()\n‹▹        check(a)\n›        return a\n"
+    ),
+    "removed": (
+        'def f():\n    """One."""\n«    pass\n▸»\n\ndef g():\n    """Two."""\n‹    pass\n▹›\n'
+    ),
+}
+MIGRATED = {
+    "annotated": (
+        "«▸from __future__ import annotations\n\n»from typing import List, Optional\n\n"
+        "a: ‹Optional[List[int]]▹list[int] | None› = None\n"
+    ),
+    "uncast": "from typing import Any«, cast▸»\n\na: Any = ‹cast(int, f(1, 2))▹f(1, 2)›\n",
+    "qualified": ("from a.b«.c▸» import «One as Two▸c»\n\n\nclass X(‹Two▹c.One›): ...\n"),
+    "instead": ("from a import b\n«▸from c import LouderWarning\n»\nb(‹Warning▹LouderWarning›)\n"),
+    "moved": (
+        "«import warnings\n▸»import abc\nimport os\n‹▹import warnings\n›\nwarnings.warn(abc, os)\n"
+    ),
+}
 F_STRINGS = [
     ('raise E("no %s" % a)', 'raise E(f"no {a}")'),
     ('x = "%r of %d%%" % (a.b, c(d))', 'x = f"{a.b!r} of {c(d)}%"'),
@@ -64,6 +97,15 @@ F_STRINGS = [
     ('x = "%s %s" % a', ""),
     ('x = "{0}".format(a)', ""),
     ('x = "%s" % ("a", b)', ""),
+]
+
+
+SUMS = [
+    ('name = self._name + "-x"', 'name = f"{self._name}-x"'),
+    ('x = "a" + b(c) + "d"', 'x = f"a{b(c)}d"'),
+    ("x = 1 + 2", ""),
+    ("x = \"a\" + 'b'", ""),
+    ('x = y * a + "c"', ""),
 ]
 
 
@@ -99,6 +141,52 @@ def test_calls_follow_a_signature(rule: str) -> None:
 @pytest.mark.parametrize("source", SIBLINGS)
 def test_what_came_beside_a_name_comes_there_as_well(source: str) -> None:
     check(source, "beside")
+
+
+@pytest.mark.parametrize("source", SEPARATED)
+def test_values_that_are_separated_otherwise(source: str) -> None:
+    check(source, "separated")
+
+
+@pytest.mark.parametrize("rule", BLOCKS)
+def test_the_same_lines_change_elsewhere(rule: str) -> None:
+    check(BLOCKS[rule], rule)
+
+
+@pytest.mark.parametrize("rule", MIGRATED)
+def test_what_an_import_says_of_the_lines_that_use_it(rule: str) -> None:
+    check(MIGRATED[rule], rule)
+
+
+def test_all_changes_of_a_line_are_made_together() -> None:
+    old = "# True or false\nx = 1\n# False or true, True\n".replace("False", "false")
+    new = old.replace("# True or false", "# Yes or no")
+
+    assert proposed(old, new)["together"] == new.replace("false or true, True", "no or true, Yes")
+
+
+LINES = st.lists(st.sampled_from(["a", "b", "(", ")", " ", ", ", "."]), max_size=9).map("".join)
+
+
+@given(old=LINES, new=LINES, other=LINES)
+def test_where_a_pattern_matches_it_is_possible(old: str, new: str, other: str) -> None:
+    for pattern in patterns_of(token_change(tokens(old), tokens(new))):
+        for text in (old, other):
+            assert pattern.possible(text) or not pattern.regex.search(text)
+
+
+@pytest.mark.parametrize(("line", "changed"), SUMS)
+def test_sums_of_strings_as_f_strings(line: str, changed: str) -> None:
+    assert of_sum(line) == changed
+
+
+def test_a_call_over_several_lines_becomes_one_f_string() -> None:
+    call = 'y = E(\n    "a {} b {}".format(\n        c, d\n    )\n)\n'
+    old = 'x = "%s" % a\n' + call
+
+    found = proposed(old, 'x = f"{a}"\n' + call)
+
+    assert found["f_string"] == 'x = f"{a}"\ny = E(\n    f"a {c} b {d}"\n)\n'
 
 
 @pytest.mark.parametrize(("line", "changed"), F_STRINGS)

@@ -1,0 +1,166 @@
+"""The same change of whole lines at other places: lines that were put in, taken out, or became
+another number of lines.
+
+Indentation may differ. What stands above and below says whether it is the same place.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from textwrap import dedent
+
+from infill_ls.completion.next_edit.arguments import balanced
+from infill_ls.completion.next_edit.changes import token_change, tokens
+from infill_ls.completion.next_edit.patterns import LONGEST_LINE, Pattern, evidence_of, patterns_of
+from infill_ls.completion.next_edit.proposal import Proposal, Site
+
+_MOST, _MOST_PLACES = 4, 60  # lines of a block, and places
+_WORD = re.compile(r"\w+")
+
+
+def same_lines(site: Site) -> Iterator[Proposal]:
+    old, new = site.change.old, site.change.new
+    if max(len(old), len(new)) > _MOST or len(old) == len(new):
+        return
+    if not old:
+        found = _put_in(site)
+    elif not new:
+        found = _taken_out(site)
+    else:
+        found = _became(site)
+    places = list(found)
+    if len(places) <= _MOST_PLACES:
+        yield from (replace(each, places=len(places)) for each in places)
+
+
+def _outside(site: Site, size: int) -> Iterator[int]:
+    """Where so many lines begin that the edit did not touch."""
+    first, end = site.change.first, site.change.end
+    for at in range(len(site.lines) - size + 1):
+        if at + size <= first or at >= end:
+            yield at
+
+
+def _put_in(site: Site) -> Iterator[Proposal]:
+    """Between two lines as those between which the edit put some."""
+    change, lines = site.change, site.lines
+    above, below = _line(lines, change.first - 1), _line(lines, change.end)
+    new = _without_indent(change.new)
+    depth = _indent(above), _indent(below)
+    base = min((_indent(line) for line in change.new if line.strip()), default=0)
+    for at in _outside(site, 0):
+        if at in (change.first, change.end):
+            continue
+        over, under = _line(lines, at - 1), _line(lines, at)
+        same_over, same_under = over.strip() == above.strip(), under.strip() == below.strip()
+        if not (_kind(over) == _kind(above) and _kind(under) == _kind(below)):
+            continue
+        if not ((same_over and above.strip()) or (same_under and below.strip()) or not any(new)):
+            continue
+        if [x.strip() for x in lines[at : at + len(new)]] == [x.strip() for x in new]:
+            continue  # it is there
+        # As deep as where the edit was, told by the line below or else the one above.
+        shift = _indent(under) - depth[1] if below.strip() else _indent(over) - depth[0]
+        if base + shift < 0:
+            continue
+        yield Proposal(
+            rule="put_in",
+            first=at,
+            end=at,
+            lines=tuple(" " * (base + shift) + x if x else "" for x in new),
+            evidence=_around(over, under, above, below, new),
+        )
+
+
+def _taken_out(site: Site) -> Iterator[Proposal]:
+    """Lines as those that the edit took out."""
+    change, lines = site.change, site.lines
+    above, below = _line(lines, change.first - 1), _line(lines, change.first)
+    old = [line.strip() for line in change.old]
+    size = len(old)
+    for at in _outside(site, size):
+        if [line.strip() for line in lines[at : at + size]] != old:
+            continue
+        over, under = _line(lines, at - 1), _line(lines, at + size)
+        if not any(old) and not (_kind(over) == _kind(above) and _kind(under) == _kind(below)):
+            continue
+        yield Proposal(
+            rule="removed",
+            first=at,
+            end=at + size,
+            lines=(),
+            evidence=_around(over, under, above, below, old),
+        )
+
+
+def _around(
+    over: str, under: str, above: str, below: str, said: Sequence[str]
+) -> tuple[tuple[str, float], ...]:
+    return (
+        ("same_above", float(over.strip() == above.strip())),
+        ("same_below", float(under.strip() == below.strip())),
+        ("like_above", float(_kind(over) == _kind(above))),
+        ("like_below", float(_kind(under) == _kind(below))),
+        ("blank", float(not any(said))),
+        ("comment", float(any(x.startswith(("#", "//")) for x in said))),
+        ("length", min(sum(map(len, said)), 40) / 40),
+    )
+
+
+def _became(site: Site) -> Iterator[Proposal]:
+    """Lines that became more or fewer, elsewhere: what was kept may be another text there."""
+    change, size = site.change, len(site.change.old)
+    old, new = _block((*change.old, *change.new), size)
+    tokens_of = token_change(tokens(old), tokens(new))
+    for pattern in patterns_of(tokens_of):
+        if not tokens_of.old:
+            continue
+        for at in _outside(site, size):
+            window = site.lines[at : at + size]
+            if any(line.strip() for line in window) and max(map(len, window)) <= LONGEST_LINE:
+                yield from _replaced(pattern, site, at, window)
+
+
+def _replaced(pattern: Pattern, site: Site, at: int, window: Sequence[str]) -> Iterator[Proposal]:
+    text = dedent("\n".join(window))
+    match = pattern.regex.search(text) if pattern.possible(text) else None
+    if match is None or not all(balanced(group) for group in match.groups()):
+        return
+    if "\n" in text[: match.start()] or "\n" in text[match.end() :]:
+        return  # of fewer lines
+    changed = text[: match.start()] + pattern.filled(match) + text[match.end() :]
+    indent = min(_indent(line) for line in window if line.strip())
+    lines = tuple(" " * indent + line if line else "" for line in changed.split("\n"))
+    yield Proposal(
+        rule="block",
+        first=at,
+        end=at + len(window),
+        lines=lines,
+        evidence=evidence_of(pattern, text, match),
+    )
+
+
+def _block(lines: Sequence[str], size: int) -> tuple[str, str]:
+    """The first so many lines and the others, less what all are indented by."""
+    plain = dedent("\n".join(lines)).split("\n")
+    return "\n".join(plain[:size]), "\n".join(plain[size:])
+
+
+def _without_indent(lines: Sequence[str]) -> list[str]:
+    return dedent("\n".join(lines)).split("\n")
+
+
+def _line(lines: Sequence[str], at: int) -> str:
+    return lines[at] if 0 <= at < len(lines) else ""
+
+
+def _kind(line: str) -> tuple[str, str]:
+    """What a line begins with and ends with: its first word, and what closes it."""
+    said = line.strip()
+    word = _WORD.match(said)
+    head = word[0] if word else said[:3]
+    return head, said[-1:] if said[-1:] in ":,({[\"')" else ""
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
