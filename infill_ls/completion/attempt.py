@@ -48,10 +48,12 @@ def attempted(
     point: ParsePoint | None,
     context: Context,
     budget: Budget,
+    close: bool = True,
 ) -> Attempt:
-    """The text checked, with closers behind it where it lacks some. Raises BudgetSpent."""
+    """The text checked, with closers behind it where it lacks some and may get them. Raises
+    BudgetSpent."""
     verdict = _verdict(text, point, context, budget)
-    if not verdict.clean:
+    if close and not verdict.clean:
         text, verdict = _closed(point, context, text, verdict, budget)
     return Attempt(text=text, verdict=verdict, score=score, draft=draft)
 

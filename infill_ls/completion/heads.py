@@ -59,10 +59,21 @@ def heads(texts: Texts, language: Language, least: Callable[[str], float]) -> It
     for text in sorted(beginnings(texts), key=len, reverse=True):
         score = _probability(figures(text, texts))
         if score < least(text) or not (text in whole or _closed(text, language)):
-            continue
+            continue  # in this order: to look for brackets takes longest
         begun = [at for at, (other, _) in enumerate(texts) if other.startswith(text)]
         of = max(begun, key=lambda at: (texts[at][0] == text, texts[at][1]))
         yield Head(text=text, score=score, of=of, whole=text in whole)
+
+
+def nearest(texts: Texts, language: Language, least: Callable[[str], float]) -> tuple[float, float]:
+    """How probable the head is that lacks least of what `least` says, and what that is."""
+    whole = {text for text, _ in texts}
+    scores = [(_probability(figures(text, texts)), least(text), text) for text in beginnings(texts)]
+    by_lack = sorted(scores, key=lambda each: each[0] - each[1], reverse=True)
+    score, wanted, _ = next(
+        each for each in by_lack if each[2] in whole or _closed(each[2], language)
+    )
+    return score, wanted
 
 
 def beginnings(texts: Texts) -> list[str]:

@@ -19,7 +19,7 @@ from infill_ls.completion.attempt import Attempt, attempted, blamed, cut_back, u
 from infill_ls.completion.candidate import Candidate, confidence
 from infill_ls.completion.context import Context, InfillOptions, context_at, opened, request_for
 from infill_ls.completion.gate import least_score, opens
-from infill_ls.completion.heads import heads
+from infill_ls.completion.heads import heads, nearest
 from infill_ls.completion.repetition import repeated
 from infill_ls.completion.seam import misfit
 from infill_ls.completion.trace import How, Trace
@@ -227,8 +227,13 @@ class _Site:
             return 0.0
         return least_score(text, self.context, self.options.elsewhere, threshold)
 
-    def attempted(self, text: str, score: float, draft: Draft, budget: Budget) -> Attempt:
-        return attempted(text, score, draft, point=self.point, context=self.context, budget=budget)
+    def attempted(
+        self, text: str, score: float, draft: Draft, budget: Budget, *, close: bool = True
+    ) -> Attempt:
+        point, context = self.point, self.context
+        return attempted(
+            text, score, draft, point=point, context=context, budget=budget, close=close
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,9 +305,9 @@ def _likely(
     attempts: list[Attempt] = []
     with suppress(BudgetSpent):
         for head in likely[:_HEADS]:
-            attempt = site.attempted(head.text, head.score, proposals[head.of].draft, runs.checks)
-            if not head.whole:  # what closes brackets is not what the texts go on with
-                attempt = replace(attempt, text=head.text)
+            draft = proposals[head.of].draft
+            # What would close brackets is not what the texts go on with.
+            attempt = site.attempted(head.text, head.score, draft, runs.checks, close=head.whole)
             runs.looked("checked" if head.whole else "head", attempt)
             attempts.append(attempt)
             if attempt.verdict.valid and (head.whole or not unfit(head.text, site.context)):
@@ -340,13 +345,11 @@ def _why_not(text: str, context: Context) -> str:
 
 
 def _unsure(site: _Site, texts: Sequence[tuple[str, float]]) -> str:
-    every = heads(texts, site.context.language, lambda _: 0.0)
-    best = max(every, key=lambda head: head.score - site.least(head.text))
-    least = site.least(best.text)
+    score, least = nearest(texts, site.context.language, site.least)
     if least > 1:
         return _ELSEWHERE_ALONE
     surer = ", which so short a text takes" if least > site.options.min_confidence else ""
-    return f"confidence {best.score:.2f} is below {least:.2f}{surer}"
+    return f"confidence {score:.2f} is below {least:.2f}{surer}"
 
 
 def _renoised(runs: _EngineRuns, site: _Site, attempt: Attempt) -> Attempt | None:

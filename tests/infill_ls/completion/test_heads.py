@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infill_engine.request import Draft, EngineInfo
-from infill_ls.completion.heads import FIGURES, SHOWN_FROM, Head, figures, heads, shown_from
+from infill_ls.completion.heads import (
+    FIGURES,
+    SHOWN_FROM,
+    Head,
+    figures,
+    heads,
+    nearest,
+    shown_from,
+)
 from infill_ls.completion.pipeline import Infilled, InfillOptions, Trees, infill_at
 from infill_ls.documents import Document
 from infill_ls.syntax.brackets import balance
@@ -150,3 +158,20 @@ def test_what_is_doubted_needs_more_and_an_engine_without_probabilities_nothing(
     assert shown_from(measured) == SHOWN_FROM
     assert shown_from(measured, 1.2) == pytest.approx(1.2 * SHOWN_FROM)
     assert shown_from(measured, 2.0) == 0.99
+
+
+def test_the_nearest_head_is_told_with_what_it_would_need() -> None:
+    texts = [("names.index(a)", 0.2), ("f(b", 0.2)]
+    scores = {head.text: head.score for head in found(texts, 0.0)}
+
+    assert nearest(texts, PYTHON, lambda _: 0.9) == (max(scores.values()), 0.9)
+    surest = max(scores, key=lambda text: scores[text])
+    score, least = nearest(texts, PYTHON, lambda text: 2.0 if text == surest else 0.9)
+    assert (score, least) == (sorted(scores.values())[-2], 0.9)
+
+
+def test_what_is_checked_of_a_head_is_the_head_itself() -> None:
+    (alone,) = infilled({"names, 1)": 0.25, "names, 2)": 0.25}, "x = f(‸\n").candidates
+    (whole,) = infilled({"names": 0.95}, "x = f(‸\n").candidates
+
+    assert (alone.text, whole.text) == ("names", "names)")
