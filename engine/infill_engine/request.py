@@ -115,10 +115,11 @@ class Draft:
 class EngineInfo:
     """What runs, for `doctor`, logs and `--json`. `max_tokens` bounds a hole of unknown length.
 
-    `show_threshold` is the probability from which the model's makers would show what nobody asked
-    for; 0 where nothing was measured. `kernels` says what computes the network and why, "" where
-    there is no choice; `judge` what ranks what it drafts, or why nothing does, `judge_parameters`
-    how large that is and `judge_ms` what a token takes it, 0 where it is not there.
+    `show_threshold` is the probability from which the model's makers would show a whole text that
+    nobody asked for; 0 where nothing was measured, and a text's probability says nothing. `kernels`
+    says what computes the network and why, "" where there is no choice; `judge` what ranks what it
+    drafts, or why nothing does, `judge_parameters` how large that is and `judge_ms` what a token
+    takes it, 0 where it is not there.
     """
 
     model: str

@@ -35,7 +35,8 @@ FIGURE = "probability"
 SECTION = re.compile(rf"{SHOWN_TITLE}\n.*?(?=\n## )", re.DOTALL)
 SHOWN_SECTION = f"""\
 {SHOWN_TITLE}
-While typing, what has at least a confidence of {{least:.4f}} is shown: the surest {{part:.0%}}.
+As whole texts, what has at least a confidence of {{least:.4f}} is shown: \
+the surest {{part:.0%}}; the server shows as much of one as is probable enough.
 Confidence is the probability of the whole text: as the prefix stream reads it, or as often as \
 what stands elsewhere after the same text is right.
 {{cases}} holes of the validation packages, rest of line, line and expression:
