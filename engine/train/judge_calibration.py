@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--judge", default="auto", help="a folder that holds one")
     parser.add_argument("--cases", type=int, default=600)
-    parser.add_argument("--part", type=float, default=0.4, help="to be shown while typing")
+    parser.add_argument("--part", type=float, default=0.4, help="to be shown as whole texts")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args(arguments)
     engine = load_engine(EngineConfig(judge=options.judge))

@@ -15,7 +15,7 @@ CHECKS = {
     "checked": "parsed in the file",
     "renoised": "filled again where the parser blamed it",
     "cut back": "cut back",
-    "head": "what several texts begin with",
+    "head": "a beginning that is probable enough",
 }
 BLOCKS = ((0.2, "█"), (1.5, "▓"), (4.0, "▒"), (float("inf"), "░"))  # by nats of a cell
 

@@ -12,7 +12,7 @@ How = Literal["said", "checked", "renoised", "cut back", "head"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """A look at one text: as the engine `said` it, trimmed; as it was `checked` in the file,
-    `renoised` or `cut back`, or what several begin with, a `head`. `text` is what would go in,
+    `renoised` or `cut back`, or a beginning of it, a `head`. `text` is what would go in,
     `why` it may not, "" where it may."""
 
     draft: Draft
