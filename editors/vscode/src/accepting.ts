@@ -1,6 +1,9 @@
-// Taking a part of a suggestion: VS Code's own commands do it, and the server is told what was taken.
+// Taking a part of a suggestion: VS Code's own commands do it, and the server is told what was
+// taken. VS Code takes ghost text away while the keys go elsewhere, for instance into the command
+// palette; then the server puts it in, which knows what it suggested at the cursor.
 import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
+import { acceptPart, type Unit } from './client';
 
 // VS Code's own command stops at the first line end, and a text that begins with one loses only it.
 const MOST_BLANK_LINES = 20;
@@ -16,36 +19,47 @@ export class Accepting {
   }
 
   word(editor: vscode.TextEditor | undefined): Promise<void> {
-    return this.take(editor, 'editor.action.inlineSuggest.acceptNextWord');
+    return this.take(editor, 'word', 1, async () => {
+      await vscode.commands.executeCommand('editor.action.inlineSuggest.acceptNextWord');
+    });
   }
 
   /** The next lines that hold anything, with the blank ones before them. */
-  async lines(editor: vscode.TextEditor | undefined, count: number): Promise<void> {
-    if (editor === undefined) {
+  lines(given: vscode.TextEditor | undefined, count: number): Promise<void> {
+    return this.take(given, 'line', count, async (editor) => {
+      for (let taken = 0, blank = 0; taken < count && blank < MOST_BLANK_LINES; ) {
+        const before = editor.selection.active;
+        await vscode.commands.executeCommand('editor.action.inlineSuggest.acceptNextLine');
+        const accepted = editor.document.getText(new vscode.Range(before, editor.selection.active));
+        if (accepted === '') {
+          break;
+        }
+        if (accepted.trim() === '') {
+          blank++;
+        } else {
+          taken++;
+        }
+      }
+    });
+  }
+
+  /** `visible` takes it of the ghost text, where there is any. */
+  private async take(
+    editor: vscode.TextEditor | undefined,
+    unit: Unit,
+    count: number,
+    visible: (editor: vscode.TextEditor) => Promise<void>,
+  ): Promise<void> {
+    if (editor === undefined || count < 1) {
       return;
     }
     const start = editor.selection.active;
-    for (let taken = 0, blank = 0; taken < count && blank < MOST_BLANK_LINES; ) {
-      const before = editor.selection.active;
-      await vscode.commands.executeCommand('editor.action.inlineSuggest.acceptNextLine');
-      const accepted = editor.document.getText(new vscode.Range(before, editor.selection.active));
-      if (accepted === '') {
-        break;
-      }
-      if (accepted.trim() === '') {
-        blank++;
-      } else {
-        taken++;
-      }
-    }
-    await this.report(editor, start);
-  }
-
-  private async take(editor: vscode.TextEditor | undefined, command: string): Promise<void> {
-    const start = editor?.selection.active;
-    await vscode.commands.executeCommand(command);
-    if (editor !== undefined && start !== undefined) {
+    const { version } = editor.document;
+    await visible(editor);
+    if (editor.document.version !== version) {
       await this.report(editor, start);
+    } else {
+      await acceptPart(this.client(), editor, unit, count);
     }
   }
 

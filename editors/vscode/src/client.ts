@@ -103,6 +103,27 @@ export async function infillHoles(
   }));
 }
 
+export type Unit = 'word' | 'line';
+
+/** Has the server put in the next words or lines of what it suggests at the cursor, and the cursor
+ * behind them. */
+export async function acceptPart(
+  client: LanguageClient | undefined,
+  editor: vscode.TextEditor,
+  unit: Unit,
+  count: number,
+): Promise<void> {
+  const { document, selection } = editor;
+  const [start, length] = [document.offsetAt(selection.active), document.getText().length];
+  await execute(client, editor, 'infill.accept', (to) => ({
+    position: to.asPosition(selection.active),
+    unit,
+    count,
+  }));
+  const end = document.positionAt(start + document.getText().length - length);
+  editor.selection = new vscode.Selection(end, end);
+}
+
 async function execute(
   client: LanguageClient | undefined,
   editor: vscode.TextEditor | undefined,

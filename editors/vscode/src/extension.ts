@@ -271,8 +271,8 @@ class Extension {
     );
     if (picked !== undefined) {
       await vscode.commands.executeCommand(picked.command);
-      // The click took the keys to the status bar; who pauses wants to type on.
-      if (picked.command.startsWith('infill.toggle')) {
+      // The click took the keys to the status bar; who pauses or snoozes it wants to type on.
+      if (/^infill\.(toggle|snooze)/.test(picked.command)) {
         await vscode.commands.executeCommand('workbench.action.focusActiveEditorGroup');
       }
     }
