@@ -2,6 +2,7 @@
 Code's tests start from."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from shutil import which
 from typing import NoReturn
 
 import pytest
+from filelock import FileLock
 
 from tests.editors.editor import Editor
 from tests.editors.latency import TABLE, Latencies
@@ -25,7 +27,12 @@ SUITES = {"0.12": "forky", "0.10": "trixie", **({"named": NAMED} if NAMED else {
 FETCH_SECONDS = 120  # of some 12 MB, on a poor network
 # In tests the machine may be busy with other tests, and a late answer is not a wrong one.
 # What the model says is no matter here, nor how sure it is of it.
-SETTINGS = {"deadlineMs": 20_000, "disabledLanguages": [], "minConfidence": 0}
+SETTINGS = {
+    "deadlineMs": 20_000,
+    "disabledLanguages": [],
+    "minConfidence": 0,
+    "modes": ["subtle.py: subtle", "line_ends.py: eol-only"],
+}
 
 
 def fetched(version: str) -> Path | str:
@@ -117,10 +124,13 @@ def npm(*arguments: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def vsix() -> Path:
-    """The extension, checked, bundled and packaged."""
-    npm("run", "package")
-    return EXTENSION / "infill-ls-0.1.0.vsix"
+def vsix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The extension, checked, bundled and packaged; by one process at a time, in one folder."""
+    own = tmp_path_factory.mktemp("vsix") / "infill-ls.vsix"
+    with FileLock(tmp_path_factory.getbasetemp().parent / "package.lock"):
+        npm("run", "package")
+        shutil.copyfile(EXTENSION / "infill-ls-0.1.0.vsix", own)
+    return own
 
 
 @pytest.fixture(scope="session")

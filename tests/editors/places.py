@@ -7,7 +7,7 @@ test then holds everything else to what it said.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,8 @@ LINE = Place(
     least=len("value_31 = sto"),
     after="print(value_1)\n",
 )
+# The same where its rest is hardly in doubt.
+SURE = replace(LINE, least=len("value_31 = store.re"))
 # Characters of one to four bytes, of one and two UTF-16 units.
 WIDE = Place(
     before=over_and_over("größe['日本 😀'] = lager.lies('é 😀', {})\n", 30),

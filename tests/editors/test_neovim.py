@@ -15,6 +15,7 @@ from tests.editors.latency import ARTIFACTS, Latencies
 from tests.editors.places import (
     BRACKETS,
     LINE,
+    SURE,
     WIDE,
     WIDE_CRLF,
     Place,
@@ -22,6 +23,7 @@ from tests.editors.places import (
     several_words,
     typed_on,
 )
+from tests.editors.processes import idle
 from tests.editors.server_log import counted
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -46,6 +48,13 @@ def suggested(
 
 def line_at(editor: Editor, place: Place = LINE) -> str:
     return editor.lines[place.row - 1]
+
+
+def picture(editor: Editor, of: str = "") -> None:
+    """Of the whole screen; of several tests, each has a name of its own."""
+    editor.command("redraw")
+    version = version_of(editor).removeprefix("Neovim ").rpartition(".")[0]
+    editor.screen.picture(ARTIFACTS / f"neovim-{version}{of and '-'}{of}.svg")
 
 
 def saved(editor: Editor) -> None:
@@ -119,6 +128,7 @@ def test_a_word_is_accepted_and_the_rest_stays(editor: Editor) -> None:
     assert taken.strip().isidentifier() or not any(c.isalnum() for c in taken)
     assert editor.mode == "i"
     assert editor.until(lambda: editor.ghost() == ghost[len(taken) :], 5)
+    picture(editor, "word")
     assert editor.until(lambda: counted(editor.log_file)[2] == in_part + 1, 5)
     saved(editor)
     assert path.read_bytes() == LINE.file(typed + taken)
@@ -138,6 +148,7 @@ def test_lines_are_accepted_by_number(editor: Editor) -> None:
     rest = place.file(typed + taken)
     assert editor.until(lambda: len(editor.lines) == len(rest.splitlines()), 5), editor.lines
     assert editor.until(lambda: sum(counted(editor.log_file)[1:]) == accepted + in_part + 1, 5)
+    picture(editor, "lines")
     saved(editor)
 
     assert path.read_bytes() == rest
@@ -149,9 +160,7 @@ def test_a_page_says_why_and_is_in_no_file(editor: Editor) -> None:
     editor.type("<Esc>:Infill explain<CR>")
     assert editor.until(lambda: editor.lua("return vim.bo.filetype") == "markdown", 20)
     page = editor.lines
-    version = version_of(editor).removeprefix("Neovim ").rpartition(".")[0]
-    editor.command("redraw")
-    editor.screen.picture(ARTIFACTS / f"neovim-{version}-explain.svg")
+    picture(editor, "explain")
 
     assert page[0].startswith("# Why at `")
     assert f"explained.py:{LINE.row}:" in page[0]
@@ -170,8 +179,60 @@ def test_snoozed_it_is_quiet_and_the_statusline_says_so(editor: Editor) -> None:
     editor.type(f"{LINE.row}Gi")
     editor.type_text(LINE.line)
     assert editor.settled() == ""
+    picture(editor, "snoozed")
     editor.command("Infill wake")
     assert editor.until(lambda: editor.lua(component) == "infill", 5)
+
+
+def test_what_follows_an_accepted_text_is_there_without_a_new_run_of_the_model(
+    editor: Editor,
+) -> None:
+    editor.open("ahead.py", LINE.file())
+    suggested(editor, SURE)
+    server = [editor.lua(SERVER_PID, str(editor.log_file))]
+    assert idle(lambda: server)
+    editor.forget_answers()
+    editor.type("<Tab>")
+    if not editor.settled():
+        assert idle(lambda: server)
+        editor.type("<CR>")
+    assert editor.wait_ghost(), editor.answers()
+    picture(editor, "after-accepting")
+
+    kinds = {answer.how for answer in editor.answers() if not answer.overtaken}
+    assert kinds == {"reused"}, editor.answers()
+
+
+def test_subtle_shows_it_on_a_key_alone(editor: Editor) -> None:
+    editor.open("subtle.py", LINE.file())
+    editor.forget_answers()
+    editor.type(f"{SURE.row}Gi")
+
+    def said() -> str:
+        assert editor.settled() == ""
+        return editor.status()
+
+    assert typed_on(SURE, editor.type_text, said, lambda state: state == "held"), editor.answers()
+    assert editor.answers()[-1].how == "held back"
+    picture(editor, "subtle")
+    editor.type("<M-\\>")
+    assert editor.wait_ghost(), editor.answers()
+    picture(editor, "subtle-shown")
+    assert editor.answers()[-1].how == "reused"
+    assert editor.until(lambda: editor.status() == "ready", 5)
+
+
+def test_at_line_ends_alone(editor: Editor) -> None:
+    editor.open("line_ends.py", LINE.file())
+    suggested(editor, SURE)
+    picture(editor, "line-ends")
+    editor.type("<Home>")
+    editor.forget_answers()
+    editor.type_text("a")
+    assert editor.settled() == ""
+    picture(editor, "within-a-line")
+
+    assert [answer.how for answer in editor.answers()] == ["not at the line's end"]
 
 
 def test_what_was_accepted_is_counted(editor: Editor) -> None:
@@ -223,9 +284,7 @@ def test_several_lines_go_in_between_brackets(editor: Editor) -> None:
             break
     assert found, editor.answers()
     typed, ghost = found
-    editor.command("redraw")
-    version = version_of(editor).removeprefix("Neovim ").rpartition(".")[0]
-    editor.screen.picture(ARTIFACTS / f"neovim-{version}.svg")
+    picture(editor)
     editor.type("<Tab>")
     assert editor.until(lambda: len(editor.lines) == len(place.file(typed + ghost).splitlines()), 5)
     saved(editor)

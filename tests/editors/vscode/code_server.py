@@ -6,6 +6,7 @@ might, or one in the workspace's `.venv`, as a project might bring it; it runs t
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -40,6 +41,7 @@ WORKBENCH = {
     "chat.commandCenter.enabled": False,
     "window.commandCenter": False,
     "workbench.secondarySideBar.defaultVisibility": "hidden",
+    "workbench.editor.useModal": "off",
     "editor.quickSuggestions": {"other": "off", "comments": "off", "strings": "off"},
     "editor.suggestOnTriggerCharacters": False,
     "editor.wordBasedSuggestions": "off",
@@ -61,6 +63,11 @@ SHOWN = """(selector) => {
   return text(all.filter((element) => !element.closest('.suggest-preview-text')))
     + below.map((line) => '\\n' + text(line.querySelectorAll('.ghost-text'))).join('');
 }"""
+# What our decorations say behind lines: contents of a style sheet's making, in no element.
+BEHIND = """() => [...document.querySelectorAll('.view-line [class*="ced-"]')]
+  .map((element) => getComputedStyle(element, '::after').content)
+  .filter((content) => content !== 'none' && content !== 'normal')
+  .map((content) => content.replace(/^"|"$/g, ''))"""
 # Times a keystroke in the page itself, from the key's event to the frame that shows ghost text.
 CLOCK = """(selector) => {
   window.infillClock = { pressed: 0, shown: null };
@@ -128,7 +135,7 @@ class VSCode:
                 program.parent.mkdir(parents=True)
                 program.write_text(self.script(given))
                 program.chmod(0o755)
-        self.set_user(settings)
+        (folder / "data" / "User" / "settings.json").write_text(json.dumps(WORKBENCH | settings))
         # Not by PATH: VS Code takes that from a login shell.
         own = {"infill-ls.path": str(folder / "bin" / "infill-ls")} if server else {}
         # A window whose files are elsewhere, as code-server's are, has settings of scope `machine`
@@ -136,9 +143,10 @@ class VSCode:
         (folder / "data" / "Machine" / "settings.json").write_text(
             json.dumps(own | (machine or {}))
         )
-        # It has no key of its own.
+        # They have no keys of their own.
         line = {"key": "ctrl+alt+l", "command": "infill.acceptLine"}
-        (folder / "data" / "User" / "keybindings.json").write_text(json.dumps([line]))
+        lines = {"key": "ctrl+alt+2", "command": "infill.acceptLines", "args": {"count": 2}}
+        (folder / "data" / "User" / "keybindings.json").write_text(json.dumps([line, lines]))
         # VS Code leaves sockets there, whose paths may not be long.
         self._sockets = tempfile.TemporaryDirectory(prefix="vs-", ignore_cleanup_errors=True)
         self._env = {
@@ -273,10 +281,18 @@ class VSCode:
         self.page.keyboard.type(text, delay=25)
 
     def set_user(self, settings: dict[str, Any]) -> None:
-        """The user's settings, from now on; VS Code watches their file."""
-        (self.folder / "data" / "User" / "settings.json").write_text(
-            json.dumps(WORKBENCH | settings)
-        )
+        """The user's settings, from now on, written in the editor: this VS Code sees no change of
+        their file that it does not make itself."""
+        given = WORKBENCH | settings
+        self.command("Preferences: Open User Settings (JSON)")
+        self.page.locator(".monaco-editor[data-uri$='settings.json']").click()
+        self.press("Control+a", "Delete")
+        self.page.keyboard.insert_text(json.dumps(given))
+        assert self.until(lambda: self.page.locator(".tab.active.dirty").count(), 10)
+        self.save()
+        file = self.folder / "data" / "User" / "settings.json"
+        assert self.until(lambda: file.read_text() == json.dumps(given), 10), file.read_text()
+        self.command("View: Close Editor")
 
     def open(self, name: str) -> Path:
         row = self.page.locator(".explorer-folders-view .monaco-list-row", has_text=name)
@@ -310,6 +326,20 @@ class VSCode:
         """Any that is visible, with its line ends."""
         return str(self.page.evaluate(SHOWN, GHOST)).replace("\xa0", " ")
 
+    def behind_lines(self) -> list[str]:
+        """What is drawn behind lines that is no text of the file."""
+        found = self.page.evaluate(BEHIND)
+        return [str(each).replace("\xa0", " ").strip() for each in found]
+
+    def wait_behind(self, text: str, seconds: float = 30.0) -> bool:
+        return bool(self.until(lambda: any(text in each for each in self.behind_lines()), seconds))
+
+    def line(self) -> int:
+        """The cursor's."""
+        item = self.page.locator(".statusbar-item[id='status.editor.selection']").first
+        found = re.search(r"Ln (\d+)", item.inner_text())
+        return int(found[1]) if found else 0
+
     def wait_ghost(self, seconds: float = 20.0) -> str:
         return str(self.until(self.ghost, seconds))
 
@@ -340,6 +370,17 @@ class VSCode:
         row = self.page.locator(".quick-input-list .monaco-list-row", has_text=label).first
         row.wait_for()
         self.page.keyboard.type(label)
+        self.press("Enter")
+
+    def pick(self, label: str) -> None:
+        """From the list that a command asks with."""
+        row = self.page.locator(".quick-input-list .monaco-list-row", has_text=label).first
+        row.wait_for()
+        row.click()
+
+    def answer(self, prompt: str) -> None:
+        """Enter, for what a command asks: before its prompt is there, the keys are another's."""
+        self.page.locator(".quick-input-widget .quick-input-message", has_text=prompt).wait_for()
         self.press("Enter")
 
     def button(self, title: str) -> None:
