@@ -54,9 +54,16 @@ class Batch:
 
 
 def batch(
-    shards: ShardSet, rng: np.random.Generator, *, tokens: int, shape: BatchShape, vocab_size: int
+    shards: ShardSet,
+    rng: np.random.Generator,
+    *,
+    tokens: int,
+    shape: BatchShape,
+    vocab_size: int,
+    least_masked: float = 0.0,
 ) -> Batch:
-    """A batch of about `tokens` document tokens and as many canvas cells."""
+    """A batch of about `tokens` document tokens and as many canvas cells, of each canvas at least
+    that share masked on average."""
     B, N, T = max(1, tokens // shape.row), shape.row, shape.canvas
     M = max(1, N // T)
     rows = np.full((B, N), PAD, np.int64)
@@ -76,7 +83,7 @@ def batch(
         prefix_hints[b], suffix_hints[b], canvas_hints[b] = row_hints(
             rows[b].tolist(), int(lengths[b]), start[b].tolist(), end[b].tolist(), T, shards.table
         )
-    noisy, masked, wrong = _noised(rows, lengths, clean, pinned, vocab_size, rng)
+    noisy, masked, wrong = _noised(rows, lengths, clean, pinned, vocab_size, least_masked, rng)
     hidden = masked | wrong
     # The END run together weighs as one token, so that short spans do not drown the others.
     ends = (clean == END) & hidden
@@ -100,14 +107,21 @@ def batch(
 
 
 def _noised(
-    rows: Ints, lengths: Ints, clean: Ints, pinned: Bools, vocab_size: int, rng: np.random.Generator
+    rows: Ints,
+    lengths: Ints,
+    clean: Ints,
+    pinned: Bools,
+    vocab_size: int,
+    least_masked: float,
+    rng: np.random.Generator,
 ) -> tuple[Ints, Bools, Bools]:
     """What is shown of the canvases, which cells are masked, and which are wrong: each [B, M, T].
 
     Noise is absorbing, and some of the visible cells are wrong.
     """
     B, M, T = clean.shape
-    t = np.where(rng.random((B, M, 1)) < 0.25, 1.0, rng.random((B, M, 1)))
+    whole = rng.random((B, M, 1)) < 0.25
+    t = np.where(whole, 1.0, least_masked + (1.0 - least_masked) * rng.random((B, M, 1)))
     masked = (rng.random((B, M, T)) < t) & ~pinned
     wrong = ~masked & ~pinned & (rng.random((B, M, T)) < CORRUPTED)
     anywhere = rng.integers(FIRST_LEARNED, vocab_size, (B, M, T))

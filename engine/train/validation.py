@@ -13,10 +13,23 @@ from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.plain import of_module
 from infill_engine.models.two_sided.training_pass import TrainingOps
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, MASK
-from train.batches import BatchShape, batch, tensors
+from train.batches import Batch, BatchShape, batch, tensors
 from train.config import TrainConfig
 from train.objective import losses
 from train.windows import ShardSet
+
+
+def masked(data: Batch, t: float) -> Batch:
+    """The same canvases with a share of their cells masked, the same ones at every call, and only
+    these counted: a run of END as one token."""
+    hidden = np.random.default_rng(7).random(data.clean.shape) < t
+    ends = hidden & (data.clean == END)
+    share = np.where(ends, 1.0 / np.maximum(1, ends.sum(-1, keepdims=True)), 1.0)
+    return replace(
+        data,
+        noisy=np.where(hidden, MASK, data.clean),
+        weight=np.where(hidden, share, 0.0).astype(np.float32),
+    )
 
 
 @torch.no_grad()
@@ -38,18 +51,10 @@ def validate(
             vocab_size=model.config.vocab_size,
         )
         for name, t in (("canvas_all_mask", 1.0), ("canvas_half", 0.5)):
-            draw = np.random.default_rng(7).random(data.clean.shape)
-            masked = draw < t
-            ends = masked & (data.clean == END)
-            share = np.where(ends, 1.0 / np.maximum(1, ends.sum(-1, keepdims=True)), 1.0)
-            changed = replace(
-                data,
-                noisy=np.where(masked, MASK, data.clean),
-                weight=np.where(masked, share, 0.0).astype(np.float32),
-            )
+            changed = tensors(masked(data, t))
             found = losses(
                 model,
-                {name: each.to(model.device) for name, each in tensors(changed).items()},
+                {name: each.to(model.device) for name, each in changed.items()},
                 stream_weight=0.0,
                 dtype=dtype,
                 ops=TrainingOps(),
