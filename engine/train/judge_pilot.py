@@ -27,7 +27,6 @@ from transformers import LlamaForCausalLM
 from infill_engine.errors import ModelError
 from infill_engine.judge.vocabulary import JudgeVocabulary
 from train import pilot
-from train.corpus.state import say
 from train.judge import WEIGHTS
 from train.judge_examples import (
     Example,
@@ -129,7 +128,7 @@ def examples_of(
 def prefix_only(
     network: LlamaForCausalLM, texts: Sequence[Text], vocabulary: JudgeVocabulary, count: int
 ) -> Sums:
-    """What the judge makes of the holes that are measured as it reads them today."""
+    """What a judge says of the holes that are measured, reading them as the shipped one does."""
     asked = islice(holes(texts, random.Random("kept")), count)
     return sums(network, [before_only(hole, vocabulary) for hole in asked])
 
@@ -157,8 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     said: dict[str, object] = {"kind": kind, "pilot": asdict(config)}
     if kind == "holes":
         alone = prefix_only(network, kept, vocabulary, config.measured)
-        said["prefix only"] = float(alone[:, 0].sum() / alone[:, 1].sum())
-        say(f"the prefix only: {said['prefix only']:.4f} nats")
     drawn = examples_of(kind, kept, vocabulary, config.tokens)(random.Random("kept"))
     learner = JudgeLearner(
         network,
@@ -168,7 +165,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     run: Run = pilot.train(learner, out, config)
     if kind == "holes":
-        said["gained over the prefix only"] = pilot.gained(alone, run.sums[-1]["said"])
+        said["prefix only"] = float(alone[:, 0].sum() / alone[:, 1].sum())
+        both = run.sums[-1]["said"]
+        trained = prefix_only(network, kept, vocabulary, config.measured)
+        said["gained over the prefix only"] = pilot.gained(alone, both)
+        # What is learned of code in general is no worth of what follows.
+        said["of that by the prefix only, trained"] = pilot.gained(alone, trained)
     write(source, out / "judge.safetensors", network, f"{kind}, {run.step} steps")
     for name in BESIDE:
         if (options["judge"] / name).exists():

@@ -11,8 +11,7 @@ Knows no model: a `Learner` does.
 import argparse
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -204,10 +203,10 @@ def add_options(parser: argparse.ArgumentParser, pilot: "DataclassInstance") -> 
 
 def chosen(options: dict[str, Any], kind: type[PilotT]) -> PilotT:
     """The run that parsed options name."""
-    return kind(**{name: options[name] for name in kind.__dataclass_fields__})
+    return kind(**{spec.name: options[spec.name] for spec in fields(kind)})
 
 
 def as_line(run: Run, **said: object) -> str:
     """A run as a line of JSON, beside what else is said of it."""
-    curve: Sequence[dict[str, Any]] = [asdict(each) for each in run.curve]
+    curve = [asdict(each) for each in run.curve]
     return json.dumps(said | {"learned": run.learned, "curve": curve})

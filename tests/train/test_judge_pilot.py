@@ -30,6 +30,7 @@ from train.judge_examples import (
 )
 from train.judge_nats import llama
 from train.judge_pilot import JudgeLearner, JudgePilot, sums
+from train.judge_reading import compared, said
 from train.judge_tuning import attach, write
 from train.judge_vocabulary import FIRST_MERGED
 from train.pilot import Run, train
@@ -148,3 +149,33 @@ def test_only_tokens_that_count_whole_are_measured(folder: Path) -> None:
 
     assert found[1] == 2
     assert found[0] == pytest.approx(-float(said[1, 6] + said[2, 7]), rel=1e-4)
+
+
+def test_a_line_is_right_where_greedy_text_would_be_it(
+    folder: Path, vocabulary: JudgeVocabulary
+) -> None:
+    network = llama(folder / "judge.safetensors")
+    ids = [END_OF_TEXT, *vocabulary.encode("value")]
+    start = len(ids)
+    with torch.inference_mode():
+        for _ in range(6):
+            ids.append(int(network(torch.tensor([ids])).logits[0, -1].argmax()))
+    weights = [0.0] * start + [1.0] * 6
+    nats, tokens, right = said(network, Example(name="", ids=ids, weights=weights), vocabulary)
+    (alone,) = sums(network, [Example(name="", ids=ids, weights=weights)])
+
+    assert right
+    assert (nats, tokens) == pytest.approx(tuple(alone), rel=1e-4)
+    ids[start] = (ids[start] + 1) % SIZE
+    assert not said(network, Example(name="", ids=ids, weights=weights), vocabulary)[2]
+
+
+def test_readings_are_compared_with_the_first() -> None:
+    found = compared({"one": [(4.0, 2, True), (2.0, 2, False)], "other": [(3.0, 2, False)] * 2})
+
+    assert found["one"] == {
+        "nats": 1.5, "gain": 0.0, "error": 0.0, "right": 50.0, "won": 0, "lost": 0
+    }  # fmt: skip
+    assert (found["other"]["won"], found["other"]["lost"]) == (0, 1)
+    assert found["other"]["gain"] == 0.0
+    assert found["other"]["error"] == 0.5
