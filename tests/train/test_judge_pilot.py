@@ -1,7 +1,9 @@
 """The judge's pilots: what is learned goes into the file exactly, and holes say the text again."""
 
+import gzip
+import json
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from infill_engine.judge.loading import read_tensors
 from infill_engine.judge.vocabulary import END_OF_TEXT, JudgeVocabulary
 from infill_kernels.q4 import OUTPUTS, unpack
 from tests.train import tiny_gguf
+from train import judge_pilot, judge_reading
+from train.corpus.packages import Package, is_validation
+from train.corpus.state import SourceFile, files_path
 from train.judge import make
 from train.judge_examples import (
     MIDDLE,
@@ -179,3 +184,38 @@ def test_readings_are_compared_with_the_first() -> None:
     assert (found["other"]["won"], found["other"]["lost"]) == (0, 1)
     assert found["other"]["gain"] == 0.0
     assert found["other"]["error"] == 0.5
+
+
+def corpus(root: Path) -> Path:
+    """A corpus of two packages: one to learn from, one of validation."""
+    text = "".join(f"value_{n} = total({n})\n" for n in range(200))
+    packages = [Package("pypi", "cligj"), Package("pypi", "stamina")]
+    assert [is_validation(package.name) for package in packages] == [False, True]
+    for package in packages:
+        file = SourceFile(
+            path="a.py", language="python", text=text, digest="", signature=(), grams=()
+        )
+        path = files_path(root, package)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(json.dumps(asdict(file)).encode()))
+    (root / "kept.json").write_text(json.dumps({"kept": [[package, [0]] for package in packages]}))
+    return root
+
+
+def test_what_a_pilot_leaves_is_read_and_compared(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out, fresh = corpus(tmp_path / "data"), tmp_path / "out", tmp_path / "fresh"
+    short = ["--max-steps", "1", "--batch", "1", "--measured", "1"]
+    judge = ["--judge", str(folder)]
+    judge_pilot.main(["holes", "--root", str(root), "--out", str(out), *judge, *short])
+    said_of_run = json.loads(capsys.readouterr().out)
+    fresh.mkdir()
+    (fresh / "b.py").write_text("".join(f"value_{n} = total({n})\n" for n in range(200)))
+    judge_reading.main([str(fresh), "--trained", str(out), *judge, "--holes", "1"])
+    readings = json.loads(capsys.readouterr().out)
+
+    assert [each["step"] for each in said_of_run["curve"]] == [0, 1]
+    assert {"prefix only", "gained over the prefix only"} <= said_of_run.keys()
+    assert readings["holes"] == 1
+    assert len(readings["readings"]) == 3
