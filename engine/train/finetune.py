@@ -71,6 +71,13 @@ def attach(network: Network, recipe: Recipe) -> dict[str, Pair]:
     return pairs
 
 
+def example(denoiser: MaskedQwen2, gap: Gap, tokens: int, rng: random.Random) -> Example:
+    """As the engine lays a request out, within so many tokens."""
+    sides = denoiser.text.sides(gap.request, prefix=2 * tokens // 3, suffix=tokens // 3)
+    middle = denoiser.middle(gap.middle, sides)
+    return noised(sides.prefix_ids, middle, sides.suffix_ids, denoiser.text, rng)
+
+
 class MaskedTuner:
     """Implements `Tuner` for a masked Qwen2. Raises ModelError where it is no network of torch."""
 
@@ -82,17 +89,11 @@ class MaskedTuner:
         self.pairs = attach(denoiser.network, recipe)
 
     def backward(self, batch: Sequence[Gap]) -> float:
-        examples = [self._example(gap) for gap in batch]
-        loss = loss_of(self._network, examples, self._denoiser.text.mask)
+        denoiser, tokens = self._denoiser, self._recipe.tokens
+        examples = [example(denoiser, gap, tokens, self._source) for gap in batch]
+        loss = loss_of(self._network, examples, denoiser.text)
         loss.backward()
         return float(loss.detach())
-
-    def _example(self, gap: Gap) -> Example:
-        """As the engine lays a request out, within `recipe.tokens`."""
-        text, tokens = self._denoiser.text, self._recipe.tokens
-        sides = text.sides(gap.request, prefix=2 * tokens // 3, suffix=tokens // 3)
-        middle = self._denoiser.middle(gap.middle, sides)
-        return noised(sides.prefix_ids, middle, sides.suffix_ids, text, self._source)
 
     def exact(self, measured: Sequence[Gap]) -> float:
         engine = LocalEngine(self._denoiser)

@@ -1,9 +1,11 @@
-"""The hole objective of masked models: what is masked, and what should be said there.
+"""The hole objective of masked models: what is masked, what should be said there, what it weighs.
 
 Both sides are given. Each token of the middle is masked with a probability that is drawn anew for
 every example (arXiv:2406.07524). Where holes may grow, masked neighbours are merged into one mask
 that should say "expand", and masks behind the middle should say "end" (DreamOn, published with its
-training code).
+training code). Ends are more than text is, so those of an example weigh together as one token
+does; an example weighs less the more of it is masked. Both are as published, but that there those
+of eight examples weigh as one token: short runs do not learn to end so.
 """
 
 import random
@@ -18,7 +20,8 @@ from infill_engine.models.masked_qwen2.network import Network
 from infill_engine.models.masked_qwen2.text import QwenText
 
 MERGE = 0.5  # the probability at most that masked neighbours become one
-MOST_ENDS = 32
+FEWER_MERGES = 0.5  # of the examples; in these it falls with the share that is masked
+MOST_ENDS = 64
 IGNORED = -100
 
 
@@ -28,6 +31,7 @@ class Example:
 
     token_ids: list[int]
     labels: list[int]
+    weight: float = 1.0
 
 
 def noised(
@@ -42,7 +46,9 @@ def noised(
     masked = [rng.random() < share for _ in middle]
     if middle and not any(masked):
         masked[rng.randrange(len(masked))] = True
-    merges = MERGE * (1 - sum(masked) / max(1, len(masked))) if rng.random() < 0.6 else MERGE
+    merges = MERGE
+    if rng.random() < FEWER_MERGES:
+        merges *= 1 - sum(masked) / max(1, len(masked))
     cells: list[tuple[int, int]] = []
     at = 0
     while at < len(middle):
@@ -68,14 +74,15 @@ def noised(
     return Example(
         token_ids=[*prefix, *[token for token, _ in cells], *suffix],
         labels=[IGNORED] * len(prefix) + [label for _, label in cells] + [IGNORED] * len(suffix),
+        weight=1.0 if text.expand is None else 1 - share,
     )
 
 
-def loss_of(network: Network, examples: Sequence[Example], pad: int) -> Tensor:
-    """The mean cross-entropy, in nats, over all masked cells of a batch. []"""
+def loss_of(network: Network, examples: Sequence[Example], text: QwenText) -> Tensor:
+    """The weighted mean cross-entropy, in nats, over all masked cells of a batch. []"""
     width = max(len(each.token_ids) for each in examples)
     device = network.device
-    ids = torch.full((len(examples), width), pad, dtype=torch.int64)
+    ids = torch.full((len(examples), width), text.mask, dtype=torch.int64)
     labels = torch.full((len(examples), width), IGNORED, dtype=torch.int64)
     present = torch.zeros(len(examples), width, dtype=torch.bool)
     for row, each in enumerate(examples):
@@ -88,4 +95,11 @@ def loss_of(network: Network, examples: Sequence[Example], pad: int) -> Tensor:
     # The token before a cell says it; the first token of a text says itself.
     row, cell = (labels != IGNORED).nonzero(as_tuple=True)
     logits = network.logits(hidden[row.to(device), (cell - 1).clamp(min=0).to(device)])
-    return cross_entropy(logits, labels[row, cell].to(device))
+    wanted = labels[row, cell].to(device)
+    weight = torch.tensor([each.weight for each in examples])[row].to(device)
+    if text.end is not None:
+        ends = wanted == text.end
+        count = torch.bincount(row.to(device)[ends], minlength=len(examples))
+        weight = torch.where(ends, weight / count[row.to(device)].clamp(min=1), weight)
+    each_cell = cross_entropy(logits, wanted, reduction="none")
+    return (weight * each_cell).sum() / weight.sum()

@@ -125,13 +125,14 @@ def test_labels_say_the_middle_but_for_what_expands(folder: Path) -> None:
 
 
 def test_the_loss_is_that_of_the_masked_cells_by_the_cell_before(folder: Path) -> None:
-    network = denoiser(folder).network
+    base = denoiser(folder)
+    network = base.network
     examples = [
         Example(token_ids=[5, 6, MASK, 8], labels=[IGNORED, IGNORED, 7, IGNORED]),
         Example(token_ids=[MASK, 6], labels=[9, IGNORED]),
     ]
 
-    loss = loss_of(network, examples, MASK)
+    loss = loss_of(network, examples, base.text)
 
     with torch.inference_mode():
         each = []
@@ -140,6 +141,40 @@ def test_the_loss_is_that_of_the_masked_cells_by_the_cell_before(folder: Path) -
             hidden = network.hidden(ids, torch.arange(ids.shape[1])[None])
             each.append(-network.logits(hidden[0])[before].log_softmax(-1)[example.labels[cell]])
     assert float(loss) == pytest.approx(float(sum(each)) / 2, rel=1e-4)
+
+
+def test_all_ends_of_an_example_weigh_as_one_token(folder: Path) -> None:
+    base = denoiser(folder)
+    text = base.text
+
+    def loss(*labels: int, weight: float = 1.0) -> tuple[Example, float]:
+        ids = [5, *[MASK] * len(labels), 6]
+        made = Example(token_ids=ids, labels=[IGNORED, *labels, IGNORED], weight=weight)
+        return made, float(loss_of(base.network, [made], text))
+
+    with torch.inference_mode():
+        ids = torch.tensor([[5, *[MASK] * 9, 6]])
+        hidden = base.network.hidden(ids, torch.arange(11)[None])
+        nats = -base.network.logits(hidden[0]).log_softmax(-1)
+        end = float(nats[1:9, EOS].mean())
+        said = float(nats[0, 7])
+        many, both = loss(7, *[EOS] * 8)
+        light, _ = loss(*[EOS] * 9, weight=0.5)
+
+    assert both == pytest.approx((said + end) / 2, rel=1e-4)
+    alone = float(nats[:9, EOS].mean())
+    together = float(loss_of(base.network, [many, light], text))
+    assert together == pytest.approx((said + end + 0.5 * alone) / 2.5, rel=1e-4)
+
+
+def test_an_example_weighs_less_the_more_of_it_is_masked(folder: Path) -> None:
+    text, rng = denoiser(folder).text, random.Random(0)
+    middle = list(range(100))
+    for _ in range(20):
+        example = noised([1], middle, [2], text, rng)
+        seen = sum(label == IGNORED for label in example.labels) - 2
+
+        assert example.weight == pytest.approx(seen / 100, abs=0.2)
 
 
 # The adapter

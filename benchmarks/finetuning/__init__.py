@@ -1,0 +1,1 @@
+"""What fine-tuning is worth: a small model that knows one toy repository learns another."""
