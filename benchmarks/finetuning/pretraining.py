@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -141,7 +142,8 @@ def train(denoiser: MaskedQwen2, found: Sequence[Source]) -> None:
     """All weights, in place."""
     network = denoiser.network
     assert isinstance(network, Network)
-    matrices, others = [], [network.table, network.head, network.norm]
+    matrices: list[Any] = []
+    others: list[Any] = [network.table, network.head, network.norm]
     for layer in network.layers:
         for name in layer.__slots__:
             (matrices if name in STACKED else others).append(getattr(layer, name))

@@ -85,10 +85,10 @@ def loss_of(network: Network, examples: Sequence[Example], text: QwenText) -> Te
     ids = torch.full((len(examples), width), text.mask, dtype=torch.int64)
     labels = torch.full((len(examples), width), IGNORED, dtype=torch.int64)
     present = torch.zeros(len(examples), width, dtype=torch.bool)
-    for row, each in enumerate(examples):
-        ids[row, : len(each.token_ids)] = torch.tensor(each.token_ids)
-        labels[row, : len(each.labels)] = torch.tensor(each.labels)
-        present[row, : len(each.token_ids)] = True
+    for at, each in enumerate(examples):
+        ids[at, : len(each.token_ids)] = torch.tensor(each.token_ids)
+        labels[at, : len(each.labels)] = torch.tensor(each.labels)
+        present[at, : len(each.token_ids)] = True
     positions = torch.arange(width, device=device).expand(len(examples), -1)
     everything = bool(present.all())
     hidden = network.hidden(ids.to(device), positions, None if everything else present.to(device))
