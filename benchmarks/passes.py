@@ -160,7 +160,7 @@ def reads(tokens: int, threads: int) -> list[Read]:
     found = []
     for count in dict.fromkeys((1, threads)):
         network = load_inference(WEIGHTS / "default.safetensors", "bfloat16", threads=count)
-        judge = load_llama(threads=count)._network
+        judge = load_llama(threads=count).network
 
         def canvas(network: InferenceNetwork = network) -> None:
             network.push(network.cache(PREFIX, capacity=tokens), ids)

@@ -4,16 +4,18 @@
 
 At every key of sessions in packages of the folder, which should be other ones than those of the
 benchmark and such as no model has read, the texts that an engine says and their probabilities are
-kept in FILE, from where it goes on. A logistic regression then says of every beginning of theirs
-how likely the file goes on with it (`infill_ls.completion.heads`). The last line is JSON.
+kept in FILE, from where it goes on; in every other session with the package's other files around. A
+logistic regression then says of every beginning of theirs how likely the file goes on with it
+(`infill_ls.completion.heads`). The last line is JSON.
 """
 
 import argparse
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,11 @@ from infill_ls.completion.context import context_at, warm_request
 from infill_ls.completion.gate import place
 from infill_ls.completion.heads import FIGURES, WEIGHTS, beginnings, figures
 from infill_ls.completion.pipeline import InfillOptions, Trees, infill_at
+from infill_ls.completion.surroundings import Place
 from infill_ls.completion.trace import Trace
+from infill_ls.completion.workspace.reading import WorkspaceReading
 from infill_ls.documents import Document
+from infill_ls.ignore import IgnorePolicy
 
 SESSIONS, DEADLINE_MS, FOLDS = 60, 150, 5
 PENALTY = 3.0  # on the square of each standardised weight
@@ -48,24 +53,42 @@ class Key:
     said: tuple[tuple[str, float], ...]
 
 
-def keys(engine: Engine, session: Session) -> Iterator[Key]:
+def keys(engine: Engine, session: Session, *, workspace: bool) -> Iterator[Key]:
     """In code; comments and strings are another matter."""
     text, at = session.before + session.after, len(session.before)
     document = Document(
         uri=f"file:///{session.name}", version=1, language_id=session.language_id, text=text
     )
+    options = OPTIONS
+    if workspace:
+        options = replace(options, elsewhere=_elsewhere(session, document, at))
     left, trees = session.goal, Trees()
-    engine.warm(warm_request(document, at, OPTIONS))
+    engine.warm(warm_request(document, at, options))
     while left:
         trace = Trace()
-        infill_at(engine, document, at, OPTIONS, trees=trees, trace=trace)
+        infill_at(engine, document, at, options, trees=trees, trace=trace)
         said = {look.text: look.score for look in trace.looks if look.how == "said" and look.text}
         if place(context_at(document, at)) == "code":
             yield Key(session=session.name, left=left, said=tuple(said.items()))
-        engine.warm(warm_request(document, at, OPTIONS))
+        engine.warm(warm_request(document, at, options))
         key = next_key(left)
         document = document.replaced(at, at, key, version=document.version + 1)
         left, at = left[len(key) :], at + len(key)
+
+
+def _elsewhere(session: Session, document: Document, at: int) -> str:
+    """What a server would choose of the package's other files there."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        for path, text in session.others.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+        reading = WorkspaceReading((str(folder),), IgnorePolicy(folders=(str(folder),)))
+        for _ in reading.read():
+            pass
+        here = replace(document, uri=(folder / session.path).as_uri())
+        place = Place(document=here, offset=at, opened=(), edited=(), asked=time.monotonic())
+        return reading.choose(place).elsewhere
 
 
 def collected(engine: Engine, found: Sequence[Session], rows: Path) -> list[Key]:
@@ -76,7 +99,7 @@ def collected(engine: Engine, found: Sequence[Session], rows: Path) -> list[Key]
         for number, session in enumerate(found, 1):
             if session.name in done:
                 continue
-            fresh = list(keys(engine, session))
+            fresh = list(keys(engine, session, workspace=number % 2 == 0))
             lines = (json.dumps([key.session, key.left, key.said]) for key in fresh)
             file.write("".join(f"{line}\n" for line in lines))
             file.flush()

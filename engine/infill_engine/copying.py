@@ -17,11 +17,11 @@ from infill_engine.request import FILE_END
 LEAST, MOST = 4, 80
 # So many texts are enough, and so many places of one context are looked at; lines of a block.
 COPIES, PLACES, LINES = 6, 200, 8
-# On the validation packages what follows the longest context was right as often as the context
-# has times so many characters: of 10 characters, one time in 15.
-CHARACTERS = 150
-# And of what follows it in another file of the package, one time in 25; of them so many are enough.
-CHARACTERS_ELSEWHERE, COPIES_ELSEWHERE = 250, 3
+COPIES_ELSEWHERE = 3  # are enough of those in other files
+# The logarithm of the odds that what follows the longest context is right, in the file and in
+# another one, and what each character of the context adds; where several places say the same it is
+# likelier by AGREED, where they say different things each has its share (engine/train/LOG.md).
+ODDS, ODDS_ELSEWHERE, CHARACTER, AGREED = -2.75, -3.1, 0.047, 1.6
 OPENERS, CLOSERS = "([{", ")]}"
 
 
@@ -34,31 +34,33 @@ def copies(
     budget: Budget = UNLIMITED,
 ) -> dict[str, float]:
     """How the line goes on where the same text stands elsewhere: the longest context first, and of
-    its places the nearest before the cursor, then behind it. With the logarithm of how often what
-    stands at the first place is right; of the others, that says too little to count on.
+    its places what most of them say, then the nearest before the cursor, then behind it. With the
+    logarithm of how often that is right; of what follows shorter contexts, that says too little to
+    count on.
 
     Ends before what already follows the cursor on its line. More than one line is copied only
     where that is wanted, nothing follows the cursor, and the context is some lines long itself.
     Behind those of the file itself come some of `elsewhere`, the text of other files, its first
     places first. Gives what was found until then once the budget is over.
     """
-    found = _found(_Texts(prefix, (prefix, suffix), suffix), max_lines, COPIES, budget)
+    found = _found(_Texts(prefix, (prefix, suffix), suffix, ODDS), max_lines, COPIES, budget)
     if elsewhere:
-        others = _Texts(prefix, (elsewhere,), suffix)
+        others = _Texts(prefix, (elsewhere,), suffix, ODDS_ELSEWHERE)
         for text, worth in _found(others, max_lines, COPIES_ELSEWHERE, budget).items():
-            worth += math.log(CHARACTERS / CHARACTERS_ELSEWHERE)
             found[text] = max(found.get(text, -math.inf), worth)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """What stands before the cursor, where the end of that is looked for, and what follows the
-    cursor. In the prefix itself, which is told by its identity, the last place is the nearest."""
+    """What stands before the cursor, where the end of that is looked for, what follows the cursor,
+    and the odds of what is found. In the prefix itself, which is told by its identity, the last
+    place is the nearest."""
 
     prefix: str
     sources: tuple[str, ...]
     suffix: str
+    odds: float
 
 
 def _found(texts: _Texts, max_lines: int | None, most: int, budget: Budget) -> dict[str, float]:
@@ -69,18 +71,37 @@ def _found(texts: _Texts, max_lines: int | None, most: int, budget: Budget) -> d
     while length >= LEAST and not budget.over:
         if not prefix[len(prefix) - length :].strip():
             break  # blanks stand everywhere
-        for source, at in _places(texts, length):
-            worth = -math.inf if found else math.log(length / CHARACTERS)
-            said = [up_to(suffix, _line(source, at))]
+        said = _said(texts, length)
+        total = sum(map(len, said.values()))
+        first = not found
+        for line, places in said.items():
+            worth = _worth(texts.odds, length, len(places), total) if first else -math.inf
             if several and not found:
-                said.insert(0, _block(prefix, suffix, source, at, min(LINES, max_lines or LINES)))
-            for each in said:
-                if each.strip() and FILE_END not in each:
-                    found.setdefault(each, worth)
+                block = _block(prefix, suffix, *places[0], min(LINES, max_lines or LINES))
+                if block.strip() and FILE_END not in block:
+                    found[block] = worth
+            found.setdefault(line, worth)
             if len(found) >= most:
                 return found
         length = max(LEAST, length * 2 // 3) if length > LEAST else 0
     return found
+
+
+def _said(texts: _Texts, length: int) -> dict[str, list[tuple[str, int]]]:
+    """How the line goes on after the last so many characters, elsewhere, and where it does: what
+    most places say first, else in their order."""
+    said: dict[str, list[tuple[str, int]]] = {}
+    for source, at in _places(texts, length):
+        line = up_to(texts.suffix, _line(source, at))
+        if line.strip() and FILE_END not in line:
+            said.setdefault(line, []).append((source, at))
+    return dict(sorted(said.items(), key=lambda each: -len(each[1])))
+
+
+def _worth(odds: float, length: int, count: int, total: int) -> float:
+    """The logarithm of how often what `count` of `total` places say is right."""
+    agreed = AGREED if count == total > 1 else math.log(count / total)
+    return -math.log1p(math.exp(-(odds + CHARACTER * length + agreed)))
 
 
 def up_to(suffix: str, line: str) -> str:

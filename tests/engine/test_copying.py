@@ -5,13 +5,21 @@ import math
 import pytest
 
 from infill_engine.copying import (
-    CHARACTERS,
-    CHARACTERS_ELSEWHERE,
+    AGREED,
+    CHARACTER,
     COPIES,
     COPIES_ELSEWHERE,
     MOST,
+    ODDS,
+    ODDS_ELSEWHERE,
     copies,
 )
+
+
+def worth(length: int, share: float = 1.0, *, agreed: bool = False, odds: float = ODDS) -> float:
+    """Of what so large a share of the places of a context of so many characters say."""
+    odds = math.exp(odds + CHARACTER * length + AGREED * agreed) * share
+    return math.log(odds / (1 + odds))
 
 
 @pytest.mark.parametrize(
@@ -36,13 +44,25 @@ def test_the_rest_of_the_line_after_the_longest_recurring_context(text, expected
     assert next(iter(copies(prefix, suffix)), "") == expected
 
 
-def test_other_places_follow_and_only_the_first_is_worth_something() -> None:
+def test_other_places_follow_and_each_has_its_share() -> None:
     prefix = "".join(f"draw(shape{number})\n" for number in range(10)) + "draw("
 
     found = copies(prefix, ")\n")
 
     assert list(found) == [f"shape{number}" for number in range(9, 9 - COPIES, -1)]
-    assert list(found.values()) == [math.log(7 / CHARACTERS)] + [-math.inf] * (COPIES - 1)
+    # Behind the line before it stands in all but the first.
+    assert [*found.values()] == pytest.approx([worth(7, 1 / 9)] * COPIES)
+
+
+def test_what_most_places_say_comes_first_and_agreement_speaks_for_it() -> None:
+    prefix = "1 draw(line)\n2 draw(circle)\n3 draw(circle)\n4 draw(point)\n5 draw("
+
+    found = copies(prefix, "\n")
+    assert list(found) == ["circle)", "point)", "line)"]
+    assert found["circle)"] == pytest.approx(worth(6, 2 / 4))
+    assert found["point)"] == found["line)"] == pytest.approx(worth(6, 1 / 4))
+    agreed = copies("1 draw(line)\n2 draw(line)\n3 draw(", "\n")
+    assert agreed == {"line)": pytest.approx(worth(6, agreed=True))}
 
 
 @pytest.mark.parametrize(
@@ -69,8 +89,8 @@ def test_lines_are_copied_after_lines_that_recur() -> None:
     assert len(above) > MOST
     found = copies(prefix, "\n        return self.other\n", None)
     assert list(found.items())[:2] == [
-        (block, math.log(MOST / CHARACTERS)),
-        ("if self.name:", math.log(MOST / CHARACTERS)),
+        (block, pytest.approx(worth(MOST))),
+        ("if self.name:", pytest.approx(worth(MOST))),
     ]
     assert next(iter(copies(prefix, "\n        return self.other\n", 1))) == "if self.name:"
     assert next(iter(copies(prefix, "\n        return self.other\n", 2))) == block
@@ -93,16 +113,17 @@ def test_other_files_are_copied_from_behind_the_file_itself() -> None:
     found = copies("draw(shape)\ndraw(", ")\n", elsewhere=elsewhere)
 
     assert list(found) == ["shape", *(f"circle{number}" for number in range(COPIES_ELSEWHERE))]
-    assert found["shape"] == math.log(5 / CHARACTERS)
-    assert found["circle0"] == pytest.approx(math.log(6 / CHARACTERS_ELSEWHERE))
-    assert found["circle1"] == -math.inf
+    assert found["shape"] == pytest.approx(worth(5))
+    assert (
+        found["circle0"] == found["circle1"] == pytest.approx(worth(6, 1 / 9, odds=ODDS_ELSEWHERE))
+    )
 
 
 def test_a_longer_context_in_another_file_makes_its_copy_worth_more() -> None:
     found = copies("b = draw(x)\na = draw(", "\n", elsewhere="a = draw(y)\nb = draw(x)\n")
 
-    assert found["y)"] == pytest.approx(math.log(9 / CHARACTERS_ELSEWHERE))
-    assert found["x)"] == math.log(8 / CHARACTERS)
+    assert found["y)"] == pytest.approx(worth(9, odds=ODDS_ELSEWHERE))
+    assert found["x)"] == pytest.approx(worth(8))
     alone = copies("a = draw(", "\n", elsewhere="a = draw(y)\n")
     assert list(alone) == ["y)"]
 

@@ -9,10 +9,11 @@ from infill_engine.copying import up_to
 from infill_engine.judge.calibration import Calibration
 from infill_engine.judge.judge import BETWEEN, Drafts, JudgeInfo, Judgement, ends_line
 from infill_engine.judge.network import Llama, Prefix
+from infill_engine.judge.recurring import Recurring
 from infill_engine.judge.tree import Tree
 from infill_engine.judge.vocabulary import CONTROLS, END_OF_TEXT, JudgeVocabulary
 from infill_engine.models.two_sided.kv_cache import common_length
-from infill_engine.request import InfillRequest
+from infill_engine.request import FILE_END, InfillRequest
 from infill_engine.windows import last_tokens, prefix_window
 
 PREFIX_TOKENS = 512
@@ -33,6 +34,9 @@ FIRST_TOKENS = 64  # among which one with a line break is looked for
 # their line are read.
 LOOKS = ((2, 4, BEHIND), (2, 8, 2.0))
 SUFFIX_CHARACTERS = 200
+# Characters of the file, on both sides of the hole, where what was said before is looked for; and
+# of other files how many become tokens in a second, at least.
+RECURRING, ENCODED_A_SECOND = (24_000, 12_000), 500_000
 
 
 class LlamaJudge:
@@ -41,9 +45,10 @@ class LlamaJudge:
     beams = BEAMS
 
     def __init__(self, network: Llama, vocabulary: JudgeVocabulary, info: JudgeInfo) -> None:
-        self._network, self._vocabulary, self._info = network, vocabulary, info
+        self.network, self.vocabulary, self._info = network, vocabulary, info
         self._prefixes: list[Prefix] = []  # the one that was used last comes last
         self._tree: Tree | None = None  # behind the last of them
+        self._here, self._elsewhere = _looked_through(), _looked_through()
 
     def describe(self) -> JudgeInfo:
         return self._info
@@ -55,11 +60,12 @@ class LlamaJudge:
         if tree is None and not self._push(prefix, ids, budget):
             return None
         if tree is None or 2 * len(tree) > TREE:
-            tree = Tree(self._network, self._vocabulary, prefix, TREE, healed)
+            tree = Tree(self.network, self.vocabulary, prefix, TREE, healed)
+        tree.among(*self._around(request, budget))
         self._tree = tree
         return LlamaReading(
-            network=self._network,
-            vocabulary=self._vocabulary,
+            network=self.network,
+            vocabulary=self.vocabulary,
             tree=tree,
             healed=healed,
             suffix=request.suffix,
@@ -71,6 +77,22 @@ class LlamaJudge:
     def forget(self) -> None:
         self._prefixes.clear()
         self._tree = None
+        self._here, self._elsewhere = _looked_through(), _looked_through()
+
+    def _around(self, request: InfillRequest, budget: Budget) -> tuple[Recurring, ...]:
+        """The lines around the cursor's own, which is left out so that they stay while it is
+        typed, and other files where they are known or there is time for them."""
+        before, after = RECURRING
+        start = request.prefix.rfind("\n") + 1
+        here = request.prefix[max(0, start - before) : start], request.suffix[:after]
+        if self._here[0] != here:
+            self._here = here, Recurring(map(self.vocabulary.encode, here))
+        elsewhere = tuple(request.elsewhere.split(FILE_END))
+        if self._elsewhere[0] != elsewhere:
+            if len(request.elsewhere) / ENCODED_A_SECOND > budget.left() / 2:
+                return (self._here[1],)
+            self._elsewhere = elsewhere, Recurring(map(self.vocabulary.encode, elsewhere))
+        return self._here[1], self._elsewhere[1]
 
     def _tree_of(self, prefix: Prefix, ids: list[int], healed: bytes) -> Tree | None:
         """What is known of how ids go on, after typing what the tree has; it is used up."""
@@ -90,22 +112,22 @@ class LlamaJudge:
             del prefix.ids[min(kept, len(ids) - 1) :]
         # What would take most of the time that is left is left for when nobody waits.
         new = len(ids) - len(prefix.ids)
-        if new and self._network.seconds(new) > budget.left() / 2:
+        if new and self.network.seconds(new) > budget.left() / 2:
             return False
-        chunk = CHUNK if self._network.threads == 1 else CHUNK_OF_SEVERAL
+        chunk = CHUNK if self.network.threads == 1 else CHUNK_OF_SEVERAL
         while len(prefix.ids) < len(ids):
-            if self._network.seconds(chunk) > budget.left():
+            if self.network.seconds(chunk) > budget.left():
                 return False
-            self._network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + chunk])
+            self.network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + chunk])
         return True
 
     def _prefix_of(self, text: str) -> tuple[list[int], bytes]:
         """The tokens to read, and the bytes of the last one, which is taken back."""
         room = int(PREFIX_TOKENS * CHARACTERS_PER_TOKEN)
-        ids = last_tokens(self._vocabulary.encode(prefix_window(text, room)), PREFIX_TOKENS - 1)
+        ids = last_tokens(self.vocabulary.encode(prefix_window(text, room)), PREFIX_TOKENS - 1)
         healed = b""
         if ids:
-            healed = self._vocabulary.token_bytes[ids[-1]]
+            healed = self.vocabulary.token_bytes[ids[-1]]
             try:
                 healed.decode("utf-8")
             except UnicodeDecodeError:
@@ -122,7 +144,7 @@ class LlamaJudge:
             prefix = self._prefixes.pop(0)
             prefix.ids.clear()
         else:
-            prefix = self._network.prefix(PREFIX_TOKENS)
+            prefix = self.network.prefix(PREFIX_TOKENS)
         self._prefixes.append(prefix)
         return prefix
 
@@ -302,8 +324,10 @@ class LlamaReading:
             if len(path) < len(ids):
                 found.append(None)
                 continue
-            said = self.tree.log_probabilities(path[: len(ids)], ids) if ids else []
-            middle, suffix = sum(said[: row.middle]), sum(said[row.middle :])
+            at, size = path[: len(ids)], row.middle
+            # That what follows stands where it stands says nothing of the middle.
+            middle = sum(self.tree.log_probabilities(at[:size], ids[:size]))
+            suffix = sum(self.tree.log_probabilities(at[size:], ids[size:], alone=True))
             if ends_line(self.suffix):
                 suffix = max(suffix, -BETWEEN)
             found.append(Judgement(middle=middle, suffix=suffix, tokens=count))
@@ -342,6 +366,11 @@ class _Line:
 
     ids: tuple[int, ...] = ()
     nats: float = 0.0
+
+
+def _looked_through() -> tuple[tuple[str, ...], Recurring]:
+    """Texts, and the tokens of them: nothing yet."""
+    return (), Recurring(())
 
 
 def _indentation(line: str) -> str:

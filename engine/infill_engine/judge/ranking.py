@@ -8,7 +8,7 @@ from infill_engine.judge.judge import Judgement
 
 # A text that stands elsewhere behind the same text is likelier than both models think: by so many
 # nats where its context is long, by none where that is as short as it may be.
-COPIED = 4.0
+COPIED = 2.0
 
 
 def prior(worth: float) -> float:

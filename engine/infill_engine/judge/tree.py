@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from infill_engine.budget import Budget
 from infill_engine.judge.network import Llama, Prefix
+from infill_engine.judge.recurring import Following, Places, Recurring, following
 from infill_engine.judge.vocabulary import JudgeVocabulary
 from infill_engine.models.two_sided.inference import Floats
 
@@ -25,7 +26,7 @@ class Tree:
     """Holds for as long as nothing is pushed to its prefix.
 
     `owed` is what the text has to begin with: what was taken back of the prefix. Only tokens that
-    go on with it have a share.
+    go on with it have a share. What followed the same tokens elsewhere has one as well (`among`).
     """
 
     def __init__(
@@ -42,9 +43,17 @@ class Tree:
         self._hidden = [prefix.hidden]
         self._totals: dict[int, float] = {}
         self._likeliest: dict[tuple[int, int], list[tuple[int, float]]] = {}
+        self.recurring: tuple[Recurring, ...] = ()
+        self._places: dict[int, tuple[Places, ...]] = {}
+        self._followings: dict[int, Following | None] = {}
 
     def __len__(self) -> int:
         return len(self._hidden)
+
+    def among(self, *recurring: Recurring) -> None:
+        """From here on what follows is mixed with what followed in these texts."""
+        if recurring != self.recurring:
+            self.recurring, self._places, self._followings = recurring, {}, {}
 
     def owed(self, node: int) -> bytes:
         """What the text still has to go on with there."""
@@ -122,7 +131,40 @@ class Tree:
         asked = [node for node in dict.fromkeys(nodes) if (node, count) not in self._likeliest]
         if asked:
             self._ask(asked, count)
-        return [self._likeliest[node, count] for node in nodes]
+        return [self._mixed(node, self._likeliest[node, count], count) for node in nodes]
+
+    def _mixed(
+        self, node: int, likely: list[tuple[int, float]], count: int
+    ) -> list[tuple[int, float]]:
+        """With what followed the same tokens elsewhere."""
+        elsewhere = self._following(node)
+        if elsewhere is None:
+            return likely
+        said = dict(likely)
+        more = [token for token in elsewhere.shares if token not in said]
+        said |= zip(more, self._said([node] * len(more), more), strict=True)
+        mixed = elsewhere.mixed(said)
+        return sorted(mixed.items(), key=lambda each: -each[1])[:count]
+
+    def _following(self, node: int) -> Following | None:
+        if node not in self._followings:
+            owed = self._owed[node]
+            allowed = self._vocabulary.allowed(owed) if owed else None
+            found = zip(self.recurring, self._places_of(node), strict=True)
+            self._followings[node] = following(found, allowed)
+        return self._followings[node]
+
+    def _places_of(self, node: int) -> tuple[Places, ...]:
+        found = self._places.get(node)
+        if found is None:
+            if node:
+                parent, token = self._parents[node - 1], self._tokens[node - 1]
+                before = zip(self.recurring, self._places_of(parent), strict=True)
+                found = tuple(text.after(places, token) for text, places in before)
+            else:
+                found = tuple(text.places(self.prefix.ids) for text in self.recurring)
+            self._places[node] = found
+        return found
 
     def _ask(self, nodes: Sequence[int], count: int) -> None:
         logits = self._network.logits(np.stack([self._hidden[node] for node in nodes]))
@@ -139,8 +181,22 @@ class Tree:
             self._likeliest[node, count] = list(zip(row, nats, strict=True))
             self._totals[node] = whole
 
-    def log_probabilities(self, nodes: Sequence[int], tokens: Sequence[int]) -> list[float]:
-        """Of a token behind each of the nodes; -inf where it does not go on with what is owed."""
+    def log_probabilities(
+        self, nodes: Sequence[int], tokens: Sequence[int], *, alone: bool = False
+    ) -> list[float]:
+        """Of a token behind each of the nodes, by the network `alone` or with what followed
+        elsewhere; -inf where it does not go on with what is owed."""
+        said = self._said(nodes, tokens)
+        found = list[float]()
+        for node, token, nats in zip(nodes, tokens, said, strict=True):
+            elsewhere = None if alone or nats == -math.inf else self._following(node)
+            found.append(nats if elsewhere is None else elsewhere.mixed({token: nats})[token])
+        return found
+
+    def _said(self, nodes: Sequence[int], tokens: Sequence[int]) -> list[float]:
+        """By the network alone."""
+        if not nodes:
+            return []
         self._look_at(nodes)
         hidden = np.stack([self._hidden[node] for node in nodes])
         logits = np.einsum("nd,nd->n", self._network.embed(tokens), hidden)

@@ -96,7 +96,8 @@ def test_a_middle_is_as_probable_as_its_tokens_among_those_that_go_on_with_what_
     judge: LlamaJudge, reference: LlamaForCausalLM
 ) -> None:
     reading, middle = read(judge), "ght: int = 12345"
-    vocabulary = judge._vocabulary
+    reading.tree.among()  # by itself
+    vocabulary = judge.vocabulary
     before = [END_OF_TEXT, *vocabulary.encode(PREFIX)[:-1]]
     assert reading.healed
     assert PREFIX.endswith(reading.healed.decode())
