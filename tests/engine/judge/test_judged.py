@@ -105,8 +105,8 @@ def test_what_the_judge_would_say_is_offered_once() -> None:
 
 
 def test_a_text_that_stands_elsewhere_has_that_in_its_favour() -> None:
-    assert last(engine(Opinion({"one": -1.0, "two": -2.0}))).text == "two"
-    assert last(engine(Opinion({"one": -1.0, "two": -5.0}))).text == "one"
+    assert last(engine(Opinion({"one": -1.0, "two": -1.5}))).text == "two"
+    assert last(engine(Opinion({"one": -1.0, "two": -2.5}))).text == "one"
 
 
 def test_what_was_not_judged_comes_last_and_as_it_was() -> None:
