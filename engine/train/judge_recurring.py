@@ -23,7 +23,7 @@ from infill_engine.budget import UNLIMITED
 from infill_engine.judge.llama import PREFIX_TOKENS
 from infill_engine.judge.loading import load_llama
 from infill_engine.judge.network import Llama
-from infill_engine.judge.recurring import WEIGHTS, Following, Places, Recurring, following
+from infill_engine.judge.recurring import WEIGHTS, Places, Recurring, following
 from infill_engine.judge.tree import Tree
 from infill_engine.judge.vocabulary import END_OF_TEXT, JudgeVocabulary
 from infill_ls.syntax.language import language_id_of
@@ -75,7 +75,6 @@ def looked(
     (path,) = tree.grow([said], UNLIMITED)
     nats = tree.log_probabilities(path[:-1], said)
     share, figures = np.zeros(len(said)), np.zeros((len(said), len(WEIGHTS)))
-    followed = dict[int, Following]()
     others = Recurring(elsewhere)
     at = 0
     for before, hole, around in holes_of(ids, start):
@@ -85,13 +84,9 @@ def looked(
         for token in hole:
             found = following(places)
             if found is not None:
-                share[at], followed[at] = found.shares.get(token, 0.0), found
+                share[at], figures[at] = found.shares.get(token, 0.0), found.figures
             places = [(text, text.after(each, token)) for text, each in places]
             at += 1
-    nodes, first = [path[at] for at in followed], [each.first for each in followed.values()]
-    likely = tree.log_probabilities(nodes, first)
-    for (at, found), of_first in zip(followed.items(), likely, strict=True):
-        figures[at] = found.figures(of_first)
     return Looked(
         nats=np.array(nats), share=share, figures=figures, package=np.full(len(said), package)
     )

@@ -33,7 +33,7 @@ def test_what_is_right_as_often_as_it_looks_is_weighed_so() -> None:
     draw = np.random.default_rng(0)
     count = 4_000
     sure = draw.random(count) < 0.5
-    figures = np.stack([np.ones(count), sure * 2.0, *3 * [np.zeros(count)]], 1)
+    figures = np.stack([np.ones(count), sure * 2.0, np.zeros(count), np.zeros(count)], 1)
     theirs = draw.random(count) < np.where(sure, 0.6, 0.1)
     found = Looked(
         nats=np.where(theirs, -9.0, -1.0),

@@ -23,11 +23,10 @@ LEAST, LONGEST = 2, 16  # tokens that are compared
 MOST_PLACES = 256  # of two tokens that are looked at, the last ones of a text
 BORDER, NOTHING = -1, -2  # between two parts of the text, and before a context
 # The odds of the weight, in nats: before any evidence, and what the logarithm of the length counts
-# for, that of how often it recurs, the share of what followed most, and the log-probability that
-# the judge gives this. Fitted on packages that the judge cannot have read
-# (train/judge_recurring.py).
-WEIGHTS = (-3.82, 0.66, 0.28, 3.09, 0.24)
-LEAST_LIKELY = -10.0  # as which less is counted
+# for, that of how often it recurs, and the share of what followed most. Fitted on packages that the
+# judge cannot have read (train/judge_recurring.py); the odds of all are 1 less than there, for with
+# more of it a right line is crowded out by what followed last time (train/LOG.md).
+WEIGHTS = (-6.6, 0.9, 0.37, 3.36)
 MOST = 8  # tokens that followed, of those that did so most often
 Token = TypeVar("Token", int, NDArray[np.int64])
 
@@ -44,31 +43,27 @@ class Places:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Following:
     """What followed the `length` last tokens of a context, the most that recur at `count` places:
-    the share of each token, the largest first."""
+    the share of each token."""
 
     length: int
     count: int
     shares: Mapping[int, float]
 
     @property
-    def first(self) -> int:
-        """What followed most."""
-        return next(iter(self.shares))
+    def figures(self) -> tuple[float, ...]:
+        """What `WEIGHTS` are of."""
+        most = max(self.shares.values())
+        return 1.0, math.log(self.length), math.log(self.count), most
 
-    def figures(self, nats: float) -> tuple[float, ...]:
-        """What `WEIGHTS` are of, where the judge gives `first` that log-probability."""
-        looks = math.log(self.length), math.log(self.count), self.shares[self.first]
-        return 1.0, *looks, max(nats, LEAST_LIKELY)
-
-    def mixed(self, said: Mapping[int, float], nats: float) -> dict[int, float]:
-        """Log-probabilities of tokens, of those that the judge gives them, and `first`."""
-        odds = sum(w * x for w, x in zip(WEIGHTS, self.figures(nats), strict=True))
+    def mixed(self, said: Mapping[int, float]) -> dict[int, float]:
+        """Log-probabilities of tokens, of those that the judge gives them."""
+        odds = sum(w * x for w, x in zip(WEIGHTS, self.figures, strict=True))
         weight = 1 / (1 + math.exp(-odds))
         found = {}
-        for token, likelihood in said.items():
-            likelihood += math.log1p(-weight)
+        for token, nats in said.items():
+            nats += math.log1p(-weight)
             share = self.shares.get(token, 0.0)
-            found[token] = _log_sum(likelihood, math.log(weight * share)) if share else likelihood
+            found[token] = _log_sum(nats, math.log(weight * share)) if share else nats
         return found
 
 

@@ -45,8 +45,7 @@ class Tree:
         self._likeliest: dict[tuple[int, int], list[tuple[int, float]]] = {}
         self.recurring: tuple[Recurring, ...] = ()
         self._places: dict[int, tuple[Places, ...]] = {}
-        # What followed elsewhere, and the log-probability of the first of it.
-        self._elsewhere: dict[int, tuple[Following, float] | None] = {}
+        self._followings: dict[int, Following | None] = {}
 
     def __len__(self) -> int:
         return len(self._hidden)
@@ -54,7 +53,7 @@ class Tree:
     def among(self, *recurring: Recurring) -> None:
         """From here on what follows is mixed with what followed in these texts."""
         if recurring != self.recurring:
-            self.recurring, self._places, self._elsewhere = recurring, {}, {}
+            self.recurring, self._places, self._followings = recurring, {}, {}
 
     def owed(self, node: int) -> bytes:
         """What the text still has to go on with there."""
@@ -132,43 +131,28 @@ class Tree:
         asked = [node for node in dict.fromkeys(nodes) if (node, count) not in self._likeliest]
         if asked:
             self._ask(asked, count)
-        return [
-            self._mixed(node, self._likeliest[node, count], elsewhere, count)
-            for node, elsewhere in zip(nodes, self._followed(nodes), strict=True)
-        ]
+        return [self._mixed(node, self._likeliest[node, count], count) for node in nodes]
 
     def _mixed(
-        self,
-        node: int,
-        likely: list[tuple[int, float]],
-        elsewhere: tuple[Following, float] | None,
-        count: int,
+        self, node: int, likely: list[tuple[int, float]], count: int
     ) -> list[tuple[int, float]]:
         """With what followed the same tokens elsewhere."""
+        elsewhere = self._following(node)
         if elsewhere is None:
             return likely
-        found, nats = elsewhere
         said = dict(likely)
-        more = [token for token in found.shares if token not in said]
+        more = [token for token in elsewhere.shares if token not in said]
         said |= zip(more, self._said([node] * len(more), more), strict=True)
-        mixed = found.mixed(said, nats)
+        mixed = elsewhere.mixed(said)
         return sorted(mixed.items(), key=lambda each: -each[1])[:count]
 
-    def _followed(self, nodes: Sequence[int]) -> list[tuple[Following, float] | None]:
-        """Of each node what followed the same tokens elsewhere."""
-        new: dict[int, Following] = {}
-        for node in dict.fromkeys(nodes) if self.recurring else ():
-            if node not in self._elsewhere:
-                owed = self._owed[node]
-                allowed = self._vocabulary.allowed(owed) if owed else None
-                pairs = zip(self.recurring, self._places_of(node), strict=True)
-                self._elsewhere[node] = None
-                if (found := following(pairs, allowed)) is not None:
-                    new[node] = found
-        said = self._said([*new], [found.first for found in new.values()])
-        for (node, found), nats in zip(new.items(), said, strict=True):
-            self._elsewhere[node] = found, nats
-        return [self._elsewhere.get(node) for node in nodes]
+    def _following(self, node: int) -> Following | None:
+        if node not in self._followings:
+            owed = self._owed[node]
+            allowed = self._vocabulary.allowed(owed) if owed else None
+            found = zip(self.recurring, self._places_of(node), strict=True)
+            self._followings[node] = following(found, allowed)
+        return self._followings[node]
 
     def _places_of(self, node: int) -> tuple[Places, ...]:
         found = self._places.get(node)
@@ -203,14 +187,11 @@ class Tree:
         """Of a token behind each of the nodes, by the network `alone` or with what followed
         elsewhere; -inf where it does not go on with what is owed."""
         said = self._said(nodes, tokens)
-        if alone:
-            return said
-        return [
-            nats
-            if elsewhere is None or nats == -math.inf
-            else elsewhere[0].mixed({token: nats}, elsewhere[1])[token]
-            for token, nats, elsewhere in zip(tokens, said, self._followed(nodes), strict=True)
-        ]
+        found = list[float]()
+        for node, token, nats in zip(nodes, tokens, said, strict=True):
+            elsewhere = None if alone or nats == -math.inf else self._following(node)
+            found.append(nats if elsewhere is None else elsewhere.mixed({token: nats})[token])
+        return found
 
     def _said(self, nodes: Sequence[int], tokens: Sequence[int]) -> list[float]:
         """By the network alone."""

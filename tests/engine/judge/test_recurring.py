@@ -81,11 +81,10 @@ def test_all_tokens_together_stay_certain(
     counts: dict[int, int], length: int, logits: list[float]
 ) -> None:
     total = sum(counts.values())
-    ordered = sorted(counts.items(), key=lambda each: -each[1])
-    shares = {token: count / total for token, count in ordered}
+    shares = {token: count / total for token, count in counts.items()}
     following = Following(length=length, count=total, shares=shares)
     nats = np.array(logits) - np.logaddexp.reduce(logits)
-    said = following.mixed(dict(enumerate(nats.tolist())), nats[following.first])
+    said = following.mixed(dict(enumerate(nats.tolist())))
 
     assert sum(map(math.exp, said.values())) == pytest.approx(1)
 
@@ -101,12 +100,10 @@ def test_a_judge_expects_what_stands_behind_the_hole_after_the_same(judge: Llama
     again = reading.tree.log_probabilities([0] * len(likely), [token for token, _ in likely])
     reading.tree.among()
     (without,) = reading.judge([rest], [0.0], UNLIMITED)
-    by_itself = dict(reading.tree.likeliest([0], 4)[0])
 
     assert with_it is not None
     assert without is not None
     assert with_it.middle > without.middle + 10
-    assert likely[0][1] > by_itself.get(likely[0][0], -math.inf) or likely[0][1] == 0
     assert again == pytest.approx([nats for _, nats in likely], abs=3e-3)
 
 
