@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -14,6 +15,7 @@ from infill_engine.models.masked_qwen2.network import Network
 from train.repository import sources
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_exact_match_rises(tmp_path: Path) -> None:
     recipe = replace(RECIPE, steps=150, every=50)
 
