@@ -26,7 +26,7 @@ MAX_SECONDS = 300.0
 ELSE, SAYS_IT = 0.1, 0.75
 # Where no beginning of a text is as likely as that, it hardly gets likely enough with the next
 # characters of a word, so many of them, or some that begin another one.
-UNLIKELY, IN_WORD, ELSEWHERE = 0.4, 3, 2
+UNLIKELY, IN_WORD, ELSEWHERE = 0.55, 3, 2
 _WITHIN_WORD = re.compile(r"\w\w\Z")
 # So much text on either side makes the place: enough that no other place in a file is taken for it.
 PREFIX_WINDOW = 1000

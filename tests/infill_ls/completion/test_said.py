@@ -60,7 +60,7 @@ async def test_what_was_said_is_shown_once_what_is_typed_speaks_for_it_without_t
 
 async def test_what_was_said_and_is_wrong_by_now_is_asked_anew() -> None:
     automatic = replace(LIMITS, min_confidence=None)
-    engine = Likely({"if a": 0.45, "other": 0.3})
+    engine = Likely({"if a": 0.6, "other": 0.3})
     python = Document(uri="file:///a.py", version=1, language_id="python", text="x = ")
     async with serving(engine) as requests:
 
