@@ -53,15 +53,15 @@ def body(case: Case, typed: int) -> dict[str, Any]:
     }
 
 
-def calibrated(clients: Sequence[HttpClient], cases: Sequence[Case]) -> Calibration:
+def calibrated(clients: Sequence[HttpClient], cases: Sequence[Case], name: str) -> Calibration:
     """All servers at once, each asked one thing at a time: what people ask, for where the model
-    need not run depends on what was asked before."""
+    need not run depends on what was asked before. `cases` are such as nobody has asked about."""
     seconds: dict[bool, list[float]] = {True: [], False: []}
 
     def ask(client: HttpClient, number: int) -> None:
         own = cases[number * CALIBRATED_PLACES :][:CALIBRATED_PLACES]
         seen = set[int]()
-        for key in typing(f"calibration {number}", CALIBRATED_SECONDS):
+        for key in typing(f"{name} {number}", CALIBRATED_SECONDS):
             if not key.asks:
                 continue
             asked = body(own[key.place % len(own)], key.typed)
@@ -123,8 +123,13 @@ def real(
                 else:
                     (outcome.waits if key.paused else outcome.hurried).append(answered)
 
-    together(partial(person, str(number)) for number in range(num_people))
+    together(partial(person, name_of(num_people, number)) for number in range(num_people))
     return outcome
+
+
+def name_of(num_people: int, number: int) -> str:
+    """Of people who were at no other place before: servers would remember those."""
+    return f"{number} of {num_people}"
 
 
 def _asked(
@@ -156,7 +161,7 @@ def predicted(
     servers = [QueueServer(clock=clock, seconds=measured, random=source) for _ in bases]
     asking = Asking(deadline=DEADLINE, widths=[1], network=0.0, late=POLL / 2)
     for number in range(num_people):
-        name = str(number)
+        name = name_of(num_people, number)
         typed = iter(typing(name, seconds))
         Person(clock, servers, Routes(bases, name), name, typed, asking, outcome, source)
     clock.run(seconds)
@@ -167,9 +172,11 @@ def check(
     config: EngineConfig, num_servers: int, loads: Sequence[int], seconds: float
 ) -> list[dict[str, Any]]:
     """By number of people: what was measured and what was predicted."""
-    cases = long_enough(python_cases(4000))
-    if len(cases) < num_servers * CALIBRATED_PLACES:
+    cases, each = long_enough(python_cases(4000)), num_servers * CALIBRATED_PLACES
+    calibrating = (len(loads) + 1) * each
+    if len(cases) < 2 * calibrating:
         raise ServerError("there are too few places in the standard library")
+    cases, apart = cases[calibrating:], iter(cases[:calibrating])
     found = []
     with ExitStack() as ends:
         ports = [
@@ -180,9 +187,10 @@ def check(
             HttpClient(f"http://127.0.0.1:{port}", EngineConfig(remote_concurrency=64))
             for port in ports
         ]
-        calibrated(clients, cases[-num_servers * CALIBRATED_PLACES :])  # the first are slower
+        # The first answers are slower.
+        calibrated(clients, [*itertools.islice(apart, each)], "first")
         for num_people in loads:
-            measured = calibrated(clients, cases)
+            measured = calibrated(clients, [*itertools.islice(apart, each)], str(num_people))
             say(f"{num_people} people for {seconds:g} s")
             real_outcome = real(clients, cases, num_people, seconds)
             expected, busy = predicted(
