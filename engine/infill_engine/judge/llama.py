@@ -3,6 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from infill_engine.budget import Budget
 from infill_engine.copying import up_to
@@ -48,6 +51,7 @@ class LlamaJudge:
         self.network, self.vocabulary, self._info = network, vocabulary, info
         self._prefixes: list[Prefix] = []  # the one that was used last comes last
         self._tree: Tree | None = None  # behind the last of them
+        self._caches: tuple[NDArray[Any], NDArray[Any]] | None = None  # of trees
         self._here, self._elsewhere = _looked_through(), _looked_through()
 
     def describe(self) -> JudgeInfo:
@@ -60,7 +64,9 @@ class LlamaJudge:
         if tree is None and not self._push(prefix, ids, budget):
             return None
         if tree is None or 2 * len(tree) > TREE:
-            tree = Tree(self.network, self.vocabulary, prefix, TREE, healed)
+            # Of trees one is in use at a time, and fresh memory takes a token's time.
+            self._caches = self._caches or self.network.caches(1, TREE)
+            tree = Tree(self.network, self.vocabulary, prefix, TREE, healed, self._caches)
         tree.among(*self._around(request, budget))
         self._tree = tree
         return LlamaReading(
@@ -76,7 +82,7 @@ class LlamaJudge:
 
     def forget(self) -> None:
         self._prefixes.clear()
-        self._tree = None
+        self._tree = self._caches = None
         self._here, self._elsewhere = _looked_through(), _looked_through()
 
     def _around(self, request: InfillRequest, budget: Budget) -> tuple[Recurring, ...]:

@@ -6,6 +6,7 @@ itself. Shapes: n nodes, D width, V vocabulary.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +31,17 @@ class Tree:
     """
 
     def __init__(
-        self, network: Llama, vocabulary: JudgeVocabulary, prefix: Prefix, room: int, owed: bytes
+        self,
+        network: Llama,
+        vocabulary: JudgeVocabulary,
+        prefix: Prefix,
+        room: int,
+        owed: bytes,
+        caches: tuple[NDArray[Any], NDArray[Any]] | None = None,
     ) -> None:
+        """In `caches` of so much room, which nobody else uses any more, or in new ones."""
         self._network, self._vocabulary, self.prefix = network, vocabulary, prefix
-        self._keys, self._values = network.caches(1, room)
+        self._keys, self._values = caches or network.caches(1, room)
         self._room = room
         self._tokens: list[int] = []
         self._parents: list[int] = []  # of each token, as nodes
