@@ -3,10 +3,11 @@
     python -m benchmarks.workspace [--files N] [--characters N] [--answers N]
 
 The standard library is cut into so many files of at most so many characters, a folder each hundred.
-A server that has answered with its model and judge is told of the folder that they are in. While it
-reads them, and once it has, a server is asked what it answers without the model, in a comment, and
-what it knows already; what reading adds is the difference. Then it is asked at a place, so that
-files are chosen and looked through. The last line is JSON.
+A server that has answered with its model and judge is told of the folder that they are in. Before
+that, while it reads them, and once it has, it is asked what it answers without the model, in a
+comment; what reading adds is the difference. Such an answer may still wait for what is read ahead
+for the next one. Once all is read the model is asked, so that files are chosen and looked through.
+The last line is JSON.
 """
 
 import argparse

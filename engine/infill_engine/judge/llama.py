@@ -93,11 +93,12 @@ class LlamaJudge:
         here = request.prefix[max(0, start - before) : start], request.suffix[:after]
         if self._here[0] != here:
             self._here = here, Recurring(map(self.vocabulary.encode, here))
-        elsewhere = tuple(request.elsewhere.split(FILE_END))
+        elsewhere = (request.elsewhere,)
         if self._elsewhere[0] != elsewhere:
             if len(request.elsewhere) / ENCODED_A_SECOND > budget.left() / 2:
                 return (self._here[1],)
-            self._elsewhere = elsewhere, Recurring(map(self.vocabulary.encode, elsewhere))
+            files = request.elsewhere.split(FILE_END)
+            self._elsewhere = elsewhere, Recurring(map(self.vocabulary.encode, files))
         return self._here[1], self._elsewhere[1]
 
     def _tree_of(self, prefix: Prefix, ids: list[int], healed: bytes) -> Tree | None:

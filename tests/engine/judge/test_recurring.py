@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.judge.llama import ENCODED_A_SECOND, LlamaJudge
-from infill_engine.judge.recurring import LEAST, LONGEST, Following, Recurring, following
+from infill_engine.judge.recurring import (
+    LEAST,
+    LONGEST,
+    MOST_PLACES,
+    Following,
+    Recurring,
+    following,
+)
 from infill_engine.request import FILE_END, InfillRequest
 
 Parts = list[list[int]]
@@ -58,6 +65,13 @@ def test_what_followed_is_found_as_by_looking_everywhere(
             places = [
                 text.after(each, more[said]) for text, each in zip(texts, places, strict=True)
             ]
+
+
+def test_of_too_many_places_the_last_are_looked_at() -> None:
+    text = Recurring([MOST_PLACES * [1, 2, 3], MOST_PLACES * [1, 2, 4]])
+
+    found = following([(text, text.places([1, 2]))])
+    assert found == Following(length=2, count=MOST_PLACES, shares={4: 1.0})
 
 
 def test_only_what_may_come_is_looked_for() -> None:
