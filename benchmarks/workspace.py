@@ -5,8 +5,9 @@
 The standard library is cut into so many files of at most so many characters, a folder each hundred.
 A server that has answered with its model and judge is told of the folder that they are in. Before
 that, while it reads them, and once it has, it is asked what it answers without the model, in a
-comment; what reading adds is the difference. Such an answer may still wait for what is read ahead
-for the next one. Once all is read the model is asked, so that files are chosen and looked through.
+comment; what reading adds is the difference. It is asked no faster than a burst of requests, which
+is waited for on purpose. Once all is read the model is asked, so that files are chosen and looked
+through.
 The last line is JSON.
 """
 
@@ -28,10 +29,11 @@ from infill_engine import InfillError
 from infill_ls.cli.bench.scores import percentile
 from infill_ls.cli.bench.wire import ServerError, ServerProcess
 from infill_ls.cli.machine import busy_cpus, commit, resident_mb, this_machine
+from infill_ls.completion.requests import BURST_SECONDS
 
 FILES, CHARACTERS, ANSWERS = 5_000, 6_000, 300
 FOLDER = 100  # files
-SECONDS, EACH = 120.0, 0.02  # for all to be read; from one answer to the next
+SECONDS, EACH = 120.0, 2 * BURST_SECONDS  # for all to be read; from one answer to the next
 MORE_MB, LATER_MS = 60, 5
 HERE = "import os\n\n\ndef joined(parts):\n    # how they are joined: \n    return "
 
