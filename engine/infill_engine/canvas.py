@@ -84,10 +84,13 @@ def close_holes(token_ids: Array, decided: Array, canvas: Canvas) -> tuple[Array
     if not bool(stop.any()):
         return token_ids, decided
     # A cell is past the end when some earlier-or-same cell of the same hole stopped.
-    same = canvas.hole[:, :, None] == canvas.hole[:, None, :]
     xp = namespace(token_ids)
-    earlier = xp.tril(xp.ones_like(same[0]))
-    past = (same & earlier & stop[:, None, :]).any(-1) & canvas.free
+    if int(canvas.hole.max()) == 0:
+        past = (stop.cumsum(-1) > 0) & canvas.free
+    else:
+        same = canvas.hole[:, :, None] == canvas.hole[:, None, :]
+        earlier = xp.tril(xp.ones_like(same[0]))
+        past = (same & earlier & stop[:, None, :]).any(-1) & canvas.free
     return xp.where(past, canvas.end_id, token_ids), decided | past
 
 

@@ -5,7 +5,9 @@ Offsets are code points. Both sides have LF line ends, whatever the file has.
 
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from infill_engine.budget import Budget, BudgetSpent
 from infill_engine.request import Hole, InfillRequest
@@ -167,21 +169,39 @@ def indentation_of(prefix: str, suffix: str, language: Language) -> str:
 
     Where a file has both, tabs or spaces go by the nearest indented line before the cursor.
     """
-    tabs = 0
+    # The cursor's own line is left out where others say enough: while it is typed they stay.
+    tabs, steps = _indented(prefix[: prefix.rfind("\n") + 1] + suffix.partition("\n")[2])
+    if not (tabs or steps):
+        tabs, steps = _indented(prefix + suffix)
+    usual = language.indentation
+    nearest = next(_indentations_before(prefix), "")
+    if nearest == "\t" or (not nearest and tabs > sum(steps.values())):
+        return "\t"
+    if steps:
+        return " " * max(steps, key=lambda step: (steps[step], -step))
+    return usual if nearest != " " or usual != "\t" else "    "
+
+
+@lru_cache(maxsize=4)  # it keeps the texts
+def _indented(text: str) -> tuple[int, Mapping[int, int]]:
+    """How many lines begin with tabs, and how many with so many more spaces than those before."""
+    tabs, previous = 0, 0
     steps: Counter[int] = Counter()
-    previous = 0
-    for indentation in _INDENTED.findall(f"\n{prefix}{suffix}"):
+    for indentation in _INDENTED.findall(f"\n{text}"):
         width = len(indentation)
         if indentation.startswith("\t"):
             tabs += 1
         elif 2 <= width - previous <= 8:
             steps[width - previous] += 1
         previous = width
-    usual = language.indentation
-    indented = (line for line in reversed(prefix.split("\n")) if line.startswith(("\t", " ")))
-    nearest = next((line[0] for line in indented if not line.startswith(" *")), "")
-    if nearest == "\t" or (not nearest and tabs > steps.total()):
-        return "\t"
-    if steps:
-        return " " * max(steps, key=lambda step: (steps[step], -step))
-    return usual if nearest != " " or usual != "\t" else "    "
+    return tabs, steps
+
+
+def _indentations_before(prefix: str) -> Iterator[str]:
+    """The first characters of the indented lines, nearest first."""
+    end = len(prefix)
+    while end >= 0:
+        start = prefix.rfind("\n", 0, end) + 1
+        if prefix.startswith(("\t", " "), start) and not prefix.startswith(" *", start):
+            yield prefix[start]
+        end = start - 1

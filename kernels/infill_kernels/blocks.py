@@ -31,7 +31,16 @@ from infill_kernels.native import (
 )
 from infill_kernels.wavefront import Wavefront
 
-__all__ = ["Blocks", "Head", "Matrix", "Statistics", "fits", "multiplies_integers", "native"]
+__all__ = [
+    "Blocks",
+    "Head",
+    "Likeliest",
+    "Matrix",
+    "Statistics",
+    "fits",
+    "multiplies_integers",
+    "native",
+]
 
 
 # Tokens of a long read that a thread takes at a time: enough that weights are read rarely, and few
@@ -124,6 +133,19 @@ class Statistics(NamedTuple):
     chosen: Floats
 
 
+class Likeliest(NamedTuple):
+    """Of n rows of logits, the likeliest tokens.
+
+    best   [n, count] int32, the likeliest first
+    most   [n, count] their logits
+    total  [n] the logarithm of the sum of all exponentials
+    """
+
+    best: NDArray[np.int32]
+    most: Floats
+    total: Floats
+
+
 class Head:
     """What is said of logits without keeping them: x [n, I] times a weight [V, I]."""
 
@@ -148,14 +170,31 @@ class Head:
         chosen: NDArray[np.integer] | None = None,
     ) -> Statistics:
         """`bias` is what `bias` gave; `chosen` [n] are tokens to ask about."""
+        best, most, found = self._said(x, 1, bias, chosen)
+        return Statistics(best[:, 0], most[:, 0], *found.T)
+
+    def likeliest(self, x: Floats, count: int, *, bias: Floats | None = None) -> Likeliest:
+        """The `count` best tokens."""
+        best, most, found = self._said(x, count, bias, None)
+        return Likeliest(best, most, found[:, 0])
+
+    def _said(
+        self,
+        x: Floats,
+        count: int,
+        bias: Floats | None,
+        chosen: NDArray[np.integer] | None,
+    ) -> tuple[NDArray[np.int32], Floats, Floats]:
         assert x.ndim == 2, f"x is {x.shape}"
         assert x.shape[1] == self.matrix.inputs, f"x is {x.shape}, not {self.matrix.inputs} wide"
+        assert 0 < count <= self.matrix.outputs, f"{count} of {self.matrix.outputs} tokens"
         rows, added = checked(x), self._none if bias is None else bias
         assert added.shape == self._none.shape, f"a bias of {added.shape}"
         asked = None if chosen is None else np.ascontiguousarray(chosen, np.int32)
         assert asked is None or asked.shape == (len(rows),), "one token for each row"
-        best = np.empty(len(rows), np.int32)
-        found = np.empty((len(rows), 4), np.float32)
+        best = np.empty((len(rows), count), np.int32)
+        most = np.empty((len(rows), count), np.float32)
+        found = np.empty((len(rows), 3), np.float32)
         done = _found().head(
             self.matrix.form,
             address(rows),
@@ -165,12 +204,14 @@ class Head:
             self.matrix.inputs,
             address(added),
             None if asked is None else address(asked),
+            count,
             address(best),
+            address(most),
             address(found),
         )
         if not done:
             raise MemoryError(f"no memory for a head of {len(rows)} rows")
-        return Statistics(best, *found.T)
+        return best, most, found
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +371,29 @@ class Blocks:
         final = None if self.final is None else address(self.final)
         level.norm(address(state), rows * n, width, self.shape.epsilon, final)
         return state
+
+    def turn(self, keys: BFloat16, cos: Floats, sin: Floats, to: BFloat16) -> None:
+        """Puts keys [L, K, S, E] into `to`, of the same shape, turned by one angle for each pair of
+        dimensions: cos, sin [E/2]. Both are parts of larger caches along S alone."""
+        layers, kv, count, head = keys.shape
+        assert to.shape == keys.shape, f"{keys.shape} keys into {to.shape}"
+        assert cos.shape == sin.shape == (head // 2,), f"angles are {cos.shape}"
+        for each in (keys, to):
+            assert each.dtype == np.uint16, f"keys are {each.dtype}"
+            dense = (kv * each.strides[1], each.strides[1], 2 * head, 2)
+            assert each.strides == dense, f"keys lie {each.strides} apart"
+        cos, sin = checked(cos), checked(sin)
+        _found().turn(
+            address(keys),
+            layers * kv,
+            count,
+            head,
+            keys.strides[1] // 2,
+            address(cos),
+            address(sin),
+            address(to),
+            to.strides[1] // 2,
+        )
 
 
 def depth(parents: NDArray[np.int32]) -> int:

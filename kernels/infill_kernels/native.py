@@ -87,6 +87,7 @@ class Native:
     blocks: Callable[..., int]
     norm: Callable[..., None]
     head: Callable[..., int]
+    turn: Callable[..., None]
     rows: Callable[..., None]
     peak: Callable[[int, int], int]
 
@@ -161,11 +162,21 @@ def level_of(library: ctypes.CDLL, name: str) -> Native | None:
             pointer,
         ),
         "norm": (pointer, number, number, ctypes.c_float, pointer),
-        "head": (number, pointer, number, pointer, number, number, *[pointer] * 4),
+        "head": (
+            number,
+            pointer,
+            number,
+            pointer,
+            *[number] * 2,
+            *[pointer] * 2,
+            number,
+            *[pointer] * 3,
+        ),
+        "turn": (pointer, *[number] * 4, *[pointer] * 3, number),
         "rows": (pointer, pointer, number, number, pointer),
         "peak": (number, number),
     }
-    given = {"norm": None, "rows": None, "peak": number}
+    given = {"norm": None, "turn": None, "rows": None, "peak": number}
     routines = {}
     for each, taken in arguments.items():
         routine = getattr(library, f"infill_{name}_{each}")

@@ -374,6 +374,23 @@ def test_whatever_follows_an_end_in_its_hole_is_end_and_other_holes_are_left_alo
     assert fill_ids(closed, canvas, 0) == [ids("ab"), ids("xyz")]
 
 
+def test_what_is_pinned_behind_the_only_hole_is_left_alone() -> None:
+    row, hole = lay_out([ids("<"), 4, ids("|")], canvas_length=8, end_id=END)
+    ends = torch.zeros(VOCAB, dtype=torch.bool)
+    ends[END] = True
+    canvas = Canvas(
+        token_ids=torch.tensor([row] * 2), hole=torch.tensor([hole] * 2), ends=ends, end_id=END
+    )
+    one, other = [*ids("<a"), END, *ids("bc|"), END, END], [*ids("<abcd|"), END, END]
+    tokens = torch.tensor([one, other])
+    decided = tokens != ids("b")[0]
+
+    closed, settled = close_holes(tokens, decided, canvas)
+
+    assert closed.tolist() == [[*ids("<a"), END, END, END, *ids("|"), END, END], other]
+    assert settled.tolist() == [[True] * 8, [each != ids("b")[0] for each in other]]
+
+
 def test_an_undecided_end_closes_nothing() -> None:
     row, hole = lay_out([4], canvas_length=4, end_id=END)
     ends = torch.zeros(VOCAB, dtype=torch.bool)

@@ -34,7 +34,7 @@ static void *counted_alloc(size_t alignment, size_t size) {
 #undef aligned_alloc
 
 #define ROUTINE(name) static __typeof__(EXPORTED(name)) *called_##name = EXPORTED(name);
-#define EACH(DO) DO(ready) DO(format) DO(product) DO(blocks) DO(norm) DO(head) DO(rows)
+#define EACH(DO) DO(ready) DO(format) DO(product) DO(blocks) DO(norm) DO(head) DO(turn) DO(rows)
 EACH(ROUTINE)
 static FILE *told; /* what the routines gave, float32 */
 
@@ -114,14 +114,36 @@ static void products(int64_t form) {
                 void *w = weights_of(form, O, I);
                 CHECK(called_product(form, x, R, w, y, O, I));
                 tell(y, R * O);
-                int32_t *best = malloc(4 * R), *asked = malloc(4 * R);
-                float *found = malloc(16 * R), *bias = floats(O);
+                const int64_t count = 1 + R % 3;
+                int32_t *best = malloc(4 * R * count), *asked = malloc(4 * R);
+                float *found = malloc(12 * R), *most = malloc(4 * R * count), *bias = floats(O);
                 for (int64_t m = 0; m < R; m++) asked[m] = m % O;
-                CHECK(called_head(form, x, R, w, O, I, bias, asked, best, found));
-                tell(found, 4 * R);
+                CHECK(called_head(form, x, R, w, O, I, bias, asked, count, best, most, found));
+                tell(found, 3 * R), tell(most, R * count);
+                for (int64_t m = 0; m < R * count; m++) {
+                    CHECK(best[m] >= 0 && best[m] < O);
+                    CHECK(m % count == 0 || (most[m] <= most[m - 1] && best[m] != best[m - 1]));
+                }
                 if (form == Q4) called_rows(w, asked, 1, I, x), tell(x, I);
-                free(x), free(y), free(w), free(best), free(asked), free(found), free(bias);
+                free(x), free(y), free(w), free(best), free(asked), free(found), free(most), free(bias);
             }
+}
+
+static void turns(void) {
+    for (int64_t E = 32; E <= 96; E += 32)
+        for (int64_t count = 0; count <= 5; count += 5) {
+            const int64_t heads = 3, apart = (count + 2) * E, to_apart = (count + 1) * E;
+            const int64_t size = (heads - 1) * to_apart + count * E;
+            bf16 *keys = bf16s((heads - 1) * apart + count * E), *to = bf16s(size);
+            float *cosine = floats(E / 2), *sine = floats(E / 2), *wide = malloc(4 * size);
+            called_turn(keys, heads, count, E, apart, cosine, sine, to, to_apart);
+            for (int64_t i = 0; i < size; i++) {
+                const uint32_t u = (uint32_t)to[i] << 16;
+                memcpy(wide + i, &u, 4);
+            }
+            tell(wide, size);
+            free(keys), free(to), free(cosine), free(sine), free(wide);
+        }
 }
 
 typedef struct {
@@ -205,6 +227,7 @@ int main(int count, char **given) {
     for (int f = 0; f < 4; f++) {
         state = 1; /* the same for a form whatever was before it */
         products(forms[f]);
+        turns();
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
             shapes[s].format = forms[f], shapes[s].epsilon = 1e-6f;
             for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) blocks(shapes[s], calls[c]);

@@ -330,6 +330,49 @@ def test_statistics_of_a_head_are_those_of_its_logits() -> None:
             torch.testing.assert_close(got, wanted, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("count", [1, 2, 8, 700])
+def test_the_likeliest_of_a_head_are_the_greatest_of_its_logits(count: int) -> None:
+    torch.manual_seed(1)
+    weight, x = torch.randn(700, 64), torch.randn(19, 64)
+    weight[400] = weight[20]  # of equals the first comes first
+    head = blocks.Head(blocks.Matrix.of(array(weight)))
+    for forbidden in (torch.zeros(700, dtype=torch.bool), torch.arange(700) % 7 == 1):
+        logits = torch.from_numpy(head.matrix(array(x))).masked_fill(forbidden, -1e30)
+        most, best = logits.sort(dim=-1, descending=True, stable=True)
+
+        found = head.likeliest(array(x), count, bias=head.bias(forbidden.numpy()))
+
+        possible = most[:, :count] > -1e29
+        assert torch.equal(torch.from_numpy(found.best).long()[possible], best[:, :count][possible])
+        for got, wanted in ((found.most, most[:, :count]), (found.total, logits.logsumexp(-1))):
+            torch.testing.assert_close(torch.from_numpy(got.copy()), wanted, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("head", "size"), [(32, 1), (64, 37), (96, 5), (32, 0)])
+def test_keys_are_turned_as_one_rotates_them(head: int, size: int) -> None:
+    torch.manual_seed(0)
+    keys = torch.randn(2, 3, size + 4, head).bfloat16()
+    to, angle = torch.zeros(2, 3, size + 9, head).bfloat16(), torch.rand(head // 2)
+    before = to.clone()
+    a, b = keys[:, :, 1 : 1 + size].float().chunk(2, -1)
+    wanted = torch.cat((a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()), -1)
+    given = array(keys)[:, :, 1 : 1 + size], angle.cos().numpy(), angle.sin().numpy()
+    matrices = [[blocks.Matrix.of(np.zeros(shape, np.float32)) for shape in shapes_of(head)]]
+    routine = blocks.Blocks(matrices, blocks.Shape(kv=1, group=1, head=head))
+
+    routine.turn(*given, array(to)[:, :, 6 : 6 + size])
+
+    found = to[:, :, 6 : 6 + size]
+    torch.testing.assert_close(found.float(), wanted, rtol=2**-8, atol=1e-6)
+    assert torch.equal(to[:, :, :6], before[:, :, :6])
+    assert torch.equal(to[:, :, 6 + size :], before[:, :, 6 + size :])
+
+
+def shapes_of(head: int) -> list[tuple[int, int]]:
+    """Of the smallest block with heads of so many dimensions."""
+    return [(3 * head, head), (head, head), (64, head), (head, 32)]
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 9, 33])
 @pytest.mark.parametrize(("outputs", "inputs"), [(16, 32), (80, 64), (300, 576)])
 def test_products_of_four_bits_are_those_of_what_they_stand_for(

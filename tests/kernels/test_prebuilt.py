@@ -64,7 +64,7 @@ def exported(library: Path, system: System) -> set[str]:
 
 
 def expected(system: System) -> set[str]:
-    routines = ("ready", "format", "product", "blocks", "norm", "head", "rows", "peak")
+    routines = ("ready", "format", "product", "blocks", "norm", "head", "turn", "rows", "peak")
     names = {f"infill_{level}_{each}" for level in system.levels for each in routines}
     return {"infill_levels", *names}
 

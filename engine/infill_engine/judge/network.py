@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infill_engine.models.two_sided.inference import ComputeBlocks, ComputeHead, Floats
+from infill_kernels.blocks import Likeliest
 
 # A pass of fewer tokens takes as long: it waits for the weights.
 FEW = 4
@@ -139,11 +140,16 @@ class Llama:
     def totals(self, hidden: Floats, allowed: NDArray[np.bool_] | None = None) -> Floats:
         """The logarithm of the sum of exponentials [n] behind hidden states [n, D], of all tokens
         or of those allowed [V]."""
-        bias = None if allowed is None else self._head.bias(~allowed)
-        return self._head(_twice(hidden), bias=bias).total
+        return self._head(_twice(hidden), bias=self._bias(allowed)).total
 
-    def logits(self, hidden: Floats) -> Floats:  # [n, D] -> [n, V]
-        return self._head.matrix(_twice(hidden))
+    def likeliest(
+        self, hidden: Floats, count: int, allowed: NDArray[np.bool_] | None = None
+    ) -> Likeliest:
+        """Behind hidden states [n, D], of all tokens or of those allowed [V]."""
+        return self._head.likeliest(_twice(hidden), count, bias=self._bias(allowed))
+
+    def _bias(self, allowed: NDArray[np.bool_] | None) -> Floats | None:
+        return None if allowed is None else self._head.bias(~allowed)
 
 
 def _twice(x: Floats) -> Floats:

@@ -5,7 +5,7 @@ itself. Shapes: n nodes, D width, V vocabulary.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,10 @@ from infill_engine.judge.network import Llama, Prefix
 from infill_engine.judge.recurring import Following, Places, Recurring, following
 from infill_engine.judge.vocabulary import JudgeVocabulary
 from infill_engine.models.two_sided.inference import Floats
+from infill_kernels.rows import IMPOSSIBLE
 
 # Nodes that are read between two looks at the budget.
 NODES = 16
-# The largest of so many numbers are found sooner one by one than by parting all.
-ONE_BY_ONE = 8
 
 
 class Tree:
@@ -175,19 +174,16 @@ class Tree:
         return found
 
     def _ask(self, nodes: Sequence[int], count: int) -> None:
-        logits = self._network.logits(np.stack([self._hidden[node] for node in nodes]))
-        for row, node in zip(logits, nodes, strict=True):
-            if owed := self._owed[node]:
-                row[~self._vocabulary.allowed(owed)] = -np.inf
-        tokens = largest(logits, count)
-        most = np.take_along_axis(logits, tokens, 1)
-        logits -= most[:, :1]
-        total = most[:, :1] + np.log(np.exp(logits, out=logits).sum(1, keepdims=True))
-        for node, row, nats, (whole,) in zip(
-            nodes, tokens.tolist(), (most - total).tolist(), total.tolist(), strict=True
-        ):
-            self._likeliest[node, count] = list(zip(row, nats, strict=True))
-            self._totals[node] = whole
+        for alike, allowed in self._by_what_is_owed(nodes):
+            said = self._network.likeliest(self._hidden_of(alike), count, allowed)
+            nats = said.most - said.total[:, None]
+            # What is not allowed is all but impossible to the head.
+            nats[said.most < IMPOSSIBLE / 2] = -np.inf
+            for node, row, of_row, total in zip(
+                alike, said.best.tolist(), nats.tolist(), said.total.tolist(), strict=True
+            ):
+                self._likeliest[node, count] = list(zip(row, of_row, strict=True))
+                self._totals[node] = total
 
     def log_probabilities(
         self, nodes: Sequence[int], tokens: Sequence[int], *, alone: bool = False
@@ -206,7 +202,7 @@ class Tree:
         if not nodes:
             return []
         self._look_at(nodes)
-        hidden = np.stack([self._hidden[node] for node in nodes])
+        hidden = self._hidden_of(nodes)
         logits = np.einsum("nd,nd->n", self._network.embed(tokens), hidden)
         return [
             float(logit) - self._totals[node] if self._may_follow(node, token) else -math.inf
@@ -252,22 +248,17 @@ class Tree:
     def _look_at(self, nodes: Sequence[int]) -> None:
         """Asks the head how much there is to say at the nodes that it was not asked about."""
         asked = [node for node in dict.fromkeys(nodes) if node not in self._totals]
-        for owed in dict.fromkeys(self._owed[node] for node in asked):
-            alike = [node for node in asked if self._owed[node] == owed]
-            allowed = self._vocabulary.allowed(owed) if owed else None
-            totals = self._network.totals(np.stack([self._hidden[node] for node in alike]), allowed)
+        for alike, allowed in self._by_what_is_owed(asked):
+            totals = self._network.totals(self._hidden_of(alike), allowed)
             self._totals |= dict(zip(alike, totals.tolist(), strict=True))
 
+    def _by_what_is_owed(
+        self, nodes: Sequence[int]
+    ) -> Iterator[tuple[list[int], NDArray[np.bool_] | None]]:
+        """Nodes that are alike, and the tokens [V] that are allowed there, None for all."""
+        for owed in dict.fromkeys(self._owed[node] for node in nodes):
+            alike = [node for node in nodes if self._owed[node] == owed]
+            yield alike, self._vocabulary.allowed(owed) if owed else None
 
-def largest(rows: Floats, count: int) -> NDArray[np.intp]:
-    """Where the `count` largest numbers of each row [n, V] are, the largest first."""
-    if count > ONE_BY_ONE:
-        found = np.argpartition(-rows, count - 1)[:, :count]
-        order = np.argsort(-np.take_along_axis(rows, found, 1), kind="stable")
-        return np.take_along_axis(found, order, 1)
-    left, each = rows.copy(), np.arange(len(rows))
-    found = np.empty((len(rows), count), np.intp)
-    for at in range(count):
-        found[:, at] = left.argmax(1)
-        left[each, found[:, at]] = -np.inf
-    return found
+    def _hidden_of(self, nodes: Sequence[int]) -> Floats:
+        return np.stack([self._hidden[node] for node in nodes])

@@ -232,15 +232,41 @@ void EXPORTED(norm)(float *x, int64_t rows, int64_t n, float epsilon, const floa
     normed(x, rows, n, epsilon, gain, x);
 }
 
+/* Keys [heads][count][E], heads `stride` apart, turned by one angle for each pair of dimensions, into
+   `to`, whose heads are `to_stride` apart. cosine, sine [E / 2]. */
+void EXPORTED(turn)(const bf16 *keys, int64_t heads, int64_t count, int64_t E, int64_t stride,
+                    const float *cosine, const float *sine, bf16 *to, int64_t to_stride) {
+    for (int64_t h = 0; h < heads; h++, keys += stride, to += to_stride)
+        for (int64_t j = 0; j < count * E; j += E)
+            for (int64_t i = 0; i < E / 2; i += LANES) {
+                const vec a = widened_halves(keys + j + i), b = widened_halves(keys + j + E / 2 + i);
+                const vec c = *(const vec *)(cosine + i), s = *(const vec *)(sine + i);
+                *(halves *)(to + j + i) = rounded(a * c - b * s);
+                *(halves *)(to + j + E / 2 + i) = rounded(b * c + a * s);
+            }
+}
+
 #define STRIP 512 /* outputs of a head at a time */
 
-/* Of each row of x [rows][I], whose logits are x w + bias, w [V][I]: the best token, its logit, the
-   logarithm of the sum of exponentials, the entropy in nats, and the logit of `chosen`. bias [V]
-   and chosen [rows] may be NULL; no bias is below -1e30. found is [rows][4] beside best [rows].
-   0 where there is no memory. */
+/* Puts what is greater than the last of the `count` greatest so far among them, the greatest first;
+   of equals the earlier one. */
+static void insert(const float *row, int64_t n, int64_t start, int64_t count, float *most,
+                   int32_t *ids) {
+    for (int64_t i = 0; i < n; i++) {
+        if (!(row[i] > most[count - 1])) continue;
+        int64_t at = count - 1;
+        for (; at && row[i] > most[at - 1]; at--) most[at] = most[at - 1], ids[at] = ids[at - 1];
+        most[at] = row[i], ids[at] = (int32_t)(start + i);
+    }
+}
+
+/* Of each row of x [rows][I], whose logits are x w + bias, w [V][I]: the `count` best tokens and their
+   logits, best first, the logarithm of the sum of exponentials, the entropy in nats, and the logit
+   of `chosen`. bias [V] and chosen [rows] may be NULL; no bias is below -1e30. best and most are
+   [rows][count], found is [rows][3]. 0 where there is no memory. */
 int EXPORTED(head)(int64_t format, const float *x, int64_t rows, const void *w, int64_t V,
-                   int64_t I, const float *bias, const int32_t *chosen_ids, int32_t *best,
-                   float *found) {
+                   int64_t I, const float *bias, const int32_t *chosen_ids, int64_t count,
+                   int32_t *best, float *most_of, float *found) {
     const int64_t M = tiled(rows, row_grain(format));
     const int64_t bytes = 4 * M * (I + STRIP) + product_memory(format, M, I) + 4 * M * 4;
     if (!reserve(&scratch, bytes + 6 * LINE)) return 0;
@@ -252,7 +278,8 @@ int EXPORTED(head)(int64_t format, const float *x, int64_t rows, const void *w, 
     if (!start_products(M * I)) return 0;
     for (int64_t m = 0; m < rows; m++) {
         sums[4 * m] = -INFINITY, sums[4 * m + 1] = sums[4 * m + 2] = 0;
-        found[4 * m + 3] = 0, best[m] = 0;
+        found[3 * m + 2] = 0;
+        for (int64_t i = m * count; i < (m + 1) * count; i++) most_of[i] = -INFINITY, best[i] = 0;
     }
     const int64_t panel = panel_bytes(format, I);
     for (int64_t o = 0; o < V; o += STRIP) {
@@ -267,12 +294,9 @@ int EXPORTED(head)(int64_t format, const float *x, int64_t rows, const void *w, 
                 most = larger(v, most);
             }
             const float top = greatest(most);
+            if (top > most_of[(m + 1) * count - 1])
+                insert(row, n, o, count, most_of + m * count, best + m * count);
             if (top > sum[0]) {
-                for (int64_t i = 0; i < n; i++)
-                    if (row[i] == top) {
-                        best[m] = o + i;
-                        break;
-                    }
                 /* Sums are of what is below the best so far: e^(x - best) and (x - best) e^(...). */
                 const float lower = sum[0] - top, share = lower > -87 ? expf(lower) : 0;
                 sum[2] = share * (sum[2] + (share > 0 ? lower * sum[1] : 0));
@@ -286,15 +310,14 @@ int EXPORTED(head)(int64_t format, const float *x, int64_t rows, const void *w, 
             }
             sum[1] += total(all), sum[2] += total(weighted);
             if (chosen_ids && chosen_ids[m] >= o && chosen_ids[m] < o + n)
-                found[4 * m + 3] = row[chosen_ids[m] - o];
+                found[3 * m + 2] = row[chosen_ids[m] - o];
         }
     }
     end_products();
     for (int64_t m = 0; m < rows; m++) {
         const float *sum = sums + 4 * m;
-        found[4 * m] = sum[0];
-        found[4 * m + 1] = sum[0] + logf(sum[1]);
-        found[4 * m + 2] = logf(sum[1]) - sum[2] / sum[1];
+        found[3 * m] = sum[0] + logf(sum[1]);
+        found[3 * m + 1] = logf(sum[1]) - sum[2] / sum[1];
     }
     return 1;
 }

@@ -134,6 +134,10 @@ INLINE halves rounded(vec x) { /* to nearest, ties to even */
     return __builtin_convertvector((u + 0x7fff + ((u >> 16) & 1)) >> 16, halves);
 }
 
+INLINE vec widened_halves(const bf16 *x) {
+    return (vec)(__builtin_convertvector(*(const halves *)x, bits) << 16);
+}
+
 static void narrow(const float *x, int64_t n, bf16 *y) {
     for (int64_t i = 0; i < n; i += LANES) *(halves *)(y + i) = rounded(*(const vec *)(x + i));
 }

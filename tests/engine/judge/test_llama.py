@@ -1,5 +1,6 @@
 """The embedded judge says what transformers' Llama says of the same tensors."""
 
+import math
 import random
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from infill_engine.judge.judge import BETWEEN
 from infill_engine.judge.llama import BEHIND, CHUNK, LlamaJudge, LlamaReading
 from infill_engine.judge.loading import load_embedded, load_llama
 from infill_engine.judge.network import Llama, Prefix
-from infill_engine.judge.tree import ONE_BY_ONE, Tree, largest
+from infill_engine.judge.tree import Tree
 from infill_engine.judge.vocabulary import END_OF_TEXT
 from infill_engine.request import InfillRequest
 from tests.train.tiny_gguf import CODE
@@ -151,14 +152,15 @@ def test_several_threads_read_the_same_prefix(weights: Path) -> None:
         assert (a.middle, a.suffix) == pytest.approx((b.middle, b.suffix), abs=0.05)
 
 
-@pytest.mark.parametrize("count", [1, 4, ONE_BY_ONE, ONE_BY_ONE + 1, 64])
-def test_the_largest_come_in_order(count: int) -> None:
-    rows = np.random.default_rng(count).permutation(3 * 300).reshape(3, 300).astype(np.float32)
-    rows[0, :150] = -np.inf
-    before = rows.copy()
+def test_only_what_goes_on_with_what_is_owed_is_likely(judge: LlamaJudge) -> None:
+    tree = read(judge).tree
+    allowed = judge.vocabulary.allowed(tree.owed(0))
 
-    assert np.array_equal(largest(rows, count), np.argsort(-rows, kind="stable")[:, :count])
-    assert np.array_equal(rows, before)
+    (likely,) = tree.likeliest([0], 300)
+
+    assert 0 < allowed.sum() < 300 == len(likely), "all that go on are among them"
+    assert [nats > -math.inf for token, nats in likely] == [allowed[token] for token, _ in likely]
+    assert sum(math.exp(nats) for _, nats in likely) == pytest.approx(1, abs=1e-3)
 
 
 def test_few_places_are_kept(judge: LlamaJudge) -> None:

@@ -99,7 +99,9 @@ def everything(network: InferenceNetwork) -> list[Tensor]:
     bias = network.head.bias(np.arange(300) < 40)
     said = network.head(forward, bias=bias, chosen=np.arange(40, 80))
     scores = np.concatenate(score(network, before, [[1, 2, 3], [], [4]]))
-    told = [said.most, said.total, said.entropy, said.chosen]
+    likeliest = network.head.likeliest(forward, 5, bias=bias)
+    assert likeliest.best.min() >= 40, "the others are forbidden"
+    told = [said.most, said.total, said.entropy, said.chosen, likeliest.most, likeliest.total]
     return [torch.from_numpy(np.ascontiguousarray(each)) for each in (*states, *told, scores)]
 
 

@@ -6,7 +6,7 @@ away costs what lies between it and the hole, on that side alone.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +45,6 @@ JOIN_TOKENS = 6
 ENTROPY_BOUND = 0.3
 OPENERS = ("(", "[", "{", ":")
 
-# Some of the cells, and the tokens [V] that may stand in them.
-Limit = tuple[NDArray[np.int64], NDArray[np.bool_]]
-
 
 @dataclass(frozen=True, slots=True)
 class SidesMemory:
@@ -55,6 +52,24 @@ class SidesMemory:
 
     prefix: SideCache
     suffix: SideCache
+
+
+class _Limit(NamedTuple):
+    """Some cells [B, T] bool, the tokens [V] bool that may stand in them, and the head's bias."""
+
+    cells: NDArray[np.bool_]
+    allowed: NDArray[np.bool_]
+    bias: NDArray[Any]
+
+
+_Limited = tuple[NDArray[np.int64], _Limit]  # where its cells are among those that are looked at
+
+
+class _Steps(NamedTuple):
+    """What the steps of a canvas have in common."""
+
+    context: CanvasContext
+    limits: Sequence[_Limit]
 
 
 class TwoSidedDenoiser:
@@ -256,14 +271,14 @@ class TwoSidedDenoiser:
         generator: Generator,
     ) -> tuple[RowStatistics, object]:
         ids, free = canvas.token_ids, canvas.free
-        context = state
-        if not isinstance(context, CanvasContext):
+        if not isinstance(state, _Steps):
             context = self._network.canvas_context(memory.prefix, memory.suffix, *ids.shape)
+            state = _Steps(context, [*self._limits(canvas)])
         # Rows that are done leave the batch, and the head is for the free cells of the others.
         going = np.ones(len(ids), np.bool_) if canvas.done is None else ~canvas.done
-        hidden = self._network.step(context, ids[going])[free[going]]
+        hidden = self._network.step(state.context, ids[going])[free[going]]
         cells = np.flatnonzero(free & going[:, None])
-        limits = list(_limits(canvas, cells))
+        limits = [(np.flatnonzero(each.cells.reshape(-1)[cells]), each) for each in state.limits]
         if temperature > 0:
             found = self._drawn(hidden, limits, temperature, generator)
         else:
@@ -276,15 +291,14 @@ class TwoSidedDenoiser:
         )
         for whole, part in zip(every, found, strict=True):
             whole.reshape(-1)[cells] = part
-        return every, context
+        return every, state
 
-    def _likeliest(self, hidden: NDArray[Any], limits: Sequence[Limit]) -> RowStatistics:
+    def _likeliest(self, hidden: NDArray[Any], limits: Sequence[_Limited]) -> RowStatistics:
         """Of cells [n, D], at temperature 0."""
         head = self._network.head
         said = head(hidden, bias=self._bias)
-        for at, allowed in limits:
-            among = head.bias(self._vocabulary.forbidden | ~allowed)
-            for whole, part in zip(said, head(hidden[at], bias=among), strict=True):
+        for at, limit in limits:
+            for whole, part in zip(said, head(hidden[at], bias=limit.bias), strict=True):
                 whole[at] = part
         best = said.best.astype(np.int64)
         confidence = np.exp(said.most - said.total)
@@ -293,16 +307,33 @@ class TwoSidedDenoiser:
     def _drawn(
         self,
         hidden: NDArray[Any],
-        limits: Sequence[Limit],
+        limits: Sequence[_Limited],
         temperature: float,
         generator: Generator,
     ) -> RowStatistics:
         """As `_likeliest`, at a temperature, which needs all logits."""
         logits = self._network.head.matrix(hidden)
         logits[:, self._vocabulary.forbidden] = -np.inf
-        for at, allowed in limits:
-            logits[np.ix_(at, ~allowed)] = -np.inf
+        for at, limit in limits:
+            logits[np.ix_(at, ~limit.allowed)] = -np.inf
         return statistics_of(logits, temperature=temperature, generator=generator)
+
+    def _limits(self, canvas: Canvas) -> Iterator[_Limit]:
+        """Of the cells that come first in their row, then of those that say what a hole begins
+        with."""
+        hole = canvas.hole
+
+        def limit(cells: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> _Limit:
+            bias = self._network.head.bias(self._vocabulary.forbidden | ~allowed)
+            return _Limit(cells, allowed, bias)
+
+        if canvas.first is not None:
+            first = np.zeros(hole.shape, np.bool_)
+            first[:, canvas.first_free] = True
+            yield limit(first, canvas.first)
+        for number, (cell, allowed) in canvas.initials.items():
+            of_hole = hole == number
+            yield limit(of_hole & (of_hole.cumsum(1) == 1 + cell), allowed)
 
     def score(
         self, memory: SidesMemory, sides: Sides, rows: Sequence[Sequence[int]]
@@ -318,15 +349,3 @@ class TwoSidedDenoiser:
             )
             for row, row_scores in zip(rows, scores, strict=True)
         ]
-
-
-def _limits(canvas: Canvas, cells: NDArray[np.int64]) -> Iterator[Limit]:
-    """What limits the cells [n] of a canvas, which are places in it row by row: those that come
-    first in their row, then those that say what a hole begins with."""
-    length = canvas.hole.shape[1]
-    if canvas.first is not None:
-        yield np.flatnonzero(cells % length == canvas.first_free), canvas.first
-    for number, (cell, allowed) in canvas.initials.items():
-        of_hole = canvas.hole == number
-        places = np.flatnonzero(of_hole & (of_hole.cumsum(1) == 1 + cell))
-        yield np.flatnonzero(np.isin(cells, places)), allowed

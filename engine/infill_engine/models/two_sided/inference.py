@@ -27,8 +27,7 @@ from infill_engine.models.two_sided.kv_cache import (
     SideCache,
 )
 from infill_engine.models.two_sided.ngram_table import NgramTable
-from infill_kernels.bfloat16 import rounded, widened
-from infill_kernels.blocks import Statistics, depth
+from infill_kernels.blocks import Likeliest, Statistics, depth
 
 _EPSILON = 1e-6
 
@@ -52,6 +51,8 @@ class ComputeBlocks(Protocol):
         parents: NDArray[np.int32] | None = None,
     ) -> Floats: ...
 
+    def turn(self, keys: NDArray[Any], cos: Floats, sin: Floats, to: NDArray[Any]) -> None: ...
+
 
 class ComputeHead(Protocol):
     """`infill_kernels.blocks.Head`, or what computes the same; `matrix` gives the logits."""
@@ -64,6 +65,8 @@ class ComputeHead(Protocol):
     def __call__(
         self, x: Floats, *, bias: Floats | None = None, chosen: NDArray[Any] | None = None
     ) -> Statistics: ...
+
+    def likeliest(self, x: Floats, count: int, *, bias: Floats | None = None) -> Likeliest: ...
 
 
 class Computing(NamedTuple):
@@ -167,14 +170,15 @@ class InferenceNetwork:
         assert (prefix.stream, suffix.stream) == (PREFIX, SUFFIX), "the two sides are swapped"
         # The suffix's key of distance e stands at -e; it belongs at p + length + s - 1 - e.
         turn = p + length + s - 1
-        far = self._turned(suffix.keys[:, :, :s], *self._angles(turn, turn + 1))
-        shared = (
-            np.concatenate((prefix.keys[:, :, :p], far), 2),
-            np.concatenate((prefix.values[:, :, :p], suffix.values[:, :, :s]), 2),
-        )
+        (cos,), (sin,) = self._angles(turn, turn + 1)
+        L, K, _, E = prefix.keys.shape
+        keys, values = np.empty((2, L, K, p + s, E), self.computing.cached)
+        keys[:, :, :p], values[:, :, :p] = prefix.keys[:, :, :p], prefix.values[:, :, :p]
+        self._blocks.turn(suffix.keys[:, :, :s], cos, sin, keys[:, :, p:])
+        values[:, :, p:] = suffix.values[:, :, :s]
         hints = canvas_hints(prefix.ids, suffix.ids[::-1], length, self.table)
         return CanvasContext(
-            self._kv_buffers(shared, rows, length),
+            self._kv_buffers((keys, values), rows, length),
             *self._angles(p, p + length),
             self._hint_states(hints) + self._stream[CANVAS],
         )
@@ -246,12 +250,6 @@ class InferenceNetwork:
         keys, values = np.zeros((2, L, rows, K, size, E), self.computing.cached)
         return KVBuffers(keys, values, shared)
 
-    def _turned(self, keys: NDArray[Any], cos: Floats, sin: Floats) -> NDArray[Any]:
-        """Keys of a cache, turned by one angle for each dimension: cos, sin [1, E/2]."""
-        if self.computing.cached == np.uint16:
-            return rounded(rotate(widened(keys), cos, sin))
-        return rotate(keys, cos, sin)
-
 
 def angles(config: TwoSidedConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """cos and sin [2 * max_positions, E/2] of every position from -max_positions on."""
@@ -264,8 +262,3 @@ def norm(x: Floats) -> Floats:  # [..., D] -> [..., D]
     square = np.einsum("...d,...d->...", x, x)[..., None]
     found: Floats = x / np.sqrt(square / x.shape[-1] + _EPSILON)
     return found
-
-
-def rotate(x: Floats, cos: Floats, sin: Floats) -> Floats:  # [..., E]; cos, sin [..., E/2]
-    a, b = np.split(x, 2, -1)
-    return np.concatenate((a * cos - b * sin, b * cos + a * sin), -1)

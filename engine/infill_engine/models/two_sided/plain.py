@@ -15,11 +15,11 @@ from torch.nn import functional as F
 
 from infill_engine.models.two_sided.config import MATRICES, Precision, TwoSidedConfig
 from infill_engine.models.two_sided.inference import Computing, InferenceNetwork
-from infill_engine.models.two_sided.layers import Weight, mlp, norm, product, project
+from infill_engine.models.two_sided.layers import Weight, mlp, norm, product, project, rotate
 from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.ngram_table import NgramTable
 from infill_engine.models.two_sided.packed import GRAIN, pack
-from infill_kernels.blocks import Statistics
+from infill_kernels.blocks import Likeliest, Statistics
 
 Array = NDArray[Any]
 
@@ -98,9 +98,7 @@ class PlainHead:
     def __call__(
         self, x: Array, *, bias: Array | None = None, chosen: NDArray[Any] | None = None
     ) -> Statistics:
-        logits = _tensor(self.matrix(x))
-        if bias is not None:
-            logits += _tensor(bias)
+        logits = self._logits(x, bias)
         most, best = logits.max(-1)
         total = logits.logsumexp(-1)
         share = (logits - total[:, None]).exp_()
@@ -112,6 +110,16 @@ class PlainHead:
         return Statistics(
             best.int().numpy(), *(each.numpy() for each in (most, total, entropy, asked))
         )
+
+    @torch.inference_mode()
+    def likeliest(self, x: Array, count: int, *, bias: Array | None = None) -> Likeliest:
+        logits = self._logits(x, bias)
+        most, best = logits.topk(count)
+        return Likeliest(best.int().numpy(), most.numpy(), logits.logsumexp(-1).numpy())
+
+    def _logits(self, x: Array, bias: Array | None) -> Tensor:
+        logits = _tensor(self.matrix(x))
+        return logits if bias is None else logits + _tensor(bias)
 
 
 class PlainBlocks:
@@ -192,6 +200,10 @@ class PlainBlocks:
             state = mlp(state, attended.to(state.dtype), *block[1:], epsilon=self._epsilon)
         found: Array = norm(state, self._epsilon)[:, :n].cpu().numpy()
         return found if self._final is None else found * self._final
+
+    @torch.inference_mode()
+    def turn(self, keys: Array, cos: Array, sin: Array, to: Array) -> None:
+        _tensor(to).copy_(rotate(_tensor(keys), _tensor(cos), _tensor(sin)))
 
     def _placed(self, x: Array) -> Tensor:
         return torch.from_numpy(x).to(self._device)

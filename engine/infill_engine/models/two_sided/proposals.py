@@ -6,16 +6,12 @@ from noise is not (engine/train/LOG.md). The engine ranks all of them together.
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from infill_engine.budget import Budget
 from infill_engine.copying import copies, up_to
 from infill_engine.denoiser import Sides
 from infill_engine.models.two_sided.hints import Hints
-from infill_engine.models.two_sided.inference import ComputeHead, InferenceNetwork
+from infill_engine.models.two_sided.inference import InferenceNetwork
 from infill_engine.models.two_sided.kv_cache import SideCache
 from infill_engine.models.two_sided.vocabulary import Vocabulary
 from infill_engine.request import InfillRequest
@@ -103,8 +99,9 @@ def continuations(
         ids, hints = [row.last for row in rows], [row.hints for row in rows]
         hidden = network.continuation_step(context, at, ids, hints)
         if at == 0:
-            never = forbidden if begins is None else forbidden | ~begins
-            found = _likeliest(head, hidden[:1], never)
+            never = bias if begins is None else head.bias(forbidden | ~begins)
+            first = head.likeliest(hidden[:1], CONTINUATION_ROWS, bias=never)
+            found = first.best[0], first.most[0] - first.total
         else:
             said = head(hidden, bias=bias)
             found = said.best, said.most - said.total
@@ -123,14 +120,3 @@ def continuations(
         if not any(row.going for row in rows):
             break
     return [up_to(suffix, vocabulary.text(row.ids, healed)) for row in rows if row.nats >= UNLIKELY]
-
-
-def _likeliest(
-    head: ComputeHead, hidden: NDArray[Any], forbidden: NDArray[np.bool_]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The first tokens of all rows and their log-probabilities, the likeliest first."""
-    logits = head.matrix(hidden)[0]
-    logits[forbidden] = -np.inf
-    tokens = np.argsort(-logits, stable=True)[:CONTINUATION_ROWS]
-    (total,) = head(hidden, bias=head.bias(forbidden)).total
-    return tokens, logits[tokens] - total
