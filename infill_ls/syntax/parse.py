@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tree_sitter import Node, Parser, Point, Tree, TreeCursor
+from tree_sitter import Node, Parser, Point, Tree
 
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_ls.syntax.language import Language
@@ -170,25 +170,8 @@ def children(node: Node, budget: Budget) -> Iterator[Node]:
     """A node's children one by one: an ERROR node can have a hundred thousand, and to list them
     all would hold up every thread. Raises BudgetSpent."""
     cursor = node.walk()
-    if cursor.goto_first_child():
-        yield from _onward(cursor, budget)
-
-
-def children_in(node: Node, start: int, end: int, budget: Budget) -> Iterator[Node]:
-    """Those children that have a part of [start, end); the others are not looked at one by one.
-    Raises BudgetSpent."""
-    cursor = node.walk()
-    if cursor.goto_first_child_for_byte(start) is not None:
-        for child in _onward(cursor, budget):
-            if child.start_byte >= end:
-                return
-            if start < child.end_byte:
-                yield child
-
-
-def _onward(cursor: TreeCursor, budget: Budget) -> Iterator[Node]:
-    """Where a cursor stands, and what comes behind it beside it."""
-    more, count = True, 0
+    more = cursor.goto_first_child()
+    count = 0
     while more:
         if count % _STRIDE == 0:
             budget.check()
