@@ -154,7 +154,7 @@ class Settings:
         optional=True,
     )
     deadline_ms: int = _option(
-        140,
+        135,
         "integer",
         "The most milliseconds that the model may take for a suggestion while typing.",
         low=20,
