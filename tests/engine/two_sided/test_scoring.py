@@ -1,6 +1,7 @@
 """What may follow the prefix is as likely as the forward stream, read alone, has it."""
 
 import math
+import random
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from infill_engine.models.two_sided.config import PREFIX
 from infill_engine.models.two_sided.plain import of_module
 from infill_engine.models.two_sided.scoring import score
 from infill_engine.request import InfillRequest
-from tests.engine.two_sided.networks import SOURCE, model
+from tests.engine.two_sided.networks import SOURCE, model, table
 
 
 def test_scores_are_the_forward_streams_and_leave_the_cache_as_it_is(
@@ -57,3 +58,22 @@ def test_a_text_is_as_probable_as_it_is_after_what_is_typed_of_its_first_word(de
     assert sum(math.exp(each.likelihood) for each in scored) == pytest.approx(1)
     plain = score(denoiser._network, memory.prefix, [[token] for token in begins])
     assert sum(math.exp(each[0]) for each in plain) < 0.9
+
+
+@pytest.mark.parametrize("size", [1, 3, 40])
+def test_the_hints_of_a_tree_are_those_of_each_way_down(size: int) -> None:
+    made, rng = of_module(model()), random.Random(size)
+    cache = made.cache(PREFIX)
+    cache.table = table()
+    made.push(cache, rng.choices(range(6), k=size))
+    tokens = [cache.ids[-1], *rng.choices(range(6), k=30)]
+    parents = [-1, *(rng.randrange(node) for node in range(1, 31))]
+    before = [*cache.text.found]
+
+    found = cache.tree_hints(tokens, parents)
+
+    ways: list[list[int]] = [[]]
+    for token, parent in zip(tokens[1:], parents[1:], strict=True):
+        ways.append([*ways[parent], token])
+    assert found == [cache.hints_after(way, size - 1)[-1] for way in ways]
+    assert cache.text.found == before

@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from infill_engine.models.two_sided.config import PREFIX, SUFFIX, TwoSidedConfig
 from infill_engine.models.two_sided.hints import Hints, stream_hints
 from infill_engine.models.two_sided.induction import InductionIndex
-from infill_engine.models.two_sided.ngram_table import NgramTable
+from infill_engine.models.two_sided.ngram_table import (
+    MAX_ORDER,
+    NO_NGRAM_HINT,
+    NO_TOKEN,
+    NgramTable,
+)
 
 
 def common_length(old: Sequence[int], new: Sequence[int]) -> int:
@@ -66,6 +71,29 @@ class SideCache:
         hints = self.hints(start)
         self.text.truncate(length)
         return hints
+
+    def tree_hints(self, tokens: Sequence[int], parents: Sequence[int]) -> list[Hints]:
+        """The hints of a tree of tokens as they were if the way to each were pushed; its root is
+        the last token here, and others come behind their parents. Changes nothing."""
+        length = len(self)
+        branches: list[list[int]] = [[] for _ in tokens]
+        windows = np.full((len(tokens), MAX_ORDER), NO_TOKEN, np.int64)
+        last = self.ids[-MAX_ORDER:]
+        windows[0, MAX_ORDER - len(last) :] = last
+        for node, parent in enumerate(parents[1:], 1):
+            branches[parent].append(node)
+            windows[node, :-1], windows[node, -1] = windows[parent, 1:], tokens[node]
+        near = [self.text.found[-1]] * len(tokens)
+        waiting = [(node, length) for node in branches[0]]
+        while waiting:
+            node, before = waiting.pop()
+            self.text.truncate(before)
+            self.text.extend((tokens[node],))
+            near[node] = self.text.found[-1]
+            waiting += [(branch, before + 1) for branch in branches[node]]
+        self.text.truncate(length)
+        far = self.table.after_each(windows) if self.table else [NO_NGRAM_HINT] * len(tokens)
+        return [(*one, *other) for one, other in zip(near, far, strict=True)]
 
     def truncate(self, length: int) -> None:
         """Pops the tokens nearest to the cursor until `length` are left."""

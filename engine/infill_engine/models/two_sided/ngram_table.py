@@ -18,6 +18,7 @@ NgramHint = tuple[int, int]
 
 NO_NGRAM_HINT: NgramHint = (0, 0)
 MAX_ORDER = 4  # tokens of a context
+NO_TOKEN = -1
 # Upper ends of all levels but the last: the share of packages in which the token was the next one.
 LEVEL_EDGES = (0.2, 0.3, 0.42, 0.55, 0.68, 0.8, 0.92)
 LEVELS = len(LEVEL_EDGES) + 1
@@ -32,9 +33,17 @@ _WORD = (1 << 64) - 1
 
 def contexts(ids: NDArray[np.int64], order: int) -> NDArray[np.uint32]:
     """The key of the `order` tokens up to each position from `order` - 1 on."""
-    key = np.zeros(max(0, len(ids) - order + 1), np.uint64)
-    for j in range(order):
-        key = key * np.uint64(8192) + ids[j : j + len(key)].astype(np.uint64) + np.uint64(1)
+    windows = (
+        np.lib.stride_tricks.sliding_window_view(ids, order) if len(ids) >= order else ids[:0, None]
+    )
+    return _keys(windows)
+
+
+def _keys(windows: NDArray[np.int64]) -> NDArray[np.uint32]:  # [n, order] -> [n]
+    """Those of contexts that are given one by one."""
+    key = np.zeros(len(windows), np.uint64)
+    for column in windows.T:
+        key = key * np.uint64(8192) + column.astype(np.uint64) + np.uint64(1)
     # Finalised as splitmix64 does it, for neighbouring ids must not have neighbouring keys.
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -75,20 +84,27 @@ class NgramTable:
         """What follows each position from `start` on; longer contexts count first."""
         if len(ids) - start == 1:
             return [self.next(ids)]
+        if start >= len(ids):
+            return []
         low = max(0, start - MAX_ORDER + 1)
-        window = np.array(ids[low:], np.int64)
-        found = np.zeros((len(window), 2), np.int64)
-        orders = range(1, min(MAX_ORDER, len(window)) + 1)
-        if len(self.keys) and orders:
-            asked = np.concatenate([contexts(window, order) for order in orders])
-            rows = np.concatenate([np.arange(order - 1, len(window)) for order in orders])
+        missing = [NO_TOKEN] * (MAX_ORDER - 1 - (start - low))
+        padded = np.array([*missing, *ids[low:]], np.int64)
+        return self.after_each(np.lib.stride_tricks.sliding_window_view(padded, MAX_ORDER))
+
+    def after_each(self, windows: NDArray[np.int64]) -> list[NgramHint]:
+        """What follows the last tokens of several texts [n, MAX_ORDER], NO_TOKEN before their
+        first."""
+        found = np.zeros((len(windows), 2), np.int64)
+        if len(self.keys):
+            asked = np.stack([_keys(windows[:, -order:]) for order in range(1, MAX_ORDER + 1)])
             at = np.minimum(self.keys.searchsorted(asked), len(self.keys) - 1)
-            hit = self.keys[at] == asked
-            value = self.values[at[hit]].astype(np.int64)
-            # Of several in one row the last counts, which is of the longest context.
-            found[rows[hit], 0] = value & ((1 << _TOKEN_BITS) - 1)
-            found[rows[hit], 1] = (value >> _TOKEN_BITS) + 1
-        hints: list[NgramHint] = [(token, level) for token, level in found[start - low :].tolist()]
+            hits = (self.keys[at] == asked) & (windows[:, ::-1].T != NO_TOKEN)
+            # Of several the last counts, which is of the longest context.
+            for hit, places in zip(hits, at, strict=True):
+                value = self.values[places[hit]].astype(np.int64)
+                found[hit, 0] = value & ((1 << _TOKEN_BITS) - 1)
+                found[hit, 1] = (value >> _TOKEN_BITS) + 1
+        hints: list[NgramHint] = [(token, level) for token, level in found.tolist()]
         return hints
 
     def next(self, ids: Sequence[int]) -> NgramHint:

@@ -23,16 +23,14 @@ def score(
     Of a row's first token among those of `first` [V] bool, where it is given and the token is
     one. Leaves the cache as it is.
     """
-    old = len(prefix) - 1
     # The last prefix token is read again, for it predicts the rows' first token. What rows have in
     # common is read once: a tree of tokens, and of each the tokens that are looked for behind it.
-    tokens, parents, hints = [prefix.ids[-1]], [-1], prefix.hints_after((), old)
+    tokens, parents = [prefix.ids[-1]], [-1]
     children: dict[tuple[int, int], int] = {}
     wanted: dict[tuple[int, int], int] = {}
     places: list[list[int]] = []
     for ids in rows:
         node, of_row = 0, list[int]()
-        own = prefix.hints_after(ids[:-1], old)
         for at, token in enumerate(ids, 1):
             of_row.append(wanted.setdefault((node, token), len(wanted)))
             if at == len(ids):
@@ -41,11 +39,11 @@ def score(
                 children[node, token] = len(tokens)
                 tokens.append(token)
                 parents.append(node)
-                hints.append(own[at])
             node = children[node, token]
         places.append(of_row)
     if not wanted:
         return [np.zeros(0, network.dtype) for _ in rows]
+    hints = prefix.tree_hints(tokens, parents)
     hidden = network.continuation_tree(prefix, tokens, hints, np.array(parents, np.int32))
     nodes, chosen = np.array([*wanted]).T
     said = network.head(hidden[nodes], chosen=chosen)
