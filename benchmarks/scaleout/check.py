@@ -1,16 +1,17 @@
 """The simulation beside a real run: engine processes on this machine, asked by the same rules.
 
 servers ◄── /infill ── people who type the standard library, each with routes of their own
-   │  first one at a time: what an answer takes, where the place is known and where not
+apart   ◄── /infill ── the same people's same keys, one person at a time at each ─► what an answer
+   │                   takes while nobody else asks
    ▼
-the same people's same keys in a simulation that draws from those times ─► p50, p95 beside
+the same keys in a simulation in which each answer takes that ─► p50, p95 beside
 """
 
 import itertools
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from benchmarks.fim import fim_server
 from benchmarks.progress import say
 from benchmarks.scaleout.clock import Clock
 from benchmarks.scaleout.people import Asking, Key, Outcome, Person, keys
-from benchmarks.scaleout.servers import QueueServer
+from benchmarks.scaleout.servers import Job, QueueServer
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.config import EngineConfig
 from infill_engine.remote.client import POLL, HttpClient
@@ -33,14 +34,14 @@ from infill_ls.cli.bench.wire import ServerError
 
 PLACE_PAUSE = 2.0  # shorter than people's, for more requests in the time
 TYPED_CHARS = 400  # of a place's text are typed at most
-CALIBRATED_PLACES, CALIBRATED_SECONDS = 12, 60.0  # of what is typed, not of the clock
 DEADLINE = 5.0
 LEAD = 1.0  # seconds until the first key
+FIRST_SECONDS = 8.0  # of typing before anything is measured: the first answers are slower
 
 
-# Seconds from a request to its answer while nobody else asks: where the server knew the place
-# (True), and where not.
-Calibration = Mapping[bool, list[float]]
+# By document and typed characters, seconds from a request to its answer while nobody else asks, and
+# whether the server knew the place.
+Alone = Mapping[tuple[str, int], tuple[bool, float]]
 
 
 def body(case: Case, typed: int) -> dict[str, Any]:
@@ -53,25 +54,51 @@ def body(case: Case, typed: int) -> dict[str, Any]:
     }
 
 
-def calibrated(clients: Sequence[HttpClient], cases: Sequence[Case], name: str) -> Calibration:
-    """All servers at once, each asked one thing at a time: what people ask, for where the model
-    need not run depends on what was asked before. `cases` are such as nobody has asked about."""
-    seconds: dict[bool, list[float]] = {True: [], False: []}
+def alone(
+    clients: Sequence[HttpClient], cases: Sequence[Case], names: Sequence[str], seconds: float
+) -> Alone:
+    """All servers at once, each asked by one person at a time, who types as fast as ever, for a
+    server uses its pauses. Nothing is taken back."""
+    found: dict[tuple[str, int], tuple[bool, float]] = {}
 
     def ask(client: HttpClient, number: int) -> None:
-        own = cases[number * CALIBRATED_PLACES :][:CALIBRATED_PLACES]
-        seen = set[int]()
-        for key in typing(f"{name} {number}", CALIBRATED_SECONDS):
-            if not key.asks:
-                continue
-            asked = body(own[key.place % len(own)], key.typed)
-            started = time.perf_counter()
-            client.send(HttpRequest(path="/infill", body=asked), UNLIMITED).checked()
-            seconds[key.place in seen].append(time.perf_counter() - started)
-            seen.add(key.place)
+        for name in names[number :: len(clients)]:
+            seen, began = set[int](), time.monotonic()
+            for key in typing(name, seconds):
+                time.sleep(max(0.0, began + key.at - time.monotonic()))
+                if not key.asks:
+                    continue
+                asked = body(case_of(cases, name, key), key.typed)
+                started = time.perf_counter()
+                client.send(HttpRequest(path="/infill", body=asked), UNLIMITED).checked()
+                taken = time.perf_counter() - started
+                found[document_of(name, key), key.typed] = key.place in seen, taken
+                seen.add(key.place)
 
     together(partial(ask, client, number) for number, client in enumerate(clients))
+    return found
+
+
+def as_measured(measured: Alone, source: random.Random) -> Callable[[Job, bool], float]:
+    """What a job takes: what it took alone, or another where the place was known then and is not
+    now, or the other way round."""
+    pools: dict[bool, list[float]] = {True: [], False: []}
+    for known, taken in measured.values():
+        pools[known].append(taken)
+
+    def seconds(job: Job, known: bool) -> float:
+        then, taken = measured[job.document, job.typed]
+        return taken if then == known or not pools[known] else source.choice(pools[known])
+
     return seconds
+
+
+def case_of(cases: Sequence[Case], name: str, key: Key) -> Case:
+    return cases[random.Random(document_of(name, key)).randrange(len(cases))]
+
+
+def document_of(name: str, key: Key) -> str:
+    return f"{name}/{key.place}"
 
 
 def together(works: Iterator[partial[None]]) -> None:
@@ -111,11 +138,9 @@ def real(
             time.sleep(max(0.0, started + key.at - time.monotonic()))
             if not key.asks:
                 continue
-            case = cases[random.Random(f"{name}/{key.place}").randrange(len(cases))]
+            asked = body(case_of(cases, name, key), key.typed)
             given_up = started + (following.at if following else seconds)
-            answered = _asked(
-                clients, routes, f"{name}/{key.place}", body(case, key.typed), given_up
-            )
+            answered = _asked(clients, routes, document_of(name, key), asked, given_up)
             with lock:
                 outcome.asked += 1
                 if answered is None:
@@ -154,11 +179,12 @@ def _asked(
 
 
 def predicted(
-    bases: Sequence[str], measured: Calibration, num_people: int, seconds: float
+    bases: Sequence[str], measured: Alone, num_people: int, seconds: float
 ) -> tuple[Outcome, float]:
     """The same people's keys at simulated servers, and the share of the time that those work."""
     clock, outcome, source = Clock(), Outcome(), random.Random(0)
-    servers = [QueueServer(clock=clock, seconds=measured, random=source) for _ in bases]
+    service = as_measured(measured, source)
+    servers = [QueueServer(clock=clock, seconds=service) for _ in bases]
     asking = Asking(deadline=DEADLINE, widths=[1], network=0.0, late=POLL / 2)
     for number in range(num_people):
         name = name_of(num_people, number)
@@ -172,26 +198,26 @@ def check(
     config: EngineConfig, num_servers: int, loads: Sequence[int], seconds: float
 ) -> list[dict[str, Any]]:
     """By number of people: what was measured and what was predicted."""
-    cases, each = long_enough(python_cases(4000)), num_servers * CALIBRATED_PLACES
-    calibrating = (len(loads) + 1) * each
-    if len(cases) < 2 * calibrating:
+    cases = long_enough(python_cases(4000))
+    if len(cases) < max(loads):
         raise ServerError("there are too few places in the standard library")
-    cases, apart = cases[calibrating:], iter(cases[:calibrating])
     found = []
     with ExitStack() as ends:
         ports = [
             ends.enter_context(fim_server(config, int(1e3 * DEADLINE))).port
-            for _ in range(num_servers)
+            for _ in range(2 * num_servers)
         ]
-        clients = [
+        every = [
             HttpClient(f"http://127.0.0.1:{port}", EngineConfig(remote_concurrency=64))
             for port in ports
         ]
-        # The first answers are slower.
-        calibrated(clients, [*itertools.islice(apart, each)], "first")
+        clients, apart = every[:num_servers], every[num_servers:]
+        alone(every, cases, [f"first {number}" for number in range(len(every))], FIRST_SECONDS)
         for num_people in loads:
-            measured = calibrated(clients, [*itertools.islice(apart, each)], str(num_people))
-            say(f"{num_people} people for {seconds:g} s")
+            say(f"{num_people} people, each alone, for {seconds:g} s")
+            names = [name_of(num_people, number) for number in range(num_people)]
+            measured = alone(apart, cases, names, seconds)
+            say("and together")
             real_outcome = real(clients, cases, num_people, seconds)
             expected, busy = predicted(
                 [client.base for client in clients], measured, num_people, seconds
@@ -201,7 +227,8 @@ def check(
                     "people": num_people,
                     "busy": busy,
                     "service_ms": {
-                        name: 1e3 * percentile(measured[known], 0.5)
+                        name: 1e3
+                        * percentile([x for was, x in measured.values() if was == known], 0.5)
                         for name, known in (("known", True), ("new", False))
                     },
                     "measured": summary(real_outcome),

@@ -178,6 +178,7 @@ class Person:
         job = Job(
             document=document,
             place=key.place,
+            typed=key.typed,
             prompt_tokens=PROMPT_TOKENS + key.typed // 3,
             widths=self._asking.widths,
             finished=finished,

@@ -6,7 +6,7 @@ nothing of people and of how jobs are routed.
 
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Protocol
@@ -21,11 +21,13 @@ CACHE_BLOCK = 16  # tokens that vLLM caches together
 class Job:
     """`widths` are the cells of its canvases; `finished` is told each of them by its number.
 
-    The prompt at one `place` grows with what is typed; at another one it is another prompt.
+    The prompt at one `place` grows with what is `typed`, characters of it; at another one it is
+    another prompt.
     """
 
     document: str
     place: int
+    typed: int = 0
     prompt_tokens: int
     widths: Sequence[int]
     finished: Callable[[int], None]
@@ -198,16 +200,15 @@ class GpuServer:
 
 @dataclass(slots=True, kw_only=True)
 class QueueServer:
-    """One job at a time, in the order of arrival. `seconds` are measured ones to draw from: where
-    the place was asked about before (True), and where not.
+    """One job at a time, in the order of arrival. `seconds` are what one takes while nobody else
+    asks, where the place was asked about before (True) and where not.
 
     A job that is taken back while it is answered ends within `step` seconds. What it has read of a
     new place by then is kept, and the rest is left to the next job there.
     """
 
     clock: Clock
-    seconds: Mapping[bool, Sequence[float]]
-    random: random.Random
+    seconds: Callable[[Job, bool], float]
     step: float = 0.005
     busy_seconds: float = 0.0
     _jobs: OrderedDict[Job, None] = field(default_factory=OrderedDict)  # the first is answered
@@ -238,7 +239,7 @@ class QueueServer:
             return
         job = next(iter(self._jobs))
         place = (job.document, job.place)
-        seconds = self.random.choice(self.seconds[place in self._unread])
+        seconds = self.seconds(job, place in self._unread)
         self._unread.setdefault(place, seconds)
         seconds = max(seconds, self._unread[place])
         self.busy_seconds += seconds

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.scaleout.__main__ import Team, enough, main, simulated, widths
-from benchmarks.scaleout.check import predicted
+from benchmarks.scaleout.check import document_of, name_of, predicted, typing
 from benchmarks.scaleout.clock import Clock
 from benchmarks.scaleout.people import KEY_SECONDS, KEYS_A_LINE, Asking, keys
 from benchmarks.scaleout.servers import GPUS, GpuServer, Job, QueueServer
@@ -32,7 +32,7 @@ def job(*, at: str = "a", place: int = 0, finished: list[int], tokens: int = 100
 def test_a_queue_waits_as_long_as_pollaczek_and_khinchine_say() -> None:
     clock, source = Clock(), random.Random(0)
     service, load, count = 0.05, 0.7, 20_000
-    server = QueueServer(clock=clock, seconds={False: [service]}, random=source)
+    server = QueueServer(clock=clock, seconds=lambda _, known: service)
     waits: list[float] = []
     at = 0.0
     for number in range(count):
@@ -60,7 +60,7 @@ def test_a_queue_waits_as_long_as_pollaczek_and_khinchine_say() -> None:
 
 def test_a_queue_leaves_what_is_taken_back() -> None:
     clock, finished = Clock(), list[int]()
-    server = QueueServer(clock=clock, seconds={False: [1.0], True: [0.5]}, random=random.Random(0))
+    server = QueueServer(clock=clock, seconds=lambda _, known: 0.5 if known else 1.0)
     first, second, third = (job(at=name, finished=finished) for name in "aba")
     for each in (first, second, third):
         server.take(each)
@@ -126,7 +126,11 @@ def test_more_people_wait_longer_and_more_gpus_help() -> None:
 @settings(max_examples=10, deadline=None)
 @given(people=st.integers(1, 6), service=st.floats(0.01, 0.4), seed=st.integers(0, 5))
 def test_every_request_is_answered_or_taken_back(people: int, service: float, seed: int) -> None:
-    measured = {True: [service], False: [service * 2]}
+    measured = {
+        (document_of(name, key), key.typed): (key.typed > 1, service * (1 if key.typed > 1 else 2))
+        for name in (name_of(people, number) for number in range(people))
+        for key in typing(name, 10.0 + seed)
+    }
     outcome, busy = predicted(["x", "y"], measured, people, 10.0 + seed)
     ended = len(outcome.waits) + len(outcome.hurried) + outcome.superseded
 
