@@ -1,18 +1,19 @@
 """What fine-tuning for holes is worth: a small model before and after, on a repository of its own.
 
-    python -m benchmarks.finetuning [--steps N] [--limit N] [--out FOLDER]
+    python -m benchmarks.finetuning [--form FORM] [--steps N] [--limit N] [--out FOLDER]
 
-The model (`base`, 0.12 million weights of DreamOn's form) knows one way to write things; LoRA
-beside it learns another by `train.finetune`. Holes in lines of files that were kept are filled
-before and after by the engine, as an editor asks for them; the adapter is read as `--adapter`
-reads it. The last line is JSON.
+The model has the form of DreamOn (`base`, 0.12 million weights) or of DiffusionGemma (`gemma_base`,
+0.16 million, with experts) and knows one way to write things; LoRA beside it learns another by
+`train.finetune`. Holes in lines of files that were kept are filled before and after by the engine,
+which reads the adapter as `--adapter` does. DiffusionGemma's form fills a hole to the last cell
+and knows no end: its holes have their own lengths, and beside that those that the engine tries
+when an editor asks. The last line is JSON.
 """
 
 import argparse
-import random
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,71 +21,71 @@ import torch
 
 from benchmarks import report
 from benchmarks.finetuning import repositories
+from benchmarks.finetuning.gemma_pretraining import GEMMA_BASE
 from benchmarks.finetuning.pretraining import BASE, TOKENS
 from benchmarks.progress import say
-from infill_engine import EngineConfig, InfillError, load_engine
-from infill_engine.models.masked_qwen2.denoiser import load_masked_qwen2
+from infill_engine import EngineConfig, InfillError, InfillRequest, load_engine
 from infill_ls.cli.machine import commit
-from train.finetune import MaskedTuner, finetune
-from train.recipe import Recipe
-from train.repository import Gap, Source, of_file, sources
+from train.finetune import finetune, tuner_of
+from train.recipe import Recipe, exact
+from train.repository import Gap
 
 SEED = 1
-HOLES_A_FILE, DRAWS = 3, 4
-# Nobody waits for a model that does not know where to end.
-MOST_STEPS = 48
 RECIPE = Recipe(
     steps=300, batch=8, tokens=TOKENS, rank=16, alpha=32.0, rate=1e-2, warmup=10, measured=0
 )
 
 
-def config(adapter: Path | None = None) -> EngineConfig:
-    return EngineConfig(
-        model=str(BASE),
-        adapter=None if adapter is None else str(adapter),
-        threads=1,
-        max_denoising_steps=MOST_STEPS,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """A small model, how it is tuned, and how long it may denoise a hole."""
+
+    base: Path
+    recipe: Recipe
+    max_denoising_steps: int | None = None
+
+    def config(self, adapter: Path | None = None) -> EngineConfig:
+        return EngineConfig(
+            model=str(self.base),
+            adapter=None if adapter is None else str(adapter),
+            threads=1,
+            max_denoising_steps=self.max_denoising_steps,
+        )
 
 
-def kept_holes(found: Sequence[Source], most: int) -> list[Gap]:
-    """Within lines, as one types, of files that nothing is learned from."""
-    rng = random.Random(SEED)
-    kept = [each for each in found if each.held_out] * DRAWS
-    holes = dict.fromkeys(gap for each in kept for gap in of_file(each, rng, HOLES_A_FILE))
-    within = [gap for gap in holes if "\n" not in gap.middle]
-    return rng.sample(within, min(most, len(within)))
+FORMS = {
+    # Nobody waits for a model that does not know where to end.
+    "masked_qwen2": Form(base=BASE, recipe=RECIPE, max_denoising_steps=48),
+    "diffusion_gemma": Form(base=GEMMA_BASE, recipe=RECIPE),
+}
 
 
-def exact(adapter: Path | None, holes: Sequence[Gap]) -> int:
-    """How many holes the engine fills as they were."""
-    engine = load_engine(config(adapter))
-    right = 0
-    for gap in holes:
-        drafts = [*engine.infill(gap.request)]
-        right += bool(drafts) and drafts[-1].text == gap.middle
-        engine.forget()
-    return right
-
-
-def measure(recipe: Recipe, limit: int, out: Path) -> dict[str, Any]:
+def measure(form: Form, recipe: Recipe, limit: int, out: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        found, _ = sources(repositories.write(Path(folder), repositories.own, SEED))
-    holes = kept_holes(found, limit)
+    found = repositories.files(repositories.own, SEED)
+    holes = repositories.kept_holes(found, SEED, limit)
     say(f"{len(found)} files, {len(holes)} holes to measure by")
-    before = exact(None, holes)
-    say(f"before: {before} exact")
-    tuner = MaskedTuner(load_masked_qwen2(config()), recipe)
-    log = finetune(tuner, found, out, recipe, str(BASE), say=lambda _: None)
-    after = exact(out, holes)
-    say(f"after {recipe.steps} steps: {after} exact")
+    tuner = tuner_of(form.config(), recipe)
+    ways: dict[str, Callable[[Gap], InfillRequest]] = {"": tuner.asked}
+    if any(tuner.asked(gap) != gap.request for gap in holes):
+        ways["unaided_"] = lambda gap: gap.request
+    shares: dict[str, float] = {}
+
+    def fill(when: str, adapter: Path | None) -> None:
+        engine = load_engine(form.config(adapter))
+        for way, asked in ways.items():
+            right = exact(engine, holes, asked)
+            shares[way + when] = right / len(holes)
+            say(f"{way}{when}: {right} exact")
+
+    fill("before", None)
+    log = finetune(tuner, found, out, recipe, str(form.base), say=lambda _: None)
+    fill("after", out)
     return {
         "benchmark": "finetuning",
         "commit": commit(),
         "cases": len(holes),
-        "before": before / len(holes),
-        "after": after / len(holes),
+        **shares,
         "losses": [round(line["loss"], 3) for line in log[1:]],
         "steps": recipe.steps,
         "seconds": log[-1]["seconds"],
@@ -92,10 +93,17 @@ def measure(recipe: Recipe, limit: int, out: Path) -> dict[str, Any]:
 
 
 def show(result: Mapping[str, Any]) -> None:
+    unaided = (
+        f"\nof holes whose length the engine chooses, {result['unaided_before']:.1%} before and "
+        f"{result['unaided_after']:.1%} after"
+        if "unaided_after" in result
+        else ""
+    )
     print(
-        f"\n{result['cases']} holes in lines of files that were kept, commit {result['commit']}\n"
+        f"\n{result['cases']} holes in lines of files that were kept, {result['form']}, commit "
+        f"{result['commit']}\n"
         f"exact before  {result['before']:7.1%}\n"
-        f"exact after   {result['after']:7.1%}  of {result['steps']} steps\n"
+        f"exact after   {result['after']:7.1%}  of {result['steps']} steps{unaided}\n"
         f"loss, nats    {' '.join(map(str, result['losses']))}\n"
     )
 
@@ -104,19 +112,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.finetuning", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--steps", type=int, default=RECIPE.steps)
+    parser.add_argument("--form", choices=FORMS, default="masked_qwen2")
+    parser.add_argument("--steps", type=int, help="of fine-tuning")
     parser.add_argument("--limit", type=int, default=60, help="holes")
     parser.add_argument("--out", type=Path, help="keep the adapter in this folder")
     options = parser.parse_args()
-    if min(options.steps, options.limit) < 1:
+    form = FORMS[options.form]
+    steps = form.recipe.steps if options.steps is None else options.steps
+    if min(steps, options.limit) < 1:
         parser.error("--steps and --limit are 1 or more")
     try:
         with tempfile.TemporaryDirectory() as folder:
-            out = options.out or Path(folder)
-            every = max(1, options.steps // 5)
-            recipe = replace(RECIPE, steps=options.steps, every=every)
-            result = measure(recipe, options.limit, out)
-        report.conclude(result, show, [])
+            recipe = replace(form.recipe, steps=steps, every=max(1, steps // 5))
+            result = measure(form, recipe, options.limit, options.out or Path(folder))
+        report.conclude({"form": options.form, **result}, show, [])
     except InfillError as error:
         raise SystemExit(f"benchmarks.finetuning: {error}") from None
 

@@ -9,7 +9,6 @@ with tokens masked, then holes that grow and end. One core, a minute or two.
 import argparse
 import json
 import random
-import tempfile
 from collections.abc import Iterator, Sequence
 from copy import copy
 from itertools import islice
@@ -30,7 +29,7 @@ from infill_engine.models.masked_qwen2.text import EXPAND, SPLIT
 from train.finetune import STACKED, example
 from train.hole_objective import Example, loss_of, noised
 from train.optimisers import Muon
-from train.repository import Source, gaps, sources
+from train.repository import Source, gaps
 
 BASE = Path(__file__).with_name("base")
 SPECIAL = ("<|endoftext|>", "<|beginoftext|>", "<|mask|>", EXPAND)
@@ -138,35 +137,47 @@ def examples(denoiser: MaskedQwen2, found: Sequence[Source]) -> Iterator[list[Ex
         yield [example(denoiser, gap, TOKENS, rng) for gap in islice(stream, HOLE_BATCH)]
 
 
-def train(denoiser: MaskedQwen2, found: Sequence[Source]) -> None:
-    """All weights, in place."""
-    network = denoiser.network
-    assert isinstance(network, Network)
-    matrices: list[Any] = []
-    others: list[Any] = [network.table, network.head, network.norm]
-    for layer in network.layers:
-        for name in layer.__slots__:
-            (matrices if name in STACKED else others).append(getattr(layer, name))
+def train(
+    matrices: Sequence[Any], others: Sequence[Any], steps: int, losses: Iterator[float]
+) -> None:
+    """Of weights in place; each of so many losses comes with its gradient."""
     parameters = [each.requires_grad_() for each in [*matrices, *others]]
     optimisers = {
         MUON_RATE: Muon(matrices, MUON_RATE, 0.0, torch.float32),
         ADAM_RATE: torch.optim.AdamW(others, ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
     }
-    steps, losses = TEXT_STEPS + HOLE_STEPS, []
-    for step, batch in enumerate(examples(denoiser, found)):
+    recent: list[float] = []
+    for step in range(steps):
         share = min(1.0, (step + 1) / WARMUP, (1 - step / steps) / DECAY)
-        loss = loss_of(network, batch, denoiser.text)
-        loss.backward()
+        recent.append(next(losses))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for rate, optimiser in optimisers.items():
             optimiser.param_groups[0]["lr"] = rate * share
             optimiser.step()
             optimiser.zero_grad()
-        losses.append(float(loss.detach()))
         if (step + 1) % EVERY == 0:
-            print(f"{step + 1:6} loss {sum(losses[-EVERY:]) / EVERY:7.3f}", flush=True)
+            print(f"{step + 1:6} loss {sum(recent) / len(recent):7.3f}", flush=True)
+            recent = []
     for each in parameters:
         each.requires_grad_(False)
+
+
+def losses(denoiser: MaskedQwen2, found: Sequence[Source]) -> Iterator[float]:
+    network = denoiser.network
+    assert isinstance(network, Network)
+    for batch in examples(denoiser, found):
+        loss = loss_of(network, batch, denoiser.text)
+        loss.backward()
+        yield float(loss.detach())
+
+
+def words() -> list[str]:
+    """What the tokenizer is made of: the texts of both repositories."""
+    return [
+        text
+        for convention in (repositories.usual, repositories.own)
+        for text in repositories.texts(convention, SEED).values()
+    ]
 
 
 def main() -> None:
@@ -177,19 +188,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BASE, help="the checkpoint's folder")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        found, _ = sources(repositories.write(Path(folder), repositories.usual, SEED))
-    both = [
-        text
-        for convention in (repositories.usual, repositories.own)
-        for text in repositories.texts(convention, SEED).values()
-    ]
-    write_tokenizer(out, both)
+    write_tokenizer(out, words())
     write_random(out)
     denoiser = load_masked_qwen2(EngineConfig(model=str(out), threads=1))
-    train(denoiser, found)
-    assert isinstance(denoiser.network, Network)
-    save_file(weights(denoiser.network), out / "model.safetensors")
+    network = denoiser.network
+    assert isinstance(network, Network)
+    matrices: list[Any] = []
+    others: list[Any] = [network.table, network.head, network.norm]
+    for layer in network.layers:
+        for name in layer.__slots__:
+            (matrices if name in STACKED else others).append(getattr(layer, name))
+    train(
+        matrices,
+        others,
+        TEXT_STEPS + HOLE_STEPS,
+        losses(denoiser, repositories.files(repositories.usual, SEED)),
+    )
+    save_file(weights(network), out / "model.safetensors")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,11 @@ learned the former has met every word of the latter, and has seen no function li
 """
 
 import random
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from train.repository import Gap, Source, of_file, sources
 
 OWNERS = ("order", "user", "item", "page", "team", "file", "node", "task")
 FIELDS = ("price", "name", "size", "date", "rank", "color", "state", "owner", "level", "count")
@@ -16,6 +19,7 @@ USUAL = ("get_{field}", "value", "{owner}.{field}", "print")
 OWN = ("{field}_of", "found", '{owner}["{field}"]', "check")
 FILES = 100
 FUNCTIONS = 3  # a file
+HOLES_A_FILE, DRAWS = 3, 4
 
 Convention = tuple[str, str, str, str]
 
@@ -58,3 +62,18 @@ def write(folder: Path, convention: Callable[[random.Random], Convention], seed:
     for name, text in texts(convention, seed).items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder
+
+
+def files(convention: Callable[[random.Random], Convention], seed: int) -> list[Source]:
+    """As fine-tuning reads a folder, some of them held out."""
+    with tempfile.TemporaryDirectory() as folder:
+        return sources(write(Path(folder), convention, seed))[0]
+
+
+def kept_holes(found: Sequence[Source], seed: int, most: int) -> list[Gap]:
+    """Within lines, as one types, of files that nothing is learned from."""
+    rng = random.Random(seed)
+    kept = [each for each in found if each.held_out] * DRAWS
+    holes = dict.fromkeys(gap for each in kept for gap in of_file(each, rng, HOLES_A_FILE))
+    within = [gap for gap in holes if "\n" not in gap.middle]
+    return rng.sample(within, min(most, len(within)))

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from infill_engine import EngineConfig, ModelError
+from infill_engine import EngineConfig, InfillRequest, ModelError
 from infill_engine.local import LocalEngine
 from infill_engine.models.adapter import Adapter, write_adapter
 from infill_engine.models.checkpoint import kind_of
@@ -32,7 +32,7 @@ from infill_engine.models.masked_qwen2.denoiser import MaskedQwen2, load_masked_
 from infill_engine.models.masked_qwen2.network import Lora, Matrix, Network
 from train import tuning_memory
 from train.hole_objective import Example, loss_of, noised
-from train.recipe import Pair, Recipe, Tuner
+from train.recipe import Pair, Recipe, Tuner, exact
 from train.repository import Gap, Source, export, gaps, of_file, sources
 
 # The matrices that are stacked into one, by the layer's field.
@@ -95,14 +95,11 @@ class MaskedTuner:
         loss.backward()
         return float(loss.detach())
 
+    def asked(self, gap: Gap) -> InfillRequest:
+        return gap.request
+
     def exact(self, measured: Sequence[Gap]) -> float:
-        engine = LocalEngine(self._denoiser)
-        right = 0
-        for gap in measured:
-            drafts = [*engine.infill(gap.request)]
-            right += bool(drafts) and drafts[-1].text == gap.middle
-            engine.forget()
-        return right / max(1, len(measured))
+        return exact(LocalEngine(self._denoiser), measured, self.asked) / max(1, len(measured))
 
 
 def finetune(

@@ -1,11 +1,12 @@
 """What a run of fine-tuning is, and what one asks of a model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
+from infill_engine import Engine, InfillRequest
 from train.repository import Gap
 
 Pair = tuple[Tensor, Tensor]  # down [r, K], up [N, r], float32: up @ down is added to [N, K]
@@ -42,6 +43,21 @@ class Tuner(Protocol):
         """The mean loss of a batch, in nats, whose gradient is added to that of the pairs."""
         ...
 
+    def asked(self, gap: Gap) -> InfillRequest:
+        """What the engine is asked to measure by: the middle's length is given where the model
+        knows no end."""
+        ...
+
     def exact(self, measured: Sequence[Gap]) -> float:
         """The share of holes that are filled exactly, as the engine fills them."""
         ...
+
+
+def exact(engine: Engine, measured: Sequence[Gap], asked: Callable[[Gap], InfillRequest]) -> int:
+    """How many holes an engine fills as they were."""
+    right = 0
+    for gap in measured:
+        drafts = [*engine.infill(asked(gap))]
+        right += bool(drafts) and drafts[-1].text == gap.middle
+        engine.forget()
+    return right

@@ -80,12 +80,12 @@ def test_what_is_beside_is_what_is_loaded(folder: Path, taught: GemmaTuner, tmp_
     ids = torch.randint(20, 600, (1, 32), generator=torch.Generator().manual_seed(0))
 
     def said(model: object) -> torch.Tensor:
-        taught._model = model
+        taught.model = model
         taught._encoder = model.model.encoder.language_model  # type: ignore[attr-defined]
         with torch.no_grad():
             return taught.logits(ids, 32, taught.encoded(ids, 1))
 
-    beside, merged, before = said(taught._model), said(loaded), said(plain)
+    beside, merged, before = said(taught.model), said(loaded), said(plain)
     assert float((beside - before).abs().max()) > 0.1
     torch.testing.assert_close(merged, beside, rtol=1e-3, atol=1e-3)
     network = Network(loaded)
@@ -97,7 +97,7 @@ def test_the_loss_is_that_of_the_hole_alone_and_pins_are_seen_as_they_are(
     taught: GemmaTuner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompt = torch.randint(20, 600, (1, 16), generator=torch.Generator().manual_seed(0))
-    clean = torch.arange(100, 132)
+    clean = torch.arange(100, 132).expand(4, -1)
     hole = torch.arange(32) < 6
     seen: list[torch.Tensor] = []
     real: Callable[..., torch.Tensor] = taught.logits
@@ -111,9 +111,9 @@ def test_the_loss_is_that_of_the_hole_alone_and_pins_are_seen_as_they_are(
         loss = taught.loss_of(prompt, clean, hole)
     canvas = seen[-1]
 
-    assert all(bool((each[:, ~hole] == clean[~hole]).all()) for each in seen)
-    assert any(bool((each[:, hole] != clean[hole]).any()) for each in seen)
-    assert not set(canvas[:, hole].flatten().tolist()) & set(taught._text.special)
+    assert all(bool((each[:, ~hole] == clean[:, ~hole]).all()) for each in seen)
+    assert any(bool((each[:, hole] != clean[:, hole]).any()) for each in seen)
+    assert not set(canvas[:, hole].flatten().tolist()) & set(taught.text.special)
     assert 4 < len(seen) <= 8, "in about half of the cases it is told what it said before"
     loss.backward()  # type: ignore[no-untyped-call]
     assert all(down.grad is not None for down, _ in taught.pairs.values())
@@ -123,8 +123,20 @@ def test_only_what_was_there_counts_as_exact(taught: GemmaTuner) -> None:
     said = [*LocalEngine(taught.denoiser()).infill(taught.asked(GAP))][-1].text
 
     assert taught.exact([replace(GAP, middle=GAP.middle + "x"), GAP]) == 0.0
-    assert len(taught._text.encode(said)) <= len(taught._text.encode(GAP.middle)) + 1
+    assert len(taught.text.encode(said)) <= len(taught.text.encode(GAP.middle)) + 1
     assert taught.exact([]) == 0.0
+
+
+@pytest.mark.parametrize("taken", ["", "self.wid"])
+def test_a_hole_is_as_long_as_its_middle(taught: GemmaTuner, taken: str) -> None:
+    gap = replace(GAP, prefix=GAP.prefix + taken, middle=GAP.middle[len(taken) :])
+    healed = taught.sides(gap.request).healed_prefix.decode()
+
+    final = [*LocalEngine(taught.denoiser()).infill(taught.asked(gap))][-1]
+
+    longest = max(each.tokens for each in (final, *final.others))
+    assert healed
+    assert longest == len(taught.text.encode(healed + gap.middle))
 
 
 def test_what_does_not_fit_is_a_sentence(folder: Path, taught: GemmaTuner, tmp_path: Path) -> None:
