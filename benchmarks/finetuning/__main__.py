@@ -56,7 +56,7 @@ class Form:
 FORMS = {
     # Nobody waits for a model that does not know where to end.
     "masked_qwen2": Form(base=BASE, recipe=RECIPE, max_denoising_steps=48),
-    "diffusion_gemma": Form(base=GEMMA_BASE, recipe=RECIPE),
+    "diffusion_gemma": Form(base=GEMMA_BASE, recipe=replace(RECIPE, steps=120, batch=4)),
 }
 
 
