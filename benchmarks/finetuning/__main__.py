@@ -60,14 +60,17 @@ FORMS = {
 }
 
 
-def measure(form: Form, recipe: Recipe, limit: int, out: Path) -> dict[str, Any]:
+def measure(
+    form: Form, recipe: Recipe, limit: int, out: Path, unaided: bool = False
+) -> dict[str, Any]:
+    """Shares of holes, also of those whose length the engine chooses where it is `unaided`."""
     torch.set_num_threads(1)
     found = repositories.files(repositories.own, SEED)
     holes = repositories.kept_holes(found, SEED, limit)
     say(f"{len(found)} files, {len(holes)} holes to measure by")
     tuner = tuner_of(form.config(), recipe)
     ways: dict[str, Callable[[Gap], InfillRequest]] = {"": tuner.asked}
-    if any(tuner.asked(gap) != gap.request for gap in holes):
+    if unaided:
         ways["unaided_"] = lambda gap: gap.request
     shares: dict[str, float] = {}
 
@@ -124,7 +127,13 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             recipe = replace(form.recipe, steps=steps, every=max(1, steps // 5))
-            result = measure(form, recipe, options.limit, options.out or Path(folder))
+            result = measure(
+                form,
+                recipe,
+                options.limit,
+                options.out or Path(folder),
+                unaided=form.base == GEMMA_BASE,
+            )
         report.conclude({"form": options.form, **result}, show, [])
     except InfillError as error:
         raise SystemExit(f"benchmarks.finetuning: {error}") from None

@@ -167,10 +167,10 @@ def main() -> None:
     assert parameters.keys() <= stored.keys(), "modules are called as in a checkpoint"
     trained = {name: each.detach().contiguous() for name, each in parameters.items()}
     save_file(stored | trained, out / "model.safetensors", {"format": "pt"})
-    others_like_it = repositories.files(repositories.usual, SEED + 1)
-    gaps_in = repositories.kept_holes(others_like_it, SEED, CHECKED)
-    right = exact(load_engine(config), gaps_in, holes.asked)
-    print(f"{right} of {len(gaps_in)} holes exact in other files of the kind that it learned")
+    alike = repositories.files(repositories.usual, SEED + 1)
+    measured = repositories.kept_holes(alike, SEED, CHECKED)
+    right = exact(load_engine(config), measured, holes.asked)
+    print(f"{right} of {len(measured)} holes exact in other files of the kind that it learned")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ def test_the_loss_falls_and_exact_match_rises(tmp_path: Path) -> None:
     result = measure(MASKED, recipe, 30, tmp_path)
 
     assert result["cases"] == 30
-    assert "unaided_after" not in result
     assert result["after"] >= 2 * result["before"]
     assert result["after"] >= 0.2
     assert result["losses"][-1] < 0.9 * result["losses"][0]
