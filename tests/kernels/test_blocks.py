@@ -28,6 +28,7 @@ from infill_kernels.native import (
     quantised,
 )
 from infill_kernels.prebuilt import made_beforehand
+from tests.kernels import test_head
 
 LAYERS, KV, GROUP, HEAD, WIDTH, FF, ROOM = 2, 2, 2, 32, 128, 96, 80
 # Half a unit in the last place of bfloat16 for each of what is multiplied, a few times over.
@@ -298,56 +299,6 @@ def test_a_token_of_a_tree_is_what_it_is_behind_those_above_it_alone() -> None:
         torch.testing.assert_close(found[0, i], alone[0, -1], rtol=0, atol=1e-3)
 
 
-def test_statistics_of_a_head_are_those_of_its_logits() -> None:
-    torch.manual_seed(0)
-    weight, x = torch.randn(700, 64), torch.randn(19, 64)
-    head = blocks.Head(blocks.Matrix.of(array(weight)))
-    chosen = torch.arange(19) * 30
-    forbidden = torch.arange(700) % 7 == 0
-    logits = product(weight, x)
-    for asked, bias in ((None, None), (chosen, forbidden)):
-        expected = logits if bias is None else logits.masked_fill(bias, -1e30)
-
-        found = head(
-            array(x),
-            bias=None if bias is None else head.bias(bias.numpy()),
-            chosen=None if asked is None else asked.numpy(),
-        )
-
-        logs = expected.log_softmax(-1)
-        assert found.best.tolist() == expected.argmax(-1).tolist()
-        entropy = -(logs.exp() * logs).sum(-1)
-        for got, wanted in (
-            (found.most, expected.amax(-1)),
-            (found.total, expected.logsumexp(-1)),
-            (found.entropy, entropy),
-        ):
-            torch.testing.assert_close(torch.from_numpy(got.copy()), wanted, rtol=0, atol=1e-4)
-        if asked is not None:
-            allowed = ~forbidden[asked]
-            wanted = expected[torch.arange(19), asked][allowed]
-            got = torch.from_numpy(found.chosen.copy())[allowed]
-            torch.testing.assert_close(got, wanted, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("count", [1, 2, 8, 700])
-def test_the_likeliest_of_a_head_are_the_greatest_of_its_logits(count: int) -> None:
-    torch.manual_seed(1)
-    weight, x = torch.randn(700, 64), torch.randn(19, 64)
-    weight[400] = weight[20]  # of equals the first comes first
-    head = blocks.Head(blocks.Matrix.of(array(weight)))
-    for forbidden in (torch.zeros(700, dtype=torch.bool), torch.arange(700) % 7 == 1):
-        logits = torch.from_numpy(head.matrix(array(x))).masked_fill(forbidden, -1e30)
-        most, best = logits.sort(dim=-1, descending=True, stable=True)
-
-        found = head.likeliest(array(x), count, bias=head.bias(forbidden.numpy()))
-
-        possible = most[:, :count] > -1e29
-        assert torch.equal(torch.from_numpy(found.best).long()[possible], best[:, :count][possible])
-        for got, wanted in ((found.most, most[:, :count]), (found.total, logits.logsumexp(-1))):
-            torch.testing.assert_close(torch.from_numpy(got.copy()), wanted, rtol=1e-5, atol=1e-4)
-
-
 @pytest.mark.parametrize(("head", "size"), [(32, 1), (64, 37), (96, 5), (32, 0)])
 def test_keys_are_turned_as_one_rotates_them(head: int, size: int) -> None:
     torch.manual_seed(0)
@@ -493,7 +444,9 @@ def what_every_level_computes() -> None:
     test_blocks_are_those_of_plain_torch(1, 70, 0, 0)
     test_blocks_are_those_of_plain_torch(2, 5, 63, 0)
     test_a_token_of_a_tree_is_what_it_is_behind_those_above_it_alone()
-    test_statistics_of_a_head_are_those_of_its_logits()
+    test_head.test_statistics_of_a_head_are_those_of_its_logits()
+    test_head.test_the_likeliest_of_a_head_are_the_greatest_of_its_logits(8)
+    test_keys_are_turned_as_one_rotates_them(64, 37)
     test_a_product_is_the_exact_one_up_to_rounding(33, 300)
     test_a_product_is_the_exact_one_up_to_rounding(3, 48)
     for rows in (1, 2, 9):
