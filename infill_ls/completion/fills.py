@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from infill_engine import UNLIMITED, Budget, Draft, Engine, Hole, InfillRequest, RequestError
+from infill_ls.completion.steps import Steps
 
 # Of pinned text, fewer than a tokenizer makes of code and JSON: a canvas that is too full fails.
 _CHARACTERS_PER_TOKEN = 2.0
@@ -37,8 +38,9 @@ def filled(
     request: InfillRequest,
     budget: Budget = UNLIMITED,
     watch: Callable[[Draft], None] | None = None,
-) -> list[str]:
-    """A text for each gap: what `settle` makes of its number and of what the engine says there.
+) -> Steps[list[str]]:
+    """A text for each gap: what `settle` makes of its number and of what the engine says there. A
+    canvas is a step.
 
     `request` has all but prefix, suffix and middle. Once the budget is over the other gaps keep
     what stands in.
@@ -68,6 +70,7 @@ def filled(
         said = draft.fills if draft is not None else ("",) * len(canvas)
         for at, proposal in zip(canvas, said, strict=True):
             texts[at] = settle(numbers[at], proposal)
+        yield
     return [texts[at] for at in gaps]
 
 

@@ -17,7 +17,8 @@ from infill_ls.completion.markers import Marker, markers
 from infill_ls.completion.pipeline import infill_at
 from infill_ls.completion.repetition import repeated
 from infill_ls.completion.seam import misfit
-from infill_ls.completion.structures.complete import completed, structured_task
+from infill_ls.completion.steps import Steps, at_once
+from infill_ls.completion.structures.complete import completing, structured_task
 from infill_ls.completion.trim import trimmed
 from infill_ls.documents import Document
 from infill_ls.syntax.check import check
@@ -57,13 +58,27 @@ def fill_holes(
 ) -> HolesFilled:
     """The chosen holes, or all that are marked. Raises DocumentError for structured text that
     cannot be finished."""
+    return at_once(filling_holes(engine, document, chosen, options, budget=budget, watch=watch))
+
+
+def filling_holes(
+    engine: Engine,
+    document: Document,
+    chosen: Sequence[Marker],
+    options: InfillOptions,
+    *,
+    budget: Budget,
+    watch: Callable[[Draft], None] | None = None,
+) -> Steps[HolesFilled]:
+    """The same, in steps that take no longer than a request does. Raises BudgetSpent once it is
+    cancelled."""
     language = language_of(document.language_id)
     if language.id in STRUCTURED and not chosen:
-        return _structured(engine, document, language.id, options, budget, watch)
+        return (yield from _structured(engine, document, language.id, options, budget, watch))
     holes = list(chosen) or markers(document)
     texts = _Texts(document, holes)
     if sum(not hole.lines for hole in holes) > 1:
-        _jointly(engine, texts, options, budget, watch)
+        yield from _jointly(engine, texts, options, budget, watch)
     for at, hole in enumerate(holes):
         if texts.fills[at] is None and not budget.over:
             one = replace(options, max_lines=options.max_lines if hole.lines else 1)
@@ -75,6 +90,7 @@ def fill_holes(
             texts.fills[at] = next(
                 (text for text in offered if texts.takes(at, text, budget)), None
             )
+            yield
     if budget.cancelled():
         raise BudgetSpent
     return texts.result()
@@ -145,7 +161,7 @@ def _jointly(
     options: InfillOptions,
     budget: Budget,
     watch: Callable[[Draft], None] | None,
-) -> None:
+) -> Steps[None]:
     """Fills what stays on its line, so far as it is right where it stands."""
     document, holes = texts.document, texts.holes
     short = [at for at, hole in enumerate(holes) if not hole.lines]
@@ -175,7 +191,7 @@ def _jointly(
         neighbours=options.neighbours,
         seed=options.seed,
     )
-    filled(engine, parts, settle, request=request, budget=budget, watch=watch)
+    yield from filled(engine, parts, settle, request=request, budget=budget, watch=watch)
 
 
 def _right(
@@ -202,10 +218,11 @@ def _structured(
     options: InfillOptions,
     budget: Budget,
     watch: Callable[[Draft], None] | None,
-) -> HolesFilled:
+) -> Steps[HolesFilled]:
     text = _lf(document.text)
     task = structured_task(text, language_id, seed=options.seed)
-    result = completed(engine, task, budget=budget, watch=watch)
+    yield
+    result = yield from completing(engine, task, budget=budget, watch=watch)
     if budget.cancelled():
         raise BudgetSpent
     new = result.text.replace("\n", document.newline)

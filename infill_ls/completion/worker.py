@@ -29,6 +29,7 @@ from infill_engine import (
     ModelError,
 )
 from infill_ls.completion.runs import EditQuery, EditRun, Run, Task, nobody_waits
+from infill_ls.completion.steps import SteppedRun, Steps
 from infill_ls.completion.surroundings import NOTHING_AROUND, Surroundings
 from infill_ls.documents import Document
 
@@ -117,6 +118,7 @@ class Worker:
         self._loaded: Future[EngineInfo] | None = None
         self._changed = threading.Condition()
         self._tasks: deque[Task] = deque()
+        self._steps: deque[Task] = deque()  # the next of what is performed: all else comes first
         self._runs: set[ModelRun | EditRun] = set()
         self._waiting_ahead: ModelRun | None = None
         self._running_ahead: ModelRun | None = None
@@ -193,9 +195,7 @@ class Worker:
                 run.result.set_result(None)
                 return
             self._runs.add(run)
-            for idle in (self._running_ahead, self._running_warm):
-                if idle is not None:
-                    idle.stop()
+            self._stop_idle()
             self._add(task)
 
     def ahead(self, query: Query, owner: object) -> ModelRun:
@@ -216,22 +216,14 @@ class Worker:
             self._changed.notify()
         return run
 
-    def perform(self, work: Callable[[Engine | None], T]) -> "Future[T]":
-        """Other work, in its turn, with the engine, None where there is none."""
-        done: Future[T] = Future()
-        done.set_running_or_notify_cancel()
+    def perform(self, work: Callable[[Engine], Steps[T]]) -> "Future[T | None]":
+        """Other work, a step whenever nobody waits for an answer. None where there is no engine, or
+        another one before it is done."""
+        run = SteppedRun(work)
         with self._changed:
-            for idle in (self._running_ahead, self._running_warm):
-                if idle is not None:
-                    idle.stop()
-            self._add(
-                Task(
-                    name="work on demand",
-                    work=lambda: done.set_result(work(self._engine)),
-                    fail=done.set_exception,
-                )
-            )
-        return done
+            self._stop_idle()
+            self._add_step(run)
+        return run.done
 
     def warm(self, query: Query, owner: object) -> None:
         """Encodes both sides of a place when nothing better is to do; the newest wish wins."""
@@ -264,16 +256,23 @@ class Worker:
             self._closing = True
             for run in self._runs:
                 run.stop()
-            for idle in (self._running_ahead, self._running_warm):
-                if idle is not None:
-                    idle.stop()
+            self._stop_idle()
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _add(self, task: Task) -> None:
-        self._tasks.append(task)
+    def _stop_idle(self) -> None:
+        for idle in (self._running_ahead, self._running_warm):
+            if idle is not None:
+                idle.stop()
+
+    def _add_step(self, run: SteppedRun[T]) -> None:
+        step = Task("work on demand", partial(self._step, run), run.done.set_exception)
+        self._add(step, self._steps)
+
+    def _add(self, task: Task, to: deque[Task] | None = None) -> None:
+        (self._tasks if to is None else to).append(task)
         if self._thread.ident is None:
             self._thread.start()
         self._changed.notify()
@@ -311,14 +310,14 @@ class Worker:
     def _next(self) -> Task | None:
         with self._changed:
             self._running_ahead = self._running_warm = None
-            while not (self._closing or self._tasks or self._waiting_ahead or self._waiting_warm):
+            while not (self._closing or self._tasks or self._steps or self._waiting_idle):
                 if not self._changed.wait(QUIET_SECONDS if self._forgotten else None):
                     self._forgotten = False
                     return Task(name="giving back memory", work=self._give_back, fail=nobody_waits)
             if self._closing:
                 return None
-            if self._tasks:
-                return self._tasks.popleft()
+            if self._tasks or self._steps:
+                return (self._tasks or self._steps).popleft()
             if (ahead := self._waiting_ahead) is not None:
                 self._running_ahead, self._waiting_ahead = ahead, None
                 return Task(
@@ -330,6 +329,15 @@ class Worker:
             self._running_warm = warm
             assert warm is not None, "woken for a reason"
             return Task(name="warming up", work=partial(self._warm, warm), fail=nobody_waits)
+
+    @property
+    def _waiting_idle(self) -> bool:
+        return self._waiting_ahead is not None or self._waiting_warm is not None
+
+    def _step(self, run: SteppedRun[T]) -> None:
+        if run.step(self._engine):
+            with self._changed:
+                self._add_step(run)
 
     def _load(self, config: EngineConfig, loaded: "Future[EngineInfo]") -> None:
         started = time.perf_counter()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from infill_engine import UNLIMITED, Budget, Draft, Engine, Hole, InfillRequest
 from infill_ls.completion.fills import Gap, filled
+from infill_ls.completion.steps import Steps, at_once
 from infill_ls.completion.structures.json_template import json_template
 from infill_ls.completion.structures.schema import Schema
 from infill_ls.completion.structures.slots import Piece, Slot, composed, slots_of
@@ -91,6 +92,17 @@ def completed(
     watch: Callable[[Draft], None] | None = None,
 ) -> Completed:
     """What the engine proposes in the slots, so far as the whole holds with it."""
+    return at_once(completing(engine, task, budget=budget, watch=watch))
+
+
+def completing(
+    engine: Engine,
+    task: Task,
+    *,
+    budget: Budget,
+    watch: Callable[[Draft], None] | None,
+) -> Steps[Completed]:
+    """The same, in steps."""
     pieces, slots = task.pieces, task.slots
     proposals: dict[int, str] = {}
 
@@ -100,10 +112,12 @@ def completed(
         return slots[number].fallback if fit is None else fit
 
     parts = [_part(piece) for piece in pieces]
-    fills = filled(engine, parts, settle, request=task.request, budget=budget, watch=watch)
+    fills = yield from filled(
+        engine, parts, settle, request=task.request, budget=budget, watch=watch
+    )
     text = composed(pieces, fills)
     if not task.holds(text):
-        fills = _as_far_as_it_holds(task, fills)
+        fills = yield from _as_far_as_it_holds(task, fills, budget)
         text = composed(pieces, fills)
     said = [
         bool(fill.strip()) and proposals.get(at, "").strip().startswith(fill.strip())
@@ -114,15 +128,16 @@ def completed(
     return Completed(text=text, slots=len(slots), proposed=sum(said), repaired=repaired)
 
 
-def _as_far_as_it_holds(task: Task, fills: Sequence[str]) -> list[str]:
+def _as_far_as_it_holds(task: Task, fills: Sequence[str], budget: Budget) -> Steps[list[str]]:
     """The fallbacks, and each fill in turn that leaves the whole right: what two say together may
     be wrong."""
     kept = [slot.fallback for slot in task.slots]
     for at, fill in enumerate(fills[:_MOST_TRIED]):
-        if fill != kept[at]:
+        if fill != kept[at] and not budget.over:
             tried = [*kept[:at], fill, *kept[at + 1 :]]
             if task.holds(composed(task.pieces, tried)):
                 kept = tried
+            yield
     return kept
 
 

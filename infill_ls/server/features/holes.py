@@ -1,18 +1,19 @@
 """Filling every hole of a document at once: what is marked, or what a person selected.
 
-One request of the engine's thread, of its own, and one edit. A document that changes meanwhile ends
-it. What it needs is imported when it is asked for: it brings the grammars.
+Work of the engine's thread in steps, between which whoever types comes first, and one edit. A
+document that changes meanwhile ends it, and so does whoever takes it back. What it needs is
+imported when it is asked for: it brings the grammars.
 """
 
 import asyncio
 import json
 import re
-import time
 import tomllib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from infill_engine import Budget, BudgetSpent, Engine, InfillError
+from infill_ls.completion.runs import Run
 from infill_ls.completion.worker import CHOICES_INVOKED
 from infill_ls.documents import Document, Encoding
 from infill_ls.server import lsp
@@ -22,6 +23,7 @@ from infill_ls.server.session import DocumentSnapshot, Session
 if TYPE_CHECKING:
     from infill_ls.completion.holes import HolesFilled
     from infill_ls.completion.markers import Marker
+    from infill_ls.completion.steps import Steps
 
 # For all of them together; whoever asks for that waits, and an edit ends it.
 SECONDS = 60.0
@@ -64,7 +66,7 @@ async def infill_holes(
 ) -> tuple[list[lsp.TextEdit], str]:
     """The edits, and why there are none, or fewer than holes."""
     from infill_ls.completion.context import InfillOptions
-    from infill_ls.completion.holes import fill_holes
+    from infill_ls.completion.holes import filling_holes
 
     document, encoding = snapshot.document, snapshot.encoding
     chosen = _chosen(document, ranges, encoding)
@@ -75,15 +77,14 @@ async def infill_holes(
         neighbours=around.neighbours,
         elsewhere=around.elsewhere,
     )
-
+    run = Run(session.requests, SECONDS)
     budget = Budget(
-        deadline=time.monotonic() + SECONDS, cancelled=lambda: not session.is_current(snapshot)
+        deadline=run.deadline,
+        cancelled=lambda: run.stopped() or not session.is_current(snapshot),
     )
 
-    def work(engine: Engine | None) -> "HolesFilled | None":
-        if engine is None:
-            return None
-        return fill_holes(engine, document, chosen, options, budget=budget)
+    def work(engine: Engine) -> "Steps[HolesFilled]":
+        return filling_holes(engine, document, chosen, options, budget=budget)
 
     try:
         result = await asyncio.wrap_future(session.worker.perform(work))
@@ -91,6 +92,8 @@ async def infill_holes(
         return [], "The text changed meanwhile, so it was left as it is."
     except InfillError as error:
         return [], str(error)
+    finally:
+        run.stop()
     if result is None:
         return [], "The model is not loaded yet."
     edits = [

@@ -66,6 +66,10 @@ class Editor:
     def notify(self, method: str, params: Any = MISSING) -> None:
         self.receive({"method": method, **({} if params is MISSING else {"params": params})})
 
+    @property
+    def last_id(self) -> int:
+        return self._ids
+
     async def ask(self, method: str, params: Any = MISSING) -> dict[str, Any]:
         """The whole response, error or result."""
         return await self.asks(method, params)
