@@ -86,14 +86,18 @@ class Requests:
         self._num_late = 0  # since the model last answered in time
         self._closed = False
 
-    async def answer(self, query: Query, delay: float) -> QueryResult:
-        """`delay` seconds of quiet must pass at most before the model runs; reuse needs none."""
+    async def answer(self, query: Query, delay: float, *, patience: float = 0.0) -> QueryResult:
+        """`delay` seconds of quiet must pass at most before the model runs; reuse needs none.
+
+        A model that is being loaded is waited for `patience` seconds longer than for an answer, and
+        the place then read before it is asked: nobody was idle yet.
+        """
         if self._closed:
             return QueryResult(how="closed")
         uri = query.document.uri
         turn = self._take_turn(query)
         try:
-            return await self._answer(query, turn, self._pause(query, delay))
+            return await self._answer(query, turn, self._pause(query, delay), patience)
         except asyncio.CancelledError:
             if self._turns.get(uri) is turn:
                 self._stop_run(uri)
@@ -175,7 +179,7 @@ class Requests:
         self._worker.forget(self)
 
     async def _answer(
-        self, query: Query, turn: "asyncio.Future[None]", pause: float
+        self, query: Query, turn: "asyncio.Future[None]", pause: float, patience: float
     ) -> QueryResult:
         known = self.reuse.find(query)
         if known is None:
@@ -189,9 +193,12 @@ class Requests:
             await asyncio.wait([turn], timeout=pause)
         loading = not self._worker.ready
         if loading:
-            await self._load(turn, until)
+            await self._load(turn, until + patience)
             if not (self._worker.ready or turn.done()):
                 return QueryResult(how="no model yet")
+            if patience and not turn.done():
+                await self._read_first(query, turn)
+                until = time.monotonic() + query.limits.seconds + GRACE_SECONDS
         while not turn.done():
             if (known := self.reuse.find(query)) is not None:
                 return QueryResult(how="reused", candidates=known)
@@ -235,6 +242,12 @@ class Requests:
         left = max(until - time.monotonic(), 0.0)
         await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         loaded.cancel()
+
+    async def _read_first(self, query: Query, turn: "asyncio.Future[None]") -> None:
+        run = self._worker.read(query, self)
+        read = asyncio.wrap_future(run.result)
+        await asyncio.wait([turn, read], return_when=asyncio.FIRST_COMPLETED)
+        run.stop()
 
     def _late(self, query: Query) -> QueryResult:
         """The run goes on, for what it finds is there when it is asked for again."""

@@ -225,6 +225,13 @@ class Worker:
             self._add_step(run)
         return run.done
 
+    def read(self, query: Query, owner: object) -> ModelRun:
+        """Encodes both sides of a place in its turn, for who waits for that."""
+        run = ModelRun(query, owner)
+        read = self.perform(lambda _: self._warm(run))
+        read.add_done_callback(lambda _: run.result.set_result(None))
+        return run
+
     def warm(self, query: Query, owner: object) -> None:
         """Encodes both sides of a place when nothing better is to do; the newest wish wins."""
         with self._changed:

@@ -16,6 +16,9 @@ from infill_ls.server.params import InlineCompletionParams, inline_completion_pa
 from infill_ls.server.policy import refusal, untimely
 from infill_ls.server.session import DocumentSnapshot, Session
 
+# So many seconds who asks first waits for a model on this machine to be loaded.
+PATIENCE = 20.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InsertionPoint:
@@ -103,7 +106,9 @@ async def _answered(
     query = replace(point.query, surroundings=session.surroundings(document, offset))
     if params.invoked and settings.trigger == "subtle" and (found := _held_back(session, query)):
         return found, point
-    result = await session.requests.answer(query, delay)
+    here = settings.warm and not session.ignore_policy.remote
+    patience = PATIENCE if here else 0.0
+    result = await session.requests.answer(query, delay, patience=patience)
     if result.complaint:
         session.tell(lsp.MessageType.ERROR, result.complaint)
     if not params.invoked and point.query.selected == "":
