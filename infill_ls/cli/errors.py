@@ -9,7 +9,7 @@ NOTHING, USAGE, FILE, MODEL, INTERRUPTED, NO_READER = 1, 2, 3, 4, 130, 141
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    the model had nothing to offer at that place
+  1    the model had nothing to offer at that place, or in some of the holes
   2    the command line is wrong: an option, a position outside the file
   3    the file cannot be read or written, or is to be left alone
   4    there is no usable model

@@ -56,7 +56,7 @@ def _completed(
 ) -> tuple[Completed, dict[str, str]]:
     """Where the schema leaves nothing open no model is needed."""
     if not task.slots:
-        return Completed(text=composed(task.pieces), slots=0, proposed=0, repaired=0), {}
+        return Completed(text=composed(task.pieces), slots=0, proposed=0, repaired=0, left=0), {}
     engine = load(config)
     info = engine.describe()
     return completed(engine, task), {"model": info.model, "device": info.device}

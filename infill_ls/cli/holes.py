@@ -59,16 +59,15 @@ def infill_holes(
         complain(
             f"Of {counted(result.holes, 'hole')} in {path}, {result.left} could not be filled."
         )
-    if not result.replacements:
-        if not result.left:
-            complain(f"There is nothing to fill in {path}.")
+    if not (result.replacements or result.left):
+        complain(f"There is nothing to fill in {path}.")
         return NOTHING
-    if arguments.apply:
+    if arguments.apply and result.replacements:
         new = files.with_replaced(data, document.text, text)
         note = files.replace(path, data, new)
         wrote = f"wrote {visible(str(path))}" + (f"; {note}" if note else "")
         print(wrote, file=sys.stderr)
-    return 0
+    return NOTHING if result.left else 0
 
 
 def filled_text(document: Document, result: HolesFilled) -> str:

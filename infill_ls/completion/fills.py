@@ -4,17 +4,20 @@ Each canvas sees what was settled before it, and what stands in for the holes be
 any engine, by its public face alone.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from infill_engine import UNLIMITED, Budget, Draft, Engine, Hole, InfillRequest, RequestError
 from infill_ls.completion.steps import Steps
+from infill_ls.completion.structures.json_text import HOLE
 
 # Of pinned text, fewer than a tokenizer makes of code and JSON: a canvas that is too full fails.
 _CHARACTERS_PER_TOKEN = 2.0
 _PIN_TOKENS = 1
 # So much of both sides reaches the engine, which has its own windows.
 _PREFIX, _SUFFIX = 24_000, 12_000
+_EMPTY = re.compile(r"\s*(?:\[\s*\]|\{\s*\}|\(\s*\)|([\"'`])\1)\s*")  # lists, texts and their like
 
 Settle = Callable[[int, str], str]
 
@@ -28,6 +31,14 @@ class Gap:
 
 
 Part = str | Gap
+
+
+def is_value(text: str) -> bool:
+    """Whether a text may stand for a value: it has a letter or a digit, or is an empty one. What is
+    underscores alone, or has the mark in it, leaves the hole as open as it was."""
+    if HOLE in text:
+        return False
+    return any(map(str.isalnum, text)) or _EMPTY.fullmatch(text) is not None
 
 
 def filled(

@@ -6,13 +6,14 @@ itself, as at a cursor. So are holes that may take several lines. In JSON, YAML 
 structure is pinned, what is open is closed, and the result parses.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from infill_engine import UNLIMITED, Budget, BudgetSpent, Draft, Engine, Hole, InfillRequest
 from infill_ls.completion.attempt import attempted
 from infill_ls.completion.context import InfillOptions, context_at
-from infill_ls.completion.fills import Gap, filled
+from infill_ls.completion.fills import Gap, filled, is_value
 from infill_ls.completion.markers import Marker, markers
 from infill_ls.completion.pipeline import infill_at
 from infill_ls.completion.repetition import repeated
@@ -27,6 +28,8 @@ from infill_ls.syntax.trees import Trees
 
 STRUCTURED = ("json", "yaml", "toml")
 _TOKENS = 12  # of a hole that shares its canvas
+_OPERAND_BEFORE = re.compile(r"[\w)\]}\"'`][ \t]*\Z")
+_OPERAND_AFTER = re.compile(r"[ \t]*[\w(\[{\"'`]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,8 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HolesFilled:
-    """All `replacements` together are one edit; of `holes` so many were `left` as they were."""
+    """All `replacements` together are one edit; so many of `holes` are `left`: the engine had
+    nothing of use for them."""
 
     replacements: tuple[Replacement, ...]
     holes: int
@@ -81,7 +85,8 @@ def filling_holes(
         yield from _jointly(engine, texts, options, budget, watch)
     for at, hole in enumerate(holes):
         if texts.fills[at] is None and not budget.over:
-            one = replace(options, max_lines=options.max_lines if hole.lines else 1)
+            lines = options.max_lines if hole.lines else 1
+            one = replace(options, max_lines=lines, num_candidates=options.num_choices)
             emptied, offset = texts.without(at)
             found = infill_at(
                 engine, emptied, offset, one, trees=texts.trees, budget=budget, watch=watch
@@ -126,6 +131,8 @@ class _Texts:
         hole = self.holes[at]
         if hole.lines and all(line.lstrip().startswith("#") for line in text.strip().split("\n")):
             return False  # a body of comments alone is none
+        if not (is_value(text) or ("_" not in text and self._joins(hole))):
+            return False
         emptied, offset = self.without(at)
         try:
             point = self.trees.point(emptied, offset, budget=budget)
@@ -137,6 +144,12 @@ class _Texts:
             return not check(point, mark, budget=budget).clean
         except BudgetSpent:
             return False
+
+    def _joins(self, hole: Marker) -> bool:
+        """Whether an operator may be wanted, between two values."""
+        text = self.document.text
+        before, after = text[max(hole.start - 20, 0) : hole.start], text[hole.end : hole.end + 20]
+        return bool(_OPERAND_BEFORE.search(before) and _OPERAND_AFTER.match(after))
 
     def result(self) -> HolesFilled:
         replacements = [
@@ -199,7 +212,7 @@ def _right(
 ) -> str | None:
     """As much of a proposal as belongs at the place, where that breaks nothing."""
     context = context_at(document, offset)
-    text = trimmed(proposal, context, 1)
+    text = trimmed(proposal, context, 1).rstrip(" \t")
     if not text.strip() or repeated(text, context) or misfit(text, context):
         return None
     try:
@@ -227,7 +240,7 @@ def _structured(
         raise BudgetSpent
     new = result.text.replace("\n", document.newline)
     replacements = () if new == document.text else (_difference(document.text, new),)
-    return HolesFilled(replacements=replacements, holes=len(task.slots), left=0)
+    return HolesFilled(replacements=replacements, holes=len(task.slots), left=result.left)
 
 
 def _difference(old: str, new: str) -> Replacement:

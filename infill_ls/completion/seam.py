@@ -58,13 +58,17 @@ def loops(text: str) -> bool:
 
 def _stutters(token: str) -> bool:
     size = len(token)
-    if size < _STUTTER or not token.isalpha():
+    if size < _STUTTER or not (token.isalpha() or _is_rule(token)):
         return False
     return any(token == (token[:period] * size)[:size] for period in (1, 2))
 
 
 def _says(token: str) -> bool:
-    return len(token) > 1 and token.isalpha()
+    return len(token) > 1 and (token.isalpha() or _is_rule(token))
+
+
+def _is_rule(token: str) -> bool:
+    return not token.strip("_")
 
 
 def _begins_with_closer_of(text: str, rest: str) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from infill_engine import UNLIMITED, Budget, Draft, Engine, Hole, InfillRequest
-from infill_ls.completion.fills import Gap, filled
+from infill_ls.completion.fills import Gap, filled, is_value
 from infill_ls.completion.steps import Steps, at_once
 from infill_ls.completion.structures.json_template import json_template
+from infill_ls.completion.structures.json_text import HOLE
 from infill_ls.completion.structures.schema import Schema
 from infill_ls.completion.structures.slots import Piece, Slot, composed, slots_of
 from infill_ls.completion.structures.toml_text import is_toml, toml_template
@@ -23,12 +24,13 @@ _MOST_TRIED = 200
 class Completed:
     """`text` holds whatever the engine said. Of its `slots` so many hold what it `proposed`, up to
     where a value ends, or the nearest that was right (`repaired`); the others what the template
-    had."""
+    had. Values for which it proposed nothing of use are `left`."""
 
     text: str
     slots: int
     proposed: int
     repaired: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +110,16 @@ def completing(
 
     def settle(number: int, proposal: str) -> str:
         proposals[number] = proposal
-        fit = slots[number].fit(proposal)
-        return slots[number].fallback if fit is None else fit
+        slot = slots[number]
+        fit = slot.fit(proposal)
+        taken = fit is not None and HOLE not in fit and (is_value(fit) or not slot.value)
+        return fit if taken and fit is not None else slot.fallback
 
     parts = [_part(piece) for piece in pieces]
     fills = yield from filled(
         engine, parts, settle, request=task.request, budget=budget, watch=watch
     )
+    fills = [fill if at in proposals else slots[at].fallback for at, fill in enumerate(fills)]
     text = composed(pieces, fills)
     if not task.holds(text):
         fills = yield from _as_far_as_it_holds(task, fills, budget)
@@ -125,7 +130,11 @@ def completing(
     ]
     changed = [fill != slot.fallback for fill, slot in zip(fills, slots, strict=True)]
     repaired = sum(change and not as_said for change, as_said in zip(changed, said, strict=True))
-    return Completed(text=text, slots=len(slots), proposed=sum(said), repaired=repaired)
+    left = sum(
+        slot.value and not (change or as_said)
+        for slot, change, as_said in zip(slots, changed, said, strict=True)
+    )
+    return Completed(text=text, slots=len(slots), proposed=sum(said), repaired=repaired, left=left)
 
 
 def _as_far_as_it_holds(task: Task, fills: Sequence[str], budget: Budget) -> Steps[list[str]]:
@@ -144,6 +153,8 @@ def _as_far_as_it_holds(task: Task, fills: Sequence[str], budget: Budget) -> Ste
 def _part(piece: Piece) -> str | Gap:
     if isinstance(piece, Slot):
         return Gap(
-            hole=Hole(max_tokens=piece.max_tokens, initials=piece.initials), stand_in=piece.fallback
+            hole=Hole(max_tokens=piece.max_tokens, initials=piece.initials),
+            # To the engine a mark would be an example of what to say.
+            stand_in="null" if piece.fallback.strip("\"'") == HOLE else piece.fallback,
         )
     return piece

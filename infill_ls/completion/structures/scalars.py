@@ -179,7 +179,7 @@ class Scalars:
                     return tried[:end] if _is_json(tried[:end]) else None
             return None
 
-        return Slot(fallback="null", fit=fit, max_tokens=_TOKENS, initials=ALPHANUMERIC)
+        return Slot(fallback="null", fit=fit, max_tokens=_TOKENS, initials=ALPHANUMERIC, value=True)
 
 
 def _is_json(text: str) -> bool:

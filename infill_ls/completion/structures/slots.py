@@ -13,12 +13,14 @@ from difflib import SequenceMatcher
 class Slot:
     """`fallback` holds whatever the model says; `fit` turns a proposal into a text that holds, as
     near to it as may be, or gives None. `max_tokens` is what the model needs for it at most, and
-    `initials` what it may begin with, "" for anything."""
+    `initials` what it may begin with, "" for anything. A `value` is one that is missing as a
+    whole."""
 
     fallback: str
     fit: Callable[[str], str | None]
     max_tokens: int
     initials: str = ""
+    value: bool = False
 
 
 Piece = str | Slot

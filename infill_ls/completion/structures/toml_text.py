@@ -74,7 +74,7 @@ def value_slot(begin: str = "") -> Slot:
                 return text
         return None
 
-    return Slot(fallback='""', fit=fit, max_tokens=_VALUE_TOKENS, initials=ALPHANUMERIC)
+    return Slot(fallback='""', fit=fit, max_tokens=_VALUE_TOKENS, initials=ALPHANUMERIC, value=True)
 
 
 class _Reader:

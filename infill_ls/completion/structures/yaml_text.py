@@ -117,7 +117,7 @@ def _values(text: str) -> Iterator[Edit]:
                 continue
             seen.add(start)
             if node.value == HOLE and text[start:end].strip("\"'") == HOLE:
-                yield Edit(start=start, end=end, pieces=(_slot("", "null"),))
+                yield Edit(start=start, end=end, pieces=(_slot("", text[start:end]),))
             elif start == end and text[:start].rstrip(" \t").endswith(_BEFORE_A_VALUE):
                 space = "" if text[start - 1 : start] in (" ", "\t") else " "
                 blanks = _BLANKS.match(text, start)
@@ -153,7 +153,9 @@ def _slot(space: str, fallback: str) -> Slot:
         plain = text and _is_scalar(f"v: {text}") and _is_scalar(f"v: [{text}]")
         return space + text if plain and text not in ('""', "''") else None
 
-    return Slot(fallback=fallback, fit=fit, max_tokens=_VALUE_TOKENS, initials=ALPHANUMERIC)
+    return Slot(
+        fallback=fallback, fit=fit, max_tokens=_VALUE_TOKENS, initials=ALPHANUMERIC, value=True
+    )
 
 
 def _is_scalar(text: str) -> bool:

@@ -131,5 +131,5 @@ def _outcome(result: "HolesFilled") -> str:
     if not result.replacements:
         return "The model has nothing to offer for these holes."
     if result.left:
-        return f"{result.left} of {result.holes} holes stayed as they were."
+        return f"{result.left} of {result.holes} holes could not be filled."
     return ""

@@ -111,6 +111,16 @@ def test_holes_as_one_object_and_those_that_are_left(run: Any, tmp_path: Path) -
     assert done.json["holes"] == 2
 
 
+def test_a_hole_that_is_left_is_no_success(run: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.py", "x = ___\nprint(___)\n")
+    done = run("infill", "--holes", path, "--apply", load=loads(Knowing(always("_____"))))
+
+    assert done.code == NOTHING
+    assert "Of 2 holes in" in done.err
+    assert "2 could not be filled" in done.err
+    assert path.read_text() == "x = ___\nprint(___)\n"
+
+
 def test_a_template_of_yaml(run: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "a.yaml", "port:\nhost: ___\nlist: [1, ")
     done = run("infill", "--holes", path, load=loads(Knowing(always("80"))))

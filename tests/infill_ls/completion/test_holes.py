@@ -15,6 +15,7 @@ from infill_ls.completion.structures.complete import completed, structured_task
 from infill_ls.completion.structures.json_text import DocumentError
 from infill_ls.documents import Document
 from tests.infill_ls.completion.structures.proposing import Proposing, Say
+from tests.infill_ls.scripted import Several
 
 
 def document(text: str, language: str = "python") -> Document:
@@ -96,6 +97,50 @@ def test_a_hole_with_nothing_right_stays() -> None:
     result = fill_holes(Proposing(")))"), given, (), InfillOptions())
 
     assert (result.replacements, result.holes, result.left) == ((), 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "expected"),
+    [
+        ("x = [___, (___)]\n", "_", None),
+        ("print(___, file=___)\n", "_____", None),
+        ("x = ___\n", "hex___", None),
+        ("def f():\n    pass  # TODO\n", "...", None),
+        ("x = ___\n", "[]", "x = []\n"),  # empty, and yet a value
+        ("if x ___ y:\n    f()\n", "==", "if x == y:\n    f()\n"),
+    ],
+)
+def test_underscores_and_marks_fill_nothing(text: str, says: str, expected: str | None) -> None:
+    given = document(text)
+    result = fill_holes(Proposing(says), given, (), InfillOptions(max_lines=5))
+
+    assert applied(given, result) == (expected or text)
+    assert result.left == (0 if expected else result.holes)
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("json", '{"a": ___, "b": 7, "c": [___]}', '{"a": null, "b": 7, "c": [null]}'),
+        ("yaml", "a: ___\nb: 7\nc:\n  - ___\n", None),
+        ("toml", "a = ___\nb = 7\nc = [___]\n", 'a = ""\nb = 7\nc = [""]\n'),
+    ],
+)
+@pytest.mark.parametrize("says", ["", "hex___", '"hex___"', '"__"'])
+def test_values_that_are_none_are_counted(
+    language: str, text: str, expected: str | None, says: str
+) -> None:
+    given = document(text, language)
+    result = fill_holes(Proposing(says), given, (), InfillOptions())
+
+    assert (applied(given, result), result.left) == (expected or text, 2)
+
+
+def test_of_several_texts_the_first_that_is_a_value_is_taken() -> None:
+    given = document("x = ___\n")
+    result = fill_holes(Several("_", "y"), given, (), InfillOptions(num_choices=3))
+
+    assert applied(given, result) == "x = y\n"
 
 
 @pytest.mark.parametrize(
