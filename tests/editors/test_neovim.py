@@ -248,7 +248,10 @@ def test_dismissed_it_stays_away_and_tab_is_a_tab_again(editor: Editor) -> None:
 
     assert editor.until(lambda: not editor.ghost(), 5)
     assert not editor.until(editor.ghost, 0.5)
+    for key in ("<M-l>", "<M-w>", "<M-j>", "<M-e>"):  # with nothing to take they do nothing
+        editor.type(key)
     assert editor.mode == "i"
+    assert line_at(editor) == typed
     editor.type("<Tab>")
     assert editor.until(lambda: line_at(editor) == typed + "\t", 5)
 

@@ -31,10 +31,12 @@ local function feed(keys, remap)
   vim.api.nvim_feedkeys(typed, remap and 'im' or 'in', false)
 end
 
--- What the key did before; Neovim gives no way to call a mapping that was replaced.
+-- What the key did before; Neovim gives no way to call a mapping that was replaced. With Alt it did
+-- nothing: Neovim would make Escape and a letter of it, or put in the letter alone.
 local function otherwise(key, before)
   if not before or vim.tbl_isempty(before) then
-    return feed(key, false)
+    local alone = key:lower():match('^<[ma]%-') ~= nil
+    return not alone and feed(key, false) or nil
   end
   local remap = before.noremap ~= 1
   if before.callback then
