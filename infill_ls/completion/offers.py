@@ -7,8 +7,8 @@ taken of it is told by the client, or seen in its edits. Belongs to the event lo
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # What was there for less, nobody has read: typing past it says nothing about it.
 READ_SECONDS = 0.5
 REFUSED, MAX_REFUSED = 2, 256  # so often is enough; so many texts are remembered
+REFUSED_PLACE = 1000  # characters before it at most tell where a text was refused
 KEPT_SECONDS = 30.0  # then accepted text is looked at again
 MAX_COMPARED = 5_000  # characters that are compared token by token; of more, lines are
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
@@ -112,10 +113,18 @@ class Offers:
         return self._last, 0
 
     def wanted(self, query: Query, candidates: "tuple[Candidate, ...]") -> "tuple[Candidate, ...]":
-        """Those that were not dismissed twice in this document."""
+        """Those that were not dismissed twice there, nor go on with what was, however much of that
+        is typed by now; once all of it is, the user wanted it after all."""
         uri = query.document.uri
+        refused = [
+            line for (of, line), times in self._refused.items() if of == uri and times >= REFUSED
+        ]
+        if not refused:
+            return candidates
+        before = len(_line_with(query, ""))
+        lines = [line for line in refused if len(line) > before]
         return tuple(
-            each for each in candidates if self._refused.get((uri, each.text), 0) < REFUSED
+            each for each in candidates if not _line_with(query, each.text).startswith(tuple(lines))
         )
 
     def is_at(self, offer: Offer, query: Query) -> bool:
@@ -124,14 +133,21 @@ class Offers:
         return typed == offer.typed and bool(offer.rest) and _in_place(offer, query)
 
     def changed(self, document: Document) -> Taken | None:
-        """After an edit; what it took of the suggestion there, as far as that shows."""
+        """After an edit; what it took of the suggestion there, as far as that shows. Other lines
+        may change, also by other programs; and what stands before a place is not about what was
+        suggested there."""
         offer = self._live.get(document.uri)
         if offer is None:
             return None
         typed = typed_since(offer.query, document)
         agreeing = _agreeing(offer, typed)
         if typed is None or agreeing is None:
-            agrees = typed is not None and offer.text.startswith(typed[: len(offer.typed) + 1])
+            # An empty line below may as well be the Enter key.
+            moved = None if typed is not None and not typed.strip() else _moved(offer, document)
+            if moved is not None:
+                offer.query = moved
+                return None
+            agrees = typed is None or offer.text.startswith(typed[: len(offer.typed) + 1])
             self._over(offer, contradicted=not agrees)
             return None
         offer.chosen = agreeing
@@ -215,7 +231,7 @@ class Offers:
         if contradicted and read and offer.automatic and offer.rest and not offer.reached:
             document = offer.query.document
             self.acceptance.dismissed(document.language_id, offer.candidates[0].score)
-            refused = document.uri, offer.text
+            refused = document.uri, _line_with(offer.query, offer.text)
             self._refused[refused] = self._refused.pop(refused, 0) + 1
             if len(self._refused) > MAX_REFUSED:
                 self._refused.popitem(last=False)
@@ -225,6 +241,42 @@ def _characters(text: str, units: int, newline: str) -> int:
     """How many characters, line ends counted as one, the first units of UTF-16 of a text hold."""
     head = text.encode("utf-16-le")[: 2 * max(units, 0)].decode("utf-16-le", errors="ignore")
     return len(head.replace(newline, "\n"))
+
+
+def _line_with(query: Query, text: str) -> str:
+    """The line above and the cursor's, with a text at the asked place; without white space, which
+    says nothing."""
+    before = query.document.text[max(query.offset - REFUSED_PLACE, 0) : query.offset]
+    start = before.rfind("\n") + 1
+    above = before[:start].rstrip()
+    return "".join((above[above.rfind("\n") + 1 :] + before[start:] + text).split())
+
+
+def _moved(offer: Offer, document: Document) -> Query | None:
+    """The offer's query in a document in which only other lines changed since; None where more
+    did."""
+    query, newline = offer.query, offer.query.document.newline
+    at, typed = query.offset, offer.typed.replace("\n", newline)
+    old, new = query.document.text[:at] + typed + query.document.text[at:], document.text
+    first = old.rfind(newline[-1], 0, at) + 1
+    last = old.find(newline, at + len(typed))
+    for start, end in _changes(old, new):
+        if end <= first:
+            at += len(new) - len(old)
+        elif last < 0 or start < last + len(newline):
+            continue
+        then = document.replaced(at, at + len(typed), "", version=document.version)
+        return replace(query, document=then if typed else document, offset=at)
+    return None
+
+
+def _changes(old: str, new: str) -> Iterator[tuple[int, int]]:
+    """The [start, end) of the old text that is another one in the new. Where what is alike at both
+    ends overlaps, either end may be the one that changed."""
+    most = min(len(old), len(new))
+    head, tail = shared_head(old, new), shared_tail(old, new, most)
+    yield head, len(old) - min(tail, most - head)
+    yield min(head, most - tail), len(old) - tail
 
 
 def _in_place(offer: Offer, query: Query) -> bool:
@@ -256,11 +308,7 @@ def kept(taken: Taken, now: Document) -> int:
     can be found of it in its order counts.
     """
     old, new = taken.document.text, now.text
-    most = min(len(old), len(new))
-    head, tail = shared_head(old, new), shared_tail(old, new, most)
-    # Where what is alike at both ends overlaps, either end may be the one that changed.
-    splits = {(head, min(tail, most - head)), (min(head, most - tail), tail)}
-    return max(_kept(taken, new, head, tail) for head, tail in splits)
+    return max(_kept(taken, new, head, len(old) - end) for head, end in set(_changes(old, new)))
 
 
 def _kept(taken: Taken, new: str, head: int, tail: int) -> int:

@@ -70,7 +70,7 @@ class Requests:
         thinking: Callable[[bool], None] = lambda _: None,
     ) -> None:
         """`thinking` is told True when the first model run begins, False when the last ends."""
-        self.reuse = Reuse(clock)
+        self.reuse = Reuse(clock, has_judge=lambda: worker.has_judge)
         self._worker = worker
         self._clock = clock
         self._thinking = thinking
@@ -229,7 +229,8 @@ class Requests:
             return ()
         result = _result_of(live.run)
         if result.candidates and result.infilled:
-            self.reuse.remember(query, result.candidates, result.infilled.said)
+            said, judged = result.infilled.said, live.run.judged
+            self.reuse.remember(query, result.candidates, said, judged=judged)
         return result.candidates
 
     async def _load(self, turn: "asyncio.Future[None]", until: float) -> None:
@@ -333,7 +334,8 @@ class Requests:
         if was_ahead or self._runs.get(query.document.uri) is live:
             if result.candidates or (not query.said and _found_nothing(result)):
                 said = result.infilled.said if result.infilled else None
-                self.reuse.remember(query, result.candidates, said)
+                judged, hurried = live.run.judged, _judge_had_no_time(live.run, result)
+                self.reuse.remember(query, result.candidates, said, judged=judged, hurried=hurried)
             if was_ahead:
                 self._ahead = None
                 if not result.candidates:
@@ -369,6 +371,11 @@ def _found_nothing(result: QueryResult) -> bool:
     """The model had its say, and nothing of it can be shown; more time would change nothing."""
     draft = result.infilled.draft if result.infilled else None
     return draft is not None and draft.converged
+
+
+def _judge_had_no_time(run: ModelRun, result: QueryResult) -> bool:
+    draft = result.infilled.draft if result.infilled else None
+    return run.judged and draft is not None and draft.read is not None and not draft.read[2]
 
 
 def _serves(run: ModelRun, query: Query) -> bool:

@@ -48,6 +48,9 @@ class _Entry:
     selected: str
     until: float
     said: "tuple[Candidate, ...]" = ()
+    judged: bool = True
+    hurried: bool = False
+    known: int = 0
 
     @property
     def reach(self) -> int:
@@ -57,10 +60,20 @@ class _Entry:
 
 
 class Reuse:
-    """At most 250 suggestions of the last five minutes, the least recently used dropped first."""
+    """At most 250 suggestions of the last five minutes, the least recently used dropped first.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    What was found by less than there is to go by now is of no use: without the judge that has come
+    since (`has_judge`), or before the workspace was read.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        has_judge: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._clock = clock
+        self._has_judge = has_judge
         self._entries_by_key: dict[_ReuseKey, dict[str, _Entry]] = {}
         self._used: OrderedDict[tuple[_ReuseKey, str], None] = OrderedDict()
 
@@ -72,15 +85,22 @@ class Reuse:
         query: Query,
         candidates: "tuple[Candidate, ...]",
         said: "tuple[Candidate, ...] | None" = None,
+        *,
+        judged: bool = True,
+        hurried: bool = False,
     ) -> None:
         """Having found nothing is worth remembering too: the model would say it again. `said` is
-        all that may be right, shown or not."""
+        all that may be right, shown or not; `judged` whether there was a judge by then, `hurried`
+        whether it had no time, and may say more now."""
         key, before = _reuse_key(query), _before(query.document, query.offset)
         entry = _Entry(
             candidates=_alone(candidates),
             selected=query.selected,
             until=self._clock() + MAX_SECONDS,
             said=_alone(candidates if said is None else said),
+            judged=judged,
+            hurried=hurried,
+            known=query.surroundings.known,
         )
         self._entries_by_key.setdefault(key, {})[before] = entry
         self._touch(key, before)
@@ -94,7 +114,8 @@ class Reuse:
             self._drop(key, before)
         for entry, typed in self._typed_since(query):
             rest = _rest(entry, typed, query.selected)
-            if rest or (not typed and not entry.candidates and entry.selected == query.selected):
+            nothing = not (typed or entry.candidates or entry.hurried)
+            if rest or (nothing and entry.selected == query.selected):
                 self._touch(key, _before(query.document, query.offset - len(typed)))
                 return rest
         return None
@@ -128,9 +149,10 @@ class Reuse:
         since."""
         entries = self._entries(_reuse_key(query))
         reach = max((max(entry.reach, IN_WORD) for entry in entries.values()), default=-1)
+        has_judge, known = self._has_judge(), query.surroundings.known
         for num_typed in range(min(reach, query.offset) + 1):
             entry = entries.get(_before(query.document, query.offset - num_typed))
-            if entry is not None:
+            if entry is not None and entry.judged >= has_judge and entry.known >= known:
                 yield entry, lf(query.document.text[query.offset - num_typed : query.offset])
 
     def forget(self, document: str) -> None:

@@ -8,11 +8,13 @@ from infill_ls.documents import Document
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """As `InfillRequest` has it: snippets to read, best first, and text to copy from; and the paths
-    of the `files` that this text is of, in its order."""
+    of the `files` that this text is of, in its order. `known` grows with what they were chosen
+    from: 0 where nothing was yet, 1 while the files were read, 2 of all of them."""
 
     neighbours: tuple[str, ...] = ()
     elsewhere: str = ""
     files: tuple[str, ...] = ()
+    known: int = 0
 
 
 NOTHING_AROUND = Surroundings()

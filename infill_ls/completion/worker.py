@@ -81,14 +81,15 @@ class Query:
 
 
 class ModelRun(Run):
-    """One run of the model, for a query. `draft` is the newest text of it, `result` None when it
-    was stopped early."""
+    """One run of the model, for a query. `draft` is the newest text of it, `judged` whether the
+    engine had a judge, `result` None when it was stopped early."""
 
     def __init__(self, query: Query, owner: object) -> None:
         super().__init__(owner, query.limits.seconds)
         self.query = query
         self.begun = False
         self.draft: str | None = None
+        self.judged = False
         self.result: Future[Infilled | None] = Future()
         self.result.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
 
@@ -112,6 +113,7 @@ class Worker:
         self._load_engine = load
         self._progress = "", 0.0
         self._engine: Engine | None = None
+        self._has_judge = False
         self._trees: dict[object, Trees] = {}  # by owner
         self._config: EngineConfig | None = None
         self._asked = False  # whether somebody has, or it was only begun
@@ -136,6 +138,11 @@ class Worker:
     @property
     def ready(self) -> bool:
         return self._engine is not None
+
+    @property
+    def has_judge(self) -> bool:
+        """Whether a judge ranks what the engine says; mostly it comes some time after it."""
+        return self._has_judge
 
     @property
     def busy(self) -> bool:
@@ -394,6 +401,7 @@ class Worker:
             return None
         from infill_ls.completion.pipeline import infill_at
 
+        run.judged = self._has_judge = bool(self._engine.describe().judge_parameters)
         with suppress(BudgetSpent):
             return infill_at(
                 self._engine,
@@ -451,6 +459,7 @@ class Worker:
         with suppress(BudgetSpent):
             self._engine.warm(request, budget=budget)
             self._trees_of(run.owner).parse_ahead(document, offset, budget=budget)
+        self._has_judge = bool(self._engine.describe().judge_parameters)
 
     def _trees_of(self, owner: object) -> "Trees":
         from infill_ls.completion.pipeline import Trees

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from infill_ls.completion.surroundings import NOTHING_AROUND, Place, Surroundings
@@ -57,6 +57,7 @@ class WorkspaceMemory:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._edited: OrderedDict[str, None] = OrderedDict()
         self._times_read = 0
+        self._all_read = False
         self._changed = threading.Condition()
         self._begins = False  # the folders are others now
         self._stale: dict[str, None] = {}  # paths, in their order
@@ -157,7 +158,7 @@ class WorkspaceMemory:
                 folders, policy = self._folders, self._policy
             try:
                 if begins:
-                    reading = WorkspaceReading(folders, policy)
+                    reading, self._all_read = WorkspaceReading(folders, policy), False
                     left = reading.read() if folders else None
                 if (place := self._wanted()) is not None:
                     self._choose(reading, place)
@@ -197,6 +198,7 @@ class WorkspaceMemory:
 
     def _read_to_the_end(self, said: str | None) -> None:
         self._times_read += 1
+        self._all_read = True
         if said:
             self._told(said)
 
@@ -208,7 +210,8 @@ class WorkspaceMemory:
             while self._busy() and time.monotonic() < place.asked + PATIENCE and not self._closed:
                 time.sleep(STAND_BACK)
 
-        surroundings = reading.choose(place, stand_back)
+        known = 2 if self._all_read else 1
+        surroundings = replace(reading.choose(place, stand_back), known=known)
         with self._changed:
             if self._closed or self._begins:
                 return

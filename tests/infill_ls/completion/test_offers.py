@@ -229,3 +229,153 @@ def test_what_was_dismissed_twice_does_not_come_back() -> None:
         limits=LIMITS,
     )
     assert screen.offers.wanted(elsewhere, again) == again
+
+
+class Place:
+    """A cursor at ‸ in a document that is rewritten at will, and the offers of it."""
+
+    def __init__(self, marked: str, reported: bool = False) -> None:
+        self.now = 0.0
+        self.offers = Offers(acceptance=Acceptance(), reported=reported, clock=lambda: self.now)
+        self.query = self.at(marked)
+
+    def at(self, marked: str) -> Query:
+        before, after = marked.split("‸")
+        return Query(document=document(before + after), offset=len(before), limits=LIMITS)
+
+    def becomes(self, marked: str) -> Taken | None:
+        self.now += 1
+        self.query = self.at(marked)
+        return self.offers.changed(self.query.document)
+
+    def shown(self, *texts: str) -> tuple[str, ...]:
+        """What of an answer is offered."""
+        found = tuple(Candidate(text=t, score=0.5, parses=None, draft=DRAFT) for t in texts)
+        wanted = self.offers.wanted(self.query, found)
+        if wanted:
+            self.offers.answered(self.query, wanted, automatic=True)
+        return tuple(each.text for each in wanted)
+
+    @property
+    def dismissed(self) -> int:
+        return sum(self.offers.acceptance.of("python").dismissed)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("import os\nx = ‸\ny", "import sys\nimport os\nx = ‸\ny"),
+        ("import os\nx = ‸\ny", "import sys\nx = ‸\ny"),
+        ("import os\nx = ‸\ny", "x = ‸\ny"),
+        ("x = ‸\ny", "\nx = ‸\ny"),
+        ("x = ‸\ny", "x = ‸\ny\nz"),
+        ("x = ‸\ny", "x = ‸\nz\ny"),
+        ("x = ‸\ny", "x = ‸\n"),
+    ],
+)
+def test_an_edit_of_other_lines_leaves_a_suggestion_where_it_is(
+    before: str, after: str, newline: str
+) -> None:
+    before, after = before.replace("\n", newline), after.replace("\n", newline)
+    place = Place(before)
+    place.shown("one two")
+    place.becomes(before.replace("‸", "o‸"))
+    place.becomes(after.replace("‸", "o‸"))
+    first = place.offers.at("file:///a")
+    assert first is not None
+    assert place.offers.is_at(first, place.query)
+    place.shown("ne two")
+    assert place.offers.at("file:///a") is first
+    taken = place.becomes(after.replace("‸", "one two‸"))
+
+    assert taken is not None
+    assert taken.document.text == after.replace("‸", "one two")
+    assert taken.document.text[taken.start : taken.end] == "ne two"
+    assert place.dismissed == 0
+
+
+@given(st.text("ab\n ", max_size=12), st.text("ab\n ", max_size=12), st.text("ab\n ", max_size=12))
+def test_what_is_followed_stands_at_its_place(above: str, then: str, below: str) -> None:
+    place = Place(f"{above}\n  x = ‸\n{below}")
+    place.shown("one")
+    place.becomes(f"{then}\n  x = ‸\n{below}")
+    place.becomes(f"{then}\n  x = o‸\n{above}")
+
+    assert place.dismissed == 0
+    if (offer := place.offers.at("file:///a")) is not None and offer.typed:
+        assert place.offers.is_at(offer, place.query)
+
+
+@pytest.mark.parametrize("then", ["x =‸\ny", "‸\ny", "xy = ‸\ny", "z = o‸\ny", "z\n‸\ny"])
+def test_what_changes_before_a_suggestion_does_not_dismiss_it(then: str) -> None:
+    place = Place("x = ‸\ny")
+    place.shown("one two")
+    place.becomes(then)
+
+    assert place.offers.at("file:///a") is None
+    assert place.dismissed == 0
+
+
+@pytest.mark.parametrize("then", ["x = \n‸\ny", "x = \n    ‸\ny", "x = q‸\ny"])
+def test_enter_and_other_text_dismiss_a_suggestion(then: str) -> None:
+    place = Place("x = ‸\ny")
+    place.shown("one two")
+    place.becomes(then)
+
+    assert place.dismissed == 1
+
+
+def refused(marked: str, text: str) -> Place:
+    """It was dismissed there twice."""
+    place = Place(marked)
+    for _ in range(2):
+        assert place.shown(text)
+        place.becomes(marked.replace("‸", "#‸"))
+        place.becomes(marked)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("marked", "text"),
+    [
+        ("\nx = ‸", "one.two"),
+        ("\nx = o‸", "ne.two"),
+        ("\nx = one‸", ".two"),
+        ("\nx =‸", " one.two"),
+        ("\nx‸", " = one.two"),
+        ("\nx = o‸", "ne.two + 1"),
+    ],
+)
+def test_what_was_dismissed_twice_stays_away_however_much_of_it_is_typed(
+    marked: str, text: str
+) -> None:
+    place = refused("\nx = ‸", "one.two")
+    place.becomes(marked)
+
+    assert place.shown(text) == ()
+
+
+@pytest.mark.parametrize(
+    ("marked", "text"),
+    [
+        ("\nx = ‸", "one"),  # less of it
+        ("\nx = one.two‸", " + 1"),  # the user has all of it now
+        ("\nx = t‸", "wo"),
+        ("\ny = ‸", "one.two"),  # another line
+    ],
+)
+def test_other_texts_are_not_those_that_were_dismissed(marked: str, text: str) -> None:
+    place = refused("\nx = ‸", "one.two")
+    place.becomes(marked)
+
+    assert place.shown(text) == (text,)
+
+
+def test_a_beginning_that_was_dismissed_at_the_start_of_a_line_is_of_that_line() -> None:
+    place = refused("def f():\n    ‸", "return")
+    place.becomes("def f():\n    re‸")
+    assert place.shown("turn x") == ()
+    place.becomes("def g():\n    ‸")
+
+    assert place.shown("return x") == ("return x",)

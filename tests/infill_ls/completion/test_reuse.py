@@ -8,6 +8,7 @@ import pytest
 from infill_engine.request import Cell
 from infill_ls.completion.candidate import Candidate
 from infill_ls.completion.reuse import MAX_ENTRIES, PREFIX_WINDOW, SUFFIX_WINDOW, Reuse
+from infill_ls.completion.surroundings import Surroundings
 from infill_ls.completion.worker import Query, QueryLimits
 from infill_ls.documents import Document
 from tests.infill_ls.engines import draft
@@ -280,3 +281,47 @@ def test_it_is_looked_again_where_somebody_asks_a_line_begins_or_something_was_l
     assert not said(at="    ‸\ny").quiet(query("     ‸\ny", limits=UNASKED))
     likelier = said(sure("otal", 0.3), at="x = t‸\ny")
     assert not likelier.quiet(query("x = to‸\ny", limits=UNASKED))
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_what_was_found_without_the_judge_is_of_no_use_with_it(shown: bool) -> None:
+    judge = False
+    reuse, place = Reuse(has_judge=lambda: judge), query("x = ‸\ny", limits=UNASKED)
+    texts = (sure("second", 0.9),)
+    reuse.remember(place, texts if shown else (), texts, judged=False)
+    later = replace(place, document=query("x = s‸\ny").document, offset=5)
+    assert reuse.find(place) == (texts if shown else ())
+    assert reuse.said(later)
+    judge = True
+
+    assert reuse.find(place) is None
+    assert reuse.find(later) is None
+    assert not reuse.said(later)
+    assert not reuse.quiet(later)
+    reuse.remember(place, texts, judged=True)
+    check(reuse, place, "second")
+    check(reuse, later, "econd")
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "holds"),
+    [(0, 0, True), (0, 1, False), (1, 2, False), (0, 2, False), (2, 2, True), (2, 0, True)],
+)
+def test_what_was_found_by_less_of_the_workspace_is_looked_for_again(
+    then: int, now: int, holds: bool
+) -> None:
+    reuse, place = Reuse(), query("x = ‸\ny")
+    reuse.remember(replace(place, surroundings=Surroundings(known=then)), (candidate("f(1)"),))
+    found = reuse.find(replace(place, surroundings=Surroundings(known=now)))
+
+    assert (found is not None) is holds
+
+
+def test_nothing_that_the_judge_had_no_time_for_is_looked_at_again_there() -> None:
+    reuse, place = Reuse(has_judge=lambda: True), query("x = t‸\ny", limits=UNASKED)
+    reuse.remember(place, (), (sure("otal", 0.02),), hurried=True)
+
+    assert reuse.find(place) is None
+    assert reuse.quiet(query("x = to‸\ny", limits=UNASKED))
+    reuse.remember(place, ())
+    check(reuse, place)

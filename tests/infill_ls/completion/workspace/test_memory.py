@@ -64,6 +64,15 @@ def test_a_place_gets_the_files_best_first_and_is_told_what_was_read(kept: Kept)
     assert kept.told[0].startswith("workspace: 2 files, 0.0 MB, read in ")
 
 
+def test_a_choice_says_how_much_was_known(kept: Kept) -> None:
+    def known() -> int:
+        return kept.memory.at(document(kept.root), 0, ()).known
+
+    assert known() == 0
+    kept.until(lambda: known() == 2)
+    assert kept.told
+
+
 def test_the_choice_stays_while_the_cursor_is_near(kept: Kept) -> None:
     kept.until(lambda: bool(kept.told) and kept.elsewhere() != "")
     near = kept.elsewhere(len(TEXT) - 2 * FAR - 10)

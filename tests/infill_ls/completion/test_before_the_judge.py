@@ -1,0 +1,54 @@
+"""An answer from before the judge came holds until then."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+
+from infill_engine import UNLIMITED, Budget, Draft, EngineInfo, InfillRequest
+from tests.infill_ls.completion.test_requests import query, serving, texts
+from tests.infill_ls.engines import Knowing
+
+
+class Judged(Knowing):
+    """Gets its judge when nobody waits, and says something else with it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: ["judged"] if self.judge else ["drafted"])
+        self.judge, self.read = 0, 1
+
+    def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
+        self.judge = 1
+        super().warm(request, budget=budget)
+
+    def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
+        for draft in super().infill(request, budget=budget):
+            yield replace(draft, read=(1, 1, self.read))
+
+    def describe(self) -> EngineInfo:
+        return replace(super().describe(), judge_parameters=self.judge)
+
+
+async def test_an_answer_from_before_the_judge_does_not_stick() -> None:
+    engine = Judged()
+    async with serving(engine) as requests:
+        assert texts(await requests.answer(query("x = "), 0.0)) == ["drafted"]
+        await asyncio.to_thread(engine.journal.wait, "warm")
+        await asyncio.wrap_future(requests._worker.perform(lambda _: None))
+        assert texts(await requests.answer(query("x = "), 0.0)) == ["judged"]
+        await asyncio.wrap_future(requests._worker.perform(lambda _: None))
+        for _ in range(3):
+            assert (await requests.answer(query("x = "), 0.0)).how == "reused"
+        assert texts(await requests.answer(query("x = j"), 0.0)) == ["udged"]
+
+    assert engine.journal.count("infill") == 2
+
+
+async def test_nothing_is_looked_for_again_where_the_judge_had_no_time() -> None:
+    engine = Judged()
+    engine.judge, engine.read = 1, 0
+    engine._knows = lambda _: ["  "]
+    async with serving(engine) as requests:
+        assert (await requests.answer(query("x = "), 0.0)).how == "model"
+        engine.read = 1
+        assert (await requests.answer(query("x = "), 0.0)).how == "model"
+        assert (await requests.answer(query("x = "), 0.0)).how == "reused"
