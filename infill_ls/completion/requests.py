@@ -246,8 +246,8 @@ class Requests:
 
     async def _read_first(self, query: Query, turn: "asyncio.Future[None]") -> None:
         run = self._worker.read(query, self)
-        read = asyncio.wrap_future(run.result)
-        await asyncio.wait([turn, read], return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [turn, asyncio.wrap_future(run.result)]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         run.stop()
 
     def _late(self, query: Query) -> QueryResult:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infill_engine import Budget
+from infill_engine import Budget, EngineInfo, InfillError, ModelError
 from infill_ls.completion.next_edit.history import Edit
 from infill_ls.documents import Document
 
@@ -69,3 +69,11 @@ class Task:
 
 def nobody_waits(error: BaseException) -> None:
     """The `fail` of what is done for nobody in particular."""
+
+
+def no_model(loaded: "Future[EngineInfo]", error: BaseException) -> None:
+    """The `fail` of a load."""
+    if not isinstance(error, InfillError):
+        why = f"{type(error).__name__}: {error}"
+        error = ModelError(f"The model could not be loaded ({why}).")
+    loaded.set_exception(error)

@@ -18,17 +18,8 @@ from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, TypeVar
 
-from infill_engine import (
-    Budget,
-    BudgetSpent,
-    Draft,
-    Engine,
-    EngineConfig,
-    EngineInfo,
-    InfillError,
-    ModelError,
-)
-from infill_ls.completion.runs import EditQuery, EditRun, Run, Task, nobody_waits
+from infill_engine import Budget, BudgetSpent, Draft, Engine, EngineConfig, EngineInfo, InfillError
+from infill_ls.completion.runs import EditQuery, EditRun, Run, Task, no_model, nobody_waits
 from infill_ls.completion.steps import SteppedRun, Steps
 from infill_ls.completion.surroundings import NOTHING_AROUND, Surroundings
 from infill_ls.documents import Document
@@ -113,7 +104,7 @@ class Worker:
         self._load_engine = load
         self._progress = "", 0.0
         self._engine: Engine | None = None
-        self._has_judge = False
+        self.has_judge = False  # mostly it comes some time after the engine
         self._trees: dict[object, Trees] = {}  # by owner
         self._config: EngineConfig | None = None
         self._asked = False  # whether somebody has, or it was only begun
@@ -138,11 +129,6 @@ class Worker:
     @property
     def ready(self) -> bool:
         return self._engine is not None
-
-    @property
-    def has_judge(self) -> bool:
-        """Whether a judge ranks what the engine says; mostly it comes some time after it."""
-        return self._has_judge
 
     @property
     def busy(self) -> bool:
@@ -179,7 +165,7 @@ class Worker:
                     Task(
                         name="loading the engine",
                         work=partial(self._load, config, self._loaded),
-                        fail=partial(_no_model, self._loaded),
+                        fail=partial(no_model, self._loaded),
                     )
                 )
             return self._loaded
@@ -235,8 +221,14 @@ class Worker:
     def read(self, query: Query, owner: object) -> ModelRun:
         """Encodes both sides of a place in its turn, for who waits for that."""
         run = ModelRun(query, owner)
-        read = self.perform(lambda _: self._warm(run))
-        read.add_done_callback(lambda _: run.result.set_result(None))
+
+        def work() -> None:
+            self._warm(run)
+            run.result.set_result(None)
+
+        with self._changed:
+            self._stop_idle()
+            self._add(Task("reading", work, run.result.set_exception))
         return run
 
     def warm(self, query: Query, owner: object) -> None:
@@ -401,7 +393,7 @@ class Worker:
             return None
         from infill_ls.completion.pipeline import infill_at
 
-        run.judged = self._has_judge = bool(self._engine.describe().judge_parameters)
+        run.judged = self.has_judge = bool(self._engine.describe().judge_parameters)
         with suppress(BudgetSpent):
             return infill_at(
                 self._engine,
@@ -459,7 +451,7 @@ class Worker:
         with suppress(BudgetSpent):
             self._engine.warm(request, budget=budget)
             self._trees_of(run.owner).parse_ahead(document, offset, budget=budget)
-        self._has_judge = bool(self._engine.describe().judge_parameters)
+        self.has_judge = bool(self._engine.describe().judge_parameters)
 
     def _trees_of(self, owner: object) -> "Trees":
         from infill_ls.completion.pipeline import Trees
@@ -480,13 +472,6 @@ class Worker:
         if self._engine is not None and not self._trees:
             self._engine.forget()
         give_back()
-
-
-def _no_model(loaded: "Future[EngineInfo]", error: BaseException) -> None:
-    if not isinstance(error, InfillError):
-        why = f"{type(error).__name__}: {error}"
-        error = ModelError(f"The model could not be loaded ({why}).")
-    loaded.set_exception(error)
 
 
 def _options(query: Query, engine: Engine) -> "InfillOptions":

@@ -150,21 +150,6 @@ async def test_a_load_that_takes_longer_than_the_model_may_is_not_waited_for() -
         assert time.monotonic() - started < 10
 
 
-async def test_who_asks_first_waits_for_the_load_and_is_answered_once_the_place_is_read() -> None:
-    engine = Knowing(last_name)
-    async with loading(engine) as (requests, may_load):
-        soon = query("alpha ")
-        soon = replace(soon, limits=replace(LIMITS, seconds=0.5))
-        asked = asyncio.create_task(requests.answer(soon, 0.0, patience=60.0))
-        await asyncio.sleep(1.0)
-        assert not asked.done(), "that is longer than an answer may take"
-        may_load.set()
-
-        assert texts(await asked) == ["use_alpha"]
-        (read, *_), (ran,) = engine.journal.times("warm"), engine.journal.times("infill")
-        assert read < ran
-
-
 async def test_a_load_that_fails_is_waited_for_no_longer() -> None:
     async with loading(ModelError("nowhere")) as (requests, may_load):
         long = query("alpha ")

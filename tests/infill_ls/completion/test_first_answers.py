@@ -1,12 +1,27 @@
-"""An answer from before the judge came holds until then."""
+"""The first answers: the model is waited for, and what was found before the judge is not kept."""
 
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 
 from infill_engine import UNLIMITED, Budget, Draft, EngineInfo, InfillRequest
-from tests.infill_ls.completion.test_requests import query, serving, texts
-from tests.infill_ls.engines import Knowing
+from tests.infill_ls.completion.test_requests import LIMITS, loading, query, serving, texts
+from tests.infill_ls.engines import Knowing, last_name
+
+
+async def test_who_asks_first_waits_for_the_load_and_is_answered_once_the_place_is_read() -> None:
+    engine = Knowing(last_name)
+    async with loading(engine) as (requests, may_load):
+        soon = query("alpha ")
+        soon = replace(soon, limits=replace(LIMITS, seconds=0.5))
+        asked = asyncio.create_task(requests.answer(soon, 0.0, patience=60.0))
+        await asyncio.sleep(1.0)
+        assert not asked.done(), "that is longer than an answer may take"
+        may_load.set()
+
+        assert texts(await asked) == ["use_alpha"]
+        (read, *_), (ran,) = engine.journal.times("warm"), engine.journal.times("infill")
+        assert read < ran
 
 
 class Judged(Knowing):
@@ -33,9 +48,9 @@ async def test_an_answer_from_before_the_judge_does_not_stick() -> None:
     async with serving(engine) as requests:
         assert texts(await requests.answer(query("x = "), 0.0)) == ["drafted"]
         await asyncio.to_thread(engine.journal.wait, "warm")
-        await asyncio.wrap_future(requests._worker.perform(lambda _: None))
+        await asyncio.wrap_future(requests._worker.read(query("x = "), requests).result)
         assert texts(await requests.answer(query("x = "), 0.0)) == ["judged"]
-        await asyncio.wrap_future(requests._worker.perform(lambda _: None))
+        await asyncio.wrap_future(requests._worker.read(query("x = "), requests).result)
         for _ in range(3):
             assert (await requests.answer(query("x = "), 0.0)).how == "reused"
         assert texts(await requests.answer(query("x = j"), 0.0)) == ["udged"]
