@@ -137,10 +137,15 @@ def deciding(rules: Sequence[Rule], path: str) -> Rule | None:
     while at >= 0:
         at = path.find("/", at + 1)
         part = path[: at + 1] if at >= 0 else path
-        last = next((rule for rule in reversed(rules) if rule.meets(part)), None)
+        last = last_met(rules, part)
         if last and last.ignores:
             return last
     return None
+
+
+def last_met(rules: Sequence[Rule], path: str) -> Rule | None:
+    """The last rule that is about this very path, whatever is said of the folders round it."""
+    return next((rule for rule in reversed(rules) if rule.meets(path)), None)
 
 
 def _trimmed(line: str) -> str:

@@ -10,14 +10,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infill_ls import ignore
-from infill_ls.ignore import IgnorePolicy, ignored, ignored_file
+from infill_ls import git_excludes, ignore
+from infill_ls.ignore import IgnorePolicy, ignored, ignored_file, is_ignore_file, look_anew
 
 SECRET = "a file that may hold secrets"
 
 
 def reason(uri: str, text: str = "", **policy: Any) -> str:
     return ignored(IgnorePolicy(**policy), uri, text)
+
+
+@pytest.fixture(autouse=True)
+def no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of git by whoever runs the tests."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nowhere")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    look_anew()
 
 
 @pytest.fixture
@@ -66,6 +75,29 @@ def test_a_link_to_secrets_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").symlink_to(".env")
 
     assert ignored_file(IgnorePolicy(), str(tmp_path / "notes.txt")) == SECRET
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_link_to_what_is_ignored_is_ignored(project: Path) -> None:
+    (project / ".gitignore").write_text("hidden/\n")
+    (project / "link.py").symlink_to("hidden/a.py")
+    (project / "folder").symlink_to("hidden")
+    (project / "shown.py").symlink_to("a.py")
+    why = "ignored by .gitignore: hidden/"
+
+    found = {name: reason((project / name).as_uri()) for name in ("link.py", "folder/b.py")}
+    assert found == {"link.py": why, "folder/b.py": why}
+    assert reason((project / "shown.py").as_uri()) == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_workspace_behind_a_link_is_ignored_as_the_folder_itself(tmp_path: Path) -> None:
+    (tmp_path / "private/work").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("private/work")
+    folders = (str(tmp_path / "link"),)
+    for name, why in (("a.py", ""), ("build/a.py", "ignored by disabledFiles: /build/")):
+        uri = (tmp_path / "link" / name).as_uri()
+        assert reason(uri, disabled_files=("/build/", "private/"), folders=folders) == why
 
 
 @pytest.mark.parametrize(
@@ -138,6 +170,91 @@ def test_git_s_own_ignore_files_count(project: Path) -> None:
     }
 
     assert {path: reason((project / path).as_uri()) for path in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({".config/git/ignore": "one.py\n"}, "one.py"),
+        ({"xdg/git/ignore": "three.py\n"}, "three.py"),
+        ({".gitconfig": "[core]\n\texcludesfile = ~/mine\n"}, "two.py"),
+        ({".gitconfig": '[Core] excludesFile = "~/mi\\\nne" ; that one\n'}, "two.py"),
+        ({".gitconfig": '[core "x"]\nexcludesFile = ~/mine\n'}, "one.py"),
+        ({".gitconfig": "[user]\nexcludesFile = ~/mine\n[core]\nbare = false\n"}, "one.py"),
+        ({".gitconfig": "[core]\nexcludesFile =\n"}, ""),
+        ({".config/git/config": "[core]\nexcludesFile = ~/mine\n"}, "two.py"),
+        (
+            {
+                ".config/git/config": "[core]\nexcludesFile = ~/nothing\n",
+                ".gitconfig": "[include]\npath = .more\n",
+                ".more": "[core]\nexcludesFile = ~/mine # it\n",
+            },
+            "two.py",
+        ),
+        ({"work/.git/config": "[core]\nexcludesFile = own\n"}, "three.py"),
+    ],
+)
+def test_what_git_ignores_everywhere_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: str
+) -> None:
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    if "xdg/git/ignore" in files:
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    work = tmp_path / "work"
+    subprocess.run(["git", "init", "-q", work], check=True)
+    standing = {".config/git/ignore": "one.py\n", "mine": "two.py\n", "work/own": "three.py\n"}
+    for name, text in (standing | files).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        with (tmp_path / name).open("a") as file:  # git's own configuration stays
+            file.write(text)
+    names = ["one.py", "two.py", "three.py", "four.py"]
+    asked = ["git", "check-ignore", *names]
+    said = subprocess.run(asked, cwd=work, capture_output=True, text=True).stdout.split()
+
+    ours = {name: why for name in names if (why := reason((work / name).as_uri()))}
+    assert list(ours) == said == [expected] * bool(expected)
+    assert set(ours.values()) <= {f"ignored by core.excludesFile: {expected}"}
+
+
+def test_a_work_tree_beside_the_repository_has_its_excludes(tmp_path: Path) -> None:
+    main, tree = tmp_path / "main", tmp_path / "tree"
+    subprocess.run(["git", "init", "-q", main], check=True)
+    git = ["git", "-C", main, "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "a"], check=True)
+    subprocess.run([*git, "worktree", "add", "-q", tree], check=True, capture_output=True)
+    (main / ".git/info").mkdir(exist_ok=True)
+    (main / ".git/info/exclude").write_text("mine.py\n")
+    look_anew()
+
+    assert reason((tree / "mine.py").as_uri()) == "ignored by .git/info/exclude: mine.py"
+    assert reason((tree / "other.py").as_uri()) == ""
+
+
+def test_configurations_that_are_none_cost_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(project / "pipe")  # reading it would wait for ever
+    circle = project / "circle"
+    circle.write_text("[include]\npath = pipe\npath = circle\n" * 1000)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(circle))
+    (project / ".git/config").write_text("[core\n]x\0[core]excludesFile=\\\n" + "[" * 100_000)
+    started = time.perf_counter()
+
+    assert reason((project / "a.py").as_uri()) == ""
+    assert time.perf_counter() - started < 1.0
+
+
+def test_files_that_say_what_is_ignored_are_known() -> None:
+    said = (".gitignore", "sub/.infillignore", ".git/info/exclude", ".gitignore_global")
+    home = (".config/git/ignore", ".config/git/config", ".gitconfig")
+    assert all(is_ignore_file(f"/home/me/{path}") for path in (*said, *home))
+    assert not any(
+        is_ignore_file(f"/home/me/{path}")
+        for path in ("gitignore.py", ".gitignore/a.py", ".git/config", ".git/index", "a/ignore")
+    )
 
 
 def test_ignore_files_above_the_repository_do_not_count_but_for_our_own(tmp_path: Path) -> None:
@@ -259,5 +376,12 @@ def test_a_text_with_a_secret_does_not_go_to_a_server() -> None:
 
 
 def test_the_caches_are_bounded() -> None:
-    for cached in (ignore._decided, ignore._rules, ignore._parsed, ignore._disabled):
+    for cached in (
+        ignore._decided,
+        ignore._rules,
+        ignore._parsed,
+        ignore._disabled,
+        git_excludes.exclude_files,
+        git_excludes._entries,
+    ):
         assert cached.cache_parameters()["maxsize"] is not None

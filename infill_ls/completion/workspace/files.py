@@ -27,7 +27,8 @@ ALIKE = (
 
 def source_files(folders: Sequence[str], policy: IgnorePolicy) -> Iterator[str]:
     """Files in languages of source, by name and those near the top first, and "" now and then where
-    there are none, so that whoever reads can stop. Links to folders are not followed."""
+    there are none, so that whoever reads can stop. Links to folders are not followed, and those to
+    files only where they lead to what is read as well."""
     waiting = deque(folder.rstrip("/") for folder in folders)
     while waiting:
         folder = waiting.popleft()
@@ -44,13 +45,47 @@ def source_files(folders: Sequence[str], policy: IgnorePolicy) -> Iterator[str]:
             try:
                 if entry.is_dir(follow_symlinks=False):
                     # What is said of anything in it is said of all of it.
-                    hidden = entry.name.startswith(".") or entry.name in FOREIGN
-                    if not hidden and not ignored_file(policy, f"{path}/_"):
+                    if not (_foreign(entry.name) or ignored_file(policy, f"{path}/_")):
                         waiting.append(path)
+                elif entry.is_symlink():
+                    if entry.is_file() and is_found(path, folders, policy):
+                        yield path
                 elif is_source(path) and entry.is_file() and not ignored_file(policy, path):
                     yield path
             except OSError:
                 continue
+
+
+def is_found(path: str, folders: Sequence[str], policy: IgnorePolicy) -> bool:
+    """Whether `source_files` finds this path, if there is a file."""
+    if not is_source(path) or ignored_file(policy, path):
+        return False
+    if not any(_reached(path, folder, policy) for folder in folders):
+        return False
+    if not os.path.islink(path):
+        return True
+    target = os.path.realpath(path).replace(os.sep, "/")
+    real = (os.path.realpath(folder).replace(os.sep, "/") for folder in folders)
+    return any(_reached(target, folder, policy) for folder in real)
+
+
+def _reached(path: str, folder: str, policy: IgnorePolicy) -> bool:
+    """Whether each folder between is one that is looked into."""
+    at = folder.rstrip("/")
+    if not path.startswith(f"{at}/") or os.path.lexists(f"{at}/{VIRTUAL_ENVIRONMENT}"):
+        return False
+    for name in path[len(at) + 1 :].split("/")[:-1]:
+        at = f"{at}/{name}"
+        if _foreign(name) or os.path.islink(at) or ignored_file(policy, f"{at}/_"):
+            return False
+        if os.path.lexists(f"{at}/{VIRTUAL_ENVIRONMENT}"):
+            return False
+    return True
+
+
+def _foreign(name: str) -> bool:
+    """Whether a folder of this name holds what others wrote, or programs."""
+    return name.startswith(".") or name in FOREIGN
 
 
 def is_source(path: str) -> bool:

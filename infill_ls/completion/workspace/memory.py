@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from infill_ls.completion.surroundings import NOTHING_AROUND, Place, Surroundings
 from infill_ls.documents import Document
-from infill_ls.ignore import IgnorePolicy
+from infill_ls.ignore import IgnorePolicy, is_ignore_file, look_anew
 from infill_ls.uris import path_of
 
 if TYPE_CHECKING:  # the thread imports it, not the server's start
@@ -60,6 +60,7 @@ class WorkspaceMemory:
         self._all_read = False
         self._changed = threading.Condition()
         self._begins = False  # the folders are others now
+        self._ignores = False  # what is ignored in them is something else now
         self._stale: dict[str, None] = {}  # paths, in their order
         self._place: Place | None = None
         self._closed = False
@@ -83,9 +84,14 @@ class WorkspaceMemory:
     def touched(self, path: str) -> None:
         """A file was written, made or removed."""
         with self._changed:
-            if self._folders:
+            if not self._folders:
+                return
+            if is_ignore_file(path):
+                self._kept.clear()
+                self._ignores = True
+            else:
                 self._stale[path] = None
-                self._wake()
+            self._wake()
 
     def edited(self, document: Document) -> None:
         self._edited[document.uri] = None
@@ -155,10 +161,14 @@ class WorkspaceMemory:
         while self._wait(left is None):
             with self._changed:
                 begins, self._begins = self._begins, False
+                ignores, self._ignores = self._ignores, False
                 folders, policy = self._folders, self._policy
             try:
                 if begins:
                     reading, self._all_read = WorkspaceReading(folders, policy), False
+                if ignores:
+                    look_anew()
+                if begins or ignores:
                     left = reading.read() if folders else None
                 if (place := self._wanted()) is not None:
                     self._choose(reading, place)
@@ -176,9 +186,12 @@ class WorkspaceMemory:
     def _wait(self, idle: bool) -> bool:
         """Until there is something to do; False once it is closed."""
         with self._changed:
-            while idle and not (self._closed or self._begins or self._place or self._stale):
+            while idle and not (self._closed or self._has_work()):
                 self._changed.wait()
             return not self._closed
+
+    def _has_work(self) -> bool:
+        return bool(self._begins or self._ignores or self._place or self._stale)
 
     def _wanted(self) -> Place | None:
         """The place to choose for, which has waited for the model for as long as it should."""
@@ -213,7 +226,7 @@ class WorkspaceMemory:
         known = 2 if self._all_read else 1
         surroundings = replace(reading.choose(place, stand_back), known=known)
         with self._changed:
-            if self._closed or self._begins:
+            if self._closed or self._begins or self._ignores:
                 return
             line = place.document.lines.line_of(place.offset)
             self._kept[place.document.uri] = _Kept(line, times_read, others, surroundings)

@@ -5,7 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from infill_engine.request import FILE_END
 from infill_ls.completion.surroundings import Place, Surroundings
-from infill_ls.completion.workspace.files import is_source, kept_text, source_files, source_text
+from infill_ls.completion.workspace.files import (
+    VIRTUAL_ENVIRONMENT,
+    is_found,
+    is_source,
+    kept_text,
+    source_files,
+    source_text,
+)
 from infill_ls.completion.workspace.index import File, Index, Typed, file_of, nothing
 from infill_ls.documents import Document
 from infill_ls.ignore import IgnorePolicy, ignored_file
@@ -24,11 +31,16 @@ class WorkspaceReading:
         self._index = Index()
 
     def read(self) -> Iterator[str]:
-        """A file or a folder at a time, within the bounds: "", and at last a line about all."""
+        """A file or a folder at a time, within the bounds: "", and at last a line about all. What
+        is known stays as it is, if it would still be read."""
         index, taken, started = self._index, 0.0, time.monotonic()
+        for path in list(index.files):
+            if not self._is_found(path):
+                index.put(path, None)
+            yield ""
         began = time.thread_time()
         for path in source_files(self._folders, self._policy):
-            if path:
+            if path and path not in index.files:
                 index.put(path, source_text(path, self._policy))
             taken += time.thread_time() - began
             if index.full or taken > MAX_SECONDS:
@@ -43,14 +55,18 @@ class WorkspaceReading:
     def read_again(self, path: str) -> bool:
         """A file, or a folder, that was written, made or removed; whether it says something else
         now."""
-        inside = any(path.startswith(folder.rstrip("/") + "/") for folder in self._folders)
-        changed = self._put(path, source_text(path, self._policy) if inside else None)
+        path = path.removesuffix(f"/{VIRTUAL_ENVIRONMENT}")  # which says what its folder is
+        changed = self._put(path)
         if not is_source(path):  # a folder, perhaps one that is no more
             for below in [each for each in self._index.files if each.startswith(f"{path}/")]:
-                changed |= self._put(below, source_text(below, self._policy))
+                changed |= self._put(below)
         return changed
 
-    def _put(self, path: str, text: str | None) -> bool:
+    def _is_found(self, path: str) -> bool:
+        return is_found(path, self._folders, self._policy)
+
+    def _put(self, path: str) -> bool:
+        text = source_text(path, self._policy) if self._is_found(path) else None
         before = self._index.files.get(path)
         if text == (before.text if before else None):
             return False
@@ -75,7 +91,9 @@ class WorkspaceReading:
         )
         edited = {path_of(uri) or "" for uri in place.edited}
         ranked = self._index.ranked(typed, opened, edited, stand_back)
-        elsewhere, files = _joined(ranked, ELSEWHERE)
+        # Not every client says that an ignore file has changed.
+        allowed = (each for each in ranked if not ignored_file(self._policy, each.path))
+        elsewhere, files = _joined(allowed, ELSEWHERE)
         return Surroundings(elsewhere=elsewhere, files=files)
 
     def _open_file(self, path: str, document: Document) -> File | None:

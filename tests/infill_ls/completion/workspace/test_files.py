@@ -7,6 +7,7 @@ import pytest
 
 from infill_ls.completion.workspace.files import (
     MAX_CHARACTERS,
+    is_found,
     is_source,
     kept_text,
     language_family,
@@ -56,6 +57,57 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
 
     found = [path for path in source_files([str(tmp_path)], policy) if path]
     assert found == [f"{tmp_path}/sub/a.py"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_path_by_itself_is_held_to_the_same_rules(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "o.py"
+    outside.write_text("x = 1\n")
+    names = ("a.py", "sub/b.py", "priv/c.py", "node_modules/d/e.py", ".cache/f.py", ".g.py",
+             "venv/lib/h.py", "secrets/i.py", "sub/.hidden/j.py")  # fmt: skip
+    policy = made(
+        tmp_path,
+        {**dict.fromkeys(names, "x = 1\n"), "venv/pyvenv.cfg": "", ".gitignore": "priv/\nl2.py\n"},
+    )
+    links = {"l1.py": "sub/b.py", "l2.py": "a.py", "l3.py": "priv/c.py", "l4.py": str(outside),
+             "l5.py": "node_modules/d/e.py", "l6.py": "venv/lib/h.py", "sub/l7.py": "../l3.py",
+             "l8.py": "nothing.py", "l9": "sub", "l10.py": ".cache/f.py"}  # fmt: skip
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    folders = [f"{tmp_path}/"]
+    every = [*names, *links, "l9/b.py", "../x.py", "sub/../a.py", "sub/../../o/o.py"]
+
+    walked = {path for path in source_files(folders, policy) if path}
+    found = {path for path in (f"{tmp_path}/{name}" for name in every)
+             if is_found(path, folders, policy) and os.path.isfile(path)}  # fmt: skip
+    assert (
+        walked == found == {f"{tmp_path}/{name}" for name in ("a.py", "sub/b.py", ".g.py", "l1.py")}
+    )
+    assert not is_found(str(outside), folders, policy)
+
+
+def test_a_hidden_folder_that_is_opened_is_looked_into(tmp_path: Path) -> None:
+    policy = made(tmp_path, {".config/app/a.py": "x = 1\n"})
+    folders = [str(tmp_path), f"{tmp_path}/.config/app"]
+    path = f"{folders[1]}/a.py"
+
+    assert [each for each in source_files(folders, policy) if each] == [path]
+    assert is_found(path, folders, policy)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_workspace_behind_a_link_is_read(tmp_path: Path) -> None:
+    made(tmp_path, {"it/a.py": "x = 1\n"})
+    (tmp_path / "link").symlink_to("it")
+    (tmp_path / "it/b.py").symlink_to("a.py")
+    folders = [f"{tmp_path}/link"]
+    policy = IgnorePolicy(folders=tuple(folders))
+    paths = [f"{folders[0]}/{name}" for name in ("a.py", "b.py")]
+
+    assert [each for each in source_files(folders, policy) if each] == paths
+    assert all(is_found(path, folders, policy) for path in paths)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,54 @@ def test_what_is_written_made_or_removed_is_read_again(kept: Kept) -> None:
     kept.memory.touched((kept.root / "other.py").as_posix())  # it says what it said
     kept.until(lambda: not kept.memory._stale)
     assert kept.elsewhere() is chosen
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".infillignore", "sub/.gitignore"])
+def test_what_is_ignored_follows_the_ignore_files(kept: Kept, name: str) -> None:
+    (kept.root / "sub").mkdir()
+    (kept.root / "sub" / "new.py").write_text("new = 1\n")
+    kept.memory.touched(f"{kept.root}/sub/new.py")
+    kept.until(lambda: bool(kept.told) and "new = 1" in kept.elsewhere())
+
+    (kept.root / name).write_text("new.py\n")
+    kept.memory.touched(f"{kept.root}/{name}")
+    assert kept.elsewhere() == ""  # nothing that was chosen before
+    kept.until(lambda: "other = 1" in kept.elsewhere() and len(kept.told) == 2)
+    assert "new = 1" not in kept.elsewhere()
+    assert kept.told[1].startswith("workspace: 2 files")
+
+    (kept.root / name).write_text("other.py\n")
+    kept.memory.touched(f"{kept.root}/{name}")
+    kept.until(lambda: "new = 1" in kept.elsewhere())
+    assert ("other = 1" in kept.elsewhere()) == (name == "sub/.gitignore")
+
+    (kept.root / name).unlink()
+    kept.memory.touched(f"{kept.root}/{name}")
+    kept.until(lambda: all(text in kept.elsewhere() for text in ("new = 1", "other = 1", "Order")))
+
+
+def test_what_is_ignored_is_not_chosen_though_nobody_said_that_it_is(kept: Kept) -> None:
+    kept.until(lambda: bool(kept.told) and "other = 1" in kept.elsewhere())
+    (kept.root / ".gitignore").write_text("other.py\n")
+    far = cycle((0, len(TEXT) - 1))  # from one another, so that it is chosen anew
+
+    kept.until(lambda: "other = 1" not in kept.elsewhere(next(far)))
+    assert "class Order" in kept.elsewhere()
+
+
+def test_files_of_others_do_not_come_in_by_events(kept: Kept) -> None:
+    kept.until(lambda: bool(kept.told))
+    names = ("node_modules/d/a.py", ".cache/a.py", "venv/lib/a.py", "late/lib/a.py")
+    for name in (*names, "venv/pyvenv.cfg"):
+        (kept.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (kept.root / name).write_text("foreign = 1\n")
+        kept.memory.touched(f"{kept.root}/{name}")
+    kept.until(lambda: "foreign = 1" in kept.elsewhere())  # nothing says yet whose that is
+    (kept.root / "late/pyvenv.cfg").write_text("")
+    kept.memory.touched(f"{kept.root}/late/pyvenv.cfg")
+
+    kept.until(lambda: "foreign = 1" not in kept.elsewhere())
+    assert "class Order" in kept.elsewhere()
 
 
 def test_what_was_edited_elsewhere_since_counts_as_it_is_now(kept: Kept) -> None:
