@@ -6,15 +6,24 @@ from infill_engine import InfillError
 from infill_ls.cli.characters import visible
 
 NOTHING, USAGE, FILE, MODEL, INTERRUPTED, NO_READER = 1, 2, 3, 4, 130, 141
-EXIT_CODES = """\
-exit codes:
-  0    done
-  1    the model had nothing to offer at that place, or in some of the holes
-  2    the command line is wrong: an option, a position outside the file
-  3    the file cannot be read or written, or is to be left alone
-  4    there is no usable model
-  130  stopped by Ctrl-C
-"""
+
+
+def exit_codes(
+    *codes: int,
+    nothing: str = "nothing came of it: no text to offer, no editor found, no newest release known",
+    usage: str = "the command line is wrong",
+) -> str:
+    """A table for the help of a command that ends with these, or is done, or is interrupted."""
+    meanings = {
+        0: "done",
+        NOTHING: nothing,
+        USAGE: usage,
+        FILE: "a file cannot be read or written, or is to be left alone",
+        MODEL: "there is no usable model",
+        INTERRUPTED: "stopped by Ctrl-C",
+    }
+    lines = (f"  {code:<5}{meanings[code]}" for code in (0, *codes, INTERRUPTED))
+    return "\n".join(["exit codes:", *lines, ""])
 
 
 class UsageError(InfillError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from infill_engine import Engine, EngineConfig
 from infill_ls.cli import files
 from infill_ls.cli.characters import visible
-from infill_ls.cli.errors import FileError, UsageError
+from infill_ls.cli.errors import UsageError
 from infill_ls.cli.infill import refuse_ignored
 from infill_ls.completion.structures.complete import Completed, Task, completed, json_task
 from infill_ls.completion.structures.json_text import DocumentError, where
@@ -24,7 +24,8 @@ def finish(
 ) -> int:
     """Whatever is wrong with the files is said before a model is loaded."""
     path: Path = arguments.file
-    data, text = _read(path)
+    data = files.read(path)
+    text = files.decoded(data, path)
     if not arguments.force:
         document = Document(uri=path.absolute().as_uri(), version=0, language_id="json", text=text)
         refuse_ignored(path, document, remote=config.is_remote)
@@ -62,19 +63,10 @@ def _completed(
     return completed(engine, task), {"model": info.model, "device": info.device}
 
 
-def _read(path: Path) -> tuple[bytes, str]:
-    """Raises UsageError: what the command is about is named on its line."""
-    try:
-        data = files.read(path)
-        return data, files.decoded(data, path)
-    except FileError as error:
-        raise UsageError(str(error)) from None
-
-
 def _schema(path: Path | None) -> Schema:
     if path is None:
         return Schema(True)
-    _, text = _read(path)
+    text = files.decoded(files.read(path), path)
     try:
         return Schema(json.loads(text))
     except json.JSONDecodeError as error:

@@ -11,21 +11,23 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, get_args
+from typing import Any, TextIO, get_args
 
 from infill_engine import Engine, EngineConfig, InfillError, RequestError, load_engine
 from infill_engine.config import Dtype
 from infill_ls import __version__
+from infill_ls.cli.arguments import COMMAND, Parser, address, count, one_of
 from infill_ls.cli.errors import (
-    EXIT_CODES,
     FILE,
     INTERRUPTED,
     MODEL,
     NO_READER,
+    NOTHING,
     USAGE,
     FileError,
     UsageError,
     complain,
+    exit_codes,
 )
 from infill_ls.cli.position import file_position
 
@@ -55,6 +57,7 @@ MODEL_OPTIONS = (
     *("model", "judge", "adapter", "device", "threads", "dtype", *REMOTE_OPTIONS),
     *("remote_model", "remote_timeout", "remote_concurrency", "remote_trust_env"),
 )
+WRONG_PLACE = "the command line is wrong, or a place outside the file"
 MAX_LINES = 20
 EDITORS = ("neovim", "vscode", "emacs", "helix", "zed", "sublime", "kate")
 
@@ -93,7 +96,7 @@ def _exit_code(error: InfillError) -> int:
 
 def parser() -> argparse.ArgumentParser:
     # Without defaults: those of a command would undo what stands before it.
-    model = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    model = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     group = model.add_argument_group("model")
     group.add_argument(
         "--model",
@@ -114,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps", "mlx"))
     group.add_argument(
-        "--threads", type=_count, metavar="N", help="CPU threads; by default what is fastest"
+        "--threads", type=count, metavar="N", help="CPU threads; by default what is fastest"
     )
     group.add_argument(
         "--dtype",
@@ -128,20 +131,21 @@ def parser() -> argparse.ArgumentParser:
         "--remote-timeout", type=float, metavar="S", help="seconds for one request to the server"
     )
     group.add_argument(
-        "--remote-concurrency", type=_count, metavar="N", help="requests to the server at a time"
+        "--remote-concurrency", type=count, metavar="N", help="requests to the server at a time"
     )
     group.add_argument(
         "--remote-trust-env",
         action="store_true",
         help="go to the server by the proxies of the environment",
     )
-    top = _Parser(
+    codes = exit_codes(NOTHING, USAGE, FILE, MODEL, usage=f"{WRONG_PLACE}, or the schema")
+    top = Parser(
         prog="infill-ls",
         usage="infill-ls [OPTIONS] "
         "[try | setup | serve | infill | explain | json | doctor | ...] ...",
         description="A language server that infills code from both sides of the cursor.\n"
         "Without a command it serves an editor on stdio.",
-        epilog=f"{EXAMPLES}\n{EXIT_CODES}",
+        epilog=f"{EXAMPLES}\n{codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[model],
     )
@@ -149,30 +153,57 @@ def parser() -> argparse.ArgumentParser:
     _add_server_options(top)
     top.set_defaults(run=serve)
 
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    commands = top.add_subparsers(
+        title="commands", metavar=COMMAND, parser_class=Parser, prog="infill-ls"
+    )
     _add_example(commands, model)
-    _add_setup(commands, model)
-    serving = _command(commands, model, "serve", "serve editors, as without a command")
+    _add_setup(commands)
+    serving = _command(
+        commands,
+        "serve",
+        "serve editors, as without a command",
+        exit_codes(USAGE, FILE, MODEL),
+        model,
+    )
     _add_server_options(serving)
     serving.set_defaults(run=serve)
     _add_infill(commands, model)
     _add_json(commands, model)
     _add_explain(commands, model)
-    stats = _command(commands, model, "stats", "say what was shown and accepted so far")
+    stats = _command(
+        commands, "stats", "say what was shown and accepted so far", exit_codes(USAGE, FILE)
+    )
     stats.add_argument("--json", action="store_true", help="print one JSON object")
     stats.add_argument("--reset", action="store_true", help="forget it and begin anew")
     stats.set_defaults(run=run_stats)
-    doctor = _command(commands, model, "doctor", "say what runs here, how fast, and what to do")
+    doctor = _command(
+        commands,
+        "doctor",
+        "say what runs here, how fast, and what to do",
+        exit_codes(USAGE, MODEL),
+        model,
+    )
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(run=run_doctor)
-    bench = _command(commands, model, "bench", "measure latency and quality; last line JSON")
+    bench = _command(
+        commands,
+        "bench",
+        "measure latency and quality; last line JSON",
+        exit_codes(USAGE, MODEL),
+        model,
+    )
     bench.add_argument("--json", action="store_true", help="print the JSON line alone")
     bench.add_argument(
-        "--cases", type=_count, metavar="N", help="how many places to infill for quality"
+        "--cases", type=count, metavar="N", help="how many places to infill for quality"
     )
     bench.add_argument("--quick", action="store_true", help="less of everything, within a minute")
     bench.set_defaults(run=run_bench)
-    updates = _command(commands, model, "update-check", "ask the package index for a newer release")
+    updates = _command(
+        commands,
+        "update-check",
+        "ask the package index for a newer release",
+        exit_codes(NOTHING, USAGE, nothing="no newest release is known"),
+    )
     updates.set_defaults(run=run_update_check)
     return top
 
@@ -188,12 +219,12 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         help="serve on stdio, from the one server that all windows of this user share",
     )
     where.add_argument(
-        "--tcp", type=_address, metavar="HOST:PORT", help="serve every editor that connects there"
+        "--tcp", type=address, metavar="HOST:PORT", help="serve every editor that connects there"
     )
     where.add_argument("--socket", type=Path, help=argparse.SUPPRESS)  # started by --connect
     server.add_argument(
         "--fim",
-        type=_address,
+        type=address,
         metavar="HOST:PORT",
         help="fill in the middle over HTTP there, as llama.cpp and OpenAI do; alone, or beside "
         "--tcp or --connect with the same model",
@@ -211,12 +242,25 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     server.add_argument("--log-file", type=Path, metavar="F", help="append the log to F")
     server.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     server.add_argument(
-        "--clientProcessId", type=_count, metavar="N", help="end when the process N has ended"
+        "--clientProcessId", type=count, metavar="N", help="end when the process N has ended"
     )
 
 
 def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
-    infill = _command(commands, model, "infill", "fill one place in a file")
+    infill = _command(
+        commands,
+        "infill",
+        "fill one place in a file",
+        exit_codes(
+            NOTHING,
+            USAGE,
+            FILE,
+            MODEL,
+            usage=WRONG_PLACE,
+            nothing="the model had nothing to offer there, or in some of the holes",
+        ),
+        model,
+    )
     infill.add_argument(
         "position",
         nargs="?",
@@ -240,10 +284,10 @@ def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="even a file that is ignored or may hold secrets"
     )
     infill.add_argument(
-        "--max-lines", type=_count, default=MAX_LINES, metavar="N", help=f"default {MAX_LINES}"
+        "--max-lines", type=count, default=MAX_LINES, metavar="N", help=f"default {MAX_LINES}"
     )
     infill.add_argument(
-        "--candidates", type=_count, default=1, metavar="N", help="how many texts to look for"
+        "--candidates", type=count, default=1, metavar="N", help="how many texts to look for"
     )
     infill.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     infill.add_argument(
@@ -254,7 +298,13 @@ def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
 
 def _add_json(commands: Any, model: argparse.ArgumentParser) -> None:
     finish = _command(
-        commands, model, "json", "finish a JSON document, by a schema if there is one"
+        commands,
+        "json",
+        "finish a JSON document, by a schema if there is one",
+        exit_codes(
+            USAGE, FILE, MODEL, usage="the command line is wrong, the document or the schema"
+        ),
+        model,
     )
     finish.add_argument(
         "file", type=Path, metavar="FILE", help="cut off, with ___ or nothing for values, or empty"
@@ -275,13 +325,24 @@ def _add_json(commands: Any, model: argparse.ArgumentParser) -> None:
 
 
 def _add_example(commands: Any, model: argparse.ArgumentParser) -> None:
-    example = _command(commands, model, "try", "watch a hole being filled in a file of our own")
+    example = _command(
+        commands,
+        "try",
+        "watch a hole being filled in a file of our own",
+        exit_codes(NOTHING, USAGE, MODEL, nothing="the model had nothing to offer"),
+        model,
+    )
     chosen = {"json": False, "watch": True, "max_lines": MAX_LINES, "candidates": 1, "seed": 0}
     example.set_defaults(run=run_example, **chosen)
 
 
-def _add_setup(commands: Any, model: argparse.ArgumentParser) -> None:
-    setup = _command(commands, model, "setup", "put it into the editors that are found here")
+def _add_setup(commands: Any) -> None:
+    setup = _command(
+        commands,
+        "setup",
+        "put it into the editors that are found here",
+        exit_codes(NOTHING, USAGE, FILE, nothing="no editor was found"),
+    )
     setup.add_argument(
         "editors",
         nargs="*",
@@ -297,7 +358,15 @@ def _add_setup(commands: Any, model: argparse.ArgumentParser) -> None:
 
 
 def _add_explain(commands: Any, model: argparse.ArgumentParser) -> None:
-    explain = _command(commands, model, "explain", "say why something is shown at a place, or not")
+    explain = _command(
+        commands,
+        "explain",
+        "say why something is shown at a place, or not",
+        exit_codes(
+            NOTHING, USAGE, FILE, MODEL, usage=WRONG_PLACE, nothing="nothing is shown there"
+        ),
+        model,
+    )
     explain.add_argument(
         "position", type=file_position, metavar="FILE:LINE:COL", help="both from 1"
     )
@@ -306,7 +375,7 @@ def _add_explain(commands: Any, model: argparse.ArgumentParser) -> None:
         "--invoked", action="store_true", help="as when asked for, rather than while typing"
     )
     explain.add_argument(
-        "--deadline", type=_count, metavar="MS", help="by default as an editor waits"
+        "--deadline", type=count, metavar="MS", help="by default as an editor waits"
     )
     explain.add_argument(
         "--workspace", type=Path, metavar="DIR", help="the folder whose other files are of use"
@@ -318,42 +387,21 @@ def _add_explain(commands: Any, model: argparse.ArgumentParser) -> None:
 
 
 def _command(
-    commands: Any, model: argparse.ArgumentParser, name: str, about: str
+    commands: Any, name: str, about: str, codes: str, *parents: argparse.ArgumentParser
 ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=about,
         description=f"{about[0].upper()}{about[1:]}.",
-        epilog=EXIT_CODES,
+        epilog=codes,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[model],
+        parents=parents,
     )
     return command
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One sentence and where to read on, rather than the whole usage."""
-        self.exit(USAGE, f"infill-ls: {message}. See {self.prog} --help.\n")
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
 def _editor(text: str) -> str:
-    if text.lower() not in EDITORS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(EDITORS)}")
-    return text.lower()
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, for example 127.0.0.1:9257")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return one_of(text, EDITORS)
 
 
 def _config(arguments: argparse.Namespace) -> EngineConfig:

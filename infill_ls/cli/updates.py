@@ -11,10 +11,15 @@ from shutil import which
 
 from infill_engine import InfillError
 from infill_ls import __version__
+from infill_ls.cli.errors import NOTHING, complain
 
 _SECONDS = 60.0
 _RELEASE = re.compile(r"\d{1,9}(?:\.\d{1,9})*")
 _NEWEST = re.compile(rf"^infill-ls(?: \(|==)({_RELEASE.pattern})\)?\s*$", re.MULTILINE)
+
+# What pip and uv say where nobody answered, and where somebody did who has no such package.
+_UNREACHED = re.compile(r"retrying|failed to fetch|error sending request", re.IGNORECASE)
+_ANSWERED = re.compile(r"no matching distribution|not found in the package reg", re.IGNORECASE)
 
 
 class UpdateError(InfillError):
@@ -22,9 +27,13 @@ class UpdateError(InfillError):
 
 
 def check_for_update() -> int:
-    command = asking()
-    print(f"asking the package index by {command[0]}: {' '.join(command[1:])} ...", flush=True)
-    newest = newest_release(command)
+    try:
+        command = asking()
+        print(f"asking the package index by {command[0]}: {' '.join(command[1:])} ...", flush=True)
+        newest = newest_release(command)
+    except UpdateError as error:
+        complain(error)
+        return NOTHING
     if _numbers(newest) > _numbers(__version__):
         print(f"infill-ls {newest} is out; this is {__version__}. Update: {how_to_update()}")
     else:
@@ -36,7 +45,8 @@ def asking() -> list[str]:
     """The command that names the newest release. Raises UpdateError."""
     if find_spec("pip") is not None:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-        return [*pip, "--retries", "0", "--timeout", "10", "index", "versions", "infill-ls"]
+        # Of a second try it says that nobody answered, of the first one nothing.
+        return [*pip, "--retries", "1", "--timeout", "10", "index", "versions", "infill-ls"]
     if uv := which("uv"):
         compiled = [uv, "pip", "compile", "--quiet", "--no-deps", "--no-annotate", "--no-header"]
         return [*compiled, "--python", sys.executable, "-"]
@@ -57,9 +67,15 @@ def newest_release(command: list[str]) -> str:
     if done.returncode == 0 and (newest := _NEWEST.search(done.stdout)):
         return newest[1]
     said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+    said = said.strip()[:300].rstrip(".")
+    everything = done.stderr + done.stdout
+    remedy = (
+        "The index that is asked has no infill-ls; look where this one came from"
+        if _ANSWERED.search(everything) and not _UNREACHED.search(everything)
+        else "Nothing else needs the network; try again when this machine is online"
+    )
     raise UpdateError(
-        f"The package index did not say which release is the newest: {said.strip()[:300]} Nothing "
-        "else needs the network; try again when this machine is online."
+        f"The package index did not say which release is the newest: {said}. {remedy}."
     )
 
 

@@ -11,14 +11,18 @@ from infill_ls.settings import Settings
 
 
 def refusal(settings: Settings, policy: IgnorePolicy, document: Document) -> str:
-    """Why nothing is suggested in this document; empty when something is."""
+    """Why nothing is suggested in this document; empty when something is. What no other choice
+    of language or mode would change comes first."""
     if not settings.enable:
         return "off"
+    if why := ignored(policy, document.uri, document.text):
+        return why
     if settings.trigger == "off":
         return "off for this language or these files"
     if document.language_id in settings.disabled_languages:
-        return f"language {document.language_id} is off"
-    return ignored(policy, document.uri, document.text)
+        name = document.language_id
+        return f"language {name} is off (take it out of the setting disabledLanguages)"
+    return ""
 
 
 def untimely(settings: Settings, document: Document, offset: int, invoked: bool) -> str:

@@ -18,16 +18,22 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """One change that was made; `digest` is of the file's text behind it."""
+    """One change that was made for an editor; `digest` is of the file's text behind it. `folders`
+    were made for the file, the innermost first."""
 
     path: Path
+    editor: str
     created: bool
     digest: str
     edits: tuple[Edit, ...]
+    folders: tuple[Path, ...] = ()
 
     @classmethod
-    def of(cls, change: Change) -> "Written":
+    def of(cls, change: Change, editor: str) -> "Written":
+        """Before it is made."""
         return cls(
+            editor=editor,
+            folders=tuple(folder for folder in change.path.parents if not folder.exists()),
             path=change.path,
             created=change.before is None,
             digest=_digest(change.after),
@@ -64,6 +70,8 @@ def read_record(path: Path) -> Record:
         written = tuple(
             Written(
                 path=Path(each["path"]),
+                editor=str(each.get("editor", "")),
+                folders=tuple(Path(folder) for folder in each.get("folders", [])),
                 created=bool(each["created"]),
                 digest=str(each["digest"]),
                 edits=tuple(Edit(**edit) for edit in each["edits"]),
@@ -84,12 +92,15 @@ def write_record(path: Path, record: Record) -> None:
     if not (record.written or record.undo_commands):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
+            remove_empty([path.parent])
         return
     data = {
         "version": _VERSION,
         "written": [
             {
                 "path": str(each.path),
+                "editor": each.editor,
+                "folders": [str(folder) for folder in each.folders],
                 "created": each.created,
                 "digest": each.digest,
                 "edits": [asdict(edit) for edit in each.edits],
@@ -115,6 +126,13 @@ def save(path: Path, text: str, *, expected: str | None = None) -> None:
     if expected is not None and files.decoded(data, path) != expected:
         raise FileError(f"{path} has changed meanwhile and was left alone; run the command again.")
     files.replace(path, data, mark + text.encode())
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """As far as nothing is in them; the innermost first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def add(record: Record, written: Sequence[Written], undo: Sequence[tuple[str, ...]]) -> Record:

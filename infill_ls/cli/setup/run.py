@@ -17,13 +17,20 @@ from infill_ls.cli.errors import FILE, NOTHING, FileError, UsageError, complain
 from infill_ls.cli.setup.change import Change
 from infill_ls.cli.setup.editors import EDITORS, Editor, Plan, SetupError
 from infill_ls.cli.setup.places import Places, here
-from infill_ls.cli.setup.record import Record, Written, add, read_record, save, write_record
+from infill_ls.cli.setup.record import (
+    Written,
+    add,
+    read_record,
+    remove_empty,
+    save,
+    write_record,
+)
 from infill_ls.cli.view import BOLD, DIM, console_of
 
 _SECONDS = 180.0  # for an editor to install an extension
 _STYLES = {"+": "green", "-": "red", "@": DIM}
 
-Ask = Callable[[str], bool]
+Ask = Callable[[str, str], bool]  # a question, and what is not done where it is denied
 
 
 def run_setup(arguments: argparse.Namespace, places: Places | None = None) -> int:
@@ -31,7 +38,7 @@ def run_setup(arguments: argparse.Namespace, places: Places | None = None) -> in
     console = console_of(sys.stdout)
     ask = _asking(arguments, console)
     if arguments.undo:
-        return _undo(places, console, ask)
+        return _undo(arguments.editors, places, console, ask)
     if places.passing:
         raise UsageError(
             "This infill-ls is gone when uvx or pipx has cleaned up, and an editor would look for "
@@ -56,14 +63,19 @@ def _wanted(names: Sequence[str], places: Places) -> list[Editor]:
 def _asking(arguments: argparse.Namespace, console: Console) -> Ask:
     """Yes to all, no to all, or whatever the user says."""
     if arguments.yes or arguments.show:
-        return lambda question: bool(arguments.yes and not arguments.show)
+        return lambda question, deed: bool(arguments.yes and not arguments.show)
+    command = ["infill-ls setup", *["--undo"] * arguments.undo, "--yes", *arguments.editors]
 
-    def ask(question: str) -> bool:
+    def ask(question: str, deed: str) -> bool:
         if not sys.stdin.isatty():
-            console.print(Text("  Nothing was written; infill-ls setup --yes writes it.", DIM))
+            does = f"{' '.join(command)} does it"
+            console.print(Text(f"  Nothing was {deed}; {does}.", DIM), soft_wrap=True)
             return False
         console.print(Text(f"  {question} [y/N] ", BOLD), end="")
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
+        if not agreed:
+            console.print(Text(f"  Nothing was {deed}.", DIM))
+        return agreed
 
     return ask
 
@@ -79,9 +91,10 @@ def _set_up(editor: Editor, places: Places, console: Console, ask: Ask) -> int:
             console.print(Text("  is set up already."))
             return 0
         _show(plan, console)
-        if not ask("Write this?" if plan.changes else "Run this?"):
+        question, deed = ("Write this?", "written") if plan.changes else ("Run this?", "run")
+        if not ask(question, deed):
             return 0
-        _carry_out(plan, places)
+        _carry_out(editor, plan, places)
     except FileError as error:
         complain(error)
         return FILE
@@ -107,12 +120,13 @@ def _line(command: Sequence[str]) -> str:
     return subprocess.list2cmdline(command)
 
 
-def _carry_out(plan: Plan, places: Places) -> None:
+def _carry_out(editor: Editor, plan: Plan, places: Places) -> None:
     """Each change is recorded as soon as it is made, so that none is ever forgotten."""
     record = read_record(places.record)
     for change in plan.changes:
+        written = Written.of(change, editor.name)
         save(change.path, change.after, expected=change.before)
-        record = add(record, [Written.of(change)], [])
+        record = add(record, [written], [])
         write_record(places.record, record)
     for command in plan.commands:
         _run(command.run)
@@ -137,13 +151,19 @@ def _run(command: Sequence[str]) -> None:
         raise SetupError(f"{_line(command)} failed: {said}")
 
 
-def _undo(places: Places, console: Console, ask: Ask) -> int:
+def _undo(names: Sequence[str], places: Places, console: Console, ask: Ask) -> int:
+    """Of the editors that are named, or of all."""
     record = read_record(places.record)
-    if record == Record():
+    programs = {each for editor in EDITORS if editor.name in names for each in editor.programs}
+    changes = [each for each in record.written if not names or each.editor in names]
+    commands = [
+        each for each in record.undo_commands if not names or Path(each[0]).stem in programs
+    ]
+    if not (changes or commands):
         console.print(Text("Setup has written nothing that is still there."))
         return 0
     code = 0
-    for written in reversed(record.written):
+    for written in reversed(changes):
         try:
             if not _take_back(written, console, ask):
                 continue
@@ -151,11 +171,12 @@ def _undo(places: Places, console: Console, ask: Ask) -> int:
             complain(error)
             code = FILE
             continue
+        remove_empty(written.folders)
         record = replace(record, written=tuple(w for w in record.written if w is not written))
         write_record(places.record, record)
-    for command in reversed(record.undo_commands):
+    for command in reversed(commands):
         console.print(Text(f"\n  {visible(_line(command))}"))
-        if not ask("Run this?"):
+        if not ask("Run this?", "run"):
             continue
         try:
             _run(command)
@@ -183,7 +204,7 @@ def _take_back(written: Written, console: Console, ask: Ask) -> bool:
             f"rest; it was left as it is. Take out by hand:\n{lines}"
         )
     _print_diff(Change(path=written.path, before=text, after=before).diff, console)
-    if not ask("Take this back?"):
+    if not ask("Take this back?", "taken back"):
         return False
     if written.created and not before.strip():
         try:

@@ -52,8 +52,11 @@ def test_the_page_is_read_from_what_is_shown_to_the_milliseconds(run: Any, sourc
     assert places == sorted(places)
 
 
-def test_a_file_with_secrets_is_left_alone_and_no_model_is_asked(run: Any, tmp_path: Path) -> None:
-    path = tmp_path / ".env.py"
+@pytest.mark.parametrize("name", [".env.py", ".env"])
+def test_a_file_with_secrets_is_left_alone_and_no_model_is_asked(
+    run: Any, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
     path.write_text("KEY=\n")
     engine = Knowing(always("x"))
     done = run("explain", f"{path}:1:5", load=loads(engine))

@@ -29,7 +29,31 @@ from tests.infill_ls.engines import Knowing, always, loads, unloadable
         (["infill", "area.py:2:12", "--max-lines", "0"], "'0' is not a whole number from 1"),
         (["infill", "area.py:9:1"], "Line 9 is past the end of area.py, which has 6 lines"),
         (["infill", "area.py:2:13"], "Column 13 is past the end of line 2 of area.py; the line"),
-        (["infill", "area.py:2:12", "--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (
+            ["infill", "area.py:2:12", "--frobnicate"],
+            "arguments: --frobnicate. See infill-ls infill -",
+        ),
+        (
+            ["infill", "area.py:2:12", "--wach"],
+            "--wach. Did you mean --watch? See infill-ls infill -",
+        ),
+        (
+            ["explain", "--lanuage", "x", "a:1:1"],
+            "--lanuage. Did you mean --language? See infill-ls e",
+        ),
+        (["try", "--nope"], "unrecognized arguments: --nope. See infill-ls try --help."),
+        (["doctor", "it"], "unrecognized arguments: it. See infill-ls doctor --help."),
+        (["setup", "--model", "x"], "unrecognized arguments: --model. See infill-ls setup --help."),
+        (
+            ["setup", "vim"],
+            "'vim' is none of neovim, vscode, emacs, helix, zed, sublime, kate. Did",
+        ),
+        (["tri"], "there is no command 'tri'. Did you mean try? See infill-ls --help."),
+        (
+            ["area.py:2:12"],
+            "area.py:2:12 is a place, and no command: infill-ls infill area.py:2:12.",
+        ),
+        (["area.py"], "area.py is a file, and no command: infill-ls infill area.py:LINE:COL."),
         (["--tcp", "9257"], "'9257' is not HOST:PORT, for example 127.0.0.1:9257"),
         (["--tcp", "localhost:99999"], "'localhost:99999' is not HOST:PORT"),
         (["--fim", "8012"], "'8012' is not HOST:PORT, for example 127.0.0.1:9257"),
@@ -38,7 +62,7 @@ from tests.infill_ls.engines import Knowing, always, loads, unloadable
         (["serve", "--fim", "example.org:1"], "or say --allow-remote"),
         (["--stdio", "--fim", "127.0.0.1:0"], "--fim goes with --tcp or --connect, or alone"),
         (["--fim", "127.0.0.1:1x"], "is not HOST:PORT"),
-        (["fill", "area.py:2:12"], "invalid choice: 'fill'"),
+        (["fill", "area.py:2:12"], "there is no command 'fill'. Did you mean infill?"),
         (["infill", "area.py:2:12", "--device", "tpu"], "invalid choice: 'tpu'"),
     ],
 )
@@ -178,6 +202,16 @@ def test_help_lists_the_exit_codes(run: Any) -> None:
 
         assert done.code == 0
         assert "4    there is no usable model" in done.out
+
+
+@pytest.mark.parametrize("command", ["setup", "stats", "update-check"])
+def test_help_says_nothing_that_a_command_has_no_use_for(run: Any, command: str) -> None:
+    done = run(command, "--help")
+
+    assert done.out.startswith(f"usage: infill-ls {command} [-h]")
+    assert "exit codes:" in done.out
+    for other in ("--model", "the model", "usable model", "outside"):
+        assert other not in done.out
 
 
 def test_version_is_answered_at_once() -> None:

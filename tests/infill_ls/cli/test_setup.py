@@ -63,6 +63,7 @@ def _packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def setup(places: Places, *editors: str, yes: bool = True, undo: bool = False) -> int:
+    """With an answer that nobody is asked for: yes, or none because it is only shown."""
     options = {"editors": list(editors), "yes": yes, "show": not yes, "undo": undo}
     return run_setup(argparse.Namespace(**options), places)
 
@@ -117,13 +118,42 @@ def test_no_answer_is_a_no(
     before = files_below(places.home)
     asked = argparse.Namespace(editors=["neovim"], yes=False, show=False, undo=False)
     assert run_setup(asked, places) == 0
-    assert "infill-ls setup --yes writes it" in capsys.readouterr().out
+    assert "Nothing was written; infill-ls setup --yes neovim does it." in capsys.readouterr().out
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     for answer, written in (("\n", False), ("n\n", False), ("yes\n", True)):
         monkeypatch.setattr("sys.stdin.readline", lambda answer=answer: answer, raising=False)
         assert run_setup(asked, places) == 0
         assert (files_below(places.home) != before) is written
+        assert ("Nothing was written." in capsys.readouterr().out) is not written
+    asked.undo = True
+    monkeypatch.setattr("sys.stdin.readline", lambda: "n\n", raising=False)
+    assert run_setup(asked, places) == 0
+    assert "Nothing was taken back." in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    assert run_setup(asked, places) == 0
+    assert "back; infill-ls setup --undo --yes neovim does it." in capsys.readouterr().out
+
+
+def test_what_is_taken_back_is_of_the_editors_that_are_named(
+    places: Places, tmp_path: Path
+) -> None:
+    zed = places.home / ".config/zed"
+    zed.rmdir()
+    (places.config / "nvim/own.lua").touch()
+    before = files_below(places.home)
+    assert setup(places, "neovim", "zed", "vscode") == 0
+    assert setup(places, "zed", undo=True) == 0
+
+    assert not zed.exists()
+    assert files_below(places.home).keys() - before.keys() == {".config/nvim/plugin/infill_ls.lua"}
+    assert setup(places, "vscode", undo=True) == 0
+    assert "--uninstall" in (tmp_path / "code.log").read_text()
+    (places.config / "nvim/plugin/infill_ls.lua").unlink()  # then its folder is left
+    assert setup(places, undo=True) == 0
+    assert files_below(places.home) == before
+    assert not (places.config / "nvim/plugin").exists()
+    assert not places.record.parent.exists()
 
 
 def test_everything_is_written_once_and_taken_back_byte_by_byte(

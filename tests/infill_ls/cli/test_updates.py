@@ -11,6 +11,7 @@ import pytest
 import infill_ls
 from infill_ls.cli import main as cli
 from infill_ls.cli import updates
+from infill_ls.cli.errors import NOTHING
 from infill_ls.cli.updates import UpdateError, asking, check_for_update, how_to_update
 from infill_ls.cli.updates import newest_release as newest
 
@@ -80,11 +81,21 @@ def test_an_index_that_does_not_know_is_said_in_a_sentence(
     index.status = 404
     code = cli.main(["update-check"])
 
-    assert code == 4
+    assert code == NOTHING
     error = capsys.readouterr().err
-    assert "did not say which release is the newest: ERROR: No matching distribution" in error
-    assert "try again when this machine is online" in error
+    assert "which release is the newest: ERROR: No matching distribution" in error
+    assert ". The index that is asked has no infill-ls; look where this one came from." in error
     assert error.count("\n") == 1
+
+
+def test_an_index_that_nobody_answers_for_is_said_to_be_out_of_reach(
+    index: Index, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    code = cli.main(["update-check"])
+
+    assert code == NOTHING
+    assert ". Nothing else needs the network; try again when" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("said", ["infill-ls==0.2.0\n", "infill-ls (0.2.0)\nLATEST: 0.2.0\n"])

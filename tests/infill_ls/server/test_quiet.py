@@ -60,7 +60,12 @@ async def why(editor: Editor, **how: Any) -> str:
         ({"modes": ["/a.*: off"]}, "off for this language or these files", False),
         ({"trigger": "subtle"}, "held back until a key asks for it", True),
         ({"enable": False}, "off", False),
-        ({"disabledLanguages": ["none"]}, "language none is off", False),
+        (
+            {"disabledLanguages": ["none"]},
+            "language none is off (take it out of the setting disabledLanguages)",
+            False,
+        ),
+        ({"disabledFiles": ["a.txt"], "trigger": "off"}, "ignored by disabledFiles: a.txt", False),
         ({"disabledFiles": ["a.txt"]}, "ignored by disabledFiles: a.txt", False),
     ],
 )

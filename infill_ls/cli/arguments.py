@@ -1,0 +1,94 @@
+"""What the command line says of arguments that it cannot take, and what numbers and addresses are.
+
+argparse would print a page; here it is one sentence, with what was probably meant.
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NoReturn
+
+from infill_ls.cli.errors import USAGE
+from infill_ls.cli.position import file_position
+
+COMMAND = "COMMAND"
+
+
+class Parser(argparse.ArgumentParser):
+    """Of the whole command line, or of a command, which answers for its own options."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As `parse_args` does: what is unknown is said by the command that does not know it, and
+        before what stands behind it is taken for something else."""
+        if self._subparsers is None:
+            for word in takewhile(lambda each: each != "--", args):
+                name = word.partition("=")[0]
+                known = any(each.startswith(name) for each in self._option_string_actions)
+                if name.startswith("--") and " " not in name and not known:
+                    self._refuse([word])
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self._refuse(unknown)
+        return known, unknown
+
+    def _refuse(self, unknown: Sequence[str]) -> NoReturn:
+        name = unknown[0].partition("=")[0]
+        shown = (each for each in self._actions if each.help != argparse.SUPPRESS)
+        options = [option for each in shown for option in each.option_strings]
+        guess = meant(name, options) if name.startswith("-") else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{guess}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        if action.metavar == COMMAND:
+            raise argparse.ArgumentError(None, _no_command(str(value), action.choices))
+        choices = ", ".join(map(str, action.choices))
+        raise argparse.ArgumentError(
+            action,
+            f"invalid choice: {value!r} (choose from {choices}){meant(value, action.choices)}",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """One sentence and where to read on, rather than the whole usage."""
+        end = "" if message.endswith((".", "?")) else "."
+        self.exit(USAGE, f"infill-ls: {message}{end} See {self.prog} --help.\n")
+
+
+def meant(word: str, names: Iterable[str]) -> str:
+    """A question after a sentence, or nothing where no name is like the word."""
+    by_letters = {name.lstrip("-"): name for name in names}  # every option begins alike
+    close = get_close_matches(word.lstrip("-").lower(), by_letters, n=1)
+    return f". Did you mean {by_letters[close[0]]}?" if close else ""
+
+
+def _no_command(word: str, commands: Iterable[str]) -> str:
+    try:
+        return f"{word} is a place, and no command: infill-ls infill {file_position(word)}"
+    except argparse.ArgumentTypeError:
+        if Path(word).is_file():
+            return f"{word} is a file, and no command: infill-ls infill {word}:LINE:COL"
+    return f"there is no command {word!r}{meant(word, commands)}"
+
+
+def count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, for example 127.0.0.1:9257")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def one_of(text: str, names: Sequence[str]) -> str:
+    if text.lower() not in names:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(names)}{meant(text, names)}"
+        )
+    return text.lower()
