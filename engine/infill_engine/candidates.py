@@ -1,18 +1,20 @@
 """What may fill a hole, and how a judge ranks it."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from infill_engine.budget import Budget
 from infill_engine.denoiser import Scored
 from infill_engine.judge.judge import Reading, ends_line
 from infill_engine.judge.ranking import evidence, order, prior
-from infill_engine.request import Draft, InfillRequest
+from infill_engine.request import Draft, InfillRequest, LeftOut
 
 # The best line is gone on from by the judge, up to so many lines. A further one is worth being
 # shown where it is rather right than wrong: that speaks for it, in nats.
 LINES, LINE_WORTH = 6, math.log(2)
+# A judge reads so many tokens at once at most, and none where there is no time for them.
+AT_ONCE = 16
 
 # Of whole middles, the logarithm of how likely each is whatever a model says.
 Proposals = Mapping[tuple[int, ...], float]
@@ -64,7 +66,7 @@ def with_lines(
     where what follows the hole follows them as well. It stays as sure as its first line is.
     `middles` makes rows of texts."""
     first, most = best[0], min(request.max_lines or LINES, LINES)
-    if most < 2 or first.full or not ends_line(request.suffix) or "\n" in first.draft.text:
+    if not may_have_lines(request, first):
         return best
     choice = [first]
     for row in middles(reading.further(first.draft.text, most - 1, budget)):
@@ -77,3 +79,22 @@ def with_lines(
     judgements = reading.judge([each.draft.text for each in choice], worth, budget)
     at = order(judgements, worth)[0]
     return [choice[at], *best] if at else best
+
+
+def unjudged(
+    request: InfillRequest, best: Sequence[Candidate], tokens_left: float
+) -> Iterator[LeftOut]:
+    """What a judge had no time for, in which it could still read so many tokens. One that has time
+    may pass over texts for another reason."""
+    judged = [bool(each.draft.evidence) for each in best]
+    if not all(judged) and tokens_left < AT_ONCE:
+        yield "texts" if any(judged) else "judging"
+    if tokens_left < 1 and may_have_lines(request, best[0]):
+        yield "lines"
+
+
+def may_have_lines(request: InfillRequest, best: Candidate) -> bool:
+    """Whether the judge may go on with it."""
+    several = request.max_lines is None or request.max_lines > 1
+    line = ends_line(request.suffix) and "\n" not in best.draft.text
+    return several and line and not best.full

@@ -15,7 +15,7 @@ from typing import Generic, Literal
 
 from infill_engine.arrays import seeded
 from infill_engine.budget import UNLIMITED, Budget
-from infill_engine.candidates import Candidate, Proposals, Row, as_judged, with_lines
+from infill_engine.candidates import Candidate, Proposals, Row, as_judged, unjudged, with_lines
 from infill_engine.canvas import Canvas, fill_ids, is_open
 from infill_engine.copying import copies
 from infill_engine.denoise import Denoised, denoise
@@ -31,7 +31,7 @@ from infill_engine.errors import ModelError, RequestError
 from infill_engine.judge.judge import Judge, Reading
 from infill_engine.memories import Memories
 from infill_engine.ranking import log_probability, ranked
-from infill_engine.request import Draft, EngineInfo, Hole, InfillRequest
+from infill_engine.request import Draft, EngineInfo, Hole, InfillRequest, LeftOut
 from infill_engine.template import Template, distinct, template
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ class LocalEngine(Generic[MemoryT]):
         self._judge: Judge | None = None
         self._judging = 0.0  # milliseconds that it took of this request
         self._judge_tokens = 0  # that it has read of its prefix
+        self._left_out: list[LeftOut] = []  # of this request
         self._without_judge = "" if judge is None else "loaded once the model is idle"
 
     def describe(self) -> EngineInfo:
@@ -111,19 +112,21 @@ class LocalEngine(Generic[MemoryT]):
         if self._load_judge is not None and budget.deadline == math.inf and not budget.over:
             self._judge, self._without_judge = self._load_judge()
             self._load_judge = None
-        if self._judge is None or budget.over:
+        if self._judge is None:
             return None
+        reading: Reading | None = None
         with self._judges():
-            reading = self._judge.read(request, budget)
+            reading = None if budget.over else self._judge.read(request, budget)
             self._judge_tokens = reading.prefix_tokens if reading else 0
-            return reading
-        return None
+            self._left_out += ["reading"] if reading is None else []
+        return reading
 
     def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
         asked = template(request)
         if budget.cancelled():
             return
         started, self._judging, self._judge_tokens = time.perf_counter(), 0.0, 0
+        self._left_out = []
         sides = self._denoiser.sides(asked.request)
         memory = self._memories.encode(sides, budget)
         encode_ms = (time.perf_counter() - started) * 1e3
@@ -140,6 +143,7 @@ class LocalEngine(Generic[MemoryT]):
                 denoise_ms=(time.perf_counter() - started) * 1e3 - encode_ms - self._judging,
                 judge_ms=self._judging,
                 read=(len(sides.prefix_ids), len(sides.suffix_ids), self._judge_tokens),
+                left_out=tuple(self._left_out),
                 others=tuple(
                     replace(other, text=asked.head + other.text + asked.tail)
                     for other in draft.others
@@ -168,6 +172,7 @@ class LocalEngine(Generic[MemoryT]):
             best, *others = distinct([each.draft for each in candidates])
             final = replace(best, others=tuple(others))
             if budget.late or not _goes_on(hole, candidates[0]):
+                self._left_out += ["blocks"] if _goes_on(hole, candidates[0]) else []
                 yield final
                 return
             # Text that ends by itself needs no shorter rows to choose from.
@@ -175,6 +180,7 @@ class LocalEngine(Generic[MemoryT]):
             hole = self._continued(asked, hole, candidates[0], last.num_steps, ends_itself)
             memory = self._memories.extend(hole.sides, budget)
             if budget.late and not self._denoiser.holds(memory, hole.sides):
+                self._left_out.append("blocks")
                 yield final
                 return
 
@@ -230,6 +236,9 @@ class LocalEngine(Generic[MemoryT]):
         # Proposals are read as well, and together take as long as some steps.
         if not budget.late:
             rows += self._proposed(hole, proposals, denoised, rows, "proposed")
+        else:
+            self._left_out += [] if denoised.converged.all() else ["denoising"]
+            self._left_out += ["proposals"] if proposals else []
         # Between two looks at the budget some time goes by, and drafts are there to be shown.
         judging = budget.within(budget.left() * FOR_JUDGE)
         rows += self._said(reading, hole, rows, denoised, proposals, memory, judging)
@@ -353,6 +362,8 @@ class LocalEngine(Generic[MemoryT]):
                 lambda texts: self._middles(texts, hole, best, denoised),
                 budget,
             )
+            tokens_left = budget.left() * 1e3 / max(self._judge.describe().token_ms, 1e-3)
+            self._left_out += unjudged(hole.request, best, tokens_left)
         return best
 
     @contextmanager

@@ -12,6 +12,10 @@ from infill_engine.budget import UNLIMITED, Budget
 FILE_END = "\0"  # no text has it
 # The figures of `Draft.evidence`, by name.
 EVIDENCE = ("middle", "suffix", "ahead", "drafted", "first")
+# What an engine had no time for: to denoise until nothing changes, to look at copies and the like,
+# for the judge to read the prefix, to rank any text, to rank all, to go on with the best line, and
+# to fill what follows a canvas that is full.
+LeftOut = Literal["denoising", "proposals", "reading", "judging", "texts", "lines", "blocks"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,8 @@ class Draft:
     `origin` says who made it: it was "denoised", "proposed" (a copy, or the prefix continued), or
     "written" by the judge; "" where an engine has one way alone.
     `read` is how many tokens of the prefix, of the suffix, and by the judge of the prefix, were
-    there to go by; None where an engine cannot tell.
+    there to go by; None where an engine cannot tell. `left_out` is what the deadline was too early
+    for, as far as an engine tells.
     """
 
     text: str
@@ -105,6 +110,7 @@ class Draft:
     others: "tuple[Draft, ...]" = ()
     origin: Literal["denoised", "proposed", "written", ""] = ""
     read: tuple[int, int, int] | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def tokens_per_forward(self) -> float:

@@ -45,6 +45,11 @@ class Head:
     whole: bool
 
 
+def percent(probability: float) -> str:
+    """Rounded down, so that what is below a bound reads so."""
+    return f"{math.floor(100 * probability + 1e-6)} %"
+
+
 def shown_from(info: EngineInfo, doubt: float = 1.0) -> float:
     """Which probability what nobody asked for needs, of which an engine's user doubts so much more
     than others; 0 where the engine's texts have none."""
@@ -65,15 +70,15 @@ def heads(texts: Texts, language: Language, least: Callable[[str], float]) -> It
         yield Head(text=text, score=score, of=of, whole=text in whole)
 
 
-def nearest(texts: Texts, language: Language, least: Callable[[str], float]) -> tuple[float, float]:
-    """How probable the head is that lacks least of what `least` says, and what that is."""
+def nearest(
+    texts: Texts, language: Language, least: Callable[[str], float]
+) -> tuple[float, float, str]:
+    """How probable the head is that lacks least of what `least` says, what that is, and the
+    head."""
     whole = {text for text, _ in texts}
     scores = [(_probability(figures(text, texts)), least(text), text) for text in beginnings(texts)]
     by_lack = sorted(scores, key=lambda each: each[0] - each[1], reverse=True)
-    score, wanted, _ = next(
-        each for each in by_lack if each[2] in whole or _closed(each[2], language)
-    )
-    return score, wanted
+    return next(each for each in by_lack if each[2] in whole or _closed(each[2], language))
 
 
 def beginnings(texts: Texts) -> list[str]:
@@ -86,7 +91,7 @@ def beginnings(texts: Texts) -> list[str]:
 
 def figures(beginning: str, texts: Texts) -> tuple[float, ...]:
     """What speaks for it, in the order of FIGURES."""
-    begun = [(text, p) for text, p in texts if _begins(text, beginning)]
+    begun = [(text, p) for text, p in texts if begins(text, beginning)]
     said, every = sum(p for _, p in begun), max(sum(p for _, p in texts), _LEAST)
     share = said / every
     greatest = max((p for _, p in begun), default=0.0)
@@ -111,7 +116,7 @@ def _weights() -> dict[str, float]:
     return {name: float(weight) for name, weight in json.loads(WEIGHTS.read_text()).items()}
 
 
-def _begins(text: str, beginning: str) -> bool:
+def begins(text: str, beginning: str) -> bool:
     """Whether the text begins so, and not within a word."""
     if not text.startswith(beginning):
         return False

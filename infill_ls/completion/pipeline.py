@@ -10,7 +10,7 @@ could not be checked before the deadline is not shown.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
@@ -19,10 +19,10 @@ from infill_ls.completion.attempt import Attempt, attempted, blamed, cut_back, u
 from infill_ls.completion.candidate import Candidate, confidence
 from infill_ls.completion.context import Context, InfillOptions, context_at, opened, request_for
 from infill_ls.completion.gate import least_score, opens
-from infill_ls.completion.heads import heads, nearest
+from infill_ls.completion.heads import begins, heads, nearest, percent
 from infill_ls.completion.repetition import repeated
 from infill_ls.completion.seam import misfit
-from infill_ls.completion.trace import How, Trace
+from infill_ls.completion.trace import How, Trace, Weighed
 from infill_ls.completion.trim import allowed_lines, trimmed
 from infill_ls.documents import Document
 from infill_ls.syntax.trees import ParsePoint, Trees
@@ -40,6 +40,8 @@ _CHECKS = 0.02
 # Seconds to find out what is open where a long file's window begins.
 _OPENING = 0.01
 _UNCHECKED = "it cannot be checked in time"
+_UNFIT = "it does not fit"
+_UNREAD = "the time was over before the model had read the text"
 _ELSEWHERE_ALONE = "in a comment or string only the file's own text is gone on with"
 
 
@@ -63,7 +65,9 @@ class Infilled:
     `draft` is the engine's last, None when it offered nothing; `num_renoised` counts how often a
     part of it went back to noise because the parser did not take it. `said` is all that would
     belong there and was not found to be wrong, checked or not, as probable as the engine has it. It
-    was not `asked` where nothing could have been shown whatever it said.
+    was not `asked` where nothing could have been shown whatever it said. `left_out` is what there
+    was no time for: of the engine (`LeftOut`), for it to read the text ("encoding"), for "checks",
+    and to fill again what the parser blames ("mending").
     """
 
     candidates: tuple[Candidate, ...]
@@ -73,6 +77,7 @@ class Infilled:
     num_renoised: int = 0
     said: tuple[Candidate, ...] = ()
     asked: bool = True
+    left_out: tuple[str, ...] = ()
 
 
 def infill_at(
@@ -104,11 +109,15 @@ def infill_at(
         shown: tuple[Candidate, ...] = ()
         left: tuple[Candidate, ...] = ()
         why = "the engine offers nothing" if asked else _ELSEWHERE_ALONE
+        if asked and draft is None and budget.late:
+            why = _UNREAD
+            runs.left_out["encoding"] = None
         if draft is not None and not budget.cancelled():
             try:
                 point = trees.point(document, context.offset, budget=runs.checks)
             except BudgetSpent:
                 why = _UNCHECKED
+                runs.left_out["checks"] = None
             else:
                 parsed = point is not None and not point.broken
                 strict = context.language.strictness == "strict"
@@ -136,6 +145,7 @@ def infill_at(
         num_renoised=runs.num_renoised,
         said=left,
         asked=asked,
+        left_out=tuple(runs.left_out),
     )
 
 
@@ -152,6 +162,15 @@ class _EngineRuns:
     encode_ms: float = 0.0
     denoise_ms: float = 0.0
     judge_ms: float = 0.0
+    left_out: dict[str, None] = field(default_factory=dict)
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Of checks: as many as there is time for."""
+        try:
+            yield
+        except BudgetSpent:
+            self.left_out["checks"] = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -176,6 +195,8 @@ class _EngineRuns:
             self.encode_ms += last.encode_ms
             self.denoise_ms += last.denoise_ms
             self.judge_ms += last.judge_ms
+            if len(self.trace.runs) == 1:
+                self.left_out |= dict.fromkeys(map(str, last.left_out))
         return last
 
     def looked(self, how: How, attempt: Attempt) -> None:
@@ -187,9 +208,13 @@ class _EngineRuns:
         """The budget of what comes after the engine."""
         return replace(self.budget, deadline=max(self.budget.deadline, self.ended) + _CHECKS)
 
-    @property
     def may_renoise(self) -> bool:
-        return self.num_renoised < _RENOISED and self.budget.left() > _WORTH_STARTING
+        if self.num_renoised >= _RENOISED:
+            return False
+        if self.budget.left() > _WORTH_STARTING:
+            return True
+        self.left_out["mending"] = None
+        return False
 
     def timings(self) -> Timings:
         total, engine, context = (
@@ -253,6 +278,7 @@ def _proposals(
     why = "empty"
     for said, score, draft in texts:
         if runs.checks.over:
+            runs.left_out["checks"] = None
             break
         text = site.trimmed(said)
         if not text:
@@ -269,7 +295,7 @@ def _asked_for(
     """The candidates, best first, or why there are none."""
     attempts: list[Attempt] = []
     num_valid, enough = 0, site.options.num_candidates
-    with suppress(BudgetSpent):
+    with runs.in_time():
         for each in proposals:
             attempt = site.attempted(each.text, each.score, each.draft, runs.checks)
             runs.looked("checked", attempt)
@@ -301,22 +327,26 @@ def _likely(
         if head.text.startswith(selected) and head.text != selected
     ]
     if not likely:
-        return (), _unsure(site, texts)
+        return (), _unsure(runs.trace, site, proposals)
     attempts: list[Attempt] = []
-    with suppress(BudgetSpent):
+    with runs.in_time():
         for head in likely[:_HEADS]:
             draft = proposals[head.of].draft
             # What would close brackets is not what the texts go on with.
             attempt = site.attempted(head.text, head.score, draft, runs.checks, close=head.whole)
             runs.looked("checked" if head.whole else "head", attempt)
             attempts.append(attempt)
-            if attempt.verdict.valid and (head.whole or not unfit(head.text, site.context)):
+            why = "" if attempt.verdict.valid else attempt.verdict.reason or _UNFIT
+            if not (why or head.whole):
+                why = unfit(head.text, site.context)
+            runs.trace.weighed.append(_weighed(site, proposals, head.text, head.score, why))
+            if not why:
                 return _ranked([attempt], site), ""
     if not attempts:
         return (), _UNCHECKED
     mended = _mended(runs, site, attempts) if mend and likely[0].whole else None
     if mended is None:
-        return (), attempts[0].verdict.reason or "it does not fit"
+        return (), attempts[0].verdict.reason or _UNFIT
     return _ranked([mended], site), ""
 
 
@@ -344,18 +374,26 @@ def _why_not(text: str, context: Context) -> str:
     return misfit(text.rstrip(), context) or "nothing of it belongs here"
 
 
-def _unsure(site: _Site, texts: Sequence[tuple[str, float]]) -> str:
-    score, least = nearest(texts, site.context.language, site.least)
+def _unsure(trace: Trace, site: _Site, proposals: list[_Proposal]) -> str:
+    texts = [(each.text, each.score) for each in proposals]
+    score, least, text = nearest(texts, site.context.language, site.least)
     if least > 1:
         return _ELSEWHERE_ALONE
     surer = ", which so short a text takes" if least > site.options.min_confidence else ""
-    return f"confidence {score:.2f} is below {least:.2f}{surer}"
+    why = f"confidence {percent(score)} is below {percent(least)}{surer}"
+    trace.weighed.append(_weighed(site, proposals, text, score, why))
+    return why
+
+
+def _weighed(site: _Site, proposals: list[_Proposal], text: str, score: float, why: str) -> Weighed:
+    drafts = tuple(each.draft for each in proposals if begins(each.text, text))
+    return Weighed(text=text, score=score, least=site.least(text), drafts=drafts, why=why)
 
 
 def _renoised(runs: _EngineRuns, site: _Site, attempt: Attempt) -> Attempt | None:
     """A valid text after the span that the parser blames went back to noise; None where there is
     none. The engine keeps the rest of the text as it is."""
-    while site.point is not None and runs.may_renoise:
+    while site.point is not None and runs.may_renoise():
         draft = runs.last_draft(_renoising(runs, site, attempt))
         text = site.trimmed(draft.text) if draft is not None else ""
         if draft is None or not text:
@@ -365,6 +403,7 @@ def _renoised(runs: _EngineRuns, site: _Site, attempt: Attempt) -> Attempt | Non
             attempt = site.attempted(text, score, draft, runs.checks)
             runs.looked("renoised", attempt)
         except BudgetSpent:
+            runs.left_out["checks"] = None
             return None
         if attempt.verdict.valid:
             return attempt
@@ -384,7 +423,7 @@ def _renoising(runs: _EngineRuns, site: _Site, attempt: Attempt) -> InfillReques
 
 
 def _cut_back(runs: _EngineRuns, site: _Site, attempts: list[Attempt]) -> Attempt | None:
-    with suppress(BudgetSpent):
+    with runs.in_time():
         for attempt in attempts[: site.options.num_candidates]:
             shorter = cut_back(
                 attempt,

@@ -22,15 +22,29 @@ class Look:
     why: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """A beginning that decided: how probable it is, and how probable it has to be; the drafts that
+    begin so. `why` it may not be shown, "" where it may."""
+
+    text: str
+    score: float
+    least: float
+    drafts: tuple[Draft, ...]
+    why: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Trace:
     """`runs` has the drafts of each run of the engine, the first one's and those that renoise;
-    `info` is what the engine says of itself after them."""
+    `weighed` the beginnings that decided, where nobody asked; `info` is what the engine says of
+    itself after them."""
 
     context: Context | None = None
     request: InfillRequest | None = None
     runs: list[list[Draft]] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
+    weighed: list[Weighed] = field(default_factory=list)
     info: EngineInfo | None = None
 
     def look(self, how: How, draft: Draft, text: str, score: float, why: str) -> None:

@@ -29,6 +29,7 @@ class Opinion:
     calibration: Calibration = CALIBRATION
     forgotten: int = 0
     thought_ahead: int = 0
+    token_ms: float = 1
     asked: int = 0
     too_late: bool = False
     said: Sequence[str] = ()
@@ -38,8 +39,8 @@ class Opinion:
 
     def describe(self) -> JudgeInfo:
         return JudgeInfo(
-            name="opinion", parameters=1, dtype="none", source="tests", kernels="", token_ms=1,
-            calibration=self.calibration,
+            name="opinion", parameters=1, dtype="none", source="tests", kernels="",
+            token_ms=self.token_ms, calibration=self.calibration,
         )  # fmt: skip
 
     def read(self, request: InfillRequest, budget: Budget) -> Reading | None:
@@ -124,6 +125,27 @@ def test_without_time_drafts_are_ranked_as_without_a_judge() -> None:
     found.warm(REQUEST)
     assert texts(last(found)) == texts(expected)
     assert len(late.prefixes) == 2
+    assert last(found).left_out == ("reading",)
+
+
+@pytest.mark.parametrize(
+    ("nats", "token_ms", "left_out"),
+    [
+        ({"one": -1.0, "two": -2.0}, 10_000, ()),
+        ({"one": -1.0}, 10_000, ("texts",)),
+        ({}, 10_000, ("judging",)),
+        ({}, 1e6, ("judging", "lines")),
+        ({}, 1, ()),  # a judge may pass over what it has time for
+    ],
+)
+def test_what_a_judge_had_no_time_for_is_told(
+    nats: dict[str, float], token_ms: float, left_out: tuple[str, ...]
+) -> None:
+    found = engine(Opinion(nats, token_ms=token_ms))
+    found.warm(REQUEST)
+    request = replace(REQUEST, max_lines=2)
+    *_, draft = found.infill(request, budget=Budget(deadline=time.monotonic() + 60))
+    assert draft.left_out == left_out
 
 
 def test_a_judge_is_loaded_when_nobody_waits() -> None:
