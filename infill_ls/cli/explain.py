@@ -22,7 +22,7 @@ from infill_ls.cli.view import BOLD, DIM, INFILL, WARN, console_of
 from infill_ls.completion import explanation_page as page
 from infill_ls.completion.context import InfillOptions, warm_request
 from infill_ls.completion.explanation import Considered, Explanation, explained, untouched
-from infill_ls.completion.heads import shown_from
+from infill_ls.completion.heads import percent, shown_from
 from infill_ls.completion.pipeline import Trees, infill_at
 from infill_ls.completion.surroundings import NOTHING_AROUND, Place, Surroundings
 from infill_ls.completion.trace import Trace
@@ -103,7 +103,15 @@ def _explained(
         budget=Budget(deadline=time.monotonic() + limits.seconds),
         trace=trace,
     )
-    return explained(document, offset, infilled, trace, asked=asked, around=around)
+    return explained(
+        document,
+        offset,
+        infilled,
+        trace,
+        asked=asked,
+        around=around,
+        seconds=limits.seconds,
+    )
 
 
 def report(explanation: Explanation) -> Group:
@@ -116,10 +124,18 @@ def report(explanation: Explanation) -> Group:
         _indented(Text(visible(page.verdict(explanation)), INFILL if explanation.shown else WARN)),
         *(_indented(Text(f"Also: {visible(why)}.", WARN)) for why in explanation.before[1:]),
     ]
+    if too_little := page.too_little_time(explanation, "--deadline MS"):
+        parts.append(_indented(Text(visible(too_little), WARN)))
+    if explanation.beginnings:
+        parts += _titled("what decided", _beginnings(explanation))
     if explanation.considered:
-        parts += _titled("every text that was considered", _considered(explanation.considered))
+        texts = _considered(explanation.considered)
+        parts += _titled(
+            "every text that was considered", Group(_note(page.scale(explanation)), texts)
+        )
     if explanation.window is not None:
-        lines = [Text(visible(line)) for line in page.window_lines(explanation.window)]
+        said = page.window_lines(explanation.window, explanation.left_out)
+        lines = [Text(visible(line)) for line in said]
         parts += _titled("what the models saw", Group(*lines))
     if explanation.steps:
         parts += _titled("the canvas, step by step", _steps(explanation))
@@ -136,15 +152,29 @@ def _titled(title: str, what: RenderableType) -> list[RenderableType]:
     return [Text(), Text(f" {title}", DIM), Text(), _indented(what)]
 
 
+def _note(text: str) -> Text:
+    return Text(f"{text}\n", DIM)
+
+
+def _beginnings(explanation: Explanation) -> Group:
+    table = Table.grid(padding=(0, 2))
+    for each, line in zip(explanation.beginnings, page.beginnings(explanation), strict=True):
+        table.add_row(Text(_one_line(each.text), "" if each.why else INFILL))
+        table.add_row(Text(visible(line)))
+    return Group(_note(page.BEGINNINGS), table)
+
+
 def _considered(texts: tuple[Considered, ...]) -> Table:
     """A text a row: how sure, what it says, and under it where it came from and what was said."""
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
-    for text in texts:
+    for number, text in enumerate(texts, 1):
         style = INFILL if text.fate == "shown" else DIM if text.fate == "refused" else ""
-        table.add_row(page.percent(text.confidence), Text(_one_line(text.said), style))
-        table.add_row("", Group(*_remarks(text)))
+        sure = percent(text.confidence)
+        table.add_row(f"{number}.", sure, Text(_one_line(text.said), style))
+        table.add_row("", "", Group(*_remarks(text)))
     return table
 
 

@@ -4,7 +4,7 @@ Made of the trace of the same pipeline that answers. Knows neither editors nor t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from infill_ls.completion.heads import shown_from
 from infill_ls.completion.pipeline import Infilled, Timings
 from infill_ls.completion.reuse import lf
 from infill_ls.completion.surroundings import NOTHING_AROUND, Surroundings
-from infill_ls.completion.trace import How, Trace
+from infill_ls.completion.trace import How, Look, Trace
 from infill_ls.documents import Document
 from infill_ls.uris import path_of
 
@@ -100,13 +100,15 @@ class CheckedText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Considered:
-    """A text that somebody had for the place, in the engine's order.
+    """A text that somebody had for the place; the surest come first.
 
-    `said` is all of it. `origin` is who: "denoised", "proposed", "written" by the judge, or "".
+    `rank` is its place in the engine's order, from 1. `said` is all of it. `origin` is who:
+    "denoised", "proposed", "written" by the judge, or "".
     `source` is where the same stands behind the same characters, `shared` how many, "" and 0 where
     it does nowhere. `confidence` is how likely it is right, from 0 to 1; `join` and `likelihood`
     are nats a token, None where nothing was measured; `evidence` what the judge says, in nats.
-    `fate` is "shown", "refused", or "spare": nothing was against it, and others were shown.
+    `fate` is "shown", "refused", or "spare": nothing was against it, and `spared` is why it is not
+    shown all the same. `as_shown` is what is shown of it, "" where nothing is.
     """
 
     said: str
@@ -120,6 +122,35 @@ class Considered:
     checks: tuple[CheckedText, ...]
     fate: str
     why: str
+    spared: str = ""
+    as_shown: str = ""
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What decided while typing: how probable it is that the right text begins so, where `least` is
+    needed. `of` are the texts that do, as numbers from 1 of those considered, and `together` is the
+    sum of how likely they are. `why` it is not shown, "" where it is."""
+
+    text: str
+    confidence: float
+    least: float
+    of: tuple[int, ...]
+    together: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnScreen:
+    """What is offered at the place already: `text` is left of it, of an answer that was given at
+    `line` and `column`, from 1, and of which so much was `typed` since. `asked` is how."""
+
+    text: str
+    typed: str
+    line: int
+    column: int
+    asked: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +158,9 @@ class Explanation:
     """`asked` is how: "typing" or "invoked". `shown` are the texts that come of it now. `why_not`
     is the reason where nothing is shown, as far as it lies with the text; `before` are the reasons
     that hold whatever the models say: then nothing is shown while typing, though texts are
-    considered here; and where a file is left alone nothing is."""
+    considered here; and where a file is left alone nothing is. `on_screen` is what was there before
+    this was asked, and need not be the same. `left_out` is what `deadline_ms` were too little for
+    (`Infilled`)."""
 
     place: Place
     asked: str
@@ -139,6 +172,10 @@ class Explanation:
     steps: tuple[Step, ...] = ()
     considered: tuple[Considered, ...] = ()
     ms: Timings | None = None
+    beginnings: tuple[Beginning, ...] = ()
+    on_screen: OnScreen | None = None
+    deadline_ms: float | None = None
+    left_out: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For `json.dumps`: numbers that are none are null."""
@@ -173,7 +210,10 @@ def explained(
     asked: str,
     before: tuple[str, ...] = (),
     around: Surroundings = NOTHING_AROUND,
+    seconds: float = math.inf,
 ) -> Explanation:
+    """`seconds` were given for it."""
+    numbers, considered = _considered(document, offset, infilled, trace, around)
     return Explanation(
         place=place_of(document, offset),
         asked=asked,
@@ -183,9 +223,27 @@ def explained(
         window=_window(document, offset, infilled, trace, around),
         model=_model(trace),
         steps=tuple(_steps(trace)),
-        considered=tuple(_considered(document, offset, infilled, trace, around)),
+        considered=considered,
         ms=infilled.ms,
+        beginnings=tuple(_beginnings(trace, numbers, considered)),
+        deadline_ms=1000 * seconds if math.isfinite(seconds) else None,
+        left_out=infilled.left_out,
     )
+
+
+def _beginnings(
+    trace: Trace, numbers: dict[int, int], considered: Sequence[Considered]
+) -> Iterator[Beginning]:
+    for each in trace.weighed:
+        of = sorted(numbers[id(draft)] for draft in each.drafts if id(draft) in numbers)
+        yield Beginning(
+            text=each.text,
+            confidence=each.score,
+            least=each.least,
+            of=tuple(of),
+            together=min(sum(considered[number - 1].confidence for number in of), 1.0),
+            why=each.why,
+        )
 
 
 def _window(
@@ -238,15 +296,16 @@ def _steps(trace: Trace) -> list[Step]:
 
 def _considered(
     document: Document, offset: int, infilled: Infilled, trace: Trace, around: Surroundings
-) -> list[Considered]:
-    """Each text that was said, with all later looks at it; a renoised text is one of its own."""
+) -> tuple[dict[int, int], tuple[Considered, ...]]:
+    """Each text that was said, with all later looks at it; a renoised text is one of its own. And
+    the numbers of them by the ids of the drafts."""
     before, after = lf(document.text[:offset]), lf(document.text[offset:])
     sources = [("", 1, before), ("", 1 + before.count("\n"), after)]
     others = zip(around.files, around.elsewhere.split(FILE_END), strict=False)
     sources += [(f"{path}, ", 1, text) for path, text in others]
     shown = {id(candidate.draft): candidate.text for candidate in infilled.candidates}
     firsts = {id(look.draft): look for look in trace.looks if look.how in ("said", "renoised")}
-    found = []
+    found: dict[int, Considered] = {}
     for number, first in firsts.items():
         looks = [look for look in trace.looks if id(look.draft) == number]
         checks = tuple(CheckedText(how=each.how, text=each.text, why=each.why) for each in looks)
@@ -255,22 +314,46 @@ def _considered(
         fate = "shown" if number in shown else "refused" if why else "spare"
         draft = first.draft
         source, shared = _source(draft.text, sources, before)
-        found.append(
-            Considered(
-                said=draft.text,
-                origin=draft.origin,
-                source=source,
-                shared=shared,
-                confidence=first.score,
-                likelihood=draft.likelihood,
-                join=draft.join,
-                evidence=_evidence(draft),
-                checks=checks,
-                fate=fate,
-                why=why,
-            )
+        found[number] = Considered(
+            said=draft.text,
+            origin=draft.origin,
+            source=source,
+            shared=shared,
+            confidence=first.score,
+            likelihood=draft.likelihood,
+            join=draft.join,
+            evidence=_evidence(draft),
+            checks=checks,
+            fate=fate,
+            why=why,
+            spared=_spared(first, looks, infilled, trace) if fate == "spare" else "",
+            as_shown=shown.get(number, ""),
+            rank=len(found) + 1,
         )
-    return found
+    order = sorted(found, key=lambda number: -found[number].confidence)
+    numbers = {number: at for at, number in enumerate(order, 1)}
+    return numbers, tuple(found[number] for number in order)
+
+
+def _spared(first: Look, looks: Sequence[Look], infilled: Infilled, trace: Trace) -> str:
+    """Why a text is not shown that nothing is known against."""
+    texts = [candidate.text for candidate in infilled.candidates]
+    if first.text in texts:
+        return "the same is shown already"
+    if any(first.text.startswith(text) for text in texts):
+        return "what is shown is a beginning of it"
+    checked = any(look.how == "checked" for look in looks)
+    if texts and trace.weighed:
+        return "another beginning was sure enough"
+    if texts:
+        return "others were ranked before it" if checked else "enough others were right"
+    if not checked and "checks" in infilled.left_out:
+        return "there was no time to check it"
+    if any(each.score >= each.least for each in trace.weighed):
+        return "the beginnings that were sure enough were refused"
+    if trace.weighed:
+        return "no beginning of it was sure enough"
+    return "nothing is shown here"
 
 
 def _evidence(draft: Draft) -> dict[str, float]:

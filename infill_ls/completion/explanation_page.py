@@ -1,8 +1,9 @@
 """An explanation as a page in Markdown, for editors."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from infill_ls.completion.explanation import Considered, Explanation, Step, Window
+from infill_ls.completion.explanation import Considered, Explanation, OnScreen, Step, Window
+from infill_ls.completion.heads import percent
 
 ORIGINS = {
     "denoised": "denoised on the canvas",
@@ -17,15 +18,99 @@ CHECKS = {
     "cut back": "cut back",
     "head": "a beginning that is probable enough",
 }
+LEFT_OUT = {
+    "encoding": "the drafting model had not read the text",
+    "denoising": "the canvas had not settled",
+    "proposals": "what could be copied was not looked at",
+    "reading": "the judge had not read the text before the cursor, and ranked nothing",
+    "judging": "the judge ranked nothing",
+    "texts": "the judge ranked some of the texts alone",
+    "lines": "the judge did not go on with further lines",
+    "blocks": "a text that filled the canvas was not gone on with",
+    "checks": "not everything was checked",
+    "mending": "what the parser blamed was not filled again",
+}
+ON_SCREEN = "this is on the screen"
+ASKED_FOR = "Who asks is shown what the models rank first, however sure they are."
+ALONE = "A percentage is how likely a text is all that belongs here, and nothing else."
+BEGINNINGS = (
+    "While typing, beginnings are shown: all texts that begin so speak for one. How probable it is "
+    "follows from the sum of how likely they are and from what nobody thought of, as it was "
+    "measured on other code."
+)
 BLOCKS = ((0.2, "█"), (1.5, "▓"), (4.0, "▒"), (float("inf"), "░"))  # by nats of a cell
 
 
 def verdict(explanation: Explanation) -> str:
-    """What the page is about, in one sentence."""
+    """What the models say now, in one sentence; `on_screen` is what they said before."""
     while_typing = "while typing" if explanation.asked == "typing" else "when asked for"
+    seen = explanation.on_screen
+    if is_same(explanation):
+        return f"Asked anew, the models say the same: this is shown {while_typing}."
     if explanation.shown:
-        return f"This is shown {while_typing}."
-    return f"Nothing is shown {while_typing}: {explanation.why_not}."
+        this = "Asked anew for this page, they say this, which would be" if seen else "This is"
+        return f"{this} shown {while_typing}."
+    nothing = "Asked anew for this page, nothing would be" if seen else "Nothing is"
+    return f"{nothing} shown {while_typing}: {explanation.why_not}."
+
+
+def is_same(explanation: Explanation) -> bool:
+    """Whether what is said now is on the screen."""
+    seen = explanation.on_screen
+    return seen is not None and seen.text in explanation.shown
+
+
+def gist(explanation: Explanation) -> str:
+    """The page in a message."""
+    seen = explanation.on_screen
+    return f"{screen(seen)} {verdict(explanation)}" if seen else verdict(explanation)
+
+
+def screen(seen: OnScreen) -> str:
+    """Where what is on the screen comes from."""
+    key = "while typing" if seen.asked == "typing" else "when asked for"
+    said = f"On the screen is what is left of the answer at {seen.line}:{seen.column} ({key})"
+    if not seen.typed:
+        return f"On the screen is the answer that was given here before ({key})."
+    return f"{said}: {seen.typed!r} of it was typed since, and no model was asked for that."
+
+
+def too_little_time(explanation: Explanation, remedy: str) -> str:
+    """What the time was over for, and what gives more; "" where there was enough."""
+    if not explanation.left_out:
+        return ""
+    said = "; ".join(LEFT_OUT[each] for each in explanation.left_out)
+    ms = explanation.deadline_ms
+    given = f" ({ms:.0f} ms)" if ms is not None else ""
+    return f"There was too little time{given}: {said}. {remedy} gives more."
+
+
+def setting(explanation: Explanation) -> str:
+    """What an editor gives more time by."""
+    return "infill.deadlineMs" if explanation.asked == "typing" else "infill.deadlineInvokedMs"
+
+
+def scale(explanation: Explanation) -> str:
+    """What the percentages of the texts are."""
+    return ALONE if explanation.asked == "typing" else f"{ALONE} {ASKED_FOR}"
+
+
+def beginnings(explanation: Explanation) -> Iterator[str]:
+    """A line for each beginning that decided, without its text."""
+    for each in explanation.beginnings:
+        parts = [
+            f"{number} ({percent(explanation.considered[number - 1].confidence)})"
+            for number in each.of
+        ]
+        of = f"text {parts[0]} begins" if len(parts) == 1 else f"texts {', '.join(parts)} begin"
+        together = f", together {percent(each.together)}" if len(parts) > 1 else ""
+        said = each.why or "shown"
+        if each.confidence < each.least:
+            said = "not shown"
+        yield (
+            f"{percent(each.confidence)}, {percent(each.least)} is needed: {said}; "
+            f"{of} so{together}"
+        )
 
 
 def origin(text: Considered) -> str:
@@ -37,20 +122,18 @@ def origin(text: Considered) -> str:
     return f"{said}; the same stands behind the same {text.shared} characters at {text.source}"
 
 
-def percent(confidence: float) -> str:
-    return f"{100 * confidence:.0f} %"
-
-
 def fate(text: Considered) -> str:
     match text.fate:
+        case "shown" if text.as_shown not in ("", text.said):
+            return f"shown, as far as {text.as_shown!r}"
         case "shown":
             return "shown"
         case "refused":
             return f"refused: {text.why}"
         case _ if any(check.how == "checked" for check in text.checks):
-            return "right here as well, but others were better"
+            return f"right here as well: {text.spared}"
         case _:
-            return "not looked at closer: enough others were right"
+            return f"not looked at closer: {text.spared}"
 
 
 def strip(step: Step) -> str:
@@ -66,7 +149,7 @@ def strip(step: Step) -> str:
     return "".join(marks)
 
 
-def window_lines(window: Window) -> Iterator[str]:
+def window_lines(window: Window, left_out: Sequence[str] = ()) -> Iterator[str]:
     """What the models had to go by, a sentence a line."""
     yield (
         f"{window.prefix:,} of the {window.before:,} characters before the cursor and "
@@ -78,7 +161,8 @@ def window_lines(window: Window) -> Iterator[str]:
             f"{window.suffix_tokens:,} after it."
         )
     if window.judge_tokens:
-        yield f"The judge read {window.judge_tokens:,} tokens before the cursor."
+        then = ", and had no time to rank any text" if "judging" in left_out else ""
+        yield f"The judge read {window.judge_tokens:,} tokens before the cursor{then}."
     if window.neighbours:
         yield f"{len(window.neighbours)} snippets of other files were read."
     if window.num_searched:
@@ -101,20 +185,30 @@ def markdown(explanation: Explanation) -> str:
 def _blocks(explanation: Explanation) -> Iterator[str]:
     language = explanation.place.language
     yield f"# Why at {_code(str(explanation.place))}"
+    if (seen := explanation.on_screen) is not None:
+        yield _text(screen(seen))
+        yield _fenced(seen.text, language)
     yield _text(verdict(explanation))
-    yield from (_fenced(text, language) for text in explanation.shown)
+    if not is_same(explanation):
+        yield from (_fenced(text, language) for text in explanation.shown)
+    if too_little := too_little_time(explanation, setting(explanation)):
+        yield _text(too_little)
     yield from (_text(f"Also: {reason}.") for reason in explanation.before[1:])
     if explanation.before and explanation.considered:
         yield "What follows is what would be there, were it not for that."
+    if explanation.beginnings:
+        yield f"## What decided\n\n{BEGINNINGS}"
+        said = zip(explanation.beginnings, beginnings(explanation), strict=True)
+        yield _items(f"{_code(each.text)}: {_text(line)}" for each, line in said)
     if explanation.considered:
-        yield "## Every text that was considered"
+        yield f"## Every text that was considered\n\n{scale(explanation)}"
     for number, text in enumerate(explanation.considered, 1):
         yield f"### {number}. {percent(text.confidence)}, {_text(fate(text))}"
         yield _fenced(text.said, language)
-        yield _items(_remarks(text))
+        yield _items(_remarks(text, explanation.on_screen))
     if explanation.window is not None:
         yield "## What the models saw"
-        yield _items(map(_text, window_lines(explanation.window)))
+        yield _items(map(_text, window_lines(explanation.window, explanation.left_out)))
     if explanation.steps:
         yield "## The canvas, step by step"
         yield _fenced("\n".join(map(_step, explanation.steps)), "text")
@@ -123,7 +217,9 @@ def _blocks(explanation: Explanation) -> Iterator[str]:
         yield from _times(explanation)
 
 
-def _remarks(text: Considered) -> Iterator[str]:
+def _remarks(text: Considered, seen: OnScreen | None) -> Iterator[str]:
+    if seen is not None and text.said == seen.text:
+        yield ON_SCREEN
     yield _text(origin(text))
     yield from map(_text, figures(text))
     for said, another in checked(text):

@@ -1,6 +1,7 @@
 """Why something is shown at a place, or nothing is: the same pipeline again, and what it did."""
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from infill_ls.completion.worker import Query
@@ -9,7 +10,9 @@ from infill_ls.server.policy import refusal, untimely
 from infill_ls.server.session import DocumentSnapshot, Session
 
 if TYPE_CHECKING:  # the pipeline brings the grammars, which the server's start does without
-    from infill_ls.completion.explanation import Explanation
+    from infill_ls.completion.explanation import Explanation, OnScreen
+
+NO_TIME = "there was no time for it: infill.deadlineMs gives more"
 
 
 async def explain(
@@ -20,11 +23,13 @@ async def explain(
     if snapshot is None:
         session.show(lsp.MessageType.INFO, "infill: The server does not know this text.")
         return None
-    from infill_ls.completion.explanation_page import markdown, verdict
+    from infill_ls.completion.explanation_page import gist, markdown
 
+    seen = _on_screen(session, snapshot, at)  # before the models are asked
     explanation = await _explanation(session, snapshot, at, invoked=invoked)
+    explanation = replace(explanation, on_screen=seen)
     if not session.features.plugin:
-        session.show(lsp.MessageType.INFO, f"infill: {verdict(explanation)}")
+        session.show(lsp.MessageType.INFO, f"infill: {gist(explanation)}")
     return {"markdown": markdown(explanation), "explanation": explanation.as_json()}
 
 
@@ -57,7 +62,7 @@ async def _explanation(
     finally:
         run.stop()
     if infilled is None:
-        return untouched(document, offset, asked=asked, why="there was no time for it")
+        return untouched(document, offset, asked=asked, why=NO_TIME)
     before = [untimely(settings, document, offset, invoked)]
     if not invoked:
         before.append(session.snoozed)
@@ -71,4 +76,25 @@ async def _explanation(
         asked=asked,
         before=tuple(filter(None, before)),
         around=around,
+        seconds=query.limits.seconds,
+    )
+
+
+def _on_screen(session: Session, snapshot: DocumentSnapshot, at: lsp.Position) -> "OnScreen | None":
+    """What is offered there, of an answer that may be some keys old."""
+    from infill_ls.completion.explanation import OnScreen, place_of
+
+    document = snapshot.document
+    offset = document.offset_at(at.line, at.character, snapshot.encoding)
+    query = Query(document=document, offset=offset, limits=session.limits(document, invoked=False))
+    offer = session.offers.at(document.uri)
+    if offer is None or not session.offers.is_at(offer, query):
+        return None
+    answered = place_of(offer.query.document, offer.query.offset)
+    return OnScreen(
+        text=offer.rest,
+        typed=offer.typed,
+        line=answered.line,
+        column=answered.column,
+        asked="typing" if offer.automatic else "invoked",
     )

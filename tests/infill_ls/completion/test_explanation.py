@@ -2,21 +2,23 @@
 
 import json
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from infill_engine.request import FILE_END
-from infill_ls.completion.explanation import Explanation, explained, untouched
-from infill_ls.completion.explanation_page import markdown, verdict
-from infill_ls.completion.heads import nearest
+from infill_engine.request import FILE_END, Draft, InfillRequest
+from infill_ls.completion.explanation import Explanation, OnScreen, explained, untouched
+from infill_ls.completion.explanation_page import markdown, too_little_time, verdict
+from infill_ls.completion.heads import nearest, percent
 from infill_ls.completion.pipeline import InfillOptions, Trees, infill_at
 from infill_ls.completion.surroundings import NOTHING_AROUND, Surroundings
 from infill_ls.completion.trace import Trace
 from infill_ls.documents import Document
 from infill_ls.syntax.language import language_of
 from tests.infill_ls.engines import Knowing, always
-from tests.infill_ls.scripted import Filling, Several
+from tests.infill_ls.scripted import Engine, Filling, Several, draft
 
 
 def document(source: str) -> tuple[Document, int]:
@@ -63,10 +65,59 @@ def test_what_is_not_probable_enough_says_by_how_much() -> None:
     found = explanation(Several("f(a)"), "x = ‸\n", min_confidence=1.0)
 
     # Who says no probability of a text is as sure as its likelihood.
-    score, _ = nearest([("f(a)", math.exp(-0.1))], language_of("python"), lambda _: 1.0)
+    score, _, head = nearest([("f(a)", math.exp(-0.1))], language_of("python"), lambda _: 1.0)
     assert found.shown == ()
-    assert found.why_not == f"confidence {score:.2f} is below 1.00"
+    assert found.why_not == f"confidence {percent(score)} is below 100 %"
+    assert [(each.text, each.of) for each in found.beginnings] == [(head, (1,))]
+    assert found.considered[0].spared == "no beginning of it was sure enough"
     assert verdict(found) == f"Nothing is shown while typing: {found.why_not}."
+
+
+class Split(Engine):
+    """Has three texts, of which two begin alike; the judge had no time for any."""
+
+    def drafts(self, request: InfillRequest) -> Iterator[Draft]:
+        first, *others = [
+            draft(text, log_probability=math.log(probability))
+            for text, probability in (("total(a)", 0.2), ("other", 0.1), ("total(b)", 0.6))
+        ]
+        yield replace(first, others=tuple(others), read=(1, 1, 63), left_out=("judging",))
+
+
+def test_a_beginning_has_the_sum_of_the_texts_that_begin_so() -> None:
+    found = explanation(Split(), "x = ‸\n", min_confidence=0.7)
+    page = markdown(found)
+
+    assert [each.said for each in found.considered] == ["total(b)", "total(a)", "other"]
+    assert [each.rank for each in found.considered] == [3, 1, 2]
+    (decided,) = found.beginnings
+    assert (decided.text, decided.of, found.shown) == ("total", (1, 2), ("total",))
+    assert decided.together == pytest.approx(0.8)
+    assert decided.confidence >= decided.least == 0.7
+    assert "texts 1 (60 %), 2 (20 %) begin so, together 80 %" in page
+    assert "shown, as far as 'total'" in page
+    assert found.considered[2].spared == "another beginning was sure enough"
+
+
+def test_what_there_was_no_time_for_is_told() -> None:
+    found = explanation(Split(), "x = ‸\n", min_confidence=0.7)
+    page = markdown(replace(found, deadline_ms=150.0))
+
+    assert found.left_out == ("judging",)
+    assert "too little time (150 ms): the judge ranked nothing. infill.deadlineMs gives" in page
+    assert "read 63 tokens before the cursor, and had no time to rank any text" in page
+    assert too_little_time(explanation(Several("f(a)"), "x = ‸\n"), "more") == ""
+
+
+def test_what_is_on_the_screen_comes_first() -> None:
+    seen = OnScreen(text="otal", typed="t", line=1, column=5, asked="typing")
+    found = replace(explanation(Split(), "x = ‸\n", min_confidence=0.7), on_screen=seen)
+    page = markdown(found)
+
+    places = [page.index(part) for part in ("On the screen", "otal\n", "Asked anew", "total\n")]
+    assert places == sorted(places)
+    same = replace(found, on_screen=replace(seen, text="total"))
+    assert verdict(same).endswith("say the same: this is shown while typing.")
 
 
 def test_what_was_mended_is_told() -> None:

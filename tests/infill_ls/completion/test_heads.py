@@ -164,9 +164,11 @@ def test_the_nearest_head_is_told_with_what_it_would_need() -> None:
     texts = [("names.index(a)", 0.2), ("f(b", 0.2)]
     scores = {head.text: head.score for head in found(texts, 0.0)}
 
-    assert nearest(texts, PYTHON, lambda _: 0.9) == (max(scores.values()), 0.9)
+    score, least, head = nearest(texts, PYTHON, lambda _: 0.9)
+    assert (score, least) == (max(scores.values()), 0.9)
+    assert scores[head] == score
     surest = max(scores, key=lambda text: scores[text])
-    score, least = nearest(texts, PYTHON, lambda text: 2.0 if text == surest else 0.9)
+    score, least, _ = nearest(texts, PYTHON, lambda text: 2.0 if text == surest else 0.9)
     assert (score, least) == (sorted(scores.values())[-2], 0.9)
 
 

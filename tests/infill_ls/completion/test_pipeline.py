@@ -12,7 +12,7 @@ import pytest
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.request import Draft, Hole, InfillRequest
-from infill_ls.completion.heads import nearest
+from infill_ls.completion.heads import nearest, percent
 from infill_ls.completion.pipeline import Infilled, InfillOptions, Trees, infill_at
 from infill_ls.documents import Document
 from infill_ls.syntax.language import language_id_of, language_of
@@ -238,9 +238,9 @@ def test_an_unsure_text_is_not_shown() -> None:
     infilled = infill(Scripted("a"), "x = ‸\n", InfillOptions(min_confidence=1.0))
 
     likely = math.exp(draft("a").log_probability)
-    score, _ = nearest([("a", likely)], language_of("python"), lambda _: 1.0)
+    score, _, _ = nearest([("a", likely)], language_of("python"), lambda _: 1.0)
     assert infilled.candidates == ()
-    assert infilled.rejected == f"confidence {score:.2f} is below 1.00"
+    assert infilled.rejected == f"confidence {percent(score)} is below 100 %"
 
 
 class Cancelling(Engine):

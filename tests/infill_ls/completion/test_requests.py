@@ -25,7 +25,7 @@ from infill_engine import (
     ModelError,
     load_engine,
 )
-from infill_ls.completion.heads import SHOWN_FROM
+from infill_ls.completion.heads import SHOWN_FROM, percent
 from infill_ls.completion.requests import NUM_LATE, QueryResult, Requests
 from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.documents import Document
@@ -466,7 +466,7 @@ async def test_unless_told_otherwise_what_an_engine_is_not_sure_of_is_not_shown_
     assert (texts(doubted), texts(told)) == ([], ["use_total"])
     assert texts(unmeasured) == ["use_total"]
     assert doubted.infilled is not None
-    assert f"is below {SHOWN_FROM:.2f}" in doubted.infilled.rejected
+    assert f"is below {percent(SHOWN_FROM)}" in doubted.infilled.rejected
     assert limits_of(Settings(), invoked=False).min_confidence is None
     assert limits_of(Settings(), invoked=True).min_confidence == 0.0
     assert limits_of(Settings(min_confidence=0.4), invoked=True).min_confidence == 0.4

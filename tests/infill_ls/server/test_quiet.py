@@ -152,6 +152,24 @@ async def test_words_and_lines_are_taken_by_command(worker: Worker) -> None:
         assert stats["languages"]["none"]["characters"] >= len(TEXT)
 
 
+async def test_what_is_on_the_screen_is_explained_first(worker: Worker) -> None:
+    async with editing(worker) as editor:
+        editor.open("alpha ")
+        await asked(editor)
+        change = {"text": "alpha one"}
+        params = {"textDocument": {"uri": URI, "version": 2}, "contentChanges": [change]}
+        editor.notify("textDocument/didChange", params)
+        page = await told(editor, "explain", **here(9))
+        elsewhere = await told(editor, "explain", **here(2))
+
+        assert page["explanation"]["on_screen"] == {
+            "text": " two\nthree", "typed": "one", "line": 1, "column": 7, "asked": "typing",
+        }  # fmt: skip
+        assert page["explanation"]["shown"] == [TEXT]  # the models say the same everywhere
+        assert "left of the answer at 1:7 (while typing): 'one' of it" in page["markdown"]
+        assert elsewhere["explanation"]["on_screen"] is None
+
+
 async def test_what_is_no_part_is_refused(worker: Worker) -> None:
     async with editing(worker) as editor:
         editor.open("alpha ")
