@@ -15,12 +15,12 @@ from infill_ls.cli.errors import NOTHING, complain
 from infill_ls.cli.infill import refuse_ignored
 from infill_ls.cli.machine import counted
 from infill_ls.completion.context import InfillOptions
-from infill_ls.completion.holes import STRUCTURED, HolesFilled, fill_holes
+from infill_ls.completion.holes import HolesFilled, fill_holes, structure_of
 from infill_ls.completion.markers import markers
 from infill_ls.completion.structures.json_text import DocumentError
 from infill_ls.completion.worker import CHOICES_INVOKED
 from infill_ls.documents import Document
-from infill_ls.syntax.language import language_id_of, language_of
+from infill_ls.syntax.language import language_id_of
 
 
 def infill_holes(
@@ -31,13 +31,12 @@ def infill_holes(
     document = Document(
         uri=path.absolute().as_uri(),
         version=0,
-        language_id=arguments.language or language_id_of(path.name),
+        language_id=arguments.language or language_id_of(str(path.absolute())),
         text=files.decoded(data, path),
     )
     if not arguments.force:
         refuse_ignored(path, document, remote=config.is_remote)
-    structured = language_of(document.language_id).id in STRUCTURED
-    if not structured and not markers(document):
+    if not structure_of(document) and not markers(document):
         complain(f"There is no hole in {path}; mark what to fill with ___, or with a TODO stub.")
         return NOTHING
     started = time.perf_counter()

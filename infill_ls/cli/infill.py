@@ -50,7 +50,7 @@ def document_of(path: Path, data: bytes, language: str | None) -> Document:
     return Document(
         uri=path.absolute().as_uri(),
         version=0,
-        language_id=language or language_id_of(path.name),
+        language_id=language or language_id_of(str(path.absolute())),
         text=files.decoded(data, path),
     )
 

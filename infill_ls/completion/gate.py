@@ -37,8 +37,10 @@ def opens(context: Context, elsewhere: str) -> bool:
 
 
 def place(context: Context) -> str:
-    """What the cursor stands in: "code", a "comment" or a "string"."""
+    """What the cursor stands in: "code", a "comment" or a "string", which here-documents are."""
     kind = balance(context.code_before, context.language, context.opening).state.kind
+    if kind == "heredoc":
+        return "string"
     return kind if kind in ("comment", "string") else "code"
 
 

@@ -23,10 +23,13 @@ from infill_ls.completion.structures.complete import completing, structured_task
 from infill_ls.completion.trim import trimmed
 from infill_ls.documents import Document
 from infill_ls.syntax.check import check
-from infill_ls.syntax.language import language_of
+from infill_ls.syntax.language import language_id_of, language_of
 from infill_ls.syntax.trees import Trees
+from infill_ls.uris import path_of
 
-STRUCTURED = ("json", "yaml", "toml")
+_STRUCTURED = ("json", "yaml", "toml")
+_ONE_A_LINE = (".jsonl", ".ndjson")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _TOKENS = 12  # of a hole that shares its canvas
 _OPERAND_BEFORE = re.compile(r"[\w)\]}\"'`][ \t]*\Z")
 _OPERAND_AFTER = re.compile(r"[ \t]*[\w(\[{\"'`]")
@@ -49,6 +52,17 @@ class HolesFilled:
     replacements: tuple[Replacement, ...]
     holes: int
     left: int
+
+
+def structure_of(document: Document) -> str:
+    """What the whole document has to parse as: "json", "yaml", "toml", or "" where it is filled as
+    code is. So is JSON with comments, and that of a value a line, whatever the editor calls it."""
+    language = language_of(document.language_id)
+    if language.id == "json":
+        path = path_of(document.uri) or ""
+        lines = document.language_id.lower() == "jsonl" or path.lower().endswith(_ONE_A_LINE)
+        return "" if lines or language_id_of(path) == "jsonc" else "json"
+    return language.id if language.id in _STRUCTURED else ""
 
 
 def fill_holes(
@@ -76,9 +90,8 @@ def filling_holes(
 ) -> Steps[HolesFilled]:
     """The same, in steps that take no longer than a request does. Raises BudgetSpent once it is
     cancelled."""
-    language = language_of(document.language_id)
-    if language.id in STRUCTURED and not chosen:
-        return (yield from _structured(engine, document, language.id, options, budget, watch))
+    if not chosen and (structure := structure_of(document)):
+        return (yield from _structured(engine, document, structure, options, budget, watch))
     holes = list(chosen) or markers(document)
     texts = _Texts(document, holes)
     if sum(not hole.lines for hole in holes) > 1:
@@ -238,7 +251,7 @@ def _structured(
     result = yield from completing(engine, task, budget=budget, watch=watch)
     if budget.cancelled():
         raise BudgetSpent
-    new = result.text.replace("\n", document.newline)
+    new = _with_line_ends_of(document, result.text)
     replacements = () if new == document.text else (_difference(document.text, new),)
     return HolesFilled(replacements=replacements, holes=len(task.slots), left=result.left)
 
@@ -250,6 +263,13 @@ def _difference(old: str, new: str) -> Replacement:
     same = shortest - start
     end = next((at for at in range(same) if old[-1 - at] != new[-1 - at]), same)
     return Replacement(start=start, end=len(old) - end, text=new[start : len(new) - end])
+
+
+def _with_line_ends_of(document: Document, text: str) -> str:
+    """Each of its lines ends as it did, for what is filled in takes none; others as most do."""
+    ends = iter(_LINE_END.findall(document.text))
+    first, *lines = text.split("\n")
+    return first + "".join(f"{next(ends, document.newline)}{line}" for line in lines)
 
 
 def _lf(text: str) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infill_ls.documents import Document
-from infill_ls.syntax.language import language_of
+from infill_ls.syntax.language import Language, language_of
+from infill_ls.syntax.lexer import lex
 
 _MARK = re.compile(r"(?<!\w)___(?!\w)")
 _RULE = re.compile(r"[ \t]*___[ \t]*$", re.MULTILINE)  # a line across the page, in Markdown
@@ -31,12 +32,42 @@ class Marker:
 
 
 def markers(document: Document) -> list[Marker]:
-    """In order, none within another."""
-    language = language_of(document.language_id)
-    found = [*_marks(document.text, prose=language.prose)]
+    """In order, none within another; in code none within a string."""
+    text, language = document.text, language_of(document.language_id)
+    found = [*_marks(text, prose=language.prose)]
     if language.id == "python":
-        found += _stubs(document.text)
+        stubs = [*_stubs(text)]
+        found = [each for each in found if not any(_within(each, stub) for stub in stubs)] + stubs
+    if found and _strings_are_known(language):
+        strings = _strings(text, language)
+        found = [each for each in found if not any(s <= each.start < e for s, e in strings)]
     return sorted(found, key=lambda each: each.start)
+
+
+def _within(inner: Marker, outer: Marker) -> bool:
+    return outer.start <= inner.start < outer.end
+
+
+def _strings_are_known(language: Language) -> bool:
+    """In markup a quote may be text, and in JSON a mark in quotes is one."""
+    known = language.line_comment or language.comment
+    unsure = language.tags == "html" or language.templates or language.embeds
+    return bool(known) and not unsure and language.id not in ("jsonc", "yaml", "toml")
+
+
+def _strings(text: str, language: Language) -> list[tuple[int, int]]:
+    """Where they are. What the line's end breaks off is none: its quote may be an apostrophe."""
+    spans: list[tuple[int, int]] = []
+    for start, end, kind in lex(text, language).pieces:
+        if kind in ("string", "heredoc"):
+            goes_on = spans and spans[-1][1] == start
+            spans.append((spans.pop()[0] if goes_on else start, end))
+    return [span for span in spans if not _broken_off(text, *span)]
+
+
+def _broken_off(text: str, start: int, end: int) -> bool:
+    on_line = "\n" not in text[start:end] and text.startswith("\n", end)
+    return on_line and text[start] == "'" != text[end - 1]
 
 
 def _marks(text: str, *, prose: bool) -> Iterator[Marker]:

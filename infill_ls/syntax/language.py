@@ -4,6 +4,7 @@ A language that is not in the table, or whose grammar is not installed, is compl
 only without the syntax check.
 """
 
+import re
 from functools import lru_cache
 from pathlib import PurePath
 
@@ -209,8 +210,18 @@ LANGUAGES: tuple[Language, ...] = (
         id="json",
         grammar_function="tree_sitter_json:language",
         indentation="  ",
-        aliases=("jsonc", "jsonl"),
-        extensions=(".json", ".jsonc", ".jsonl", ".ipynb", ".geojson", ".webmanifest"),
+        aliases=("jsonl",),
+        extensions=(".json", ".jsonl", ".ipynb", ".geojson", ".webmanifest"),
+    ),
+    Language(
+        id="jsonc",  # with comments, and commas behind the last
+        grammar_function="tree_sitter_json:language",
+        line_comment="//",
+        comment=_C,
+        indentation="  ",
+        aliases=("json5", "jsonwithcomments", "json with comments"),
+        extensions=(".jsonc", ".json5", ".code-workspace"),
+        file_names=(".babelrc", ".eslintrc", ".eslintrc.json", ".jshintrc", ".swcrc"),
     ),
     Language(
         id="yaml",
@@ -406,6 +417,9 @@ _BY_ID = {name: language for language in LANGUAGES for name in (language.id, *la
 _BY_EXTENSION = {ending: language for language in LANGUAGES for ending in language.extensions}
 _BY_FILE_NAME = {name: language for language in LANGUAGES for name in language.file_names}
 
+_TS = re.compile(r"[jt]sconfig\b")  # tsconfig.json and tsconfig.build.json
+_COMMENTED_JSON = frozenset({".vscode", ".devcontainer"})
+
 
 @lru_cache(maxsize=256)
 def language_of(language_id: str) -> Language:
@@ -419,4 +433,6 @@ def language_id_of(path: str) -> str:
     """The id an editor would give this file by its name; "plaintext" where nothing is known."""
     name = PurePath(path)
     known = _BY_FILE_NAME.get(name.name) or _BY_EXTENSION.get(name.suffix.lower())
+    if name.suffix == ".json" and (_TS.match(name.name) or name.parent.name in _COMMENTED_JSON):
+        return "jsonc"
     return known.id if known else "plaintext"

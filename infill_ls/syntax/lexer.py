@@ -27,6 +27,10 @@ _ESCAPED = {"shellscript": r"\\[\s\S]", "clojure": r"\\\S", "erlang": r"\$(?:\\.
 # What takes the next character along in a string, where that is no backslash.
 _ESCAPES = {"powershell": "`", "vb": ""}
 _MORE_LINE_COMMENTS = {"php": r"|#(?!\[)", "terraform": "|//", "ini": "|^[ \t]*#"}
+_LONG_COMMENTS = {"lua": r"--\[(?P<level>=*)\["}
+_CONTINUED = frozenset(
+    {"c", "cpp", "objective-c"}
+)  # a comment of a line, by a backslash at its end
 _FORMATTED = re.compile(r"(?:^|\W)(?:[fFtT][rR]?|[rR][fFtT])\Z")
 # Behind these words and characters a slash begins a regular expression, elsewhere it divides.
 _BEFORE_REGEX = re.compile(
@@ -263,7 +267,9 @@ class _Run:
                 self._piece(start, name)
             elif name == "comment":
                 assert self.language.comment is not None, "it was looked for"
-                self._begin(start, Open("comment", self.language.comment[1]))
+                level = found.groupdict().get("level")
+                end = self.language.comment[1] if level is None else f"]{level}]"
+                self._begin(start, Open("comment", end))
             elif name == "quote":
                 self._begin(start, self._string(said, start))
             elif name == "raw_string":
@@ -342,7 +348,8 @@ def _code(language: Language) -> re.Pattern[str]:
     """Finds what is more than code, each in a group of its name."""
     tokens: list[str] = []
     if language.comment:
-        tokens.append(rf"(?P<comment>{_anchor(language)}{re.escape(language.comment[0])})")
+        begins = _anchor(language) + re.escape(language.comment[0])
+        tokens.append(f"(?P<comment>{_LONG_COMMENTS.get(language.id, begins)})")
     if language.line_comment:
         before = r"(?<![^\s;])" if language.spaced else ""
         line = re.escape(language.line_comment) + _MORE_LINE_COMMENTS.get(language.id, "")
@@ -385,7 +392,8 @@ def _ending(inner: Open, language: Language) -> re.Pattern[str]:
         blank, end = ("", r"[ \t]*$") if inner.raw else (r"[ \t]*", r"\b")
         return re.compile(rf"(?P<close>^{blank}{close}{end})", re.MULTILINE)
     if inner.close == "\n":
-        return re.compile(r"(?P<close>(?=\n))")
+        goes_on = r"(?P<skipped>\\\n)|" if language.id in _CONTINUED else ""
+        return re.compile(rf"{goes_on}(?P<close>(?=\n))")
     if inner.kind == "comment":
         nested = ""
         if language.nested_comments and language.comment:

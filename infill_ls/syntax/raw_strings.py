@@ -21,6 +21,8 @@ RAW_STRINGS = {
     # Of a substitution the second half; what opens it is taken for its beginning.
     "perl": r"(?<![\w$@%&>-])(?:(?:q[qwrx]?|m)(?P<raw>[\[({</|!])"
     r"|(?:s|tr|y)/(?:\\.|[^/\\\n])*+(?P<fence>/))",
+    # Where a value begins: elsewhere a quote is a character.
+    "yaml": r"(?:^[ \t]*|[:,?-][ \t]+|(?<=[\[{]))(?P<raw>[\"'])",
     "powershell": r"@(?P<raw>[\"'])(?=\n|\Z)",
 }
 """By the id of their language, what they begin with."""
@@ -54,6 +56,8 @@ def raw_string(language_id: str, raw: str | None, fence: str | None) -> RawStrin
             return RawString(f"|{mark}}}")
         case "powershell":
             return RawString(f"\n{mark}@")
+        case "yaml":
+            return RawString(mark, escapes=True)
         case "ruby" | "elixir" | "perl":
             opening = mark or fence or ""
             nests = opening if opening in PARTNER else ""

@@ -26,6 +26,7 @@ from tests.infill_ls.syntax.sources import SOURCES, document, fresh, num_problem
 
 LEXERS = {
     "javascriptreact": "jsx",
+    "jsonc": "json",
     "typescriptreact": "tsx",
     "shellscript": "bash",
     "svelte": "html",

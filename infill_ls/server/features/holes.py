@@ -35,15 +35,13 @@ _EMPTY_IN_YAML = re.compile(r"[:-][ \t]*$", re.MULTILINE)
 def title(document: Document) -> str:
     """What an action that fills the holes of a document is called, "" where it has none. Found
     within milliseconds: what is missing in a structure is only guessed."""
-    from infill_ls.completion.holes import STRUCTURED
+    from infill_ls.completion.holes import structure_of
     from infill_ls.completion.markers import markers
-    from infill_ls.syntax.language import language_of
 
     if len(document.text) > _LARGEST:
         return ""
-    language = language_of(document.language_id)
-    if language.id in STRUCTURED:
-        return "Fill in what is missing" if _unfinished(document.text, language.id) else ""
+    if structure := structure_of(document):
+        return "Fill in what is missing" if _unfinished(document.text, structure) else ""
     count = len(markers(document))
     return f"Infill all {count} holes" if count > 1 else "Infill the hole" if count else ""
 

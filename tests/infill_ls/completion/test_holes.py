@@ -14,6 +14,7 @@ from infill_ls.completion.markers import Marker, markers, selected
 from infill_ls.completion.structures.complete import completed, structured_task
 from infill_ls.completion.structures.json_text import DocumentError
 from infill_ls.documents import Document
+from infill_ls.server.features.holes import title
 from tests.infill_ls.completion.structures.proposing import Proposing, Say
 from tests.infill_ls.scripted import Several
 
@@ -49,6 +50,16 @@ def marked(text: str, language: str = "python") -> list[str]:
         ("# TODO\nx = 1\npass\n", "python", []),
         ("# TODO\npass\n", "lua", []),
         ("text\n\n___\n\nand ___\n", "markdown", ["___"]),  # a line of it is a rule
+        ("def f():\n    pass  # TODO ___\n", "python", ["pass  # TODO ___"]),
+        (
+            'def f():\n    """Use ___.\n\n    # TODO\n    pass\n    """\n    x = ___\n',
+            "python",
+            ["___"],
+        ),
+        ('f("___", "a ___ b", f"{___} ___")\n', "python", ["___"]),
+        ("p = <p>Don't ___</p>\n", "javascriptreact", ["___"]),  # an apostrophe
+        ("cat <<EOF\n___\nEOF\nx=___\n", "shellscript", ["___"]),
+        ('{"a": "x ___", // ___\n"b": ___}', "jsonc", ["___", "___", "___"]),
     ],
 )
 def test_markers(text: str, language: str, expected: list[str]) -> None:
@@ -162,6 +173,44 @@ def test_of_several_texts_the_first_that_is_a_value_is_taken() -> None:
 )
 def test_structured_text_is_filled_and_closed(language: str, text: str, expected: str) -> None:
     assert filled(text, "7", language) == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("json", '{\r\n  "a": 1,\n  "c": 3\n}\r\n', None),
+        ("json", '{\r\n  "a": ___,\n\r\n "c": [', '{\r\n  "a": 7,\n\r\n "c": []\r\n}'),
+        ("yaml", "a: 1\r\nb: 2\nc: 3\r\n", None),
+        ("yaml", "a: ___\r\nb:\nc: 3\r", "a: 7\r\nb: 7\nc: 3\r"),
+        ("toml", "a = 1\r\nb = 2\n", None),
+        ("toml", "a = 1\r\nb = ___\nc = 2\r\n", "a = 1\r\nb = 7\nc = 2\r\n"),
+    ],
+)
+def test_every_line_ends_as_it_did(language: str, text: str, expected: str | None) -> None:
+    given = document(text, language)
+    result = fill_holes(Proposing("7"), given, (), InfillOptions())
+
+    assert applied(given, result) == (expected or text)
+    assert bool(result.replacements) == bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        *(("a.jsonc", "jsonc"), ("tsconfig.json", "json"), ("x/.vscode/settings.json", "json")),
+        ("tsconfig.build.json", "jsonc"),
+    ],
+)
+def test_json_with_comments_is_filled_as_code_is(name: str, language: str) -> None:
+    text = '{\n  // ours\n  "a": ___, /* b */\n}\n'
+    given = Document(uri=f"file:///p/{name}", version=1, language_id=language, text=text)
+    whole = given.replaced(19, 22, "1", version=2)
+
+    result = fill_holes(Proposing("7"), given, (), InfillOptions())
+    assert applied(given, result) == text.replace("___", "7")
+    assert (title(given), title(whole)) == ("Infill the hole", "")
+    lines = Document(uri="file:///a.jsonl", version=1, language_id="json", text="1\n2\n")
+    assert title(lines) == ""
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_a_file_name_tells_its_language(path: Path) -> None:
     ("alias", "expected"),
     [
         *(("jsx", "javascriptreact"), ("bash", "shellscript"), ("tsx", "typescriptreact")),
-        *(("Python", "python"), ("c++", "cpp"), ("jsonc", "json"), ("Klingon", "klingon")),
+        *(("Python", "python"), ("c++", "cpp"), ("jsonc", "jsonc"), ("Klingon", "klingon")),
         *(("make", "makefile"), ("containerfile", "dockerfile"), ("pgsql", "sql"), ("", "")),
         *(("django-html", "htmldjango"), ("jinja-html", "htmldjango"), ("jinja2", "jinja")),
     ],
@@ -42,6 +42,7 @@ def test_the_usual_names_of_a_language_are_known(alias: str, expected: str) -> N
         *(("a/Makefile", "makefile"), ("rules.mk", "makefile"), ("Dockerfile", "dockerfile")),
         *(("dev.Dockerfile", "dockerfile"), ("README.md", "markdown"), ("a.html.j2", "jinja")),
         *(("a.mdx", "markdown"), ("build.sbt", "scala"), ("build.gradle.kts", "kotlin")),
+        *(("a/tsconfig.app.json", "jsonc"), ("a/.vscode/x.json", "jsonc"), ("x.json", "json")),
         *(("a.less", "scss"), ("a.klingon", "plaintext"), ("Makefile.txt", "plaintext")),
     ],
 )
