@@ -7,9 +7,11 @@ Several servers of a user count at once: each adds to the file what it has count
 
 import json
 import logging
+import math
 import os
 import tempfile
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,9 +29,11 @@ MAX_LANGUAGES, MAX_NAME = 64, 40  # language ids are the client's words
 OTHERS = "other"  # languages, once there are so many
 MAX_BYTES, MAX_COUNT = 1_000_000, 2**53  # of a file of ours
 LOCK_SECONDS = 1.0
+LOOK_SECONDS = 2.0  # between looks at whether another process wrote the file
 
 # (language, what is counted, bucket); what has no confidence is in bucket 0.
 _Counts = Counter[tuple[str, str, int]]
+_Stamp = tuple[int, int, int]  # by which a file is known to be the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +81,23 @@ def bucket_of(confidence: float) -> int:
 
 class Acceptance:
     """The counts in a file, and what was counted since; without a path they end with it. Its
-    methods may be called from any thread; only `load`, `save` and `reset` touch the file.
+    methods may be called from any thread; only `load`, `save`, `reset` and `follow` touch the file.
 
     `complaint` is a sentence for the user about a file that could not be used, "" where all is
-    well.
+    well; `times_reset` how often all was forgotten, whoever wished it.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.complaint = ""
+        self.times_reset = 0
+        self._stamp: _Stamp | None = None  # of the file as it is known
+        self._looked = -math.inf
         self._known: _Counts = Counter()
         self._new: _Counts = Counter()
         self._since = _today()
         self._changed = threading.Lock()
+        self._file = threading.Lock()  # is being read and written
 
     # -- what happens -----------------------------------------------------------------------------
 
@@ -140,35 +148,58 @@ class Acceptance:
         if self.path is None:
             return
         since, known = _today(), Counter[tuple[str, str, int]]()
+        before, self._stamp = self._stamp, _stamp(self.path)
         try:
             since, known = _read(self.path)
         except FileNotFoundError:  # none yet, or another process was told to forget it
-            pass
+            self.times_reset += before is not None
         except OSError as error:
             self._complain(f"{self.path} cannot be read ({error.strerror})")
         except ValueError as why:
             self._set_aside(self.path, why)
+            self._stamp = _stamp(self.path)
         with self._changed:
             self._since, self._known = since, known
 
+    def follow(self) -> None:
+        """Takes in what other processes made of the file, if it is time to look: one look costs
+        microseconds."""
+        now = time.monotonic()
+        if self.path is None or now < self._looked + LOOK_SECONDS:
+            return
+        self._looked = now
+        stamp = _stamp(self.path)
+        if stamp == self._stamp or not self._file.acquire(blocking=False):
+            return
+        try:
+            if stamp is None:  # what is not saved yet is meant as well
+                self._forget()
+            self.load()
+        finally:
+            self._file.release()
+
     def save(self) -> None:
         """Adds what was counted to the file; where that cannot be, it waits for the next time."""
-        with self._changed:
-            new = self._new.copy()
-        if self.path is None or not new:
+        if not self.unsaved or self.path is None:
             return
         from filelock import FileLock, Timeout  # not needed for a start
 
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(self.path.with_suffix(".lock"), timeout=LOCK_SECONDS, mode=0o600):
-                self.load()
-                _write(self.path, self._since, self._known + new)
+            lock = FileLock(self.path.with_suffix(".lock"), timeout=LOCK_SECONDS, mode=0o600)
+            with self._file, lock:
+                self._save(self.path)
         except Timeout:
             return
         except OSError as error:
             self._complain(f"{self.path} cannot be written ({error.strerror})")
-            return
+
+    def _save(self, path: Path) -> None:
+        self.load()
+        with self._changed:
+            new = self._new.copy()
+        _write(path, self._since, self._known + new)
+        self._stamp = _stamp(path)
         with self._changed:
             self._known += new
             self._new -= new
@@ -176,11 +207,17 @@ class Acceptance:
     def reset(self) -> None:
         """Forgets all of it, in the file as well. Raises OSError."""
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            with self._file:
+                self.path.unlink(missing_ok=True)
+                self._stamp = None
+        self._forget()
+
+    def _forget(self) -> None:
         with self._changed:
             self._known.clear()
             self._new.clear()
             self._since = _today()
+            self.times_reset += 1
 
     def _add(self, language: str, what: str, bucket: int, number: int = 1) -> None:
         name = language[:MAX_NAME] or OTHERS
@@ -256,6 +293,17 @@ def _language_counts(language: str, *counts: _Counts) -> LanguageCounts:
         looked_at=number("looked_at"),
         kept=number("kept"),
     )
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """None where there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError:  # who reads it will say so
+        return 0, 0, 0
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _read(path: Path) -> tuple[str, _Counts]:

@@ -84,6 +84,7 @@ class Offers:
     clock: Callable[[], float] = time.monotonic
     _live: dict[str, Offer] = field(default_factory=dict)
     _last: int = 0
+    _times_reset: int = 0
     _refused: "OrderedDict[tuple[str, str], int]" = field(default_factory=OrderedDict)
 
     def at(self, uri: str) -> Offer | None:
@@ -115,6 +116,9 @@ class Offers:
     def wanted(self, query: Query, candidates: "tuple[Candidate, ...]") -> "tuple[Candidate, ...]":
         """Those that were not dismissed twice there, nor go on with what was, however much of that
         is typed by now; once all of it is, the user wanted it after all."""
+        if self._times_reset != self.acceptance.times_reset:
+            self._times_reset = self.acceptance.times_reset
+            self._refused.clear()
         uri = query.document.uri
         refused = [
             line for (of, line), times in self._refused.items() if of == uri and times >= REFUSED

@@ -25,9 +25,10 @@ DISMISSED = "infill.dismissed"
 EXPLAIN = "infill.explain"
 SNOOZE = "infill.snooze"
 STATS = "infill.stats"
+RESET_LEARNED = "infill.resetLearned"
 COMMANDS = (
     *(INFILL_SELECTION, INFILL_AT_CURSOR, INFILL_HOLES),
-    *(ACCEPTED, ACCEPTED_EDIT, ACCEPT, DISMISSED, EXPLAIN, SNOOZE, STATS),
+    *(ACCEPTED, ACCEPTED_EDIT, ACCEPT, DISMISSED, EXPLAIN, SNOOZE, STATS, RESET_LEARNED),
 )
 REWRITE = "refactor.rewrite"
 ENCODINGS: tuple[Encoding, ...] = ("utf-8", "utf-16", "utf-32")

@@ -281,7 +281,9 @@ class Session:
         """Why nothing is suggested while typing; empty where something is."""
         if time.time() >= self.snoozed_until:
             return ""
-        return f"snoozed until {datetime.fromtimestamp(self.snoozed_until):%H:%M}"
+        until = datetime.fromtimestamp(self.snoozed_until)
+        today = until.date() == datetime.now().date()
+        return f"snoozed until {until:%H:%M}" if today else f"snoozed until {until:%Y-%m-%d %H:%M}"
 
     def report_snoozed(self) -> None:
         self.report_status(busy=False, message=self._at_rest())
@@ -313,6 +315,7 @@ class Session:
     def limits(self, document: Document, *, invoked: bool) -> QueryLimits:
         """As the settings say; and nothing is shown unasked that this user seldom takes."""
         limits = limits_of(self.settings, invoked=invoked)
+        self.acceptance.follow()
         if limits.min_confidence is not None:
             return limits
         return replace(limits, doubt=doubt(self.acceptance.of(document.language_id)))

@@ -17,8 +17,8 @@ end, {
   complete = function(lead)
     return require('infill_ls.command').complete(lead)
   end,
-  desc = 'Infill the range, or at the cursor; or: doctor, explain, restart, snooze, start, stats, '
-    .. 'status, stop, trust, wake',
+  desc = 'Infill the range, or at the cursor; or: doctor, explain, forget, restart, snooze, start, '
+    .. 'stats, status, stop, trust, wake',
 })
 
 local function begin()

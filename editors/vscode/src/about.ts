@@ -51,6 +51,11 @@ export class About implements vscode.Disposable, vscode.TextDocumentContentProvi
     }
   }
 
+  /** The server says that it did. */
+  async forget(): Promise<void> {
+    await this.ask('infill.resetLearned');
+  }
+
   /** What was taken so far, as a sentence; "" where nothing was. */
   async stats(): Promise<string> {
     const found = await this.ask<{ all: Counts }>('infill.stats');

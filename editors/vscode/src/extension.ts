@@ -81,6 +81,7 @@ class Extension {
       'infill.acceptLines': (given) => this.acceptLines(given),
       'infill.explainHere': () => this.about.explain(editor()),
       'infill.snoozeFor': (minutes) => this.about.snooze(minutes),
+      'infill.forgetLearned': () => this.about.forget(),
       'infill.nextEdit': () => nextEditing.accept(),
       'infill.dismissNextEdit': () => nextEditing.clear(),
       'infill.menu': () => this.showMenu(),

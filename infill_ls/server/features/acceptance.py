@@ -66,7 +66,21 @@ def follow(session: Session, taken: Taken | None) -> None:
 
 def statistics(session: Session) -> dict[str, Any]:
     """What `infill-ls stats --json` prints."""
+    session.acceptance.follow()
     return totals(session.acceptance)
+
+
+def reset_learned(session: Session) -> dict[str, Any]:
+    """Forgets what `infill-ls stats --reset` does, and says what is counted then."""
+    counts = session.acceptance
+    try:
+        counts.reset()
+    except OSError as error:
+        why = f"The counts in {counts.path} cannot be removed: {error.strerror}."
+        session.show(lsp.MessageType.ERROR, f"infill: {why}")
+    else:
+        session.show(lsp.MessageType.INFO, "infill: What was learned of you is forgotten.")
+    return totals(counts)
 
 
 async def _look_again(session: Session, taken: Taken) -> None:

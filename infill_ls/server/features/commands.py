@@ -66,15 +66,12 @@ def command_params(fields: Fields) -> CommandParams:
         return CommandParams(command=command)
     if command in (greeting.ACCEPTED, greeting.DISMISSED):
         return CommandParams(command=command, item=offered_item(fields))
-    given = fields.optional("arguments") is not None or command not in (
-        greeting.SNOOZE,
-        greeting.STATS,
-    )
+    if command in (greeting.STATS, greeting.RESET_LEARNED):
+        return CommandParams(command=command)
+    given = fields.optional("arguments") is not None or command != greeting.SNOOZE
     argument = next(fields.array("arguments"), None) if given else None
-    if command in (greeting.SNOOZE, greeting.STATS):
-        minutes = argument.number_or_none("minutes") if argument else None
-        minutes = SNOOZE_MINUTES if minutes is None else min(max(minutes, 0), MOST_MINUTES)
-        return CommandParams(command=command, minutes=minutes)
+    if command == greeting.SNOOZE:
+        return CommandParams(command=command, minutes=_minutes(argument))
     if argument is None:
         raise ParamsError(
             "params.arguments is empty, but must hold {uri, range} or {uri, position}"
@@ -110,6 +107,12 @@ def _ranges(argument: Fields) -> Iterator[lsp.Range]:
             yield lsp.Range(start, end)
 
 
+def _minutes(argument: Fields | None) -> int:
+    if argument is None or argument.optional("minutes") is None:
+        return SNOOZE_MINUTES
+    return min(max(argument.number("minutes"), 0), MOST_MINUTES)
+
+
 def _unit(argument: Fields) -> str:
     unit = argument.text_or("unit", "all")
     if unit not in UNITS:
@@ -133,6 +136,8 @@ async def execute(
             return None
         case greeting.STATS:
             return acceptance.statistics(session)
+        case greeting.RESET_LEARNED:
+            return acceptance.reset_learned(session)
         case greeting.SNOOZE:
             session.snooze(params.minutes)
             return {"snoozed": session.snoozed}

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infill_ls.completion import acceptance as counting
 from infill_ls.completion.acceptance import (
     BUCKETS,
     MAX_LANGUAGES,
@@ -82,6 +83,42 @@ def test_what_one_process_resets_no_other_brings_back(path: Path) -> None:
     server.save()
 
     assert list(loaded(path).by_language()) == ["go"]
+
+
+def test_a_running_server_notices_what_others_do(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "LOOK_SECONDS", 0.0)
+    server, other = Acceptance(path), Acceptance(path)
+    server.follow()
+    used(server)
+    server.follow()
+    assert server.of("python").characters == 12, "there never was a file"
+    server.save()
+    used(other)
+    other.save()
+    server.follow()
+    assert server.of("python").characters == 24
+    used(server)  # and not saved yet
+    other.reset()
+    server.follow()
+
+    assert (server.by_language(), server.unsaved) == ({}, False)
+    assert server.times_reset
+    used(server)
+    server.save()
+    assert loaded(path).of("python").characters == 12
+
+
+def test_it_looks_only_every_few_seconds(path: Path) -> None:
+    server = Acceptance(path)
+    used(server)
+    server.save()
+    server.follow()
+    loaded(path).reset()
+    server.follow()
+
+    assert server.of("python").characters == 12
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")

@@ -1,5 +1,6 @@
 """Modes, snoozing, taking a part, counting and explaining, through the protocol."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,6 +125,26 @@ async def test_snoozing_keeps_quiet_until_it_ends(worker: Worker) -> None:
         assert await asked(editor)
 
 
+@pytest.mark.parametrize(("minutes", "said"), [(1.5, ""), ("x", "a string"), (True, "true or false")])
+async def test_what_is_no_number_of_minutes_is_said(
+    worker: Worker, minutes: object, said: str
+) -> None:
+    async with editing(worker) as editor:
+        given = {"command": "infill.snooze", "arguments": [{"minutes": minutes}]}
+        error = (await editor.ask(EXECUTE, given))["error"]
+
+        assert f"minutes is {said}" in error["message"]
+        assert "but must be a whole number" in error["message"]
+        assert not editor.session.snoozed
+
+
+async def test_a_long_snooze_says_the_day(worker: Worker) -> None:
+    async with editing(worker) as editor:
+        said = await told(editor, "snooze", minutes=10**9)
+
+        assert re.fullmatch(r"snoozed until \d{4}-\d\d-\d\d \d\d:\d\d", said["snoozed"])
+
+
 def applied(editor: Editor, number: int) -> str:
     """The text of the last edit, of so many."""
     edits = editor.all_received("workspace/applyEdit")
@@ -212,5 +233,22 @@ async def test_a_text_that_was_dismissed_twice_says_so(worker: Worker) -> None:
 
     assert await asked(editor) == []
     assert await why(editor) == "it was dismissed twice here"
+    editor.session.close()
+    await editor.session.ended()
+
+
+async def test_what_was_learned_is_forgotten_by_command(worker: Worker) -> None:
+    plugin = {"editorPluginInfo": {"name": "a"}, "learn": False}
+    editor = Editor(worker)
+    await editor.initialize(initializationOptions=plugin)
+    editor.open("alpha ")
+    for _ in range(2):
+        [item] = await asked(editor)
+        await editor.ask(EXECUTE, {**item["command"], "command": "infill.dismissed"})
+    assert (await told(editor, "stats"))["all"]["dismissed"] == 2
+    assert (await told(editor, "resetLearned"))["all"]["dismissed"] == 0
+
+    assert await asked(editor)
+    assert editor.all_received("window/showMessage")[-1]["message"].endswith("is forgotten.")
     editor.session.close()
     await editor.session.ended()

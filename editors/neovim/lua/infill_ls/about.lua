@@ -82,6 +82,13 @@ function M.snooze(minutes)
   end)
 end
 
+-- What was learned of the user; the server says that it did.
+function M.forget()
+  ask(0, 'infill.resetLearned', nil, function()
+    counted.at = nil
+  end)
+end
+
 local function percent(of)
   return of.looked_at > 0 and (', %d%% kept'):format(100 * of.kept / of.looked_at) or ''
 end

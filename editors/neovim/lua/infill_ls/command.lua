@@ -42,6 +42,9 @@ local actions = {
   stats = function()
     require('infill_ls.about').tell_stats()
   end,
+  forget = function()
+    require('infill_ls.about').forget()
+  end,
   wake = function()
     require('infill_ls.about').snooze(0)
   end,
