@@ -38,6 +38,15 @@ def mistake_in_mode(entry: str) -> str:
     return mistake_in(what) if _is_pattern(what) else ""
 
 
+def unknown_language(entry: str) -> str:
+    """The language that an entry is about where there is none of that name here: perhaps a folder
+    is meant. "" for others."""
+    from infill_ls.syntax.language import is_known  # not needed for a start
+
+    what = entry.rpartition(":")[0].strip()
+    return "" if not what or _is_pattern(what) or is_known(what) else what
+
+
 def _is_pattern(what: str) -> bool:
     return any(each in what for each in _PATTERN)
 
@@ -53,7 +62,7 @@ def _mode(modes: tuple[str, ...], language: str, path: str, folders: tuple[str, 
         if _is_pattern(what):
             about = any(deciding([rule], path) for rule in _rules(what, root))
         else:
-            about = what == language
+            about = what.lower() == language.lower()
         if about and mode in TRIGGERS:
             return mode
     return ""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from infill_ls.completion.openings import Openings
 from infill_ls.completion.worker import Query, QueryLimits
 from infill_ls.documents import Document
 from infill_ls.syntax.language import language_of
@@ -51,6 +52,7 @@ class _Entry:
     judged: bool = True
     hurried: bool = False
     known: int = 0
+    opened: int = 0  # the last edit that may have opened or closed a string
 
     @property
     def reach(self) -> int:
@@ -63,7 +65,8 @@ class Reuse:
     """At most 250 suggestions of the last five minutes, the least recently used dropped first.
 
     What was found by less than there is to go by now is of no use: without the judge that has come
-    since (`has_judge`), or before the workspace was read.
+    since (`has_judge`), or before the workspace was read; nor is it where an edit above may have
+    made a string or a comment of the place.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Reuse:
     ) -> None:
         self._clock = clock
         self._has_judge = has_judge
+        self.openings = Openings()
         self._entries_by_key: dict[_ReuseKey, dict[str, _Entry]] = {}
         self._used: OrderedDict[tuple[_ReuseKey, str], None] = OrderedDict()
 
@@ -101,6 +105,7 @@ class Reuse:
             judged=judged,
             hurried=hurried,
             known=query.surroundings.known,
+            opened=self.openings.now(query.document.uri),
         )
         self._entries_by_key.setdefault(key, {})[before] = entry
         self._touch(key, before)
@@ -151,17 +156,22 @@ class Reuse:
         reach = max((max(entry.reach, IN_WORD) for entry in entries.values()), default=-1)
         has_judge, known = self._has_judge(), query.surroundings.known
         for num_typed in range(min(reach, query.offset) + 1):
-            entry = entries.get(_before(query.document, query.offset - num_typed))
-            if entry is not None and entry.judged >= has_judge and entry.known >= known:
-                yield entry, lf(query.document.text[query.offset - num_typed : query.offset])
+            at = query.offset - num_typed
+            entry = entries.get(_before(query.document, at))
+            if entry is None or entry.judged < has_judge or entry.known < known:
+                continue
+            if not self.openings.any_since(query.document.uri, entry.opened, at - PREFIX_WINDOW):
+                yield entry, lf(query.document.text[at : query.offset])
 
     def forget(self, document: str) -> None:
+        self.openings.forget(document)
         for key, before in [key for key in self._used if key[0].document == document]:
             self._drop(key, before)
 
     def clear(self) -> None:
         self._entries_by_key.clear()
         self._used.clear()
+        self.openings.clear()
 
     def _entries(self, key: _ReuseKey) -> dict[str, _Entry]:
         return self._entries_by_key.get(key, {})

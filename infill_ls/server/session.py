@@ -24,7 +24,7 @@ from infill_ls.completion.requests import Requests
 from infill_ls.completion.surroundings import Surroundings
 from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.completion.workspace.memory import WorkspaceMemory
-from infill_ls.documents import Change, Document, DocumentStore, Encoding
+from infill_ls.documents import Change, Document, DocumentStore, Encoding, Splice
 from infill_ls.ignore import IgnorePolicy
 from infill_ls.modes import settings_at
 from infill_ls.server import lsp, parent
@@ -190,12 +190,16 @@ class Session:
     ) -> Document | None:
         """As it is now; None when it is not open, or its text not known."""
         encoding = self.features.encoding
-        document = self._documents.change(uri, version, changes, encoding, self.edits.saw)
+        document = self._documents.change(uri, version, changes, encoding, self._saw)
         if document is not None:
             self.requests.changed(document)
             self.next_edits.ended(document.uri)
             self.workspace.edited(document)
         return document
+
+    def _saw(self, before: Document, splice: Splice) -> None:
+        self.edits.saw(before, splice)
+        self.requests.reuse.openings.saw(before, splice)
 
     def lose_document(self, uri: str) -> bool:
         """Its text is unknown until it comes again as a whole; False where it is not open."""

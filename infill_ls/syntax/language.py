@@ -429,6 +429,11 @@ def language_of(language_id: str) -> Language:
     return _BY_ID.get(name) or Language(id=name, characters=False)
 
 
+def is_known(language_id: str) -> bool:
+    """Whether an id is one of a language here, or what editors call no language."""
+    return language_id.lower() in _BY_ID or language_id == "plaintext"
+
+
 def language_id_of(path: str) -> str:
     """The id an editor would give this file by its name; "plaintext" where nothing is known."""
     name = PurePath(path)

@@ -15,6 +15,7 @@ FOLDERS = ("/home/me/project", "/home/me/other")
     [
         ([], "a.py", "automatic"),
         (["python: subtle"], "a.py", "subtle"),
+        (["Python: subtle"], "a.py", "subtle"),
         (["python: subtle"], "a.go", "automatic"),
         (["vendor/: off"], "vendor/a/b.py", "off"),
         (["vendor/: off"], "src/vendor/b.py", "off"),
@@ -32,6 +33,16 @@ def test_the_last_entry_that_fits_decides(modes: list[str], file: str, expected:
     document = Document(uri=uri, version=1, language_id=language, text="")
 
     assert settings_at(Settings(modes=tuple(modes)), document, FOLDERS).trigger == expected
+
+
+def test_a_language_that_nobody_knows_is_told_and_holds() -> None:
+    modes = ["vendor: off", "Python: subtle", "plaintext: off", "docker: off", "src/: off"]
+    settings, messages = parse({"modes": modes})
+
+    assert len(messages) == 1
+    assert '"vendor: off"' in messages[0]
+    assert '"vendor/: MODE"' in messages[0]
+    assert settings.modes == tuple(modes)
 
 
 def test_what_says_nothing_is_told() -> None:

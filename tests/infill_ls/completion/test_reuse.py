@@ -10,7 +10,7 @@ from infill_ls.completion.candidate import Candidate
 from infill_ls.completion.reuse import MAX_ENTRIES, PREFIX_WINDOW, SUFFIX_WINDOW, Reuse
 from infill_ls.completion.surroundings import Surroundings
 from infill_ls.completion.worker import Query, QueryLimits
-from infill_ls.documents import Document
+from infill_ls.documents import Document, Splice
 from tests.infill_ls.engines import draft
 
 LIMITS = QueryLimits(
@@ -325,3 +325,61 @@ def test_nothing_that_the_judge_had_no_time_for_is_looked_at_again_there() -> No
     assert reuse.quiet(query("x = to‸\ny", limits=UNASKED))
     reuse.remember(place, ())
     check(reuse, place)
+
+
+FAR = "a = 1\n" * (PREFIX_WINDOW // 5)
+
+
+def edited(reuse: Reuse, before: str, at: int, removed: str, inserted: str) -> str:
+    document = query(before).document
+    assert document.text[at:].startswith(removed)
+    reuse.openings.saw(document, Splice(start=at, removed=removed, inserted=inserted))
+    return before[:at] + inserted + before[at + len(removed) :]
+
+
+@pytest.mark.parametrize(
+    ("removed", "inserted", "holds"),
+    [
+        ("", '"""', False),
+        ("", "'", False),
+        ("", "/*", False),
+        ("", "import sys\n", True),
+        ("", '"""Says it."""\n', True),
+        ("", "f('a', \"b\") /* c */\n", True),
+        ("#", "", True),
+        ('#"', "", False),
+    ],
+)
+def test_what_may_be_in_a_string_since_is_looked_for_again(
+    removed: str, inserted: str, holds: bool
+) -> None:
+    marked = f"{removed}\n{FAR}x = ‸\ny"
+    reuse = remembering(marked, "f(1)")
+    marked = edited(reuse, marked, 0, removed, inserted)
+
+    assert (reuse.find(query(marked)) is not None) is holds
+    reuse.remember(query(marked), (candidate("f(1)"),))
+    marked = edited(reuse, marked, 0, "", "b = 2\n")
+    check(reuse, query(marked.replace("‸", "f‸")), "(1)")
+
+
+def test_a_mark_that_comes_by_and_by_counts_and_typing_through_quotes_costs_nothing() -> None:
+    marked = f"/\n{FAR}x = ‸\ny"
+    reuse = remembering(marked, 'f("1")')
+    for key in 'f("1':
+        marked = edited(reuse, marked, marked.index("‸"), "", key)
+    check(reuse, query(marked), '")')
+    marked = edited(reuse, marked, 1, "", "*")
+
+    assert reuse.find(query(marked)) is None
+
+
+def test_of_many_edits_that_open_something_the_oldest_count_as_well() -> None:
+    marked = f"\n{FAR}x = ‸\ny"
+    reuse = remembering(marked, "f(1)")
+    marked = edited(reuse, marked, 0, "", "'")
+    for _ in range(100):
+        end = marked.index("y") - 1
+        edited(reuse, marked, end, "", "'")
+
+    assert reuse.find(query(marked)) is None

@@ -125,7 +125,9 @@ async def test_snoozing_keeps_quiet_until_it_ends(worker: Worker) -> None:
         assert await asked(editor)
 
 
-@pytest.mark.parametrize(("minutes", "said"), [(1.5, ""), ("x", "a string"), (True, "true or false")])
+@pytest.mark.parametrize(
+    ("minutes", "said"), [(1.5, ""), ("x", "a string"), (True, "true or false")]
+)
 async def test_what_is_no_number_of_minutes_is_said(
     worker: Worker, minutes: object, said: str
 ) -> None:
