@@ -10,7 +10,7 @@ from typing import Any
 
 from infill_ls.documents import well_formed
 from infill_ls.gitignore import mistake_in
-from infill_ls.modes import mistake_in_mode, unknown_language
+from infill_ls.modes import mistake_in_mode
 from infill_ls.settings import BY_FIELD, OPTIONS, SECTION, Settings
 
 # What plugins that speak Copilot's dialect put beside their settings, and what connects us.
@@ -72,11 +72,6 @@ def parse(options: object) -> tuple[Settings, list[str]]:
     for entry in values.get("modes", ()):
         if mistake := mistake_in_mode(entry):
             messages.append(f"{SECTION}.modes has {_shown(entry)}, which says nothing: {mistake}.")
-        elif language := unknown_language(entry):
-            messages.append(
-                f"{SECTION}.modes has {_shown(entry)}, but no language is known here by that name. "
-                f"If it is a folder, write {_shown(f'{language}/: MODE')}."
-            )
     messages += [_unknown(name) for name in given]
     return Settings(**values), messages
 

@@ -38,13 +38,10 @@ def mistake_in_mode(entry: str) -> str:
     return mistake_in(what) if _is_pattern(what) else ""
 
 
-def unknown_language(entry: str) -> str:
-    """The language that an entry is about where there is none of that name here: perhaps a folder
-    is meant. "" for others."""
-    from infill_ls.syntax.language import is_known  # not needed for a start
-
-    what = entry.rpartition(":")[0].strip()
-    return "" if not what or _is_pattern(what) or is_known(what) else what
+def languages_in(modes: Sequence[str]) -> tuple[str, ...]:
+    """The language ids that entries are about."""
+    named = (entry.rpartition(":")[0].strip() for entry in modes if not mistake_in_mode(entry))
+    return tuple(what for what in named if not _is_pattern(what))
 
 
 def _is_pattern(what: str) -> bool:

@@ -161,11 +161,11 @@ class Acceptance:
         with self._changed:
             self._since, self._known = since, known
 
-    def follow(self) -> None:
-        """Takes in what other processes made of the file, if it is time to look: one look costs
-        microseconds."""
+    def follow(self, after: float = LOOK_SECONDS) -> None:
+        """Takes in what other processes made of the file, where it was not looked at for so many
+        seconds: one look costs microseconds."""
         now = time.monotonic()
-        if self.path is None or now < self._looked + LOOK_SECONDS:
+        if self.path is None or now < self._looked + after:
             return
         self._looked = now
         stamp = _stamp(self.path)

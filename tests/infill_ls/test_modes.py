@@ -4,7 +4,7 @@ import pytest
 
 from infill_ls.client_settings import parse
 from infill_ls.documents import Document
-from infill_ls.modes import mistake_in_mode, settings_at
+from infill_ls.modes import languages_in, mistake_in_mode, settings_at
 from infill_ls.settings import TRIGGERS, Settings
 
 FOLDERS = ("/home/me/project", "/home/me/other")
@@ -35,14 +35,10 @@ def test_the_last_entry_that_fits_decides(modes: list[str], file: str, expected:
     assert settings_at(Settings(modes=tuple(modes)), document, FOLDERS).trigger == expected
 
 
-def test_a_language_that_nobody_knows_is_told_and_holds() -> None:
-    modes = ["vendor: off", "Python: subtle", "plaintext: off", "docker: off", "src/: off"]
-    settings, messages = parse({"modes": modes})
+def test_what_an_entry_is_about_is_a_language_or_a_pattern() -> None:
+    modes = ["vendor: off", "Python: subtle", "src/: off", "*.py: off", "go: loud", "go"]
 
-    assert len(messages) == 1
-    assert '"vendor: off"' in messages[0]
-    assert '"vendor/: MODE"' in messages[0]
-    assert settings.modes == tuple(modes)
+    assert languages_in(modes) == ("vendor", "Python")
 
 
 def test_what_says_nothing_is_told() -> None:

@@ -66,7 +66,7 @@ def follow(session: Session, taken: Taken | None) -> None:
 
 def statistics(session: Session) -> dict[str, Any]:
     """What `infill-ls stats --json` prints."""
-    session.acceptance.follow()
+    session.acceptance.follow(after=0.0)
     return totals(session.acceptance)
 
 

@@ -1,9 +1,11 @@
 """The settings of a client, pushed or pulled, and what follows when they change."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from infill_ls.client_settings import parse, pushed
+from infill_ls.modes import languages_in
 from infill_ls.server import lsp
 from infill_ls.server.fields import Fields
 from infill_ls.server.handlers import AtOnce, Handlers
@@ -73,12 +75,24 @@ def use_settings(session: Session) -> None:
         base = session.initial if isinstance(session.initial, dict) else {}
         set_now = {name: value for name, value in session.configured.items() if value is not None}
         settings, messages = parse({SECTION: {**base.get(SECTION, base), **set_now}})
-    for message in messages:
+    for message in (*messages, *_unknown_languages(settings.modes)):
         session.tell(lsp.MessageType.WARNING, message)
     if settings != session.settings:
         session.settings = settings
         session.requests.reuse.clear()
         session.count()
+
+
+def _unknown_languages(modes: Sequence[str]) -> Iterator[str]:
+    """A sentence for each that may be meant as a folder."""
+    for language in languages_in(modes):
+        from infill_ls.syntax.language import is_known  # not needed for a start
+
+        if not is_known(language):
+            yield (
+                f'{SECTION}.modes names "{language[:40]}", but no language is known here by that '
+                f'name. If it is a folder, write "{language[:40]}/".'
+            )
 
 
 def _settings_param(fields: Fields) -> Any:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infill_ls.completion import acceptance as counting
 from infill_ls.completion.acceptance import (
     BUCKETS,
     MAX_LANGUAGES,
@@ -85,23 +84,20 @@ def test_what_one_process_resets_no_other_brings_back(path: Path) -> None:
     assert list(loaded(path).by_language()) == ["go"]
 
 
-def test_a_running_server_notices_what_others_do(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(counting, "LOOK_SECONDS", 0.0)
+def test_a_running_server_notices_what_others_do(path: Path) -> None:
     server, other = Acceptance(path), Acceptance(path)
-    server.follow()
+    server.follow(after=0.0)
     used(server)
-    server.follow()
+    server.follow(after=0.0)
     assert server.of("python").characters == 12, "there never was a file"
     server.save()
     used(other)
     other.save()
-    server.follow()
+    server.follow(after=0.0)
     assert server.of("python").characters == 24
     used(server)  # and not saved yet
     other.reset()
-    server.follow()
+    server.follow(after=0.0)
 
     assert (server.by_language(), server.unsaved) == ({}, False)
     assert server.times_reset

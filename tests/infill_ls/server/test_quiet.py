@@ -87,6 +87,16 @@ async def test_a_mode_keeps_quiet_and_is_the_reason(
     await editor.session.ended()
 
 
+async def test_a_language_that_nobody_knows_is_told(worker: Worker) -> None:
+    async with editing(worker) as editor:
+        modes = ["vendor: off", "Python: subtle", "plaintext: off", "docker: off", "src/: off"]
+        configured(editor, modes=modes)
+        await asked(editor)
+
+        [told_once] = editor.all_received("window/showMessage")
+        assert told_once["message"].endswith('If it is a folder, write "vendor/".')
+
+
 async def test_line_ends_only(worker: Worker) -> None:
     async with editing(worker) as editor:
         editor.open("alpha beta")
