@@ -20,6 +20,7 @@ from infill_ls.cli.infill import document_of, offset_of
 from infill_ls.cli.position import FilePosition
 from infill_ls.cli.view import BOLD, DIM, INFILL, WARN, console_of
 from infill_ls.completion import explanation_page as page
+from infill_ls.completion.acceptance import doubt, of_user
 from infill_ls.completion.context import InfillOptions, warm_request
 from infill_ls.completion.explanation import Considered, Explanation, explained, untouched
 from infill_ls.completion.heads import percent, shown_from
@@ -53,6 +54,8 @@ def explain(
     else:
         around = _around(document, offset, policy) if folders else NOTHING_AROUND
         limits = limits_of(Settings(), invoked=arguments.invoked)
+        if limits.min_confidence is None:  # as a server does it
+            limits = replace(limits, doubt=doubt(of_user().of(document.language_id)))
         if arguments.deadline:
             limits = replace(limits, seconds=arguments.deadline / 1000)
         explanation = _explained(document, offset, limits, asked, around, load(config))
@@ -91,7 +94,7 @@ def _explained(
         elsewhere=around.elsewhere,
     )
     engine.warm(warm_request(document, offset, options))
-    threshold = shown_from(engine.describe())  # there may be a judge only now
+    threshold = shown_from(engine.describe(), limits.doubt)  # there may be a judge only now
     trace, trees = Trace(), Trees()
     trees.parse_ahead(document, offset, budget=Budget())
     infilled = infill_at(
@@ -111,6 +114,7 @@ def _explained(
         asked=asked,
         around=around,
         seconds=limits.seconds,
+        doubt=limits.doubt,
     )
 
 
@@ -126,6 +130,8 @@ def report(explanation: Explanation) -> Group:
     ]
     if too_little := page.too_little_time(explanation, "--deadline MS"):
         parts.append(_indented(Text(visible(too_little), WARN)))
+    if learned := page.learned(explanation):
+        parts.append(_indented(Text(visible(learned), WARN)))
     if explanation.beginnings:
         parts += _titled("what decided", _beginnings(explanation))
     if explanation.considered:

@@ -160,7 +160,8 @@ class Explanation:
     that hold whatever the models say: then nothing is shown while typing, though texts are
     considered here; and where a file is left alone nothing is. `on_screen` is what was there before
     this was asked, and need not be the same. `left_out` is what `deadline_ms` were too little for
-    (`Infilled`)."""
+    (`Infilled`). `doubt` is what the user's own choices multiplied the bound of what is shown while
+    typing by."""
 
     place: Place
     asked: str
@@ -176,6 +177,7 @@ class Explanation:
     on_screen: OnScreen | None = None
     deadline_ms: float | None = None
     left_out: tuple[str, ...] = ()
+    doubt: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
         """For `json.dumps`: numbers that are none are null."""
@@ -211,8 +213,9 @@ def explained(
     before: tuple[str, ...] = (),
     around: Surroundings = NOTHING_AROUND,
     seconds: float = math.inf,
+    doubt: float = 1.0,
 ) -> Explanation:
-    """`seconds` were given for it."""
+    """`seconds` were given for it, to a user of such `doubt`."""
     numbers, considered = _considered(document, offset, infilled, trace, around)
     return Explanation(
         place=place_of(document, offset),
@@ -221,13 +224,14 @@ def explained(
         shown=() if before else tuple(each.text for each in infilled.candidates),
         why_not=before[0] if before else infilled.rejected,
         window=_window(document, offset, infilled, trace, around),
-        model=_model(trace),
+        model=_model(trace, doubt),
         steps=tuple(_steps(trace)),
         considered=considered,
         ms=infilled.ms,
         beginnings=tuple(_beginnings(trace, numbers, considered)),
         deadline_ms=1000 * seconds if math.isfinite(seconds) else None,
         left_out=infilled.left_out,
+        doubt=doubt,
     )
 
 
@@ -271,11 +275,12 @@ def _window(
     )
 
 
-def _model(trace: Trace) -> Model | None:
+def _model(trace: Trace, doubt: float) -> Model | None:
     info = trace.info
     if info is None:
         return None
-    return Model(name=info.model, device=info.device, judge=info.judge, shown_from=shown_from(info))
+    least = shown_from(info, doubt)
+    return Model(name=info.model, device=info.device, judge=info.judge, shown_from=least)
 
 
 def _steps(trace: Trace) -> list[Step]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from infill_ls.completion.explanation import Considered, Explanation, OnScreen, Step, Window
-from infill_ls.completion.heads import percent
+from infill_ls.completion.heads import SHOWN_FROM, percent
 
 ORIGINS = {
     "denoised": "denoised on the canvas",
@@ -178,6 +178,20 @@ def window_lines(window: Window, left_out: Sequence[str] = ()) -> Iterator[str]:
         yield "No other files were at hand."
 
 
+def learned(explanation: Explanation) -> str:
+    """What the user's own choices have to do with it; "" where they have not."""
+    model = explanation.model
+    if explanation.doubt == 1 or model is None or not model.shown_from:
+        return ""
+    did = "dismissed" if explanation.doubt > 1 else "accepted"
+    return (
+        f"You {did} more of what was shown in {explanation.place.language} than its confidence "
+        f"said, so while typing it is shown from {percent(model.shown_from)}, not "
+        f"{percent(SHOWN_FROM)}. infill-ls stats --reset, or infill.resetLearned in an editor, "
+        "forgets that."
+    )
+
+
 def markdown(explanation: Explanation) -> str:
     return "\n\n".join(_blocks(explanation)) + "\n"
 
@@ -193,6 +207,8 @@ def _blocks(explanation: Explanation) -> Iterator[str]:
         yield from (_fenced(text, language) for text in explanation.shown)
     if too_little := too_little_time(explanation, setting(explanation)):
         yield _text(too_little)
+    if doubted := learned(explanation):
+        yield _text(doubted)
     yield from (_text(f"Also: {reason}.") for reason in explanation.before[1:])
     if explanation.before and explanation.considered:
         yield "What follows is what would be there, were it not for that."

@@ -77,6 +77,7 @@ async def _explanation(
         before=tuple(filter(None, before)),
         around=around,
         seconds=query.limits.seconds,
+        doubt=query.limits.doubt,
     )
 
 

@@ -1,11 +1,12 @@
 """`infill-ls explain`, with the shipped models where it counts."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infill_engine import load_engine
+from infill_engine import EngineInfo, load_engine
 from infill_ls.cli.errors import FILE, NOTHING, USAGE
 from infill_ls.completion.acceptance import of_user
 from tests.infill_ls.cli.runs import ANSWER
@@ -109,3 +110,25 @@ def test_stats_say_what_was_counted_and_forget_it(run: Any, counted: Any) -> Non
     }
     assert run("stats", "--reset", "--json").json["languages"] == {}
     assert not counted.path.exists()
+
+
+class Measured(Knowing):
+    """Says how probable its texts are, so less than all of them is shown."""
+
+    def describe(self) -> EngineInfo:
+        return replace(super().describe(), show_threshold=0.5)
+
+
+def test_what_was_learned_of_the_user_counts(run: Any, counted: Any, source: Path) -> None:
+    load = loads(Measured(always(ANSWER)))
+    assert "You dismissed" not in run("explain", f"{source}:2:12", load=load).out
+    for _ in range(60):
+        counted.dismissed("python", 0.9)
+    counted.save()
+    done = run("explain", f"{source}:2:12", load=load)
+
+    assert "You dismissed more of what was shown in python" in " ".join(done.out.split())
+    said = run("explain", f"{source}:2:12", "--json", load=load).json
+    assert said["doubt"] == 2.0
+    assert said["model"]["shown_from"] == 0.99
+    assert "You dismissed" not in run("explain", f"{source}:2:12", "--invoked", load=load).out

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from infill_engine import EngineConfig
+from infill_engine import EngineConfig, EngineInfo
 from infill_ls.completion.worker import Worker
 from tests.infill_ls.engines import Knowing, always, loads
 from tests.infill_ls.server.editor import INFILL, URI, Editor, editing
@@ -264,3 +265,28 @@ async def test_what_was_learned_is_forgotten_by_command(worker: Worker) -> None:
     assert editor.all_received("window/showMessage")[-1]["message"].endswith("is forgotten.")
     editor.session.close()
     await editor.session.ended()
+
+
+class Measured(Knowing):
+    """Says how probable its texts are, so less than all of them is shown."""
+
+    def describe(self) -> EngineInfo:
+        return replace(super().describe(), show_threshold=0.5)
+
+
+async def test_what_was_learned_of_the_user_is_explained() -> None:
+    worker = Worker(loads(Measured(always(TEXT))))
+    worker.load(EngineConfig()).result(60)
+    editor = Editor(worker)
+    await editor.initialize(initializationOptions={"learn": False})
+    editor.open("alpha ")
+    assert "You dismissed" not in (await told(editor, "explain", **here()))["markdown"]
+    for _ in range(60):
+        editor.session.acceptance.dismissed("none", 0.9)
+    page = (await told(editor, "explain", **here()))["markdown"]
+
+    assert "You dismissed more of what was shown in none" in page
+    assert "from 99 %, not 70 %" in page
+    editor.session.close()
+    await editor.session.ended()
+    assert worker.close(60)
