@@ -14,6 +14,10 @@ from infill_ls.cli.errors import USAGE
 from infill_ls.cli.position import file_position
 
 COMMAND = "COMMAND"
+INFILL_JSON = (
+    "print one JSON object; in it `join` is the mean log-probability of the first tokens of what "
+    "follows behind the text, and `rejected` why there is no text"
+)
 
 
 class Parser(argparse.ArgumentParser):

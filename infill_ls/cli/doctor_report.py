@@ -1,6 +1,11 @@
 """What the doctor found, as a page for people. Finds out nothing itself."""
 
-from rich.console import Group
+import re
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -35,8 +40,27 @@ def _block(rows: list[Row]) -> Padding:
     table.add_column(justify="right", style=DIM, min_width=9)
     table.add_column(overflow="fold")
     for label, value in rows:
-        table.add_row(Text(label), Text(visible(value)))
+        table.add_row(Text(label), Words(visible(value)))
     return Padding(table, (0, 0, 1, 2), expand=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A text that breaks within a path behind a slash alone, as long as that fits."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        line, lines = "", list[str]()
+        for part in re.findall(r"[^\s/\\]*[\s/\\]*", self.text):
+            if line and cell_len((line + part).rstrip()) > options.max_width:
+                lines.append(line.rstrip())
+                line = ""
+            line += part
+        yield Text("\n".join([*lines, line.rstrip()]))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, max(cell_len(self.text), 1)).with_maximum(options.max_width)
 
 
 def _advice(findings: Findings) -> Padding:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from infill_engine import Cell, Draft, EngineInfo
 from infill_ls.cli.characters import visible
+from infill_ls.cli.machine import counted
 from infill_ls.cli.view import DIM, INFILL, MARK, TAB, WARN, Surroundings, page
 from infill_ls.completion.pipeline import Infilled
 
@@ -47,7 +48,8 @@ def result(around: Surroundings, infilled: Infilled, info: EngineInfo, console: 
         False: ("✗ a new syntax error", WARN),
         None: ("syntax not checked: no grammar", WARN),
     }[best.parses]
-    steps = f"{draft.tokens} tokens in {draft.steps} steps, {draft.tokens_per_forward:.1f} a step"
+    steps = f"{counted(draft.tokens, 'token')} in {counted(draft.steps, 'step')}"
+    steps += f", {draft.tokens_per_forward:.1f} a step"
     times = (
         f"  {ms.total:.0f} ms: encode {ms.encode:.0f}, denoise {ms.denoise:.0f}, "
         f"judge {ms.judge:.0f}, validate {ms.validate:.0f}   {visible(info.model)} on {info.device}"
@@ -60,15 +62,17 @@ def result(around: Surroundings, infilled: Infilled, info: EngineInfo, console: 
 
 
 def step_printer(console: Console) -> Callable[[Draft], None]:
-    """Prints a line a step, for logs and pipes. The last draft of a run says its step again."""
-    said = ""
+    """Prints a line a step, for logs and pipes. The last draft of a run says its step again, or
+    what was chosen instead."""
+    said: Draft | None = None
 
     def show(draft: Draft) -> None:
         nonlocal said
-        line = step_line(draft)
-        if line.plain != said:
+        again = said is not None and said.steps == draft.steps
+        if said is None or not again or said.text != draft.text:
+            line = step_line(draft, chosen=again)
             console.print(line, no_wrap=True, overflow="ellipsis")
-        said = line.plain
+        said = draft
 
     return show
 
@@ -150,10 +154,11 @@ def progress(draft: Draft, width: int) -> list[Text]:
     ]
 
 
-def step_line(draft: Draft) -> Text:
-    """A step on one line, where nothing can be drawn twice."""
+def step_line(draft: Draft, *, chosen: bool = False) -> Text:
+    """A step on one line, where nothing can be drawn twice; or what was `chosen` after the last,
+    which the canvas need not have said."""
     text = draft.text.replace("\\", "\\\\").replace("\n", "\\n")
-    head = f"step {draft.steps:>2}  entropy {draft.mean_entropy:6.3f}  {draft.tokens:>3} tokens  "
-    line = Text(head + visible(text))
+    head = "chosen" if chosen else f"step {draft.steps:>2}  entropy {draft.mean_entropy:6.3f}"
+    line = Text(f"{head:<23}  {counted(draft.tokens, 'token'):>10}  {visible(text)}")
     line.expand_tabs(TAB)
     return line

@@ -16,7 +16,7 @@ from typing import Any, TextIO, get_args
 from infill_engine import Engine, EngineConfig, InfillError, RequestError, load_engine
 from infill_engine.config import Dtype
 from infill_ls import __version__
-from infill_ls.cli.arguments import COMMAND, Parser, address, count, one_of
+from infill_ls.cli.arguments import COMMAND, INFILL_JSON, Parser, address, count, one_of
 from infill_ls.cli.errors import (
     FILE,
     INTERRUPTED,
@@ -275,7 +275,7 @@ def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:
         help="instead of a place, fill all that is marked in FILE: ___, and Python's pass and ... "
         "with a TODO; in JSON, YAML and TOML what is missing, so that it parses",
     )
-    infill.add_argument("--json", action="store_true", help="print one JSON object")
+    infill.add_argument("--json", action="store_true", help=INFILL_JSON)
     infill.add_argument(
         "--watch", action="store_true", help="show the canvas settling step by step"
     )

@@ -1,5 +1,6 @@
 """What the doctor finds out: here, and of a server process that keeps vLLM's contract."""
 
+import io
 import json
 import socket
 from collections.abc import Iterator
@@ -7,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from infill_engine import load_engine
 from infill_ls.cli import main as cli
+from infill_ls.cli.doctor_report import Words
 from infill_ls.cli.errors import MODEL
 from tests.engine.served import Server, serving
 
@@ -140,3 +143,12 @@ def test_a_key_file_and_a_certificate_may_be_named(
 
     assert code == 0
     assert "vLLM with pinned canvas" in said
+
+
+def test_a_path_is_broken_at_its_folders() -> None:
+    path = "/home/somebody/a-long-folder/another-one/default.safetensors"
+    console = Console(file=io.StringIO(), width=40)
+    console.print(Words(path))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+    assert lines == ["/home/somebody/a-long-folder/", "another-one/default.safetensors"]

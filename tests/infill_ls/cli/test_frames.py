@@ -1,6 +1,7 @@
 """A canvas as it settles, as text."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -77,3 +78,16 @@ def test_a_step_on_one_line_fits_the_width() -> None:
     assert len(line) == 61
     assert line.endswith("…\n")
     assert step_line(long).plain.endswith("x\\n\\\\n")
+
+
+def test_what_was_chosen_instead_is_no_step() -> None:
+    canvas = draft(("x", "noise", 2.0))
+    console = Console(file=io.StringIO(), width=60)
+    show = step_printer(console)
+    show(canvas)
+    show(replace(canvas, text="other", mean_entropy=0.0))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+    assert lines[0].startswith("step  2  entropy  0.500     1 token  ")
+    assert lines[1].split() == ["chosen", "1", "token", "other"]
+    assert [line.index("1 token") for line in lines] == [lines[0].index("1 token")] * 2
