@@ -22,6 +22,7 @@ _PLAIN = re.compile(
 _BLANKS = re.compile(r"[ \t]*")
 _ENDS = {"[": "]", "{": "}"}
 _VALUE_TOKENS = 12
+_LOOK_AHEAD = 2_000  # characters: what is wrong further before the end no end mends
 # Ends of anchors, of lines between documents, of tags and directives.
 _UNLIKELY = ("a", "-", "--", ".", "..", ">", "\n---", "1\n---", ".2\n---", " 1.2\n---")
 _BEFORE_A_VALUE = (":", "-", ",", "[", "{", "?")
@@ -46,23 +47,30 @@ def is_yaml(text: str) -> bool:
 
 def _closed(text: str) -> tuple[str | None, tuple[int, str, str]]:
     """The text with its open end closed; or where, why and what to do."""
-    if is_yaml(text):
+    why = _why_not(text)
+    if why is None:
         return text, (0, "", "")
     body = text.rstrip(" \t\r\n")
     newline = "\n" if "\n" in text[len(body) :] else ""
-    for begun, tail in _tails(text, body):
+    at_end = why[0] >= len(body) - _LOOK_AHEAD
+    for begun, tail in _tails(text, body) if at_end else ():
         if is_yaml(begun + tail + newline):
             return begun + tail + newline, (0, "", "")
+    return None, why
+
+
+def _why_not(text: str) -> tuple[int, str, str] | None:
+    """Where it is no YAML, why and what to do; None where it is."""
     try:
         list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = error.problem or error.context or "it does not parse"
-        return None, (mark.index if mark else 0, f"this is no YAML: {said}", "correct it there")
+        return mark.index if mark else len(text), f"this is no YAML: {said}", "correct it there"
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         said = str(error).partition("\n")[0]
-        return None, (0, f"this is no YAML: {said}", "correct it there")
-    return None, (0, "this is no YAML", "correct it")
+        return 0, f"this is no YAML: {said}", "correct it there"
+    return None
 
 
 def _tails(text: str, body: str) -> Iterator[tuple[str, str]]:

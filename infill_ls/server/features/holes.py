@@ -125,7 +125,7 @@ def _chosen(document: Document, ranges: Sequence[lsp.Range], encoding: Encoding)
 
 def _outcome(result: "HolesFilled") -> str:
     if not result.holes and not result.replacements:
-        return "There is no hole here; mark what to fill with ___."
+        return "There is nothing to fill here; mark what to fill with ___."
     if not result.replacements:
         return "The model has nothing to offer for these holes."
     if result.left:

@@ -11,6 +11,7 @@ from infill_engine import Hole, InfillRequest
 from infill_ls.completion.context import InfillOptions
 from infill_ls.completion.holes import HolesFilled, fill_holes
 from infill_ls.completion.markers import Marker, markers, selected
+from infill_ls.completion.structures import yaml_text
 from infill_ls.completion.structures.complete import completed, structured_task
 from infill_ls.completion.structures.json_text import DocumentError
 from infill_ls.documents import Document
@@ -225,6 +226,16 @@ def test_json_with_comments_is_filled_as_code_is(name: str, language: str) -> No
 def test_what_no_text_could_finish_is_a_sentence(language: str, text: str, says: str) -> None:
     with pytest.raises(DocumentError, match=says):
         filled(text, "7", language)
+
+
+def test_no_end_is_tried_where_it_is_wrong_far_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(yaml_text, "is_yaml", lambda text: bool(tried.append(text)))
+
+    for rows in (600, 6):
+        with pytest.raises(DocumentError, match="Line 1, column 5"):
+            structured_task("a: b: c\n" + "d: 1\n" * rows, "yaml")
+        assert bool(tried) == (rows == 6)
 
 
 PARSES = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
