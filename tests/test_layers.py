@@ -36,7 +36,8 @@ WITHOUT_TORCH = [
 ]
 # The modules behind the names of `infill_engine/__init__.py`.
 PUBLIC_FACE = {
-    f"infill_engine.{name}" for name in ("budget", "config", "errors", "load", "request")
+    f"infill_engine.{name}"
+    for name in ("budget", "config", "errors", "load", "remedies", "request")
 }
 NOT_SHIPPED = {"train", "bench", "benchmarks", "tests"}
 # Within the server's package: a layer imports those below it, and what all of them know.

@@ -8,6 +8,7 @@ from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_engine.config import EngineConfig
 from infill_engine.errors import InfillError, ModelError, RequestError
 from infill_engine.load import load_engine
+from infill_engine.remedies import installing
 from infill_engine.request import (
     Cell,
     Draft,
@@ -35,5 +36,6 @@ __all__ = [
     "Probe",
     "Remote",
     "RequestError",
+    "installing",
     "load_engine",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from infill_engine.config import HUB, EngineConfig
 from infill_engine.errors import ModelError
 from infill_engine.progress import LoadProgress, silent
+from infill_engine.remedies import has_gpu, installing, named
 from infill_engine.request import Engine
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
     from infill_engine.local import LocalEngine
 
     if is_checkpoint(config.model):
+        from infill_engine.models.checkpoint import kind_of
+        from infill_engine.models.hub import check_name, find_checkpoint
+
+        check_name(config.model)
         # Before gigabytes are fetched that nothing here could compute.
         import_module("torch")
-        from infill_engine.models.checkpoint import kind_of
-        from infill_engine.models.hub import find_checkpoint
-
         folder = find_checkpoint(config.model, progress)
         if kind_of(folder) == "masked_qwen2":
             from infill_engine.models.masked_qwen2.denoiser import load_masked_qwen2
@@ -68,8 +70,8 @@ def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
 def check_no_adapter(config: EngineConfig) -> None:
     if config.adapter:
         raise ModelError(
-            f"adapter={config.adapter!r} is for DiffusionGemma, DreamOn and their like, and the "
-            f"model is {config.model!r}; name the one it was trained on, or leave it unset"
+            f"{named('adapter', config.adapter)} is for DiffusionGemma, DreamOn and their like, "
+            f"and the model is {config.model!r}; name the one it was trained on, or leave it unset"
         )
 
 
@@ -95,12 +97,21 @@ def _without_torch(config: EngineConfig) -> ModelError:
     from infill_kernels.blocks import native
 
     level, reason = native()
-    what = f"model={config.model!r}, device={config.device!r}, dtype={config.dtype!r}"
+    if not has_gpu(config.device):
+        return ModelError(
+            f"{named('device', config.device)} takes a GPU, and none was found here; use "
+            "cpu or auto."
+        )
     extra = "gpu" if is_checkpoint(config.model) else "torch"
+    asked = [
+        named(name, getattr(config, name))
+        for name in ("model", "device", "dtype")
+        if getattr(config, name) != getattr(EngineConfig(), name)
+    ]
+    what = " with ".join(asked) or "the embedded model"
     why = "" if level else f", because here {reason}"
     return ModelError(
-        f"{what} is computed by torch{why}, which is not installed; pip install "
-        f"'infill-ls[{extra}]' adds it."
+        f"{what} is computed by torch{why}, which is not installed; {installing(extra)} adds it."
     )
 
 

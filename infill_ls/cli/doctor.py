@@ -22,6 +22,7 @@ from infill_engine import (
     InfillRequest,
     Probe,
     Remote,
+    installing,
 )
 from infill_engine.budget import UNLIMITED
 from infill_ls import __version__
@@ -156,7 +157,7 @@ def _advice(findings: Findings) -> Iterator[str]:
     if machine.gpu and on_cpu:
         if machine.torch is None:
             yield (
-                f"There is a GPU ({machine.gpu}), which takes torch: pip install 'infill-ls[gpu]', "
+                f"There is a GPU ({machine.gpu}), which takes torch: {installing('gpu')}, "
                 "then --device cuda."
             )
         elif "+cpu" in machine.torch:

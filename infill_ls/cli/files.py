@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from infill_ls.cli.errors import FileError
 from infill_ls.cli.machine import counted
 
+_LINE_END = re.compile(r"\r\n|\r|\n")
 BOM = b"\xef\xbb\xbf"
 
 
@@ -42,9 +44,10 @@ def decoded(data: bytes, path: Path) -> str:
     try:
         return data.removeprefix(BOM).decode("utf-8")
     except UnicodeDecodeError as error:
+        lines = _LINE_END.split(error.object[: error.start].decode("utf-8"))
         raise FileError(
-            f"{path} is not UTF-8 text: byte 0x{error.object[error.start]:02x} at "
-            f"{error.start + len(data) - len(error.object)} is not. Convert it first."
+            f"{path} is not UTF-8 text: byte 0x{error.object[error.start]:02x} at line "
+            f"{len(lines)}, column {len(lines[-1]) + 1} is not. Convert it to UTF-8 first."
         ) from None
 
 

@@ -12,7 +12,7 @@ from infill_engine import Draft, Engine, EngineConfig, EngineInfo
 from infill_ls.cli import files
 from infill_ls.cli.characters import visible
 from infill_ls.cli.errors import NOTHING, complain
-from infill_ls.cli.infill import refuse_ignored
+from infill_ls.cli.infill import document_of, refuse_ignored
 from infill_ls.cli.machine import counted
 from infill_ls.completion.context import InfillOptions
 from infill_ls.completion.holes import HolesFilled, fill_holes, structure_of
@@ -20,7 +20,6 @@ from infill_ls.completion.markers import markers
 from infill_ls.completion.structures.json_text import DocumentError
 from infill_ls.completion.worker import CHOICES_INVOKED
 from infill_ls.documents import Document
-from infill_ls.syntax.language import language_id_of
 
 
 def infill_holes(
@@ -28,12 +27,7 @@ def infill_holes(
 ) -> int:
     path: Path = arguments.holes
     data = files.read(path)
-    document = Document(
-        uri=path.absolute().as_uri(),
-        version=0,
-        language_id=arguments.language or language_id_of(str(path.absolute())),
-        text=files.decoded(data, path),
-    )
+    document = document_of(path, data, arguments.language)
     if not arguments.force:
         refuse_ignored(path, document, remote=config.is_remote)
     if not structure_of(document) and not markers(document):
@@ -64,7 +58,8 @@ def infill_holes(
     if arguments.apply and result.replacements:
         new = files.with_replaced(data, document.text, text)
         note = files.replace(path, data, new)
-        wrote = f"wrote {visible(str(path))}" + (f"; {note}" if note else "")
+        filled = f"{result.holes - result.left} of {counted(result.holes, 'hole')} filled"
+        wrote = f"wrote {visible(str(path))}: {filled}" + (f"; {note}" if note else "")
         print(wrote, file=sys.stderr)
     return NOTHING if result.left else 0
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from infill_engine import Draft, Engine, EngineConfig, EngineInfo
 from infill_ls.cli import files
+from infill_ls.cli.arguments import meant
 from infill_ls.cli.characters import visible
 from infill_ls.cli.errors import NOTHING, FileError, UsageError, complain
 from infill_ls.cli.position import FilePosition
@@ -17,7 +18,7 @@ from infill_ls.completion.pipeline import Infilled, InfillOptions, Trees, infill
 from infill_ls.completion.worker import CHOICES_INVOKED
 from infill_ls.documents import Document
 from infill_ls.ignore import IgnorePolicy, ignored
-from infill_ls.syntax.language import language_id_of
+from infill_ls.syntax.language import LANGUAGES, is_known, language_id_of
 
 
 def infill(
@@ -46,7 +47,13 @@ def infill(
 
 
 def document_of(path: Path, data: bytes, language: str | None) -> Document:
-    """A file as an editor would open it. Raises FileError where it is no text."""
+    """A file as an editor would open it. Raises FileError where it is no text; a language that is
+    not known is said, for it is likely to be misspelt."""
+    if language and not is_known(language):
+        guess = meant(language, (each.id for each in LANGUAGES)) or "."
+        complain(
+            f"{language} is no language known here: only brackets and quotes are checked{guess}"
+        )
     return Document(
         uri=path.absolute().as_uri(),
         version=0,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from infill_engine import EngineInfo
+from infill_engine import EngineInfo, installing
 from infill_ls.cli.machine import Machine, accelerator_gb
 
 # What a token may take to be of use while somebody types: the judge that is shipped leaves itself
@@ -74,6 +74,6 @@ def _how(download: Download, each_ms: float, machine: Machine) -> Iterator[str]:
     wheel = ", its CUDA wheel" if machine.gpu else ""
     yield (
         f"A larger judge fits here: {download.repository} ({download.gigabytes} GB{took}). "
-        f"pip install 'infill-ls[gguf]'{wheel}; hf download {download.repository} {download.file} "
+        f"{installing('gguf')}{wheel}; hf download {download.repository} {download.file} "
         f"--local-dir .; then --judge {download.file}."
     )

@@ -47,6 +47,13 @@ def serve(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> in
     known = {field.name for field in fields(ServerOptions)}
     options = ServerOptions(**{n: v for n, v in vars(arguments).items() if n in known})
     _log_to(options.log_file, options.log_level)
+    if sys.stdin is not None and sys.stdin.isatty() and not (options.tcp or options.fim):
+        print(
+            "infill-ls serves LSP on stdin and stdout, and waits for an editor; in a terminal, try "
+            "`infill-ls try`. Ctrl-C ends it.",
+            file=sys.stderr,
+            flush=True,
+        )
     if options.connect:
         return _connect(options, config)
     if options.socket:

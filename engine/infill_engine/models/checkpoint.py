@@ -12,6 +12,7 @@ from typing import Any, Literal, cast, get_args
 
 from infill_engine.config import EngineConfig, Format
 from infill_engine.errors import ModelError
+from infill_engine.remedies import installing, named
 
 # In a quantised checkpoint's config.json, the name of our own way to do it.
 METHOD = "infill"
@@ -203,7 +204,9 @@ def _formats(
 
 def _computed_dtype(folder: Path, description: dict[str, Any], config: EngineConfig) -> str:
     if config.dtype == "int8":
-        raise ModelError("dtype='int8' is of the embedded model; set fp8, int4 or leave it unset")
+        raise ModelError(
+            f"{named('dtype', 'int8')} is of the embedded model; set fp8, int4 or leave it unset"
+        )
     computed = str(
         description.get("dtype")
         or description.get("text_config", {}).get("dtype")
@@ -246,7 +249,7 @@ def tensor_shapes(files: list[Path]) -> Iterator[tuple[str, list[int]]]:
 def lacking(error: ImportError) -> ModelError:
     return ModelError(
         f"this model needs {error.name or 'transformers'} ({first_line(error)}); "
-        "pip install 'infill-ls[gpu]'"
+        f"{installing('gpu')} adds it"
     )
 
 

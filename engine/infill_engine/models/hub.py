@@ -20,19 +20,26 @@ def find_checkpoint(model: str, progress: LoadProgress = silent) -> Path:
 
     Raises ModelError when there is none. Nothing is fetched unless "hub:" is written.
     """
+    check_name(model)
     if model.startswith(HUB):
         return _downloaded(model.removeprefix(HUB), progress)
+    return Path(model).expanduser()
+
+
+def check_name(model: str) -> None:
+    """Raises ModelError where it is neither a folder here nor what the hub could have."""
+    if model.startswith(HUB):
+        if not HUB_ID.fullmatch(model.removeprefix(HUB)):
+            raise ModelError(f"{model} names no model of the hub; write {HUB}OWNER/NAME")
+        return
     folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    remote = f", or {HUB}{model} to download it from the hub" if HUB_ID.fullmatch(model) else ""
-    raise ModelError(f"no such folder: {folder}; name a folder that holds a model{remote}")
+    if not folder.is_dir():
+        remote = f", or {HUB}{model} to download it from the hub" if HUB_ID.fullmatch(model) else ""
+        raise ModelError(f"no such folder: {folder}; name a folder that holds a model{remote}")
 
 
 def _downloaded(name: str, progress: LoadProgress) -> Path:
     """The folder that the files of OWNER/NAME are in."""
-    if not HUB_ID.fullmatch(name):
-        raise ModelError(f"{HUB}{name} names no model of the hub; write {HUB}OWNER/NAME")
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError

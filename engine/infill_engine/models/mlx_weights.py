@@ -19,12 +19,14 @@ from infill_engine.errors import ModelError
 from infill_engine.models.checkpoint import Checkpoint, first_line, weight_files
 from infill_engine.models.placement import check_memory
 from infill_engine.progress import LoadProgress
+from infill_engine.remedies import named
 
 try:
     import mlx.core as mx
 except ImportError as error:
     raise ModelError(
-        f"device='mlx' needs mlx ({first_line(error)}); pip install mlx, or leave device unset"
+        f"{named('device', 'mlx')} needs mlx ({first_line(error)}); "
+        "pip install mlx, or leave device unset"
     ) from error
 
 # A scale and a minimum for so many weights.

@@ -8,6 +8,7 @@ from infill_engine import machine
 from infill_engine.config import EngineConfig, Format
 from infill_engine.errors import ModelError
 from infill_engine.models.checkpoint import Checkpoint
+from infill_engine.remedies import named
 
 # On a GPU, beside the weights: keys and values of a few prompts, the head's output, graphs.
 WORK_SPACE = 3 << 30
@@ -22,12 +23,12 @@ def chosen_device(config: EngineConfig, *, mps: bool = False) -> torch.device:
         return torch.device("mps" if has_mps else "cpu")
     kind = config.device.partition(":")[0]
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not has_mps):
-        raise ModelError(f"device={config.device!r} is not available here; use cpu or auto")
+        raise ModelError(f"{named('device', config.device)} is not available here; use cpu or auto")
     try:
         return torch.device(config.device)
     except RuntimeError as error:
         raise ModelError(
-            f"device={config.device!r} is none of auto, cpu, cuda, cuda:N, mps"
+            f"{named('device', config.device)} is none of auto, cpu, cuda, cuda:N, mps"
         ) from error
 
 

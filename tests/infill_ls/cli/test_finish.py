@@ -97,6 +97,7 @@ def test_all_holes_of_a_file(run: Any, tmp_path: Path) -> None:
 
     assert (done.code, done.err, done.out) == (0, "", "def f(x):\n    return x\n")
     assert (applied.code, applied.out) == (0, "")
+    assert applied.err == f"wrote {path}: 2 of 2 holes filled\n"
     assert path.read_text() == "def f(x):\n    return x\n"
 
 

@@ -96,7 +96,49 @@ def test_a_folder_and_a_binary_file_are_no_text(run: Any, tmp_path: Path) -> Non
 
     assert (folder.code, picture.code) == (FILE, FILE)
     assert "is a folder; name a file in it" in folder.err
-    assert "is not UTF-8 text: byte 0x89 at 0 is not" in picture.err
+    assert (
+        "is not UTF-8 text: byte 0x89 at line 1, column 1 is not. Convert it to UTF-8"
+        in picture.err
+    )
+
+
+def test_a_byte_that_is_no_text_is_named_by_line_and_column(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "latin.py"
+    path.write_bytes(b"\xef\xbb\xbfa\r\nb\rc\n\xc3\xa4 = \xe4\n")
+    done = run("infill", f"{path}:1:1")
+
+    assert done.code == FILE
+    assert "byte 0xe4 at line 4, column 5 is not. Convert it to UTF-8 first." in done.err
+
+
+@pytest.mark.parametrize(
+    ("language", "says"),
+    [
+        ("xyzzy", "xyzzy is no language known here: only brackets and quotes are checked.\n"),
+        ("pyhton", "brackets and quotes are checked. Did you mean python?\n"),
+        ("py", ""),
+        ("plaintext", ""),
+    ],
+)
+def test_a_language_that_is_not_known_is_said(
+    run: Any, source: Path, language: str, says: str
+) -> None:
+    done = run("infill", f"{source}:2:12", "--json", "--language", language)
+
+    assert done.code == 0
+    assert done.err.endswith(says) if says else not done.err
+
+
+@pytest.mark.parametrize(("terminal", "lines"), [(True, 1), (False, 0)])
+def test_who_starts_the_server_in_a_terminal_is_told_so(
+    run: Any, monkeypatch: pytest.MonkeyPatch, terminal: bool, lines: int
+) -> None:
+    monkeypatch.setattr(stdio, "run_stdio", lambda *_, **__: 0)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: terminal, raising=False)
+    done = run()
+
+    assert (done.code, done.out) == (0, "")
+    assert done.err.count("try `infill-ls try`") == done.err.count("\n") == lines
 
 
 def test_a_log_that_cannot_be_written_ends_the_server_before_it_starts(

@@ -220,7 +220,7 @@ def test_a_server_that_is_not_on_path_is_named_by_its_path(places: Places) -> No
         ("zed", ".config/zed/settings.json", "{a: 1}", "line 1, column 2 should have a value"),
         ("zed", ".config/zed/settings.json", "[" * 1000, "should have fewer levels"),
         ("zed", ".config/zed/settings.json", '{"edit_predictions": {"a": 1}}', "already, as {"),
-        ("zed", ".config/zed/settings.json", b"{\xff}", "is not UTF-8 text: byte 0xff at 1"),
+        ("zed", ".config/zed/settings.json", b"{\xff}", "byte 0xff at line 1, column 2 is not"),
         ("sublime", ".config/sublime-text/Packages/User/LSP.sublime-settings", '{"clients": 1}',
          "should have an object"),
         ("helix", ".config/helix/languages.toml", "[[language]\n", "cannot be read: "),

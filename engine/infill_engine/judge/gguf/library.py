@@ -17,8 +17,9 @@ from importlib import metadata
 from typing import Any
 
 from infill_engine.errors import ModelError
+from infill_engine.remedies import installing
 
-REMEDY = "pip install 'infill-ls[gguf]'"
+REMEDY = installing("gguf")
 ERROR = 4  # of llama.cpp's log levels
 
 # Bytes into llama_model_params and llama_context_params.

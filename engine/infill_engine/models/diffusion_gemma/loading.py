@@ -26,6 +26,7 @@ from infill_engine.models.nvfp4 import Nvfp4Files
 from infill_engine.models.placement import check_memory, chosen_device, too_large
 from infill_engine.models.quantised import quantise
 from infill_engine.progress import LoadProgress, silent
+from infill_engine.remedies import installing
 
 # Compute capability of the first chips that multiply fp8.
 FP8_CAPABILITY = (8, 9)
@@ -163,7 +164,7 @@ def _model_class() -> Any:
     if not hasattr(transformers, "DiffusionGemmaForBlockDiffusion"):
         raise ModelError(
             f"transformers {transformers.__version__} does not know DiffusionGemma; "
-            "pip install --upgrade 'infill-ls[gpu]' (transformers 5.17 or later)"
+            f"{installing('gpu')} adds 5.17 or later, which does"
         )
     return transformers.DiffusionGemmaForBlockDiffusion
 

@@ -20,6 +20,7 @@ from infill_engine.models.two_sided.denoiser import TwoSidedDenoiser
 from infill_engine.models.two_sided.inference import Computing, InferenceNetwork
 from infill_engine.models.two_sided.ngram_table import from_arrays
 from infill_engine.models.two_sided.weights import read_metadata, read_weights, weights_in
+from infill_engine.remedies import named
 from infill_engine.tokenizer import Tokenizer
 from infill_kernels.blocks import Blocks, Head, Matrix, Shape, fits, multiplies_integers, native
 from infill_kernels.native import INT8
@@ -46,8 +47,8 @@ def _precision(config: EngineConfig, device: str) -> Precision:
         if config.dtype == known and (device == "cpu" or known == "float32"):
             return cast(Precision, known)
     raise ModelError(
-        f"dtype={config.dtype!r} on {device} is not for the embedded model, which is float32, "
-        "bfloat16 or int8 on a CPU and float32 elsewhere; leave dtype unset"
+        f"{named('dtype', config.dtype)} on {device} is not for the embedded model, which is "
+        "float32, bfloat16 or int8 on a CPU and float32 elsewhere; leave dtype unset"
     )
 
 
@@ -64,8 +65,8 @@ def load_default(config: EngineConfig) -> TwoSidedDenoiser:
         path = path / "default.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise ModelError(
-            f'no weights at {path}; set infill.model to "default", or to a folder or '
-            "*.safetensors file of the embedded architecture"
+            f"no weights at {path}; name a folder or *.safetensors file of the embedded "
+            "architecture (--model or infill.model), or default, which is shipped"
         )
     network, tokenizer = load_model(config, path)
     metadata = read_metadata(path)
@@ -97,7 +98,7 @@ def load_model(config: EngineConfig, path: Path) -> tuple[InferenceNetwork, Toke
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"{path} is not a readable model of the embedded architecture ({error}); "
-            "install infill-ls again, or point infill.model at another file"
+            "install infill-ls again, or name another file (--model, infill.model)"
         ) from error
     if tokenizer.vocab_size > network.config.vocab_size:
         raise ModelError(
@@ -113,7 +114,7 @@ def _device(wanted: str) -> str:
     import torch
 
     if not torch.cuda.is_available():
-        raise ModelError(f"device={wanted!r} is not available here; use cpu or auto")
+        raise ModelError(f"{named('device', wanted)} is not available here; use cpu or auto")
     return wanted
 
 
