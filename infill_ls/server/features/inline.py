@@ -104,6 +104,7 @@ async def _answered(
         session.warm(document, offset)
     delay = 0.0 if params.invoked else settings.delay_ms / 1000
     query = replace(point.query, surroundings=session.surroundings(document, offset))
+    point = replace(point, query=query)
     if params.invoked and settings.trigger == "subtle" and (found := _held_back(session, query)):
         return found, point
     here = settings.warm and not session.ignore_policy.remote

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from infill_engine import EngineConfig, InfillRequest
-from infill_ls.completion.worker import Worker
+from infill_ls.completion.worker import Query, Worker
 from tests.infill_ls.engines import Knowing, loads
-from tests.infill_ls.server.editor import Editor
+from tests.infill_ls.server.editor import INFILL, Editor
 
 WATCHING = {"workspace": {"didChangeWatchedFiles": {"dynamicRegistration": True}}}
 
@@ -93,6 +93,28 @@ async def test_a_file_that_was_written_is_read_again(
 
         await until(editor, tmp_path, lambda: "class Invoice" in engine.elsewhere)
         assert "class Order" not in engine.elsewhere
+
+
+async def test_what_is_answered_ahead_knows_them_as_well(
+    worker: Worker, engine: Reading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with editing(worker, tmp_path) as editor:
+        ahead: list[Query] = []
+        monkeypatch.setattr(editor.session.requests, "ahead", lambda *each: ahead.extend(each))
+        uri = (tmp_path / "main.py").as_uri()
+        editor.open("f(1)\n", uri=uri, language="python")
+        for _ in range(200):
+            params = {
+                "textDocument": {"uri": uri},
+                "position": {"line": 0, "character": 4},
+                "context": {"triggerKind": 2},
+            }
+            await editor.ask(INFILL, params)
+            if ahead and "class Order" in ahead[-1].surroundings.elsewhere:
+                break
+            await asyncio.sleep(0.03)
+
+        assert "class Order" in ahead[-1].surroundings.elsewhere
 
 
 async def test_open_documents_count_as_they_are(
