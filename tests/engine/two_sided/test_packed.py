@@ -250,7 +250,7 @@ def test_auto_goes_by_what_was_measured(
 
 @pytest.mark.parametrize("dtype", ["fp8", "int4"])
 def test_a_form_that_it_is_not_kept_in_is_refused_with_the_remedy(dtype: str) -> None:
-    with pytest.raises(ModelError, match=rf"dtype='{dtype}' .* leave dtype unset"):
+    with pytest.raises(ModelError, match=rf"--dtype {dtype} .* leave dtype unset"):
         load_default(replace(EngineConfig(), dtype=dtype))
 
 
