@@ -241,14 +241,18 @@ class Requests:
         loaded = asyncio.create_task(self._load_ended.wait())
         either: list[asyncio.Future[Any]] = [turn, loaded]
         left = max(until - time.monotonic(), 0.0)
-        await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        loaded.cancel()
+        try:
+            await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            loaded.cancel()
 
     async def _read_first(self, query: Query, turn: "asyncio.Future[None]") -> None:
         run = self._worker.read(query, self)
         either: list[asyncio.Future[Any]] = [turn, asyncio.wrap_future(run.result)]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        run.stop()
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # also where the request is taken back
+            run.stop()
 
     def _late(self, query: Query) -> QueryResult:
         """The run goes on, for what it finds is there when it is asked for again."""

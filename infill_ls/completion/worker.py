@@ -219,16 +219,19 @@ class Worker:
         return run.done
 
     def read(self, query: Query, owner: object) -> ModelRun:
-        """Encodes both sides of a place in its turn, for who waits for that."""
+        """Encodes both sides of a place in its turn, for who waits for that; a failure ends it."""
         run = ModelRun(query, owner)
+
+        def ended(_: BaseException | None = None) -> None:
+            run.result.set_result(None)
 
         def work() -> None:
             self._warm(run)
-            run.result.set_result(None)
+            ended()
 
         with self._changed:
             self._stop_idle()
-            self._add(Task("reading", work, run.result.set_exception))
+            self._add(Task("reading", work, ended))
         return run
 
     def warm(self, query: Query, owner: object) -> None:

@@ -1,6 +1,7 @@
 """The first answers: the model is waited for, and what was found before the judge is not kept."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -22,6 +23,43 @@ async def test_who_asks_first_waits_for_the_load_and_is_answered_once_the_place_
         assert texts(await asked) == ["use_alpha"]
         (read, *_), (ran,) = engine.journal.times("warm"), engine.journal.times("infill")
         assert read < ran
+
+
+class Slow(Knowing):
+    """Reads until nobody wants it, or fails at once."""
+
+    fails = False
+
+    def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
+        self.journal.note("warm")
+        if self.fails:
+            raise RuntimeError("nothing to read with")
+        while not budget.cancelled():
+            time.sleep(0.001)
+        self.journal.note("stopped")
+
+
+async def test_a_first_request_that_is_taken_back_stops_its_reading() -> None:
+    engine = Slow(last_name)
+    async with loading(engine) as (requests, may_load):
+        asked = asyncio.create_task(requests.answer(query("alpha "), 0.0, patience=60.0))
+        await asyncio.sleep(0)
+        may_load.set()
+        await asyncio.to_thread(engine.journal.wait, "warm")
+        asked.cancel()
+
+        await asyncio.to_thread(engine.journal.wait, "stopped")
+
+
+async def test_a_reading_that_fails_is_followed_by_the_answer() -> None:
+    engine = Slow(last_name)
+    engine.fails = True
+    async with loading(engine) as (requests, may_load):
+        asked = asyncio.create_task(requests.answer(query("alpha "), 0.0, patience=60.0))
+        await asyncio.sleep(0)
+        may_load.set()
+
+        assert texts(await asked) == ["use_alpha"]
 
 
 class Judged(Knowing):
