@@ -235,14 +235,18 @@ async def test_clients_without_a_plugin_are_told_in_a_sentence(worker: Worker) -
         assert [message["message"] for message in shown] == ["infill: This is shown while typing."]
 
 
+async def dismissed_twice(editor: Editor) -> None:
+    for _ in range(2):
+        [item] = await asked(editor)
+        await editor.ask(EXECUTE, {**item["command"], "command": "infill.dismissed"})
+
+
 async def test_a_text_that_was_dismissed_twice_says_so(worker: Worker) -> None:
     plugin = {"editorPluginInfo": {"name": "a"}}
     editor = Editor(worker)
     await editor.initialize(initializationOptions=plugin)
     editor.open("alpha ")
-    for _ in range(2):
-        [item] = await asked(editor)
-        await editor.ask(EXECUTE, {**item["command"], "command": "infill.dismissed"})
+    await dismissed_twice(editor)
 
     assert await asked(editor) == []
     assert await why(editor) == "it was dismissed twice here"
@@ -255,9 +259,7 @@ async def test_what_was_learned_is_forgotten_by_command(worker: Worker) -> None:
     editor = Editor(worker)
     await editor.initialize(initializationOptions=plugin)
     editor.open("alpha ")
-    for _ in range(2):
-        [item] = await asked(editor)
-        await editor.ask(EXECUTE, {**item["command"], "command": "infill.dismissed"})
+    await dismissed_twice(editor)
     assert (await told(editor, "stats"))["all"]["dismissed"] == 2
     assert (await told(editor, "resetLearned"))["all"]["dismissed"] == 0
 
