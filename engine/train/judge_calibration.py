@@ -241,8 +241,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     engine = load_engine(EngineConfig(judge=options.judge))
     answers = answered(engine, holes(options.folder, options.cases))
-    chance = in_folds(answers)
     kinds = {"finished": ~answers.written, "written": answers.written}
+    if not all(of.sum() >= FOLDS for of in kinds.values()):
+        found = " and ".join(f"{of.sum()} {name}" for name, of in kinds.items())
+        raise SystemExit(f"{options.folder} gave {found} holes; give more --cases or more files")
+    chance = in_folds(answers)
     curves = {name: curve(chance[of], answers.right[of]) for name, of in kinds.items()}
     calibration = fitted(answers.evidence, answers.right)
     said = chances(calibration, answers.evidence[answers.written])

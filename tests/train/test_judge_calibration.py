@@ -22,6 +22,7 @@ from train.judge_calibration import (
     fitted,
     holes,
     in_folds,
+    main,
     written,
 )
 
@@ -136,3 +137,10 @@ def test_the_shipped_calibration_is_whole() -> None:
     described = json.loads((WEIGHTS / FILE).read_text())
     assert set(described) == {"weights", "constant", "show_threshold"}
     assert 0 < read_calibration(WEIGHTS / FILE).show_threshold < 1
+
+
+def test_too_few_holes_are_said(tmp_path: Path) -> None:
+    (tmp_path / "area.py").write_text(SOURCE * 40)
+
+    with pytest.raises(SystemExit, match="gave 1 finished and 1 written holes; give more --cases"):
+        main([str(tmp_path), "--cases", "2"])
