@@ -13,7 +13,7 @@ from infill_engine.budget import Budget, BudgetSpent
 from infill_engine.request import Hole, InfillRequest
 from infill_ls.documents import Document
 from infill_ls.syntax.language import Language, language_of
-from infill_ls.syntax.lexer import START, State, state_at
+from infill_ls.syntax.lexer import START, State, beginning, state_at
 from infill_ls.syntax.regions import Region, region_at
 
 # The engine cuts to its own token windows, but copies from all of it.
@@ -91,17 +91,19 @@ def context_at(document: Document, offset: int) -> Context:
     start, end = _prefix_start(text, offset), _suffix_end(text, offset)
     prefix, suffix = _lf(text[start:offset]), _lf(text[offset:end])
     region = region_at(text, offset, host)
+    whole = region.start >= start
     return Context(
         prefix=prefix,
         suffix=suffix,
         region=region,
-        code_before=_lf(text[region.start : offset]) if region.start > start else prefix,
+        code_before=_lf(text[region.start : offset]) if whole else prefix,
         code_after=_lf(text[offset : region.end]) if region.end < end else suffix,
         indentation=indentation_of(prefix, suffix, region.language),
         newline=document.newline,
         offset=offset,
         uri=document.uri,
         version=document.version,
+        opening=_beginning(text, region) if whole else START,
     )
 
 
@@ -112,10 +114,16 @@ def opened(context: Context, document: Document, *, budget: Budget) -> Context:
     if region.start >= start:
         return context
     try:
-        opening = state_at(text[region.start : start], region.language, budget=budget)
+        begins = _beginning(text, region)
+        window = text[region.start : start]
+        opening = state_at(window, region.language, begins, budget=budget)
     except BudgetSpent:
         return context
     return replace(context, opening=opening)
+
+
+def _beginning(text: str, region: Region) -> State:
+    return beginning(text[region.start : region.end], region.language)
 
 
 def request_for(context: Context, options: InfillOptions) -> InfillRequest:

@@ -37,11 +37,13 @@ def opens(context: Context, elsewhere: str) -> bool:
 
 
 def place(context: Context) -> str:
-    """What the cursor stands in: "code", a "comment" or a "string", which here-documents are."""
-    kind = balance(context.code_before, context.language, context.opening).state.kind
-    if kind == "heredoc":
-        return "string"
-    return kind if kind in ("comment", "string") else "code"
+    """What the cursor stands in: "code", a "comment" or a "string", which here-documents are. What
+    is code of another language in a string is code, and so is the text of markup."""
+    open_ = balance(context.code_before, context.language, context.opening).state.open
+    inner = open_[-1] if open_ else None
+    if inner is None or inner.foreign or inner.kind not in ("comment", "string", "heredoc"):
+        return "code"
+    return "comment" if inner.kind == "comment" else "string"
 
 
 def _goes_on(text: str, context: Context, elsewhere: str) -> bool:

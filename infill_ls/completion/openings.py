@@ -1,15 +1,20 @@
 """Which edits may have opened or closed a string or a comment, for all that stands below them."""
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 from infill_ls.documents import Document, Splice
+from infill_ls.syntax.comments import comments_of
+from infill_ls.syntax.heredocs import HEREDOCS
 from infill_ls.syntax.language import language_of
 
 MOST = 32  # such edits of a document are known, the newest
-_QUOTES = ('"', "'", "`")  # one that is not even in number changes what follows
-_COMMENTS = {("/*", "*/"), ("<!--", "-->")}
-_AROUND = 6  # characters that a mark may have beside what an edit brings of it
+_QUOTES = ('"', "'", "`", "$$")  # one that is not even in number changes what follows
+_COMMENTS = ((r"/\*", r"\*/"), ("<!--", "-->"))  # of languages within others, too
+_TEXT, _NEVER = (r"<\?", r"\?>"), "(?!)"
+_OTHERS = ("%}", "}}", "}", "%>")  # what ends a comment, and more often something else
+_AROUND = 24  # characters that a mark may have beside what an edit brings of it
 
 
 @dataclass(slots=True)
@@ -62,8 +67,17 @@ def _opens(before: Document, splice: Splice) -> bool:
     start, end = splice.start, splice.start + len(splice.removed)
     head, tail = before.text[max(start - _AROUND, 0) : start], before.text[end : end + _AROUND]
     old, new = head + splice.removed + tail, head + splice.inserted + tail
-    own = language_of(before.language_id).comment
-    return any(
-        old.count(opening) - old.count(closing) != new.count(opening) - new.count(closing)
-        for opening, closing in (_COMMENTS | {own} if own else _COMMENTS)
+    language = language_of(before.language_id)
+    own = (
+        (each.begins, _NEVER if each.close in _OTHERS else each.ends)
+        for each in comments_of(language)
     )
+    heredocs = HEREDOCS.get(language.id, _NEVER)
+    return any(
+        _num(begins, old) - _num(ends, old) != _num(begins, new) - _num(ends, new)
+        for begins, ends in (*_COMMENTS, *own, (heredocs, _NEVER), _TEXT)
+    )
+
+
+def _num(pattern: str, text: str) -> int:
+    return sum(1 for _ in re.finditer(pattern, text, re.MULTILINE))

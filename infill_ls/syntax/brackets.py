@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from infill_ls.syntax.language import Language
-from infill_ls.syntax.lexer import START, Open, State, closed_at, comment_lacks_end, lex
+from infill_ls.syntax.lexer import START, State, closed_at, comment_lacks_end, lex
+from infill_ls.syntax.lexical import Open
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 OPENERS, CLOSERS = frozenset(PAIRS), frozenset(PAIRS.values())
@@ -115,7 +116,7 @@ def _closing(before: str, text: str, after: str, language: Language, state: Stat
 
 def _lacks_end(inner: Open, rest: str, after: str, language: Language, state: State) -> bool:
     if inner.kind == "comment":
-        return comment_lacks_end(after, language)
+        return comment_lacks_end(after, language, inner.close)
     return closed_at(rest, language, state) == len(rest)
 
 

@@ -270,7 +270,7 @@ def _lacks_end(point: ParsePoint) -> bool:
     state = lex(point.before.decode(), language).state
     if state.kind == "heredoc":
         return closed_at(after, language, state) == len(after)
-    return state.kind == "comment" and comment_lacks_end(after, language)
+    return state.kind == "comment" and comment_lacks_end(after, language, state.open[-1].close)
 
 
 def _ends_unfinished(point: ParsePoint) -> bool:

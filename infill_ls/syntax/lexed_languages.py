@@ -8,6 +8,27 @@ _PLAIN, _LONG = ('"', "'"), ('"""', '"')
 _PYTHON = ('"""', "'''", '"', "'")
 _BRACES = frozenset({"else", "catch", "finally", "case", "default"})
 _END = frozenset({"end"})
+_MARKUP_ENDINGS = {
+    "handlebars": (".hbs", ".handlebars", ".mustache"),
+    "erb": (".erb", ".ejs", ".jsp"),
+    "razor": (".cshtml", ".razor"),
+}
+
+
+def _markup(name: str, *aliases: str, code: tuple[str, ...] = ()) -> Language:
+    """With code in attributes that begins so."""
+    return Language(
+        id=name,
+        comment=("<!--", "-->"),
+        quotes=(),
+        characters=False,
+        long_strings=True,
+        interpolation=tuple((quote, begins) for quote in _PLAIN for begins in code),
+        indentation="  ",
+        aliases=aliases,
+        extensions=_MARKUP_ENDINGS.get(name, ()),
+    )
+
 
 LEXED_LANGUAGES: tuple[Language, ...] = (
     Language(
@@ -105,6 +126,8 @@ LEXED_LANGUAGES: tuple[Language, ...] = (
     Language(
         id="clojure",
         line_comment=";",
+        comment=("#|", "|#"),
+        nested_comments=True,
         characters=False,
         long_strings=True,
         indentation="  ",
@@ -165,7 +188,7 @@ LEXED_LANGUAGES: tuple[Language, ...] = (
         line_comment="//",
         comment=_C,
         aliases=(
-            *("objective-cpp", "objc", "solidity", "glsl", "hlsl", "wgsl", "metal", "odin", "d"),
+            *("objective-cpp", "objc", "solidity", "glsl", "hlsl", "wgsl", "metal", "odin"),
             *("proto3", "proto", "protobuf", "thrift", "haxe", "vala", "v", "jsonnet", "cue"),
         ),
         extensions=(".mm", ".sol", ".glsl", ".hlsl", ".wgsl", ".proto"),
@@ -194,8 +217,8 @@ LEXED_LANGUAGES: tuple[Language, ...] = (
         id="starlark",
         line_comment="#",
         quotes=_PYTHON,
-        aliases=("bazel", "bzl", "gdscript", "nim", "mojo", "coffeescript"),
-        extensions=(".bzl", ".star", ".gd", ".nim"),
+        aliases=("bazel", "bzl", "gdscript", "mojo"),
+        extensions=(".bzl", ".star", ".gd"),
         file_names=("BUILD", "BUILD.bazel", "WORKSPACE"),
         carry_on=frozenset({"elif", "else", "except", "finally", "of"}),
     ),
@@ -209,4 +232,63 @@ LEXED_LANGUAGES: tuple[Language, ...] = (
         carry_on=frozenset({"else", "elsif", "rescue", "ensure", "when", "in"}),
         close=_END,
     ),
+    Language(
+        id="nim",
+        line_comment="#",
+        comment=("#[", "]#"),
+        nested_comments=True,
+        quotes=_LONG,
+        indentation="  ",
+        extensions=(".nim",),
+        carry_on=frozenset({"elif", "else", "except", "finally", "of"}),
+    ),
+    Language(
+        id="coffeescript",
+        line_comment="#",
+        comment=("###", "###"),
+        quotes=_PYTHON,
+        interpolation=(('"', "#{"), ('"""', "#{")),
+        indentation="  ",
+        extensions=(".coffee",),
+        carry_on=frozenset({"else", "catch", "finally", "when"}),
+    ),
+    Language(id="d", line_comment="//", comment=_C, quotes=('"', "`"), carry_on=_BRACES),
+    Language(
+        id="matlab",
+        line_comment="%",
+        characters=False,
+        aliases=("octave",),
+        carry_on=frozenset({"else", "elseif", "case", "otherwise", "catch"}),
+        close=_END,
+    ),
+    Language(
+        id="pascal",
+        line_comment="//",
+        comment=("{", "}"),
+        quotes=("'",),
+        indentation="  ",
+        aliases=("delphi", "objectpascal"),
+        extensions=(".pas", ".dpr"),
+        carry_on=frozenset({"else", "except", "finally", "until"}),
+        close=_END,
+    ),
+    Language(
+        id="latex",
+        prose=True,  # and [0, 1) is right in it
+        line_comment="%",
+        quotes=(),
+        characters=False,
+        indentation="  ",
+        aliases=("tex", "context", "bibtex"),
+        extensions=(".tex",),
+    ),
+    Language(id="ada", line_comment="--", aliases=("vhdl",), close=_END),
+    Language(id="fortran", line_comment="!", quotes=_PLAIN, aliases=("fortran-modern",)),
+    Language(id="tcl", line_comment="#", spaced=True, long_strings=True, characters=False),
+    # As files XML is data, mostly, and has no ending here.
+    _markup("xml", "xsl", "svg", "xaml"),
+    _markup("handlebars", "mustache", "hbs", "glimmer", code=("{{",)),
+    _markup("erb", "ejs", "jsp", "aspnet", code=("<%",)),
+    _markup("blade", code=("{{", "{!!")),
+    _markup("razor", "aspnetcorerazor", code=("@(",)),
 )

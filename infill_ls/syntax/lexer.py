@@ -7,59 +7,39 @@ code points. Takes time in proportion to the text.
 
 import re
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from infill_engine.budget import UNLIMITED, Budget
-from infill_ls.syntax.language import Language
-from infill_ls.syntax.raw_strings import PARTNER, RAW_STRINGS, ending, raw_string
+from infill_ls.syntax.comments import comment_of, comments_of
+from infill_ls.syntax.heredocs import heredoc
+from infill_ls.syntax.language import Language, language_of
+from infill_ls.syntax.lexical import Open, code_tokens, ends_of, interpolation, within_line
+from infill_ls.syntax.raw_strings import PARTNER, code_end, raw_string
 
 _LOOK_BACK = 40  # characters
 _CHUNK = 8_000  # characters whose state at the end is known by heart
 _PART = 1_000  # characters that are lexed at once, and known by heart: an edit changes one of them
-_OVER_LINES = frozenset({'"""', "'''", "`"})
-_CHARACTER = (
-    r"(?P<character>'(?:\\(?:x[\da-fA-F]{1,8}|u\{\w{1,8}\}|[uU][\da-fA-F]{4,8}|[0-7]{1,3}|[^\n])"
-    r"|[^\\'\n])')"
-)
-# There an apostrophe behind a word is part of it, or an operator.
-_PRIMES = frozenset({"haskell", "ocaml", "fsharp", "julia"})
-_ESCAPED = {"shellscript": r"\\[\s\S]", "clojure": r"\\\S", "erlang": r"\$(?:\\.|\S)"}
-# What takes the next character along in a string, where that is no backslash.
-_ESCAPES = {"powershell": "`", "vb": ""}
-_MORE_LINE_COMMENTS = {"php": r"|#(?!\[)", "terraform": "|//", "ini": "|^[ \t]*#"}
-_LONG_COMMENTS = {"lua": r"--\[(?P<level>=*)\["}
-_CONTINUED = frozenset(
-    {"c", "cpp", "objective-c"}
-)  # a comment of a line, by a backslash at its end
-_FORMATTED = re.compile(r"(?:^|\W)(?:[fFtT][rR]?|[rR][fFtT])\Z")
+_INDENTED = re.compile(r" *(?=[^ \n])")
+# What has code in a string, and what begins that, where a mark before the quote says so.
+_FORMATTED = {
+    "python": (re.compile(r"(?:^|\W)(?:[fFtT][rR]?|[rR][fFtT])\Z"), "{"),
+    **dict.fromkeys(("csharp", "fsharp", "vb"), (re.compile(r"\$\Z"), "{")),
+    "scala": (re.compile(r"(?:^|\W)[a-z]\w*\Z"), "${"),
+}
+# What stands round the code of a language, by whose rules, and what begins code in its attributes.
+_TEXT = {
+    "php": replace(
+        language_of("html"),
+        interpolation=tuple((quote, begins) for quote in "\"'" for begins in ("<?php", "<?=")),
+    )
+}
+_FIRST_CODE = re.compile(r"(?P<text><\?(?:php\b|=)|\A\s*<[!a-zA-Z])|\?>")
 # Behind these words and characters a slash begins a regular expression, elsewhere it divides.
 _BEFORE_REGEX = re.compile(
     r"(?:(?:^|[^\w$.])(?:return|typeof|case|in|of|delete|void|throw|new|else|do|instanceof|yield"
     r"|await|if|unless|when|and|or|not|while|until|then)|[(,=:\[!&|?{;+*%~^>-])\s*\Z"
 )
 _WITHOUT_ESCAPES = {("shellscript", "'"), ("go", "`"), ("powershell", "'"), ("nix", "''")}
-_HEREDOCS = {
-    "shellscript": r"<<(?P<trim>-?)[ \t]*(?P<mark>'[^'\n]+'|\"[^\"\n]+\"|\\?[A-Za-z_][\w.-]*)",
-    "ruby": r"<<(?:(?P<trim>[~-])(?P<mark>['\"`]?\w+['\"`]?)|(?P<plain>['\"`]?[A-Z]\w*['\"`]?))",
-    "perl": r"<<(?P<trim>~?)(?P<mark>'[^'\n]+'|\"[^\"\n]+\"|[A-Z_]\w*)",
-    "terraform": r"<<(?P<trim>-?)(?P<mark>[A-Za-z_]\w*)",
-    "php": r"<<<(?P<trim>)[ \t]*(?P<mark>['\"]?\w+['\"]?)(?=[ \t]*(?:\n|\Z))",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Something that is not closed yet: a "string", a "comment" (a line end closes one of a
-    line), a "regex", a "heredoc", or the "code" in a string. `close` closes it, behind as many
-    closers of inner ones as it is `deep`, which `nests` opens; one that is `raw` has no escapes.
-    `code` are what begins code in it."""
-
-    kind: str
-    close: str
-    deep: int = 0
-    raw: bool = False
-    code: tuple[str, ...] = ()
-    nests: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +64,11 @@ class State:
     def ends_with_line(self, language: Language) -> bool:
         """Whether something is open that cannot go on in the next line."""
         last = self.open[-1] if self.open else None
-        return last is not None and (last.kind == "regex" or _within_line(last, language))
+        return last is not None and (last.kind == "regex" or within_line(last, language))
 
 
 START = State()
+_TEXT_FRAME = Open("text", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +101,13 @@ def lex(text: str, language: Language, state: State = START, *, before: str = ""
     """`state` is what is open where the text starts, `before` the last code before it, if it is
     known: by it a slash divides or begins a regular expression."""
     pieces, brackets = list[tuple[int, int, str]](), list[int]()
-    at, end, broken_off = 0, _part_end(text, 0), False
+    at, end, broken_off = 0, _part_end(text, 0, language), False
     while end < len(text):
         part = _lexed(text[at:end], language, state, before)
         pieces += [(at + low, at + high, kind) for low, high, kind in part.pieces]
         brackets += [at + offset for offset in part.brackets]
         state, before, broken_off = part.state, part.tail, broken_off or part.broken_off
-        at, end = end, _part_end(text, end)
+        at, end = end, _part_end(text, end, language)
     last = _lexed(text[at:], language, state, before)
     if not at:
         return last
@@ -139,9 +120,10 @@ def lex(text: str, language: Language, state: State = START, *, before: str = ""
     )
 
 
-def _part_end(text: str, at: int) -> int:
-    """After some whole lines: no token of code goes on from one line to the next."""
-    if len(text) - at <= 2 * _PART:
+def _part_end(text: str, at: int, language: Language) -> int:
+    """After some whole lines: no token of code goes on from one line to the next, but what SQL says
+    of a body may stand behind it."""
+    if len(text) - at <= 2 * _PART or language.id == "sql":
         return len(text)
     return text.find("\n", at + _PART) + 1 or len(text)
 
@@ -177,20 +159,32 @@ def closed_at(text: str, language: Language, state: State) -> int:
     return run.at if run.broken_off else max(run.at - len(state.quote), 0)
 
 
-def comment_lacks_end(after: str, language: Language) -> bool:
+def comment_lacks_end(after: str, language: Language, close: str) -> bool:
     """Of a comment that may take several lines, whether it would take in what follows it, all or
     up to another comment: whoever wrote it has not closed it yet."""
-    opening, end = language.comment or ("", "")
-    if not end:
+    comment = comment_of(language, close) or next(iter(comments_of(language)), None)
+    if comment is None:
         return False
-    closed, another = after.find(end), after.find(opening)
-    return closed < 0 or 0 <= another < closed
+    closed = re.search(comment.ends, after, re.MULTILINE)
+    another = re.search(comment.begins, after, re.MULTILINE)
+    return closed is None or (another is not None and another.start() < closed.start())
 
 
-def state_at(text: str, language: Language, *, budget: Budget = UNLIMITED) -> State:
+def beginning(text: str, language: Language) -> State:
+    """What is open where a document begins: of PHP the text round its code, unless the document is
+    a piece of code alone."""
+    if language.id not in _TEXT:
+        return START
+    first = _FIRST_CODE.search(text)
+    return State((_TEXT_FRAME,)) if first is not None and first["text"] else START
+
+
+def state_at(
+    text: str, language: Language, state: State = START, *, budget: Budget = UNLIMITED
+) -> State:
     """What is open at the text's end. Its parts are known by heart, so that of a longer one, or
     after BudgetSpent, only the rest is looked at. Raises BudgetSpent."""
-    state, at = START, 0
+    at = 0
     while at < len(text):
         budget.check()
         end = text.find("\n", at + _CHUNK, at + 2 * _CHUNK) + 1 or at + 2 * _CHUNK
@@ -219,22 +213,44 @@ class _Run:
     broken_off: bool = False
 
     def go_on(self) -> None:
-        if self.open and self.open[-1].kind != "code":
-            self._go_on_inside(self.open[-1])
-        else:
+        inner = self.open[-1] if self.open else None
+        if inner is None or inner.kind in ("code", "text"):
             self._go_on_in_code()
+        elif self.language.id == "yaml" and inner.kind == "heredoc":
+            self._go_on_in_block(inner)
+        else:
+            self._go_on_inside(inner)
+
+    @property
+    def rules(self) -> Language:
+        """By which it goes on: those of the text, where that is not code."""
+        if not self.open or self.open[0].kind != "text":
+            return self.language
+        around = next(each.kind for each in reversed(self.open) if each.kind in ("code", "text"))
+        return self.language if around == "code" else _TEXT[self.language.id]
+
+    def _go_on_in_block(self, inner: Open) -> None:
+        """To the end of a line, or out of the block where that is indented too little."""
+        start = self.at
+        line = _INDENTED.match(self.text, start) if inner.deep else None
+        if line is not None and len(line[0]) <= len(inner.close):
+            self.open.pop()
+            return
+        self.at = self.text.find("\n", start) + 1 or len(self.text)
+        self.open[-1] = replace(inner, deep=int(self.text[self.at - 1] == "\n"))
+        self._piece(start, inner.kind)
 
     def _go_on_inside(self, inner: Open) -> None:
         """To the end of what is open, or to the code in it."""
         alike = inner if inner.deep < 2 else replace(inner, deep=1)
-        found = _ending(alike, self.language).search(self.text, self.at)
+        found = ends_of(alike, self.rules).search(self.text, self.at)
         start, self.at = self.at, found.end() if found else len(self.text)
         if found is None:
             self._piece(start, inner.kind)
             return
         said = found[0]
         if found.lastgroup == "code":
-            self.open.append(Open("code", PARTNER[said[-1]]))
+            self.open.append(Open("code", code_end(said)))
         elif found.lastgroup == "nested":
             self.open[-1] = replace(inner, deep=inner.deep + 1)
         elif found.lastgroup == "line":
@@ -249,7 +265,7 @@ class _Run:
 
     def _go_on_in_code(self) -> None:
         """To the next place where something else opens, or this code is closed."""
-        for found in _code(self.language).finditer(self.text, self.at):
+        for found in code_tokens(self.rules).finditer(self.text, self.at):
             name, said, start = found.lastgroup, found[0], found.start()
             if name == "bracket" and not self.open:
                 self.brackets.append(start)
@@ -265,17 +281,18 @@ class _Run:
                 self._begin(start, Open("comment", "\n"))
             elif name == "character":
                 self._piece(start, name)
-            elif name == "comment":
-                assert self.language.comment is not None, "it was looked for"
+            elif name is not None and name.startswith("comment"):
+                close = comments_of(self.rules)[int(name.removeprefix("comment"))].close
                 level = found.groupdict().get("level")
-                end = self.language.comment[1] if level is None else f"]{level}]"
-                self._begin(start, Open("comment", end))
+                self._begin(start, Open("comment", close if level is None else f"]{level}]"))
+            elif name == "code":
+                self.open.pop()  # of the text round it
+            elif name == "text":
+                self._text(said, start)
             elif name == "quote":
                 self._begin(start, self._string(said, start))
             elif name == "raw_string":
-                raw = raw_string(self.language.id, found["raw"], found.groupdict().get("fence"))
-                inner = Open("string", raw.close, raw=not raw.escapes, nests=raw.nests)
-                self._begin(start, inner)
+                self._raw_string(found)
             elif name == "slash":
                 self._slash(start)
             elif name == "heredoc":
@@ -292,6 +309,14 @@ class _Run:
         if start < self.at:
             self.pieces.append((start, self.at, kind))
 
+    def _text(self, said: str, start: int) -> None:
+        """Behind the end of code."""
+        if self.open and self.open[-1].close == said:
+            self.open.pop()
+            self._piece(start, self.open[-1].kind)
+        elif not self.open and self.language.id in _TEXT:
+            self.open.append(_TEXT_FRAME)
+
     def _bracket(self, bracket: str, start: int) -> None:
         inner = self.open[-1] if self.open else None
         if inner is not None and bracket == inner.close:
@@ -306,11 +331,26 @@ class _Run:
 
     def _string(self, quote: str, start: int) -> Open:
         language = self.language
-        code = tuple(begins for each, begins in language.interpolation if each == quote)
-        if language.id == "python" and _FORMATTED.search(self.text[max(start - 3, 0) : start]):
-            code = ("{",)
+        code = interpolation(language, quote)
+        mark, begins = _FORMATTED.get(language.id, (None, ""))
+        if mark is not None and mark.search(self.text[max(start - 8, 0) : start]):
+            code = (begins,)
         raw = (language.id, quote) in _WITHOUT_ESCAPES
         return Open("string", quote, raw=raw, code=code)
+
+    def _raw_string(self, found: re.Match[str]) -> None:
+        language = self.rules
+        raw = raw_string(language.id, found[0], found["raw"], found.groupdict().get("fence"))
+        code = raw.code or interpolation(language, raw.close)
+        inner = Open(
+            kind="string",
+            close=raw.close,
+            raw=not raw.escapes,
+            code=code,
+            nests=raw.nests,
+            foreign=raw.foreign,
+        )
+        self._begin(found.start(), inner)
 
     def _slash(self, start: int) -> None:
         before = self.tail(start)
@@ -335,85 +375,14 @@ class _Run:
 
     def _heredoc(self, found: re.Match[str]) -> None:
         line = self.text[max(found.start() - 200, 0) : found.start()].rpartition("\n")[2]
-        if line.count("((") > line.count("))"):
-            return  # a shift in arithmetic
-        named = found.groupdict()
-        mark = (named["mark"] or named.get("plain") or "").strip("'\"`\\")
-        trim = bool(named["trim"]) or self.language.id == "php"
-        self.heredocs.append(Open("heredoc", mark, raw=not trim))
-
-
-@cache
-def _code(language: Language) -> re.Pattern[str]:
-    """Finds what is more than code, each in a group of its name."""
-    tokens: list[str] = []
-    if language.comment:
-        begins = _anchor(language) + re.escape(language.comment[0])
-        tokens.append(f"(?P<comment>{_LONG_COMMENTS.get(language.id, begins)})")
-    if language.line_comment:
-        before = r"(?<![^\s;])" if language.spaced else ""
-        line = re.escape(language.line_comment) + _MORE_LINE_COMMENTS.get(language.id, "")
-        tokens.append(rf"(?P<line_comment>{before}(?:{line}))")
-    if language.id in RAW_STRINGS:
-        tokens.append(f"(?P<raw_string>{RAW_STRINGS[language.id]})")
-    if language.id in _HEREDOCS:
-        before = r"(?<![<\w])" if language.id in ("ruby", "perl") else "(?<!<)"
-        tokens.append(rf"{before}(?P<heredoc>{_HEREDOCS[language.id]})(?!<)")
-        tokens.append(r"(?P<newline>\n)")
-    if language.id in _ESCAPED:
-        tokens.append(f"(?P<escaped>{_ESCAPED[language.id]})")
-    if language.id == "shellscript":
-        tokens.append(r"(?P<character>\$'(?:\\.|[^'\\])*')")
-    if language.quotes:
-        tokens.append(f"(?P<quote>{'|'.join(map(re.escape, language.quotes))})")
-    if language.characters and "'" not in language.quotes:
-        tokens.append((r"(?<!\w)" if language.id in _PRIMES else "") + _CHARACTER)
-    if language.regexes:
-        tokens.append(r"(?P<slash>(?<!<)/)")
-    return re.compile("|".join([*tokens, r"(?P<bracket>[()\[\]{}])"]), re.MULTILINE)
-
-
-def _anchor(language: Language) -> str:
-    """Ruby's comments of several lines begin and end at the beginning of one."""
-    return "^" if language.id == "ruby" else ""
-
-
-def _within_line(inner: Open, language: Language) -> bool:
-    if inner.kind != "string" or inner.raw or inner.nests or language.long_strings:
-        return False
-    return inner.close not in _OVER_LINES
-
-
-@lru_cache(maxsize=128)  # files name their here-documents as they like
-def _ending(inner: Open, language: Language) -> re.Pattern[str]:
-    """Finds what ends what is open, begins code in it, or nests."""
-    close = re.escape(inner.close)
-    if inner.kind == "heredoc":
-        blank, end = ("", r"[ \t]*$") if inner.raw else (r"[ \t]*", r"\b")
-        return re.compile(rf"(?P<close>^{blank}{close}{end})", re.MULTILINE)
-    if inner.close == "\n":
-        goes_on = r"(?P<skipped>\\\n)|" if language.id in _CONTINUED else ""
-        return re.compile(rf"{goes_on}(?P<close>(?=\n))")
-    if inner.kind == "comment":
-        nested = ""
-        if language.nested_comments and language.comment:
-            nested = rf"|(?P<nested>{re.escape(language.comment[0])})"
-        return re.compile(rf"(?P<close>{_anchor(language)}{close}){nested}", re.MULTILINE)
-    if inner.kind == "regex":
-        # Within brackets a slash is a character, but for Ruby's.
-        ends = r"(?P<close>\])" if inner.deep else r"(?P<close>/\w*)|(?P<nested>\[)"
-        if inner.code:
-            ends = r"(?P<close>/\w*)|(?P<code>#\{)"
-        return re.compile(rf"(?P<skipped>\\[^\n])|{ends}|(?P<line>\n)")
-    parts = [r"(?P<doubled>\{\{)"] if inner.code == ("{",) else []
-    if inner.code:
-        parts.append(f"(?P<code>{'|'.join(map(re.escape, inner.code))})")
-    if not inner.raw:
-        escape = _ESCAPES.get(language.id, "\\\\")
-        parts += [rf"(?P<skipped>{escape}[\s\S])"] if escape else []
-    if inner.nests:
-        parts.append(ending(inner.nests, inner.close))
-    parts.append(rf"(?P<close>{close})")
-    if _within_line(inner, language):
-        parts.append(r"(?P<line>\n)")
-    return re.compile("|".join(parts))
+        begun = heredoc(self.language.id, found, line)
+        if begun is not None:
+            inner = Open(
+                kind="heredoc",
+                close=begun.mark,
+                deep=int(self.language.id == "yaml"),  # at the beginning of a line
+                raw=not begun.trimmed,
+                code=begun.code,
+                foreign=begun.foreign,
+            )
+            self.heredocs.append(inner)

@@ -1,4 +1,5 @@
-"""Languages within a language: fenced code in Markdown, scripts and styles in HTML, Vue and Svelte.
+"""Languages within a language: fenced code in Markdown, scripts and styles in HTML, Vue and Svelte,
+and the bodies of PostgreSQL's functions in other languages than its own.
 
 Such a region is checked by its own grammar, as if it were a file. Offsets are code points. All take
 time in proportion to the text.
@@ -9,12 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from infill_ls.syntax.language import Language, language_of
+from infill_ls.syntax.language import Language, is_known, language_of
 
 _FENCE = re.compile(r"^[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([^\n`]*+)$", re.MULTILINE)
 _FENCED_LANGUAGE = re.compile(r"\{?\.?([\w+#-]+)")
+_COMMENT = re.compile(r"<!--(?:[\s\S]*?-->|[\s\S]*)")
 _TAG = re.compile(r"<(script|style)\b([^<>]*+)>|</(script|style)\b[^<>]*+>?", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"\b(lang|type)\s*=\s*[\"']?([\w/.+-]+)", re.IGNORECASE)
+# Of SQL what is no code; then the dollars that open a body.
+_DOLLARS = re.compile(
+    r"'(?:[^']|'')*+'?|\"[^\"]*+\"?|--[^\n]*+|/\*(?:[\s\S]*?\*/|[\s\S]*)|(?P<tag>\$(?:[A-Za-z_]\w*)?\$)"
+)
+_BODY_LANGUAGE = re.compile(r"\bLANGUAGE\s+[\"']?pl(\w+)", re.IGNORECASE)
+_BEHIND_BODY = re.compile(r"(?:\s+\w+){0,8}?\s+LANGUAGE\s+[\"']?pl(\w+)", re.IGNORECASE)
+_STATEMENT = 300  # characters of it
+_BODIES = {"v8": "javascript", "v8u": "javascript", "python2u": "python", "coffee": "coffeescript"}
 # What a script or style is in that does not say so, or says it by another name.
 _BY_NAME = {
     "script": "javascript",
@@ -57,8 +67,12 @@ def region_at(text: str, offset: int, host: Language) -> Region:
                 return _region(opening, end, host, closed=True)
             opening = None
     if opening is None:
-        return Region(host=host, language=host, start=0, end=len(text))
+        return _whole(text, host)
     return _region(opening, len(text), host, closed=False)
+
+
+def _whole(text: str, host: Language) -> Region:
+    return Region(host=host, language=host, start=0, end=len(text))
 
 
 def within(text: str, region: Region, line_before: str, after: str) -> str:
@@ -66,7 +80,8 @@ def within(text: str, region: Region, line_before: str, after: str) -> str:
 
     The whole text where it is the tag or fence that is missing: one that closes an open region, or
     a tag that opens what `after`, the text behind it, closes."""
-    if not region.host.embeds or closes(text, region):
+    bodies = region.host.embeds == "bodies"
+    if not region.host.embeds or (bodies and not region.opening) or closes(text, region):
         return text
     head = line_before
     if region.opening not in line_before:
@@ -115,13 +130,32 @@ def _marks(text: str, host: Language) -> Iterator[tuple[re.Match[str], bool]]:
                 opening = None
                 yield mark, False
     elif host.embeds == "scripts":
+        comment = _COMMENT.search(text)
         for mark in _TAG.finditer(text):
-            if opening is None and mark[1] and not mark[2].endswith("/"):
+            while opening is None and comment and comment.end() <= mark.start():
+                comment = _COMMENT.search(text, comment.end())
+            within_comment = comment is not None and comment.start() < mark.start()
+            if opening is None and mark[1] and not (mark[2].endswith("/") or within_comment):
                 opening = mark
                 yield mark, True
             elif opening is not None and mark[3] and mark[3].lower() == opening[1].lower():
                 opening = None
+                if comment is not None and comment.start() < mark.end():  # no comment, in a script
+                    comment = _COMMENT.search(text, mark.end())
                 yield mark, False
+    elif host.embeds == "bodies":
+        at = 0
+        while opens := _dollars(text, at):
+            yield opens, True
+            closes = re.compile(re.escape(opens[0])).search(text, opens.end())
+            if closes is None:
+                return
+            yield closes, False
+            at = closes.end()
+
+
+def _dollars(text: str, at: int) -> re.Match[str] | None:
+    return next((mark for mark in _DOLLARS.finditer(text, at) if mark["tag"]), None)
 
 
 def _closed_by(after: str, opening: re.Match[str], host: Language) -> bool:
@@ -131,10 +165,16 @@ def _closed_by(after: str, opening: re.Match[str], host: Language) -> bool:
 
 
 def _region(opening: re.Match[str], end: int, host: Language, *, closed: bool) -> Region:
-    name = _fenced(opening) if host.embeds == "fences" else _scripted(opening)
+    if host.embeds == "bodies":
+        language = _bodied(opening, end, host)
+        if language == host:
+            return _whole(opening.string, host)
+    else:
+        name = _fenced(opening) if host.embeds == "fences" else _scripted(opening)
+        language = language_of(name)
     return Region(
         host=host,
-        language=language_of(name),
+        language=language,
         start=opening.end(),
         end=end,
         opening=opening[0].rstrip(),
@@ -152,3 +192,18 @@ def _scripted(opening: re.Match[str]) -> str:
     name = said.get("lang") or said.get("type") or opening[1].lower()
     name = re.split(r"[/+]|x-", name)[-1]
     return _BY_NAME.get(name, name)
+
+
+def _bodied(opening: re.Match[str], end: int, host: Language) -> Language:
+    """What its statement says before or behind it."""
+    text = opening.string
+    start = max(text.rfind(";", 0, opening.start()), text.rfind("$", 0, opening.start()))
+    start = max(start + 1, opening.start() - _STATEMENT)
+    behind = end + len(opening[0])
+    said = _BODY_LANGUAGE.search(text, start, opening.start())
+    said = said or _BEHIND_BODY.match(text, behind, behind + _STATEMENT)
+    if said is None:
+        return host
+    name = said[1].lower()
+    known = [each for each in (_BODIES.get(name, name), name.removesuffix("u")) if is_known(each)]
+    return language_of(known[0]) if known else host

@@ -46,7 +46,7 @@ class Language:
     nested_comments: bool = False
     tags: Literal["html", "jsx", ""] = ""
     strictness: Literal["strict", "lenient", "partial"] = "strict"
-    embeds: Literal["fences", "scripts", ""] = ""
+    embeds: Literal["fences", "scripts", "bodies", ""] = ""
     templates: Literal["tags", "expressions", ""] = ""
     indentation: str = "    "
     aliases: tuple[str, ...] = ()

@@ -139,6 +139,6 @@ def _parse_point(region: Region, excerpt: Excerpt, parser: Parser, budget: Budge
         after=after,
         tree=tree,
         problems=problems(tree, before + after, language, budget=budget),
-        is_part=region.host.embeds == "fences" and region.language != region.host,
+        is_part=region.host.embeds in ("fences", "bodies") and region.language != region.host,
         parser=parser,
     )

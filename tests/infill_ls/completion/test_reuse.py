@@ -7,6 +7,7 @@ import pytest
 
 from infill_engine.request import Cell
 from infill_ls.completion.candidate import Candidate
+from infill_ls.completion.openings import Openings
 from infill_ls.completion.reuse import MAX_ENTRIES, PREFIX_WINDOW, SUFFIX_WINDOW, Reuse
 from infill_ls.completion.surroundings import Surroundings
 from infill_ls.completion.worker import Query, QueryLimits
@@ -361,6 +362,33 @@ def test_what_may_be_in_a_string_since_is_looked_for_again(
     reuse.remember(query(marked), (candidate("f(1)"),))
     marked = edited(reuse, marked, 0, "", "b = 2\n")
     check(reuse, query(marked.replace("‸", "f‸")), "(1)")
+
+
+@pytest.mark.parametrize(
+    ("language_id", "inserted", "holds"),
+    [
+        ("htmldjango", "{% comment %}", False),
+        ("htmldjango", "{% if a %}", True),
+        ("html", "<!-- a -->", True),
+        ("perl", "=pod", False),
+        ("perl", "__END__", False),
+        ("ruby", "=begin\n=end", True),
+        ("lua", "--[==[", False),
+        ("sql", "AS $$", False),
+        ("php", "?>", False),
+        ("php", "<?= f(1) ?>", True),
+        ("shellscript", "cat <<EOF", False),
+        ("cpp", "a << b", True),
+        ("yaml", "about: >", False),
+        ("yaml", "about: a", True),
+    ],
+)
+def test_a_language_has_its_own_marks(language_id: str, inserted: str, holds: bool) -> None:
+    openings, text = Openings(), f"\n{FAR}"
+    document = Document(uri="file:///a", version=1, language_id=language_id, text=text)
+    openings.saw(document, Splice(start=0, removed="", inserted=inserted))
+
+    assert openings.any_since("file:///a", 0, len(text)) is not holds
 
 
 def test_a_mark_that_comes_by_and_by_counts_and_typing_through_quotes_costs_nothing() -> None:

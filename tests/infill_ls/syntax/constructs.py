@@ -92,3 +92,74 @@ fn quote<'a>(text: &'a str) -> char {
 }
 """,
 }
+
+# The same in languages whose grammar does not say it, or that have none: for the lexer alone.
+LEXED_CONSTRUCTS = {
+    "htmldjango": """<p>a 5" disk, it's</p>
+{% comment "it's" %} <a href=" {{ not }}
+ {# nor this #} {% endcomment %}
+<!-- it's {{ a }} -->
+<a href="{{ base|default:'b' }}/{% url "name" %}" @click="f('a')">{{ a }}</a>
+{# it's #}
+""",
+    "yaml": """run: |
+  don't (
+  'a
+
+# it's a comment
+about: >-
+    it's [ "folded
+     too
+- it: 'is "a'
+  b: |2  # c
+
+      "d
+e: [a, 'b']
+""",
+    "sql": """CREATE FUNCTION f() LANGUAGE plpython3u AS $$
+# it's (
+$$;
+SELECT 'it''s' -- it's
+AS $$ BEGIN a := 'b'; END; $$
+SELECT $$it's$$, 'a';
+""",
+    "perl": """my $a = q(it's) . "b";
+=head1 It's
+
+a (
+
+=cut
+
+print <<EOT . 'c';
+it's @{[ f("a") ]} (
+EOT
+# it's
+__END__
+it's (
+""",
+    "csharp": r'''var a = $"b {c["d"]} {{e}}" + @"f\" + $@"g {h("i")} ""j""";
+/* it's */ var k = '"'; // it's
+var l = $"""m "n" {o("p")}""";
+''',
+    "elixir": r'''@doc ~S"""
+It's "a" #{b} (
+"""
+def c, do: ~H"""
+<p>it's #{d}</p>
+"""
+e = ~s(it's #{f("g")}) <> "h #{i["j"]}" # it's
+''',
+    "nix": """{ a = ''
+    it's ${b "c"} ''${ not } ''' "
+  ''; d = "e ${f}"; # it's
+}
+""",
+    "lua": """--[==[ it's ]]
+]==] a = [[it's "b]] -- it's
+c = 'd"'
+""",
+    "vue": """<!-- it's <a b="c --><a :d="e('f')" g="it's" @h="i = 'j'">a 5" disk {{ k('l') }}</a>
+""",
+    "html": """<!-- it's --><a b="c {{ d|e:'f' }}" onclick="g('h')">a 5" it's</a>
+""",
+}

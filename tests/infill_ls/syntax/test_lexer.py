@@ -1,12 +1,17 @@
 """Strings, comments, regular expressions and here-documents of fragments."""
 
+import re
+
 import pytest
 
 from infill_engine.budget import Budget, BudgetSpent
 from infill_ls.syntax import lexer
 from infill_ls.syntax.language import language_of
 from infill_ls.syntax.lexer import lex, state_at
-from tests.infill_ls.syntax.constructs import CONSTRUCTS
+from tests.infill_ls.syntax.constructs import CONSTRUCTS as PARSED
+from tests.infill_ls.syntax.constructs import LEXED_CONSTRUCTS
+
+CONSTRUCTS = PARSED | LEXED_CONSTRUCTS
 
 # Strings are marked with s, comments with c.
 KINDS = [
@@ -44,6 +49,7 @@ KINDS = [
     ("lua", "a[b[1]] -- c", "        cccc"),
     ("sql", "a $$it's$$ b $1", "  ssssssss     "),
     ("sql", "AS $$\nBEGIN 'a'", "     \n      sss"),
+    ("sql", "AS $$\nit's\n$$ LANGUAGE plperl 'a'", "   ss\nssss\nss                 sss"),
     ("python", "'''a\n'b''' c", "ssss\nsssss  "),
 ]
 
@@ -73,9 +79,14 @@ def test_a_text_cut_anywhere_is_lexed_as_the_whole(name: str) -> None:
         assert kinds == whole.kinds(len(text)), (text[max(at - 20, 0) : at], text[at : at + 20])
 
 
+_HALF = re.compile(r"\{% \w+[^%]*%\}|[:=,-] [\"'|>]\d?|LANGUAGE \w+ AS \$\$|AS \$\$.*\$\$")
+
+
 def _within_token(text: str, at: int) -> bool:
     """A cursor there would have to know half a token: an opener, an escape, a heredoc's name."""
     near = text[max(at - 1, 0) : at + 1]
+    if any(m.start() < at < m.end() for m in _HALF.finditer(text)):
+        return True
     word = near[:1].isalnum() and near[1:].isalnum()
     return word or (bool(near.strip()) and not near.isalnum() and near.strip() == near)
 

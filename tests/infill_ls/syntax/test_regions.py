@@ -42,6 +42,15 @@ CODE = "```python title=a.py\nx = f(1)\n```\n"
         ("<script>x = '<style>a</style>' ‸</script>", "svelte", "javascript", None),
         ("<script src='a' />\n<p>‸</p>", "vue", "vue", None),
         ("<script>x‸", "vue", "javascript", "x"),
+        ("<!-- <script>‸</script> --><p>", "html", "html", None),
+        ("<!-- <script> --><script>'<!--' ‸</script>", "html", "javascript", "'<!--' "),
+        ("<script>'<!--'</script><script>‸</script>", "html", "javascript", ""),
+        ("AS $$\nx‸\n$$ LANGUAGE plpython3u;\n", "sql", "python", "\nx\n"),
+        ("DO LANGUAGE 'plv8' $a$ $$x‸ $a$;\n", "sql", "javascript", " $$x "),
+        ("AS $$x$$ LANGUAGE plperl; AS $$\n‸$$ LANGUAGE sql;", "sql", "sql", None),
+        ("AS $$\nx‸\n$$ LANGUAGE plpgsql;\n", "sql", "sql", None),
+        ("SELECT '$$', $$x‸$$ -- LANGUAGE plperl\n", "sql", "sql", None),
+        ("CREATE FUNCTION f() LANGUAGE plperlu AS $b$\n‸", "sql", "perl", "\n"),
         ("<script>‸", "python", "python", "<script>"),
     ],
 )
@@ -74,6 +83,8 @@ def test_the_language_at_a_place(source: str, host: str, language: str, code: st
         ("‸\na {}\n</style>", "<style>", "vue", "<style>"),
         ("‸\n", "<script>x</script>", "html", "<script>x</script>"),
         ("x = ‸\n", "'<script>'", "python", "'<script>'"),
+        ("LANGUAGE plperl AS $$\n‸\n$$;\n", "1;\n$$;\nSELECT", "sql", "1;\n"),
+        ("CREATE FUNCTION f()‸\n", " AS $$\nSELECT", "sql", " AS $$\nSELECT"),
     ],
 )
 def test_a_text_stays_in_its_language(source: str, text: str, host: str, expected: str) -> None:
