@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from infill_engine import InfillError
 from infill_ls.completion.foresight import begins
 from infill_ls.completion.reuse import Reuse, typed_since
+from infill_ls.completion.surroundings import Gone, any_gone
 from infill_ls.completion.worker import ModelRun, Query, Worker
 from infill_ls.documents import Document
 
@@ -162,6 +163,17 @@ class Requests:
         if self._likely_next is not None and self._likely_next.document.uri == uri:
             self._likely_next = None
         self._worker.forget(self, uri)
+
+    def forget_files(self, gone: Gone) -> None:
+        """Of the workspace: what was found with them is not shown any more, nor waited for."""
+        self.reuse.forget_files(gone)
+        for uri, live in list(self._runs.items()):
+            if any_gone(live.run.query.surroundings.files, gone):
+                self._stop_run(uri)
+        if self._ahead and any_gone(self._ahead.run.query.surroundings.files, gone):
+            self._stop_ahead()
+        if self._likely_next and any_gone(self._likely_next.surroundings.files, gone):
+            self._likely_next = None
 
     def close(self) -> None:
         """Ends all of it, here and in the worker: nothing that was opened stays."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from infill_ls.completion.openings import Openings
+from infill_ls.completion.surroundings import Gone, any_gone
 from infill_ls.completion.worker import Query, QueryLimits
 from infill_ls.documents import Document
 from infill_ls.syntax.language import language_of
@@ -52,6 +53,7 @@ class _Entry:
     judged: bool = True
     hurried: bool = False
     known: int = 0
+    files: tuple[str, ...] = ()  # of the workspace, which it may be from
     opened: int = 0  # the last edit that may have opened or closed a string
 
     @property
@@ -66,7 +68,7 @@ class Reuse:
 
     What was found by less than there is to go by now is of no use: without the judge that has come
     since (`has_judge`), or before the workspace was read; nor is it where an edit above may have
-    made a string or a comment of the place.
+    made a string or a comment of the place, or where a file is gone that it may be from.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Reuse:
         self._clock = clock
         self._has_judge = has_judge
         self.openings = Openings()
+        self.times_lost = 0  # files of the workspace, so that what was begun before is not kept
         self._entries_by_key: dict[_ReuseKey, dict[str, _Entry]] = {}
         self._used: OrderedDict[tuple[_ReuseKey, str], None] = OrderedDict()
 
@@ -96,6 +99,9 @@ class Reuse:
         """Having found nothing is worth remembering too: the model would say it again. `said` is
         all that may be right, shown or not; `judged` whether there was a judge by then, `hurried`
         whether it had no time, and may say more now."""
+        around = query.surroundings
+        if around.files and around.lost != self.times_lost:
+            return
         key, before = _reuse_key(query), _before(query.document, query.offset)
         entry = _Entry(
             candidates=_alone(candidates),
@@ -104,7 +110,8 @@ class Reuse:
             said=_alone(candidates if said is None else said),
             judged=judged,
             hurried=hurried,
-            known=query.surroundings.known,
+            known=around.known,
+            files=around.files,
             opened=self.openings.now(query.document.uri),
         )
         self._entries_by_key.setdefault(key, {})[before] = entry
@@ -167,6 +174,19 @@ class Reuse:
         self.openings.forget(document)
         for key, before in [key for key in self._used if key[0].document == document]:
             self._drop(key, before)
+
+    def forget_files(self, gone: Gone) -> None:
+        """What may be from them is dropped, and what is being found with them is not kept."""
+        self.times_lost += 1
+        files = {
+            id(each.files): each.files
+            for key in self._entries_by_key.values()
+            for each in key.values()
+        }
+        lost = {number for number, each in files.items() if any_gone(each, gone)}
+        for key, before in list(self._used):
+            if id(self._entries_by_key[key][before].files) in lost:
+                self._drop(key, before)
 
     def clear(self) -> None:
         self._entries_by_key.clear()

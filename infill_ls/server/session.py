@@ -21,7 +21,7 @@ from infill_ls.completion.next_edit.history import EditHistories
 from infill_ls.completion.next_edit.requests import EditRequests
 from infill_ls.completion.offers import Offers
 from infill_ls.completion.requests import Requests
-from infill_ls.completion.surroundings import Surroundings
+from infill_ls.completion.surroundings import Gone, Surroundings
 from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.completion.workspace.memory import WorkspaceMemory
 from infill_ls.documents import Change, Document, DocumentStore, Encoding, Splice
@@ -215,7 +215,7 @@ class Session:
     def close_document(self, uri: str) -> None:
         self._documents.close(uri)
         self._forget(document_key(uri))
-        self.workspace.forget(document_key(uri))
+        self._lost(self.workspace.forget(document_key(uri)))
         secret_texts.forget(document_key(uri))
 
     def snapshot(self, uri: str) -> DocumentSnapshot | None:
@@ -344,11 +344,23 @@ class Session:
         self._loop = asyncio.get_running_loop()
         policy = self.ignore_policy
         wanted = self.settings.workspace and not (policy.remote or self.closed)
-        self.workspace.follow(policy.folders if wanted else (), policy)
+        if self.workspace.follow(policy.folders if wanted else (), policy):
+            self._lost(None)
+
+    def touched(self, *uris: str) -> None:
+        """Files were written, made or removed."""
+        paths = [path for uri in uris if (path := path_of(uri))]
+        if paths:
+            self._lost(self.workspace.touched(*paths))
+
+    def _lost(self, gone: Gone) -> None:
+        if gone is None or gone:
+            self.requests.forget_files(gone)
 
     def surroundings(self, document: Document, offset: int) -> Surroundings:
         """What other files say that may be of use there."""
-        return self.workspace.at(document, offset, self._documents.all())
+        found = self.workspace.at(document, offset, self._documents.all())
+        return replace(found, lost=self.requests.reuse.times_lost) if found.files else found
 
     def _workspace_read(self, message: str) -> None:
         """On the workspace's thread."""

@@ -15,7 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from infill_ls.completion.surroundings import NOTHING_AROUND, Place, Surroundings
+from infill_ls.completion.surroundings import (
+    NOTHING_AROUND,
+    Gone,
+    Place,
+    Surroundings,
+    any_gone,
+)
 from infill_ls.documents import Document
 from infill_ls.ignore import IgnorePolicy, is_ignore_file, look_anew
 from infill_ls.uris import path_of
@@ -62,36 +68,46 @@ class WorkspaceMemory:
         self._begins = False  # the folders are others now
         self._ignores = False  # what is ignored in them is something else now
         self._stale: dict[str, None] = {}  # paths, in their order
+        self._gone: frozenset[str] = frozenset()  # those of them where nothing is any more
         self._place: Place | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def follow(self, folders: tuple[str, ...], policy: IgnorePolicy) -> None:
-        """Reads these folders, in place of those before; none turns it off."""
+    def follow(self, folders: tuple[str, ...], policy: IgnorePolicy) -> bool:
+        """Reads these folders, in place of those before; none turns it off. Whether they are others
+        now, or others of their files are ignored."""
         with self._changed:
             same = not (folders or self._folders) or (folders, policy) == (
                 self._folders,
                 self._policy,
             )
             if self._closed or same:
-                return
+                return False
             self._folders, self._policy = folders, policy
             self._kept.clear()
             self._stale.clear()
+            self._gone = frozenset()
             self._place, self._begins = None, True
             self._wake()
+            return True
 
-    def touched(self, path: str) -> None:
-        """A file was written, made or removed."""
+    def touched(self, *paths: str) -> Gone:
+        """Files were written, made or removed. Says what is gone of what may have been chosen."""
         with self._changed:
             if not self._folders:
-                return
-            if is_ignore_file(path):
-                self._kept.clear()
-                self._ignores = True
-            else:
-                self._stale[path] = None
+                return frozenset()
+            ignore_files = [path for path in paths if is_ignore_file(path)]
+            others = [path for path in paths if path not in ignore_files]
+            removed = frozenset(path for path in others if not os.path.lexists(path))
+            self._ignores |= bool(ignore_files)
+            self._stale |= dict.fromkeys(others)
+            self._gone = (self._gone - {*others}) | removed
+            gone = None if ignore_files else removed
+            for uri, kept in list(self._kept.items()):
+                if any_gone(kept.surroundings.files, gone):
+                    del self._kept[uri]
             self._wake()
+            return gone
 
     def edited(self, document: Document) -> None:
         self._edited[document.uri] = None
@@ -99,15 +115,15 @@ class WorkspaceMemory:
         if len(self._edited) > EDITED:
             self._edited.popitem(last=False)
 
-    def forget(self, uri: str) -> None:
-        """A document that is closed; what its file says counts from now on."""
+    def forget(self, uri: str) -> Gone:
+        """A document that is closed; what its file says counts from now on, if there is one."""
         self._edited.pop(uri, None)
         with self._changed:
             self._kept.pop(uri, None)
             if self._place is not None and self._place.document.uri == uri:
                 self._place = None
-        if path := path_of(uri):
-            self.touched(path)
+        path = path_of(uri)
+        return self.touched(path) if path else frozenset()
 
     def at(self, document: Document, offset: int, opened: Sequence[Document]) -> Surroundings:
         """What was chosen for the place, or for where the cursor was before in this document; if
@@ -176,6 +192,7 @@ class WorkspaceMemory:
                     time.sleep(STAND_BACK)
                 elif (path := self._next_stale()) is not None:
                     self._times_read += reading.read_again(path)
+                    self._known_again(path)
                 elif left is not None and (said := next(left, None)) != "":
                     left = None
                     self._read_to_the_end(said)
@@ -209,6 +226,11 @@ class WorkspaceMemory:
                 del self._stale[path]
             return path
 
+    def _known_again(self, path: str) -> None:
+        with self._changed:
+            if path not in self._stale:
+                self._gone -= {path}
+
     def _read_to_the_end(self, said: str | None) -> None:
         self._times_read += 1
         self._all_read = True
@@ -227,6 +249,8 @@ class WorkspaceMemory:
         surroundings = replace(reading.choose(place, stand_back), known=known)
         with self._changed:
             if self._closed or self._begins or self._ignores:
+                return
+            if any_gone(surroundings.files, self._gone):
                 return
             line = place.document.lines.line_of(place.offset)
             self._kept[place.document.uri] = _Kept(line, times_read, others, surroundings)

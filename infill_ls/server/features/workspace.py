@@ -6,7 +6,6 @@ from infill_ls.server.fields import DocumentParams, document_params
 from infill_ls.server.handlers import AtOnce, Handlers
 from infill_ls.server.params import WatchedFilesParams, watched_files_params
 from infill_ls.server.session import Session
-from infill_ls.uris import path_of
 
 EVERY_FILE = {"watchers": [{"globPattern": "**/*"}]}
 
@@ -17,17 +16,11 @@ def subscribe(session: Session) -> None:
 
 
 def did_save(session: Session, params: DocumentParams) -> None:
-    _touched(session, params.uri)
+    session.touched(params.uri)
 
 
 def did_change_watched_files(session: Session, params: WatchedFilesParams) -> None:
-    for uri in params.uris:
-        _touched(session, uri)
-
-
-def _touched(session: Session, uri: str) -> None:
-    if path := path_of(uri):
-        session.workspace.touched(path)
+    session.touched(*params.uris)
 
 
 HANDLERS: Handlers = {
