@@ -148,6 +148,18 @@ def last_met(rules: Sequence[Rule], path: str) -> Rule | None:
     return next((rule for rule in reversed(rules) if rule.meets(path)), None)
 
 
+def glob_meets(glob: str, path: str, *, fold: bool = False) -> bool:
+    """As git compares a pattern with a path that is no file to be ignored: with all of it."""
+    if glob.startswith("/") and not path.startswith("/"):
+        return False
+    try:
+        regex = _path(_segments(glob.removeprefix("/")))
+    except PatternError:
+        return False
+    flags = re.DOTALL | (re.IGNORECASE if fold else 0)
+    return re.fullmatch(regex, path.removeprefix("/"), flags) is not None
+
+
 def _trimmed(line: str) -> str:
     """Without the line's end and the spaces before it, but for one that a backslash quotes."""
     line = line.removesuffix("\n").removesuffix("\r")

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from infill_ls.git_excludes import Stamp, exclude_files, stamp_of, text_of
+from infill_ls.git_config import Stamp, stamp_of, text_of
+from infill_ls.git_excludes import exclude_files
 from infill_ls.gitignore import PatternError, Rule, deciding, expanded, last_met, rule_of, rules_of
 from infill_ls.secret_files import names_secrets
 from infill_ls.secret_texts import secret_in

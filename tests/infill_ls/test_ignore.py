@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infill_ls import git_excludes, ignore
+from infill_ls import git_config, git_excludes, ignore
 from infill_ls.ignore import IgnorePolicy, ignored, ignored_file, is_ignore_file, look_anew
 
 SECRET = "a file that may hold secrets"
@@ -172,6 +172,21 @@ def test_git_s_own_ignore_files_count(project: Path) -> None:
     assert {path: reason((project / path).as_uri()) for path in expected} == expected
 
 
+MINE = "{}\npath = .more\n"
+MET = (
+    *("gitdir:~/work/", "gitdir:~/work/.git", "gitdir:~/", "gitdir:work/.git", "gitdir:work/"),
+    *("gitdir:./work/", "gitdir:./", "gitdir:**/wo*/.git", "gitdir:~/**/.git", "gitdir/i:~/WORK/"),
+    *("gitdir/i:./Work/**", "onbranch:feat/one", "onbranch:feat/", "onbranch:f*/o[mn]e"),
+    *("onbranch:**", "onbranch:**/one", "gitdir:~/w?rk/.git", "gitdir:/**/work/.git"),
+    *("gitdir:*/.git", "gitdir:"),
+)
+NOT_MET = (
+    *("gitdir:~/WORK/", "gitdir:~/work", "gitdir:work", "gitdir:~/other/", "hasconfig:x:y"),
+    *("gitdir:./.git", "onbranch:feat", "onbranch:one", "onbranch:FEAT/", "onbranch:*"),
+    *("onbranch:", "x:~/work/", "", "gitdir:~/[work/"),
+)
+
+
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
@@ -192,6 +207,53 @@ def test_git_s_own_ignore_files_count(project: Path) -> None:
             "two.py",
         ),
         ({"work/.git/config": "[core]\nexcludesFile = own\n"}, "three.py"),
+        # of what is included the last one counts too, and it may be included again
+        ({".gitconfig": MINE.format("[include]") + "[core]\nexcludesFile = own\n"}, "three.py"),
+        (
+            {
+                ".config/git/config": "[include]\npath = ~/.more\n",
+                ".gitconfig": "[core]\nexcludesFile = own\n[Include]\nPath = .more ; again\n",
+                ".more": "[core]\nexcludesFile = ~/mine\n",
+            },
+            "two.py",
+        ),
+        ({".gitconfig": MINE.format('[include "x"]')}, "one.py"),
+        *(({".gitconfig": MINE.format(f'[includeIf "{each}"]')}, "two.py") for each in MET),
+        *(({".gitconfig": MINE.format(f'[includeIf "{each}"]')}, "one.py") for each in NOT_MET),
+        ({".gitconfig": MINE.format('[INCLUDEIF "gitdir:~/\\work/"]')}, "two.py"),
+        ({".gitconfig": MINE.format("[includeIf]")}, "one.py"),
+        (
+            {
+                ".gitconfig": '[includeIf "gitdir:work/"]\npath = sub/.one\n',
+                "sub/.one": '[includeIf "onbranch:feat/"]\npath = .two\n',
+                "sub/.two": "[core]\nexcludesFile = ~/mine\n",
+            },
+            "two.py",
+        ),
+        (
+            {
+                "sub/.one": '[includeIf "gitdir:./work/"]\npath = .more\n',  # not beside that file
+                ".gitconfig": "[include]\npath = sub/.one\n",
+                "sub/.more": "[core]\nexcludesFile = ~/mine\n",
+            },
+            "one.py",
+        ),
+        (
+            {
+                "work/.git/config": "[extensions]\nworktreeConfig\n",
+                "work/.git/config.worktree": "[core]\nexcludesFile = ~/mine\n",
+            },
+            "two.py",
+        ),
+        ({"work/.git/config.worktree": "[core]\nexcludesFile = ~/mine\n"}, "one.py"),
+        (
+            {
+                ".gitconfig": "[include]\npath = .0\n",
+                **{f".{at}": f"[include]\npath = .{at + 1}\n" for at in range(9)},
+                ".9": "[core]\nexcludesFile = ~/mine\n",
+            },
+            "two.py",
+        ),
     ],
 )
 def test_what_git_ignores_everywhere_is_ignored(
@@ -204,8 +266,9 @@ def test_what_git_ignores_everywhere_is_ignored(
     if "xdg/git/ignore" in files:
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     work = tmp_path / "work"
-    subprocess.run(["git", "init", "-q", work], check=True)
+    subprocess.run(["git", "init", "-q", "-b", "feat/one", work], check=True)
     standing = {".config/git/ignore": "one.py\n", "mine": "two.py\n", "work/own": "three.py\n"}
+    standing[".more"] = "[core]\nexcludesFile = ~/mine\n"
     for name, text in (standing | files).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         with (tmp_path / name).open("a") as file:  # git's own configuration stays
@@ -219,7 +282,9 @@ def test_what_git_ignores_everywhere_is_ignored(
     assert set(ours.values()) <= {f"ignored by core.excludesFile: {expected}"}
 
 
-def test_a_work_tree_beside_the_repository_has_its_excludes(tmp_path: Path) -> None:
+def test_a_work_tree_beside_the_repository_has_its_excludes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     main, tree = tmp_path / "main", tmp_path / "tree"
     subprocess.run(["git", "init", "-q", main], check=True)
     git = ["git", "-C", main, "-c", "user.name=a", "-c", "user.email=a@b"]
@@ -231,6 +296,26 @@ def test_a_work_tree_beside_the_repository_has_its_excludes(tmp_path: Path) -> N
 
     assert reason((tree / "mine.py").as_uri()) == "ignored by .git/info/exclude: mine.py"
     assert reason((tree / "other.py").as_uri()) == ""
+
+    # A condition is about where git has it, and about its own branch, which is named as it is.
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    (tmp_path / "ignored").write_text("other.py\n")
+    (tmp_path / "more").write_text(f"[core]\nexcludesFile = {tmp_path}/ignored\n")
+    (tmp_path / "link").symlink_to(main)
+    for condition, trees in {
+        "gitdir:main/.git/worktrees/tree": [tree],
+        "onbranch:tree": [tree],
+        "gitdir:./tree/": [],
+        "gitdir:./main/": [main, tree, tmp_path / "link"],
+        "gitdir:./link/": [tmp_path / "link"],
+    }.items():
+        (tmp_path / "config").write_text(f'[includeIf "{condition}"]\npath = more\n')
+        look_anew()
+        for each in (main, tree, tmp_path / "link"):
+            asked, env = ["git", "check-ignore", "other.py"], {**os.environ, "PWD": str(each)}
+            said = subprocess.run(asked, cwd=each, env=env, capture_output=True).stdout
+
+            assert (each in trees) == bool(said) == bool(reason((each / "other.py").as_uri()))
 
 
 def test_configurations_that_are_none_cost_nothing(
@@ -382,6 +467,6 @@ def test_the_caches_are_bounded() -> None:
         ignore._parsed,
         ignore._disabled,
         git_excludes.exclude_files,
-        git_excludes._entries,
+        git_config._entries,
     ):
         assert cached.cache_parameters()["maxsize"] is not None
