@@ -240,6 +240,15 @@ def test_what_was_accepted_is_counted(editor: Editor) -> None:
     assert editor.until(lambda: "accepted" in editor.lua("return require('infill_ls').stats()"), 5)
 
 
+def test_what_was_learned_is_forgotten_by_command(editor: Editor) -> None:
+    stats = "return require('infill_ls').stats()"
+    assert editor.until(lambda: "accepted" in editor.lua(stats), 5)
+
+    editor.type("<Esc>:Infill forget<CR>")
+    assert editor.until(lambda: "What was learned of you is forgotten" in editor.messages, 5)
+    assert editor.until(lambda: editor.lua(stats) == "", 5)
+
+
 def test_dismissed_it_stays_away_and_tab_is_a_tab_again(editor: Editor) -> None:
     editor.open("dismissed.py", LINE.file())
     editor.command("setlocal noexpandtab")

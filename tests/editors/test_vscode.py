@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from infill_ls.completion.acceptance import of_user
 from infill_ls.settings import Settings
 from tests.editors.conftest import npm
 from tests.editors.latency import Latencies
@@ -348,6 +349,19 @@ class TestVSCode:
 
         assert len(before) == 1
         assert code.shared() == before
+
+    def test_what_was_learned_is_forgotten_by_command(self, code: VSCode) -> None:
+        counts = of_user()  # where the server of the editor has its own
+        counts.shown("python", 0.9)
+        counts.save()
+        assert counts.path is not None
+        assert counts.path.exists()
+
+        code.command("Forget What Was Learned of Me")
+        told = "infill: What was learned of you is forgotten."
+        assert code.until(lambda: told in code.messages(), 10), code.messages()
+        assert not counts.path.exists()
+        code.command("Notifications: Clear All Notifications")
 
     def test_how_long_it_takes(self, code: VSCode, latencies: Latencies) -> None:
         """From the last key of a burst to the screen: pause, request, model run, drawing. With the
