@@ -14,7 +14,6 @@ from infill_ls.syntax.language import Language, is_known, language_of
 
 _FENCE = re.compile(r"^[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([^\n`]*+)$", re.MULTILINE)
 _FENCED_LANGUAGE = re.compile(r"\{?\.?([\w+#-]+)")
-_COMMENT = re.compile(r"<!--(?:[\s\S]*?-->|[\s\S]*)")
 _TAG = re.compile(r"<(script|style)\b([^<>]*+)>|</(script|style)\b[^<>]*+>?", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"\b(lang|type)\s*=\s*[\"']?([\w/.+-]+)", re.IGNORECASE)
 # Of SQL what is no code; then the dollars that open a body.
@@ -130,18 +129,17 @@ def _marks(text: str, host: Language) -> Iterator[tuple[re.Match[str], bool]]:
                 opening = None
                 yield mark, False
     elif host.embeds == "scripts":
-        comment = _COMMENT.search(text)
+        start, end = _comment(text, 0)
         for mark in _TAG.finditer(text):
-            while opening is None and comment and comment.end() <= mark.start():
-                comment = _COMMENT.search(text, comment.end())
-            within_comment = comment is not None and comment.start() < mark.start()
-            if opening is None and mark[1] and not (mark[2].endswith("/") or within_comment):
+            while opening is None and end <= mark.start():
+                start, end = _comment(text, end)
+            if opening is None and mark[1] and not (mark[2].endswith("/") or start < mark.start()):
                 opening = mark
                 yield mark, True
             elif opening is not None and mark[3] and mark[3].lower() == opening[1].lower():
                 opening = None
-                if comment is not None and comment.start() < mark.end():  # no comment, in a script
-                    comment = _COMMENT.search(text, mark.end())
+                if start < mark.end():  # in a script it is none
+                    start, end = _comment(text, mark.end())
                 yield mark, False
     elif host.embeds == "bodies":
         at = 0
@@ -152,6 +150,13 @@ def _marks(text: str, host: Language) -> Iterator[tuple[re.Match[str], bool]]:
                 return
             yield closes, False
             at = closes.end()
+
+
+def _comment(text: str, at: int) -> tuple[int, int]:
+    """The first one behind an offset; where there is none, or no end of it, the text's end."""
+    start = text.find("<!--", at)
+    end = text.find("-->", start + 4) + 3 if start >= 0 else 0
+    return (start if start >= 0 else len(text) + 1), (end if end > 3 else len(text) + 1)
 
 
 def _dollars(text: str, at: int) -> re.Match[str] | None:

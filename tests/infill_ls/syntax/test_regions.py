@@ -2,6 +2,7 @@
 
 import random
 import re
+import time
 
 import pytest
 
@@ -198,3 +199,11 @@ def test_whatever_an_engine_says_blocks_stay_as_right_as_they_are(name: str) -> 
             assert not any(num_problems(code, name) for info, code in after if info == name)
 
     assert num_shown > 5
+
+
+def test_comments_without_an_end_in_many_scripts_take_little() -> None:
+    text = "<script><!--</script>" * 5_000
+    started = time.process_time()
+
+    assert region_at(text, len(text), language_of("html")).language.id == "html"
+    assert time.process_time() - started < 1.0
