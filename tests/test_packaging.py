@@ -49,6 +49,7 @@ def test_top_level_names_are_the_three_packages(names: list[str]) -> None:
 SHIPPED = (
     *("default.safetensors", "tokenizer.json", "MODEL_CARD.md"),
     *("judge.safetensors", "judge_tokenizer.json", "judge_calibration.json", "JUDGE_CARD.md"),
+    *("DATA_NOTICE.md", "MANIFEST.tsv", "JUDGE_MANIFEST.tsv"),
 )
 
 
