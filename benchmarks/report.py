@@ -110,7 +110,8 @@ def conclude(
     """What a benchmark measured, as `show` prints it, beside its goals; the last line is JSON."""
     print(this_machine())
     show(result)
-    goals(reached, sys.stdout)
+    if reached:
+        goals(reached, sys.stdout)
     result["goals"] = [asdict(goal) | {"met": goal.met} for goal in reached]
     print(as_line(result))
 

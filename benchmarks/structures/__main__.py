@@ -29,6 +29,7 @@ from infill_engine import Engine, EngineConfig, Hole, InfillError, InfillRequest
 from infill_ls.cli.bench.scores import percentile
 from infill_ls.cli.machine import busy_cpus, commit, this_machine
 from infill_ls.completion.fills import Gap, filled
+from infill_ls.completion.steps import at_once
 from infill_ls.completion.structures.complete import completed, json_task, structured_task
 from infill_ls.completion.structures.schema import Schema
 
@@ -70,12 +71,12 @@ def freely(engine: Engine, case: Case) -> str:
     request = InfillRequest(
         prefix="", suffix="", language_id="json", neighbours=(json.dumps(case.schema),)
     )
-    fills = iter(filled(engine, parts, lambda _, said: said, request=request))
+    fills = iter(at_once(filled(engine, parts, lambda _, said: said, request=request)))
     text = "".join(part if isinstance(part, str) else next(fills) for part in parts)
     if not case.ends_open:
         return text
     end = [text, Gap(hole=Hole(max_tokens=_END_TOKENS), stand_in="")]
-    return text + filled(engine, end, lambda _, said: said, request=request)[0]
+    return text + at_once(filled(engine, end, lambda _, said: said, request=request))[0]
 
 
 def by_schema(engine: Engine, given: Sequence[Case]) -> dict[str, Any]:
