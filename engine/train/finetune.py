@@ -177,6 +177,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for spec in fields(Recipe):
         parser.add_argument(f"--{spec.name}", type=type(spec.default), default=spec.default)
     given = vars(parser.parse_args(arguments))
+    for name in ("steps", "batch", "tokens", "rank", "alpha", "rate", "warmup", "every"):
+        if not 0 < given[name] < math.inf:
+            parser.error(f"--{name} {given[name]} is no positive number")
+    if given["export"] and given["export"][0] not in ("unsloth", "nemo"):
+        parser.error(f"--export {given['export'][0]} is none of unsloth, nemo")
+    if given["out"] is not None and given["out"].exists() and not given["out"].is_dir():
+        parser.error(f"--out {given['out']} is a file; name a folder for the adapter")
     recipe = Recipe(**{spec.name: given[spec.name] for spec in fields(Recipe)})
     if given["plan"] and given["model"] is None:
         for name, parts in tuning_memory.published(recipe).items():
@@ -192,14 +199,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if given["data"] is None:
         parser.error("--data DIR is missing, the folder of code")
+    if not given["data"].is_dir():
+        parser.error(f"--data {given['data']} is no folder; name the folder of code")
     found, left_out = sources(given["data"])
     print(f"{len(found)} files, {sum(each.held_out for each in found)} of them to measure by")
     for reason, count in left_out.most_common():
         print(f"{count:8} left out: {reason}")
     if given["export"]:
         form, target = given["export"]
-        if form not in ("unsloth", "nemo"):
-            parser.error(f"--export {form} is none of unsloth, nemo")
         print(f"{export(found, form, given['count'], Path(target), recipe.seed)} holes in {target}")
         return
     if given["out"] is None:

@@ -297,3 +297,27 @@ def test_the_same_holes_are_written_for_other_trainers(
         said = line["messages"][1]["content"] if form == "unsloth" else line["output"]
         assert said.startswith("```python\n")
         assert said.endswith("\n```")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--rank", "0"], "--rank 0 is no positive number"),
+        (["--warmup", "0"], "--warmup 0 is no positive number"),
+        (["--every", "0"], "--every 0 is no positive number"),
+        (["--batch", "0"], "--batch 0 is no positive number"),
+        (["--rate", "nan"], "--rate nan is no positive number"),
+        (["--alpha", "inf"], "--alpha inf is no positive number"),
+        (["--export", "none", "holes.jsonl"], "--export none is none of unsloth, nemo"),
+        (["--data", "nowhere"], "--data nowhere is no folder"),
+        (["--out", __file__], "is a file; name a folder"),
+    ],
+)
+def test_impossible_values_are_said_before_anything_is_loaded(
+    given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        finetune.main(["--model", "nowhere", *given])
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
