@@ -92,8 +92,8 @@ def test_a_link_to_what_is_ignored_is_ignored(project: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
 def test_a_workspace_behind_a_link_is_ignored_as_the_folder_itself(tmp_path: Path) -> None:
-    (tmp_path / "private/work").mkdir(parents=True)
-    (tmp_path / "link").symlink_to("private/work")
+    (tmp_path / "private/clone").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("private/clone")
     folders = (str(tmp_path / "link"),)
     for name, why in (("a.py", ""), ("build/a.py", "ignored by disabledFiles: /build/")):
         uri = (tmp_path / "link" / name).as_uri()
@@ -174,16 +174,17 @@ def test_git_s_own_ignore_files_count(project: Path) -> None:
 
 MINE = "{}\npath = .more\n"
 MET = (
-    *("gitdir:~/work/", "gitdir:~/work/.git", "gitdir:~/", "gitdir:work/.git", "gitdir:work/"),
-    *("gitdir:./work/", "gitdir:./", "gitdir:**/wo*/.git", "gitdir:~/**/.git", "gitdir/i:~/WORK/"),
-    *("gitdir/i:./Work/**", "onbranch:feat/one", "onbranch:feat/", "onbranch:f*/o[mn]e"),
-    *("onbranch:**", "onbranch:**/one", "gitdir:~/w?rk/.git", "gitdir:/**/work/.git"),
+    *("gitdir:~/clone/", "gitdir:~/clone/.git", "gitdir:~/", "gitdir:clone/.git"),
+    *("gitdir:clone/", "gitdir:./clone/", "gitdir:./", "gitdir:**/cl*/.git", "gitdir:~/**/.git"),
+    *("gitdir/i:~/CLONE/", "gitdir/i:./Clone/**"),
+    *("onbranch:feat/one", "onbranch:feat/", "onbranch:f*/o[mn]e"),
+    *("onbranch:**", "onbranch:**/one", "gitdir:~/cl?ne/.git", "gitdir:/**/clone/.git"),
     *("gitdir:*/.git", "gitdir:"),
 )
 NOT_MET = (
-    *("gitdir:~/WORK/", "gitdir:~/work", "gitdir:work", "gitdir:~/other/", "hasconfig:x:y"),
+    *("gitdir:~/CLONE/", "gitdir:~/clone", "gitdir:clone", "gitdir:~/other/", "hasconfig:x:y"),
     *("gitdir:./.git", "onbranch:feat", "onbranch:one", "onbranch:FEAT/", "onbranch:*"),
-    *("onbranch:", "x:~/work/", "", "gitdir:~/[work/"),
+    *("onbranch:", "x:~/clone/", "", "gitdir:~/[clone/"),
 )
 
 
@@ -206,7 +207,7 @@ NOT_MET = (
             },
             "two.py",
         ),
-        ({"work/.git/config": "[core]\nexcludesFile = own\n"}, "three.py"),
+        ({"clone/.git/config": "[core]\nexcludesFile = own\n"}, "three.py"),
         # of what is included the last one counts too, and it may be included again
         ({".gitconfig": MINE.format("[include]") + "[core]\nexcludesFile = own\n"}, "three.py"),
         (
@@ -220,11 +221,11 @@ NOT_MET = (
         ({".gitconfig": MINE.format('[include "x"]')}, "one.py"),
         *(({".gitconfig": MINE.format(f'[includeIf "{each}"]')}, "two.py") for each in MET),
         *(({".gitconfig": MINE.format(f'[includeIf "{each}"]')}, "one.py") for each in NOT_MET),
-        ({".gitconfig": MINE.format('[INCLUDEIF "gitdir:~/\\work/"]')}, "two.py"),
+        ({".gitconfig": MINE.format('[INCLUDEIF "gitdir:~/\\clone/"]')}, "two.py"),
         ({".gitconfig": MINE.format("[includeIf]")}, "one.py"),
         (
             {
-                ".gitconfig": '[includeIf "gitdir:work/"]\npath = sub/.one\n',
+                ".gitconfig": '[includeIf "gitdir:clone/"]\npath = sub/.one\n',
                 "sub/.one": '[includeIf "onbranch:feat/"]\npath = .two\n',
                 "sub/.two": "[core]\nexcludesFile = ~/mine\n",
             },
@@ -232,7 +233,7 @@ NOT_MET = (
         ),
         (
             {
-                "sub/.one": '[includeIf "gitdir:./work/"]\npath = .more\n',  # not beside that file
+                "sub/.one": '[includeIf "gitdir:./clone/"]\npath = .more\n',  # not beside that file
                 ".gitconfig": "[include]\npath = sub/.one\n",
                 "sub/.more": "[core]\nexcludesFile = ~/mine\n",
             },
@@ -240,12 +241,12 @@ NOT_MET = (
         ),
         (
             {
-                "work/.git/config": "[extensions]\nworktreeConfig\n",
-                "work/.git/config.worktree": "[core]\nexcludesFile = ~/mine\n",
+                "clone/.git/config": "[extensions]\nworktreeConfig\n",
+                "clone/.git/config.worktree": "[core]\nexcludesFile = ~/mine\n",
             },
             "two.py",
         ),
-        ({"work/.git/config.worktree": "[core]\nexcludesFile = ~/mine\n"}, "one.py"),
+        ({"clone/.git/config.worktree": "[core]\nexcludesFile = ~/mine\n"}, "one.py"),
         (
             {
                 ".gitconfig": "[include]\npath = .0\n",
@@ -265,9 +266,9 @@ def test_what_git_ignores_everywhere_is_ignored(
     monkeypatch.delenv("XDG_CONFIG_HOME")
     if "xdg/git/ignore" in files:
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
-    work = tmp_path / "work"
-    subprocess.run(["git", "init", "-q", "-b", "feat/one", work], check=True)
-    standing = {".config/git/ignore": "one.py\n", "mine": "two.py\n", "work/own": "three.py\n"}
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "init", "-q", "-b", "feat/one", clone], check=True)
+    standing = {".config/git/ignore": "one.py\n", "mine": "two.py\n", "clone/own": "three.py\n"}
     standing[".more"] = "[core]\nexcludesFile = ~/mine\n"
     for name, text in (standing | files).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -275,9 +276,9 @@ def test_what_git_ignores_everywhere_is_ignored(
             file.write(text)
     names = ["one.py", "two.py", "three.py", "four.py"]
     asked = ["git", "check-ignore", *names]
-    said = subprocess.run(asked, cwd=work, capture_output=True, text=True).stdout.split()
+    said = subprocess.run(asked, cwd=clone, capture_output=True, text=True).stdout.split()
 
-    ours = {name: why for name in names if (why := reason((work / name).as_uri()))}
+    ours = {name: why for name in names if (why := reason((clone / name).as_uri()))}
     assert list(ours) == said == [expected] * bool(expected)
     assert set(ours.values()) <= {f"ignored by core.excludesFile: {expected}"}
 

@@ -78,7 +78,7 @@ async def test_what_was_said_and_is_wrong_by_now_is_asked_anew() -> None:
 
 async def test_what_was_said_is_looked_at_before_anybody_asks() -> None:
     automatic = replace(LIMITS, min_confidence=None)
-    engine = Likely({"second(1)": 0.5, "third(2)": 0.3})
+    engine = Likely({"second(1)": 0.3, "third(2)": 0.3})
     async with serving(engine) as requests:
         await requests.answer(replace(query("x = "), limits=automatic), 0.0)
         soon = replace(query("x = sec"), limits=automatic)
