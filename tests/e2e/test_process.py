@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.wire import INFILL, ended, infill_at, running, spawned, stdio, tcp, types
+from tests.e2e.wire import (
+    INFILL,
+    cpu_seconds,
+    ended,
+    infill_at,
+    running,
+    spawned,
+    stdio,
+    tcp,
+    types,
+)
 from tests.infill_ls.engines import read_journal
 
 pytestmark = pytest.mark.e2e
@@ -35,15 +45,6 @@ async def test_initialize_is_answered_in_under_a_second_and_before_torch(tmp_pat
         # On a machine with other work the clock measures that work; what it takes itself is CPU.
         assert min(seconds, spent) < 1.0
         assert [event for event, _ in read_journal(journal)] == ["loaded:default:None:torch=False"]
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of a process so far, where the system tells."""
-    stat = Path(f"/proc/{pid}/stat")
-    if not stat.exists():
-        return float("inf")
-    fields = stat.read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_importing_the_server_imports_no_tensors_and_no_grammar() -> None:

@@ -193,6 +193,15 @@ def running(
     return spawned(str(SERVE), json.dumps(spec), *options)
 
 
+def cpu_seconds(pid: int) -> float:
+    """Of a process so far, where the system tells."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return float("inf")
+    fields = stat.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
     """Exit code and all of stderr."""
     assert process.stderr is not None
