@@ -51,8 +51,7 @@ class Context:
     `region` is the part of the document in one language that holds the cursor, `code_before` and
     `code_after` what of both sides is in it: mostly all. `opening` is what is open where
     `code_before` starts; where the cursor is `parsed`, a tree without errors knows better.
-    `indentation` is one level of it as the file does it: a tab or some spaces. `newline` is the
-    file's own line end, `offset` the cursor in the document.
+    `newline` is the file's own line end, `offset` the cursor in the document.
     """
 
     prefix: str
@@ -60,7 +59,6 @@ class Context:
     region: Region
     code_before: str
     code_after: str
-    indentation: str
     newline: str
     offset: int
     uri: str
@@ -72,6 +70,11 @@ class Context:
     def language(self) -> Language:
         """The one at the cursor: of code in a document of prose, the code's."""
         return self.region.language
+
+    @property
+    def indentation(self) -> str:
+        """One level of it as the file does it: a tab or some spaces. Few texts need it."""
+        return indentation_of(self.prefix, self.suffix, self.language)
 
     @property
     def line_before(self) -> str:
@@ -98,7 +101,6 @@ def context_at(document: Document, offset: int) -> Context:
         region=region,
         code_before=_lf(text[region.start : offset]) if whole else prefix,
         code_after=_lf(text[offset : region.end]) if region.end < end else suffix,
-        indentation=indentation_of(prefix, suffix, region.language),
         newline=document.newline,
         offset=offset,
         uri=document.uri,

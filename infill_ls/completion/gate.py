@@ -6,7 +6,7 @@ Pure functions. What was asked for goes through no gate.
 import math
 
 from infill_ls.completion.context import Context
-from infill_ls.syntax.brackets import balance
+from infill_ls.syntax.lexer import at_end
 
 # What is so short is hardly worth a key: fewer characters than that have to be so much surer.
 SHORT, SHORT_SCORE = 3, 0.85
@@ -39,8 +39,8 @@ def opens(context: Context, elsewhere: str) -> bool:
 def place(context: Context) -> str:
     """What the cursor stands in: "code", a "comment" or a "string", which here-documents are. What
     is code of another language in a string is code, and so is the text of markup."""
-    open_ = balance(context.code_before, context.language, context.opening).state.open
-    inner = open_[-1] if open_ else None
+    state, _ = at_end(context.code_before, context.language, context.opening)
+    inner = state.open[-1] if state.open else None
     if inner is None or inner.foreign or inner.kind not in ("comment", "string", "heredoc"):
         return "code"
     return "comment" if inner.kind == "comment" else "string"

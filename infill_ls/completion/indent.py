@@ -3,7 +3,7 @@
 import re
 
 from infill_ls.completion.context import Context
-from infill_ls.completion.lines import filled, width
+from infill_ls.completion.lines import last_filled, width
 
 
 def indented(text: str, context: Context) -> str:
@@ -28,10 +28,7 @@ def indented(text: str, context: Context) -> str:
 
 def _expected_width(context: Context) -> int:
     """How far the cursor's line should be indented, going by the line before it."""
-    lines = filled(context.prefix[: len(context.prefix) - len(context.line_before)])
-    if not lines:
-        return 0
-    last = lines[-1]
+    last = last_filled(context.prefix[: len(context.prefix) - len(context.line_before)])
     opens = last.rstrip()[-1:] in ("{", "(", "[", ":")
     return width(last) + (width(context.indentation + "x") if opens else 0)
 

@@ -19,9 +19,24 @@ def width(line: str) -> int:
     return len(indentation.expandtabs(4))
 
 
-def filled(text: str) -> list[str]:
-    """The lines that are not blank."""
-    return [line for line in text.split("\n") if line.strip()]
+def first_filled(text: str, most: int) -> list[str]:
+    """The first lines that are not blank, `most` of them."""
+    found: list[str] = []
+    start = 0
+    while len(found) < most and start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        line = text[start:end]
+        if line.strip():
+            found.append(line)
+        start = end + 1
+    return found
+
+
+def last_filled(text: str) -> str:
+    """The last line that is not blank; "" where all are."""
+    end = len(text.rstrip())
+    return text[text.rfind("\n", 0, end) + 1 :].partition("\n")[0] if end else ""
 
 
 def has_words(line: str) -> bool:

@@ -5,12 +5,22 @@ context; offsets are code points of the text. All take time in proportion to wha
 import re
 
 from infill_ls.completion.context import Context
-from infill_ls.completion.lines import LONG, distinctive, filled, has_words, same_line, width
-from infill_ls.syntax.brackets import PAIRS, balance
-from infill_ls.syntax.lexer import closed_at
+from infill_ls.completion.lines import (
+    LONG,
+    distinctive,
+    first_filled,
+    has_words,
+    last_filled,
+    same_line,
+    width,
+)
+from infill_ls.syntax.brackets import CLOSERS, PAIRS, balance
+from infill_ls.syntax.lexer import at_end, closed_at
 
 # So many characters that the suffix begins with may not end a text, nor the prefix's end begin one.
 _OVERLAP = 8
+# So many lines that follow are looked at.
+_BELOW = 4
 # An overlap is looked for in so many characters.
 _OVERLAP_WINDOW = 2_000
 _WORD = re.compile(r"\w")
@@ -20,7 +30,7 @@ _ENDS_TAG = re.compile(r"[%#}]\}")
 def repeated(text: str, context: Context) -> str:
     """What the text says although it stands next to it anyway, in words; "" where nothing."""
     last = text.rstrip().rpartition("\n")[2]
-    following = filled(context.suffix)
+    following = first_filled(context.suffix, _BELOW)
     if following and same_line(last if "\n" in text else context.line_before + last, following[0]):
         return "the next line"
     if following and has_words(last) and last.strip() == following[0].strip():
@@ -49,7 +59,7 @@ def without_prefix(text: str, context: Context) -> str:
 
 def without_suffix(text: str, context: Context) -> str:
     """Cut before the part that says what follows the cursor."""
-    following = filled(context.suffix)
+    following = first_filled(context.suffix, _BELOW)
     if following:
         text = _before_line(text, following[0], context)
     overlap = _overlap(text, context.suffix)
@@ -114,7 +124,7 @@ def _stands_below(line: str, following: list[str]) -> bool:
     """Is it one of the next lines but the first, in the same block?"""
     if not distinctive(line):
         return False
-    for index, other in enumerate(following[:4]):
+    for index, other in enumerate(following):
         if width(other) < width(line):
             return False
         if index and other.strip() == line.strip():
@@ -132,17 +142,18 @@ def _doubled(text: str, context: Context) -> int:
         return len(text)
     if _WORD.search(rest) and content.endswith(rest.rstrip()):
         return len(content) - len(rest.rstrip())
-    state = balance(context.code_before, context.language, context.opening).state
-    own = balance(text, context.language, state)
-    quote = state.quote
-    if quote and context.line_after.startswith(quote) and own.state != state:
-        return closed_at(text, context.language, state)
-    for closer, at in zip(own.closers, own.closers_at, strict=True):
-        if context.language.templates and _ENDS_TAG.search(text[max(at - 1, 0) : at + 2]):
-            continue
-        ends = rest or (at == len(content) - 1 and not _closes_another(content, at, context))
-        if closer == head and ends:
-            return at
+    if rest or head in CLOSERS:
+        state, _ = at_end(context.code_before, context.language, context.opening)
+        own = balance(text, context.language, state)
+        quote = state.quote
+        if quote and context.line_after.startswith(quote) and own.state != state:
+            return closed_at(text, context.language, state)
+        for closer, at in zip(own.closers, own.closers_at, strict=True):
+            if context.language.templates and _ENDS_TAG.search(text[max(at - 1, 0) : at + 2]):
+                continue
+            ends = rest or (at == len(content) - 1 and not _closes_another(content, at, context))
+            if closer == head and ends:
+                return at
     if rest and content[-1] == rest[0] and (rest[0] in ";,\"'`" or _too_many(content)):
         return len(content) - 1
     word = re.match(r"\w{2,}", context.line_after)
@@ -162,7 +173,7 @@ def _closes_another(text: str, at: int, context: Context) -> bool:
     does it close what the cursor's line opens, which is indented more than that?"""
     _head, newline, line = text[:at].rpartition("\n")
     line = line if newline else context.line_before + line
-    following = filled(context.suffix)[0]
+    following = first_filled(context.suffix, 1)[0]
     if not line.strip():
         return width(line) != width(following)
     opened = balance(line, context.language).openers[-1:]
@@ -170,6 +181,6 @@ def _closes_another(text: str, at: int, context: Context) -> bool:
 
 
 def _repeats_previous_line(text: str, context: Context) -> bool:
-    above = filled(context.prefix[: len(context.prefix) - len(context.line_before)])
+    above = last_filled(context.prefix[: len(context.prefix) - len(context.line_before)])
     first = text.strip().partition("\n")[0]
-    return bool(above) and distinctive(first) and above[-1].strip() == first.strip()
+    return distinctive(first) and above.strip() == first.strip()

@@ -5,8 +5,8 @@ language alike. Pure functions of text and context.
 import re
 
 from infill_ls.completion.context import Context
-from infill_ls.completion.lines import filled, has_words
-from infill_ls.syntax.lexer import lex
+from infill_ls.completion.lines import first_filled, has_words
+from infill_ls.syntax.lexer import at_end, lex
 from infill_ls.syntax.regions import spoils_fence
 
 _WORD = re.compile(r"\w+")
@@ -78,7 +78,7 @@ def _begins_with_closer_of(text: str, rest: str) -> bool:
 
 def _glued(text: str, rest: str, context: Context) -> str:
     """At a line's beginning: is the text a line of its own, which has no room there?"""
-    following = filled(context.suffix)[1:2]
+    following = first_filled(context.suffix, 2)[1:]
     if following and has_words(text) and text.strip() == following[0].strip():
         return "it repeats the next line"
     if text.rstrip().endswith(":") or (rest.startswith(("- ", "* ")) and text.strip()):
@@ -93,8 +93,8 @@ def _lexed_as_it_was(text: str, context: Context) -> bool:
     language = context.language
     above, newline, before = context.code_before.rpartition("\n")
     rest = context.code_after.partition("\n")[0]
-    head = lex(above + newline, language, context.opening)
-    state, tail = head.state, head.tail or ";"  # a file begins as what follows a statement
+    state, tail = at_end(above + newline, language, context.opening)
+    tail = tail or ";"  # a file begins as what follows a statement
     here = lex(before, language, state, before=tail)
     behind = lex(text, language, here.state, before=here.tail)
     then = lex(before + rest, language, state, before=tail)

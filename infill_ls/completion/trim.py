@@ -17,8 +17,8 @@ from infill_ls.completion.repetition import (
     without_suffix,
 )
 from infill_ls.completion.seam import misfit
-from infill_ls.syntax.brackets import CLOSERS, balance
-from infill_ls.syntax.lexer import lex
+from infill_ls.syntax.brackets import CLOSERS
+from infill_ls.syntax.lexer import at_end, lex
 from infill_ls.syntax.regions import within
 
 # What may follow the cursor on its line for a text of several lines to fit before it. Possessive:
@@ -130,7 +130,7 @@ def _literal_lines(text: str, context: Context) -> set[int]:
     """The lines that begin within a string or here-document which the text opens and closes:
     what is indented there is no code."""
     language = context.language
-    if balance(context.code_before, language, context.opening).state.open:
+    if at_end(context.code_before, language, context.opening)[0].open:
         return set()
     found = lex(text, language)
     starts = [match.end() for match in re.finditer("\n", text)]

@@ -14,6 +14,7 @@ from infill_ls.syntax.edits import tree_edit
 from infill_ls.syntax.language import Language
 from infill_ls.syntax.lexer import closed_at, comment_lacks_end, lex
 from infill_ls.syntax.parse import Problem, children, parse_code, path_to, problems, utf8
+from infill_ls.syntax.readable import is_readable
 from infill_ls.syntax.rules import Fault, first_fault
 from infill_ls.syntax.tokens import kinds
 from infill_ls.syntax.trees import ParsePoint
@@ -38,7 +39,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Inserted:
-    """A text at a cursor: it is [start, end) of the source, whose tree and problems these are."""
+    """A text at a cursor: it is [start, end) of the source, whose tree and problems these are.
+    `without` is the tree of the file without it, told of the edit, where this tree was made of
+    it."""
 
     text: str
     start: int
@@ -46,6 +49,7 @@ class _Inserted:
     source: bytes
     tree: Tree
     problems: tuple[Problem, ...]
+    without: Tree | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +99,23 @@ def _inserted(point: ParsePoint, text: str, budget: Budget) -> _Inserted:
     start, end = len(point.before), len(point.before) + len(added)
     source = point.before + added + point.after
     old = None
-    if not point.broken:
+    if point.broken:
+        tree = point.reparser.parse(source, point.language, budget=budget)
+    else:
         old = point.tree.copy()
         old.edit(*tree_edit(point.before + point.after, source, start, start, end))
-    tree = parse_code(point.parser, source, point.language, budget=budget, old=old)
+        parser = point.reparser.parser
+        tree = parse_code(parser, source, point.language, budget=budget, old=old)
     found = problems(tree, source, point.language, budget=budget)
-    return _Inserted(text=text, start=start, end=end, source=source, tree=tree, problems=found)
+    return _Inserted(
+        text=text,
+        start=start,
+        end=end,
+        source=source,
+        tree=tree,
+        problems=found,
+        without=old if is_readable(point.language) else None,
+    )
 
 
 def _fault(point: ParsePoint, inserted: _Inserted, budget: Budget) -> _Fault | None:
@@ -254,9 +269,16 @@ def _means_the_same(point: ParsePoint, inserted: _Inserted, budget: Budget) -> b
     after = point.after[:_COMPARED]
     if point.language.strictness != "strict":
         after = after.partition(b"\n")[0]  # such a grammar may have taken the next lines for these
-    start, end, size = inserted.start, inserted.end, len(after)
-    was = kinds(point.tree, start, start + size, budget=budget)
-    now = kinds(inserted.tree, end, end + size, budget=budget)
+    low, high = 0, len(after)
+    if inserted.without is not None:  # elsewhere all is within what it was in
+        changed = inserted.without.changed_ranges(inserted.tree)
+        low = max(low, min((each.start_byte - inserted.end for each in changed), default=high))
+        high = min(high, max((each.end_byte - inserted.end for each in changed), default=low))
+    if low >= high:
+        return True
+    start, end, after = inserted.start, inserted.end, after[low:high]
+    was = kinds(point.tree, start + low, start + high, budget=budget)
+    now = kinds(inserted.tree, end + low, end + high, budget=budget)
     # Whether a line end is part of a comment is the grammar's affair.
     pairs = zip(was, now, after, strict=True)
     if was == now or all(then == here or chr(each).isspace() for then, here, each in pairs):

@@ -19,12 +19,26 @@ def difference(old: bytes, new: bytes) -> tuple[int, int, int]:
     return start, len(old) - tail, len(new) - tail
 
 
+def row_at(source: bytes, offset: int, known: tuple[int, int]) -> int:
+    """The row that holds `offset`, by the lines between it and an offset whose row is `known`."""
+    near, row = known
+    if near <= offset:
+        return row + source.count(b"\n", near, offset)
+    return row - source.count(b"\n", offset, near)
+
+
 def tree_edit(
-    old: bytes, new: bytes, start: int, old_end: int, new_end: int
+    old: bytes,
+    new: bytes,
+    start: int,
+    old_end: int,
+    new_end: int,
+    *,
+    known: tuple[int, int] = (0, 0),
 ) -> tuple[int, int, int, Point, Point, Point]:
     """The arguments of `Tree.edit` for [start, old_end) of `old` having become [start, new_end) of
-    `new`."""
-    row, line_start = old.count(b"\n", 0, start), old.rfind(b"\n", 0, start) + 1
+    `new`. `known` is an offset of `old` and its row."""
+    row, line_start = row_at(old, start, known), old.rfind(b"\n", 0, start) + 1
     return (
         *(start, old_end, new_end),
         Point(row, start - line_start),

@@ -12,11 +12,13 @@ Sources are bytes of UTF-8 with LF line ends, offsets count them.
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import compress, pairwise
 
 from tree_sitter import Node
 
 from infill_engine.budget import Budget
 from infill_ls.syntax.language import Language
+from infill_ls.syntax.parse import child_at
 
 Excerpt = tuple[bytes, bytes]
 """What is left before and after the cursor."""
@@ -33,16 +35,20 @@ _SMALL = 400
 _MOST_NODES = 20_000
 
 
-def by_tree(
-    root: Node, source: bytes, cursor: int, changed: list[tuple[int, int]], *, budget: Budget
-) -> Excerpt | None:
-    """An excerpt by the tree of the source, in which the ranges `changed` are not as the tree has
-    them. None where the tree is too flat or too deep for it. Raises BudgetSpent."""
-    near = [(cursor, cursor), *changed]
+def far_from(
+    root: Node, cursor: int, changed: list[tuple[int, int]], *, budget: Budget
+) -> list[tuple[int, int]] | None:
+    """What `by_tree` may leave out, in order: by the tree of a source, in which the ranges
+    `changed` are not as the tree has them. None where the tree is too flat or too deep for it.
+    Raises BudgetSpent."""
     try:
-        dispensable = sorted(_dispensable(root, near, budget))
+        return sorted(_dispensable(root, [(cursor, cursor), *changed], budget))
     except _TooManyNodes:
         return None
+
+
+def by_tree(source: bytes, cursor: int, dispensable: list[tuple[int, int]]) -> Excerpt:
+    """An excerpt without ranges that are in order and do not overlap."""
     return (
         _without(dispensable, source, 0, cursor),
         _without(dispensable, source, cursor, len(source)),
@@ -67,47 +73,54 @@ def _dispensable(
     root: Node, keep: list[tuple[int, int]], budget: Budget
 ) -> Iterator[tuple[int, int]]:
     """Ranges of whole list elements that are far from all of `keep`."""
-    stack = [root]
+    stack = [] if _is_small(root) else [root]
     num_seen = 0
     while stack:
         budget.check()
         node = stack.pop()
-        if node.end_byte - node.start_byte < _SMALL:
-            continue
         num_seen += node.child_count
         if num_seen > _MOST_NODES:
             raise _TooManyNodes
+        here = [each for each in keep if _touches(node, each)]
+        if node.child_count > _SHORT and node.child_count == node.named_child_count:
+            stays, runs = _of_many(node, here)
+            stack += [each for each in stays if not _is_small(each)]
+            yield from runs
+            continue
         children = node.children
-        kept = _kept(children, [each for each in keep if _touches(node, each)])
-        stack.extend(child for child, stays in zip(children, kept, strict=True) if stays)
-        first = 0
-        while first < len(children):
-            if kept[first]:
-                first += 1
-                continue
-            last = first
-            while last < len(children) and not kept[last]:
-                last += 1
+        kept = _kept(node, children, here)
+        stack += [each for each in compress(children, kept) if not _is_small(each)]
+        last = 0
+        while False in kept[last:]:
+            first = kept.index(False, last)
+            last = kept.index(True, first)  # the last child stays
             run = _whole_elements(children[first:last])
             if run:
                 yield run[0].start_byte, run[-1].end_byte
-            first = last
+
+
+def _is_small(node: Node) -> bool:
+    return node.end_byte - node.start_byte < _SMALL
 
 
 def _touches(node: Node, span: tuple[int, int]) -> bool:
     return node.start_byte <= span[1] and span[0] <= node.end_byte
 
 
-def _kept(children: list[Node], keep: list[tuple[int, int]]) -> list[bool]:
+def _kept(node: Node, children: list[Node], keep: list[tuple[int, int]]) -> list[bool]:
     """Which children of a node stay; `keep` are the places of interest that it touches."""
     count = len(children)
     ends, near = (_ENDS, _NEAR) if keep else (1, 0)
     if count <= 2 * (ends + near):
         return [True] * count
-    kept = [index < ends or index >= count - ends for index in range(count)]
+    kept = [True] * ends + [False] * (count - 2 * ends) + [True] * ends
     if count <= _SHORT:
-        # Not every node of many children is a list: comments make a function's many, too.
-        kept = [stays or _has_role(children, i) for i, stays in enumerate(kept)]
+        # Not every node of many children is a list: comments make a function's many, too. What
+        # has a name for its parent, such as a body, stays.
+        kept = [
+            stays or node.field_name_for_child(index) is not None
+            for index, stays in enumerate(kept)
+        ]
     for start, end in keep:
         first = bisect_left(children, start, key=lambda child: child.end_byte)
         last = bisect_right(children, end, key=lambda child: child.start_byte) - 1
@@ -117,10 +130,25 @@ def _kept(children: list[Node], keep: list[tuple[int, int]]) -> list[bool]:
     return kept
 
 
-def _has_role(children: list[Node], index: int) -> bool:
-    """Is it a part that its parent has a name for, such as a body?"""
-    parent = children[index].parent
-    return parent is not None and parent.field_name_for_child(index) is not None
+def _of_many(node: Node, keep: list[tuple[int, int]]) -> tuple[list[Node], list[tuple[int, int]]]:
+    """Which children of a node stay and what is between them, as by `_kept`: of a node with many
+    children and no separators, such as a file of statements, few of them are looked at."""
+    count = node.child_count
+    ends, near = (_ENDS, _NEAR) if keep else (1, 0)
+    kept = {*range(ends), *range(count - ends, count)}
+    for start, end in keep:
+        first = bisect_left(range(count), start, key=lambda index: child_at(node, index).end_byte)
+        last = (
+            bisect_right(range(count), end, key=lambda index: child_at(node, index).start_byte) - 1
+        )
+        low, high = min(first, last) - near, max(first, last) + near
+        kept.update(range(max(low, 0), min(high + 1, count)))
+    runs = [
+        (child_at(node, before + 1).start_byte, child_at(node, after - 1).end_byte)
+        for before, after in pairwise(sorted(kept))
+        if after - before > 1
+    ]
+    return [child_at(node, index) for index in sorted(kept)], runs
 
 
 def _whole_elements(run: list[Node]) -> list[Node]:

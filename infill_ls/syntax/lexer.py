@@ -6,6 +6,7 @@ code points. Takes time in proportion to the text.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -101,35 +102,67 @@ def lex(text: str, language: Language, state: State = START, *, before: str = ""
     """`state` is what is open where the text starts, `before` the last code before it, if it is
     known: by it a slash divides or begins a regular expression."""
     pieces, brackets = list[tuple[int, int, str]](), list[int]()
-    at, end, broken_off = 0, _part_end(text, 0, language), False
-    while end < len(text):
+    at, broken_off = 0, False
+    for end in _part_ends(text, language):
         part = _lexed(text[at:end], language, state, before)
         pieces += [(at + low, at + high, kind) for low, high, kind in part.pieces]
         brackets += [at + offset for offset in part.brackets]
         state, before, broken_off = part.state, part.tail, broken_off or part.broken_off
-        at, end = end, _part_end(text, end, language)
-    last = _lexed(text[at:], language, state, before)
-    if not at:
-        return last
+        at = end
     return Lexed(
-        pieces=(*pieces, *((at + low, at + high, kind) for low, high, kind in last.pieces)),
-        brackets=(*brackets, *(at + offset for offset in last.brackets)),
-        state=last.state,
-        broken_off=broken_off or last.broken_off,
-        tail=last.tail,
+        pieces=tuple(pieces),
+        brackets=tuple(brackets),
+        state=state,
+        broken_off=broken_off,
+        tail=before,
     )
 
 
-def _part_end(text: str, at: int, language: Language) -> int:
-    """After some whole lines: no token of code goes on from one line to the next, but what SQL says
-    of a body may stand behind it."""
-    if len(text) - at <= 2 * _PART or language.id == "sql":
-        return len(text)
-    return text.find("\n", at + _PART) + 1 or len(text)
+def at_end(text: str, language: Language, state: State = START) -> tuple[State, str]:
+    """What is open at the text's end, and the last code before it: `state` and `tail` of `lex`, for
+    less."""
+    at, before = 0, ""
+    for end in _part_ends(text, language):
+        state, before = _ended(text[at:end], language, state, before)
+        at = end
+    return state, before
+
+
+def _part_ends(text: str, language: Language) -> Iterator[int]:
+    """After some whole lines, and before the last one, which is the one that is typed: no token of
+    code goes on from one line to the next, but what SQL says of a body may stand behind it."""
+    at = 0
+    if language.id != "sql":
+        while len(text) - at > 2 * _PART:
+            at = text.find("\n", at + _PART) + 1 or len(text)
+            yield at
+        last = text.rfind("\n", at) + 1
+        if last:
+            at = last
+            yield at
+    if at < len(text) or not text:
+        yield len(text)
 
 
 @lru_cache(maxsize=256)
 def _lexed(text: str, language: Language, state: State, before: str) -> Lexed:
+    run = _run(text, language, state, before)
+    return Lexed(
+        pieces=tuple(run.pieces),
+        brackets=tuple(run.brackets),
+        state=run.state,
+        broken_off=run.broken_off,
+        tail=run.tail(len(text)),
+    )
+
+
+@lru_cache(maxsize=1024)  # enough for a file of 10,000 lines
+def _ended(text: str, language: Language, state: State, before: str) -> tuple[State, str]:
+    run = _run(text, language, state, before)
+    return run.state, run.tail(len(text))
+
+
+def _run(text: str, language: Language, state: State, before: str) -> "_Run":
     run = _Run(
         before=before[-_LOOK_BACK:],
         text=text,
@@ -139,13 +172,7 @@ def _lexed(text: str, language: Language, state: State, before: str) -> Lexed:
     )
     while run.at < len(text):
         run.go_on()
-    return Lexed(
-        pieces=tuple(run.pieces),
-        brackets=tuple(run.brackets),
-        state=State(tuple(run.open), tuple(run.heredocs)),
-        broken_off=run.broken_off,
-        tail=run.tail(len(text)),
-    )
+    return run
 
 
 def closed_at(text: str, language: Language, state: State) -> int:
@@ -195,7 +222,7 @@ def state_at(
 
 @lru_cache(maxsize=512)
 def _state_after(text: str, language: Language, state: State) -> State:
-    return lex(text, language, state).state
+    return at_end(text, language, state)[0]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -211,6 +238,10 @@ class _Run:
     pieces: list[tuple[int, int, str]] = field(default_factory=list)
     brackets: list[int] = field(default_factory=list)
     broken_off: bool = False
+
+    @property
+    def state(self) -> State:
+        return State(tuple(self.open), tuple(self.heredocs))
 
     def go_on(self) -> None:
         inner = self.open[-1] if self.open else None

@@ -9,7 +9,7 @@ from tree_sitter import Parser, Tree
 
 from infill_engine.budget import Budget, BudgetSpent
 from infill_ls.syntax.edits import difference, tree_edit
-from infill_ls.syntax.excerpt import Excerpt, by_tree
+from infill_ls.syntax.excerpt import Excerpt, by_tree, far_from
 from infill_ls.syntax.parse import parse_on
 
 # The tree lacks the edits since it was parsed. With more places than this, or more bytes of them,
@@ -26,6 +26,39 @@ class _Begun:
     old: Tree | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """What was left out for a cursor in the line [start, end), and may be again while the edits
+    are in that line."""
+
+    start: int
+    end: int
+    dispensable: list[tuple[int, int]]
+
+    def after(self, source: bytes, start: int, old_end: int, new_end: int) -> "_Kept | None":
+        """The same after [start, old_end) has become [start, new_end) of `source`."""
+        if not self.start <= start <= old_end <= self.end or b"\n" in source[start:new_end]:
+            return None
+        shift = new_end - old_end
+        return _Kept(
+            start=self.start,
+            end=self.end + shift,
+            dispensable=[
+                (low, high) if high <= self.start else (low + shift, high + shift)
+                for low, high in self.dispensable
+            ],
+        )
+
+
+def _kept(source: bytes, cursor: int, dispensable: list[tuple[int, int]]) -> _Kept | None:
+    """None where something of the cursor's line is left out."""
+    start, end = source.rfind(b"\n", 0, cursor) + 1, source.find(b"\n", cursor)
+    end = len(source) if end < 0 else end
+    if any(low < end and start < high for low, high in dispensable):
+        return None
+    return _Kept(start=start, end=end, dispensable=dispensable)
+
+
 class Outline:
     """The last tree of one document. Belongs to one thread."""
 
@@ -36,6 +69,8 @@ class Outline:
         self._changed: list[tuple[int, int]] = []  # in order, and apart from one another
         self._much_changed = _MUCH_CHANGED
         self._begun: _Begun | None = None
+        self._kept: _Kept | None = None
+        self._row = 0, 0  # of the last edit, its offset and row: to count all lines takes long
 
     def follow(self, source: bytes) -> None:
         """Takes note of an edit; nothing is parsed."""
@@ -43,8 +78,11 @@ class Outline:
             return
         if self._tree is not None:
             start, old_end, new_end = difference(self._source, source)
-            self._tree.edit(*tree_edit(self._source, source, start, old_end, new_end))
+            edit = tree_edit(self._source, source, start, old_end, new_end, known=self._row)
+            self._tree.edit(*edit)
+            self._row = start, edit[3].row
             self._changed = _with_change(self._changed, start, old_end, new_end)
+            self._kept = self._kept and self._kept.after(source, start, old_end, new_end)
         self._source = source
 
     @property
@@ -63,8 +101,13 @@ class Outline:
                 self._parse(budget)
             if self._tree is None or not self._usable:
                 return None
-            root = self._tree.root_node
-            return by_tree(root, self._source, cursor, self._changed, budget=budget)
+            if self._kept is None or not self._kept.start <= cursor <= self._kept.end:
+                found = far_from(self._tree.root_node, cursor, self._changed, budget=budget)
+                if found is None:
+                    return None
+                self._kept = _kept(self._source, cursor, found)
+                return by_tree(self._source, cursor, found)
+            return by_tree(self._source, cursor, self._kept.dispensable)
         except BudgetSpent:
             return None
 
@@ -94,8 +137,9 @@ class Outline:
             self._much_changed = _size(self._changed) + _MUCH_CHANGED
             return
         self._tree, self._changed, self._much_changed = tree, [], _MUCH_CHANGED
+        self._kept = None
         if source != self._source:
-            latest, self._source = self._source, source
+            latest, self._source, self._row = self._source, source, (0, 0)
             self.follow(latest)
 
 

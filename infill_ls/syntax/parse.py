@@ -6,6 +6,7 @@ are bytes of UTF-8 with LF line ends, offsets count them.
 """
 
 import threading
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from infill_ls.syntax.templates import template_faults
 _CHUNK = 16_384  # bytes of the source that the parser is handed at once
 _TOKEN_CHUNKS = 8  # how many of them a token may take
 _STRIDE = 256  # nodes that are looked at before the budget is asked again
+_FEW = 20  # children, among which nothing is looked for by halves
 
 TAG = "tag"
 
@@ -180,6 +182,31 @@ def children(node: Node, budget: Budget) -> Iterator[Node]:
         assert child is not None, "the cursor stands on a node"
         yield child
         more = cursor.goto_next_sibling()
+
+
+def overlapping(node: Node, start: int, end: int, budget: Budget) -> Iterator[Node]:
+    """Those of a node's children that share a byte with [start, end), or lie in it without any.
+    Of many, such as a file's statements, the others are passed over. Raises BudgetSpent."""
+    count = node.child_count
+    if count <= _FEW or node.is_error:  # its children are found one behind the other
+        for child in children(node, budget):
+            if child.start_byte < end and start < child.end_byte:
+                yield child
+        return
+    first = bisect_right(range(count), start, key=lambda index: child_at(node, index).end_byte)
+    for index in range(first, count):
+        if index % _STRIDE == 0:
+            budget.check()
+        child = child_at(node, index)
+        if child.start_byte >= end:
+            return
+        yield child
+
+
+def child_at(node: Node, index: int) -> Node:
+    child = node.child(index)
+    assert child is not None, f"it has more than {index} children"
+    return child
 
 
 def path_to(tree: Tree, start: int, end: int, budget: Budget) -> list[Node]:

@@ -49,10 +49,17 @@ class Region:
     closed: bool = False
 
 
-@lru_cache(maxsize=1)  # context and trees ask for the same place; it keeps the text
 def region_at(text: str, offset: int, host: Language) -> Region:
     """The region that holds `offset` of a document in the language `host`. One in a fence begins
     at the end of the opening line, one in a tag behind the tag, and what closes it is outside."""
+    if not host.embeds:
+        return _whole(text, host)
+    return embedded_at(text, offset, host)
+
+
+@lru_cache(maxsize=1)  # context and trees ask for the same place; it keeps the text
+def embedded_at(text: str, offset: int, host: Language) -> Region:
+    """The same, of a host that embeds others."""
     opening = None
     for mark, opens in _marks(text, host):
         if opens:

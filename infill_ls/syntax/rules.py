@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tree_sitter import Node, Tree
 
 from infill_engine.budget import Budget
-from infill_ls.syntax.parse import children
+from infill_ls.syntax.parse import overlapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def _touched(top: Placed, start: int, end: int, budget: Budget) -> Iterator[Plac
         yield placed
         inner = [
             Placed(child, placed)
-            for child in children(placed.node, budget)
-            if child.start_byte < end and start < child.end_byte and not child.is_error
+            for child in overlapping(placed.node, start, end, budget)
+            if not child.is_error
         ]
         stack += reversed(inner)

@@ -9,7 +9,7 @@ from functools import cache
 from tree_sitter import Node, Tree
 
 from infill_engine.budget import Budget
-from infill_ls.syntax.parse import children
+from infill_ls.syntax.parse import overlapping
 
 _COMMENT = re.compile(r"comment(?!_statement)|shebang|hash_bang")
 _STRING = re.compile(
@@ -44,12 +44,8 @@ def kinds(tree: Tree, start: int, end: int, *, budget: Budget) -> bytes:
             low, high = max(node.start_byte, start), min(node.end_byte, end)
             found[low - start : high - start] = kind * (high - low)
         if kind != b"c":
-            stack += [each for each in children(node, budget) if _overlaps(each, start, end)]
+            stack += overlapping(node, start, end, budget)
     return bytes(found)
-
-
-def _overlaps(node: Node, start: int, end: int) -> bool:
-    return node.start_byte < end and start < node.end_byte
 
 
 def _has_dollar(node: Node) -> bool:

@@ -55,6 +55,10 @@ class Language:
     carry_on: frozenset[str] = frozenset()
     close: frozenset[str] = frozenset()
 
+    def __hash__(self) -> int:
+        """Of its name alone: what is kept of texts is looked up by it, again and again."""
+        return hash(self.id)
+
     @property
     def grammar(self) -> "tree_sitter.Language | None":
         """Imported at the first use; None where there is none to be had."""

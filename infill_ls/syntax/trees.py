@@ -8,15 +8,17 @@ on the way in, bytes of UTF-8 within.
 from dataclasses import dataclass, field
 
 from tree_sitter import Language as Grammar
-from tree_sitter import Parser, Tree
+from tree_sitter import Tree
 
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_ls.documents import Document
 from infill_ls.syntax.excerpt import Excerpt, by_lines
 from infill_ls.syntax.language import Language, language_of
+from infill_ls.syntax.lexer import beginning, state_at
 from infill_ls.syntax.outline import Outline
-from infill_ls.syntax.parse import Problem, parse_code, problems, utf8
+from infill_ls.syntax.parse import Problem, problems, utf8
 from infill_ls.syntax.regions import Region, region_at
+from infill_ls.syntax.reparse import Parse, Reparser
 
 # Files up to this size are checked as they are: a fresh parse takes some milliseconds.
 _WHOLE = 16_000
@@ -38,7 +40,7 @@ class ParsePoint:
     tree: Tree
     problems: tuple[Problem, ...]
     is_part: bool
-    parser: Parser = field(repr=False)
+    reparser: Reparser = field(repr=False)
 
     @property
     def broken(self) -> bool:
@@ -56,7 +58,7 @@ class Trees:
 
     def __init__(self) -> None:
         self._outlines: dict[str, tuple[Language, Outline]] = {}  # by URI, of large files only
-        self._parsers: dict[str, Parser] = {}
+        self._reparsers: dict[str, Reparser] = {}  # by grammar
         self._latest: tuple[Document, int, ParsePoint] | None = None
 
     def point(
@@ -78,14 +80,18 @@ class Trees:
         return point
 
     def parse_ahead(self, document: Document, offset: int, *, budget: Budget) -> None:
-        """Does what the next `point` near here needs; for when nobody waits. Raises BudgetSpent;
-        what was parsed until then is not lost."""
+        """Does what the next `point` near here needs, and looks what is open where; for when
+        nobody waits. Raises BudgetSpent; what was done until then is not lost."""
         self.point(document, offset, budget=budget)
         if document.uri in self._outlines:
             self._outlines[document.uri][1].refresh(budget=budget)
+        region = region_at(document.text, offset, language_of(document.language_id))
+        code = document.text[region.start : region.end]
+        state_at(code, region.language, beginning(code, region.language), budget=budget)
 
     def forget(self, uri: str) -> None:
         self._outlines.pop(uri, None)
+        self._reparsers.clear()
         if self._latest is not None and self._latest[0].uri == uri:
             self._latest = None
 
@@ -93,12 +99,17 @@ class Trees:
         self, document: Document, offset: int, region: Region, grammar: Grammar, budget: Budget
     ) -> ParsePoint:
         language, code = region.language, document.text[region.start : region.end]
-        parser = self._parsers.setdefault(language.grammar_function, Parser(grammar))
+        reparser = self._reparsers.get(language.grammar_function)
+        if reparser is None:
+            reparser = self._reparsers[language.grammar_function] = Reparser(grammar)
+        # Where something was wrong at the last key, something mostly is at this one.
+        was_broken = self._latest is not None and self._latest[2].broken
+        parse = reparser.parse_anew if was_broken else reparser.parse
         source, cursor = utf8(code), len(utf8(code[: offset - region.start]))
         if len(source) <= _WHOLE:
             self._outlines.pop(document.uri, None)
             whole = source[:cursor], source[cursor:]
-            return _parse_point(region, whole, parser, budget)
+            return _parse_point(region, whole, reparser, parse, budget)
         outline = self._outline(document.uri, language, grammar)
         outline.follow(source)
         # The other half is for the excerpt itself and for the check.
@@ -106,18 +117,18 @@ class Trees:
         by_tree = excerpt if excerpt is not None and _size(excerpt) <= _LARGEST else None
         point = None
         if by_tree is not None and outline.faultless:
-            point = _parse_point(region, by_tree, parser, budget)
+            point = _parse_point(region, by_tree, reparser, parse, budget)
             if not point.broken_before_cursor:
                 return point
         # No tree yet, or errors have led it or its excerpt astray.
         excerpt = by_lines(source, cursor, language, budget=budget)
         if _size(excerpt) <= _LARGEST:
-            local = _parse_point(region, excerpt, parser, budget)
+            local = _parse_point(region, excerpt, reparser, parse, budget)
             if point is None or not local.broken:
                 return local
         if by_tree is None:
             raise BudgetSpent
-        return point or _parse_point(region, by_tree, parser, budget)
+        return point or _parse_point(region, by_tree, reparser, parse, budget)
 
     def _outline(self, uri: str, language: Language, grammar: Grammar) -> Outline:
         known = self._outlines.get(uri)
@@ -130,9 +141,11 @@ def _size(excerpt: Excerpt) -> int:
     return len(excerpt[0]) + len(excerpt[1])
 
 
-def _parse_point(region: Region, excerpt: Excerpt, parser: Parser, budget: Budget) -> ParsePoint:
+def _parse_point(
+    region: Region, excerpt: Excerpt, reparser: Reparser, parse: Parse, budget: Budget
+) -> ParsePoint:
     language, (before, after) = region.language, excerpt
-    tree = parse_code(parser, before + after, language, budget=budget)
+    tree = parse(before + after, language, budget=budget)
     return ParsePoint(
         language=language,
         before=before,
@@ -140,5 +153,5 @@ def _parse_point(region: Region, excerpt: Excerpt, parser: Parser, budget: Budge
         tree=tree,
         problems=problems(tree, before + after, language, budget=budget),
         is_part=region.host.embeds in ("fences", "bodies") and region.language != region.host,
-        parser=parser,
+        reparser=reparser,
     )

@@ -1,5 +1,6 @@
 """How long people wait: a server from its start, a warm engine, and the server without a model."""
 
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -216,6 +217,8 @@ def server_overhead(places: int, tick: Callable[[], None]) -> Overhead:
     document = Document(uri=URI, version=0, language_id="python", text=source.text)
     options = InfillOptions(max_lines=1)
     infill_at(engine, document, 0, options, trees=trees)
+    trees.parse_ahead(document, 0, budget=UNLIMITED)
+    gc.freeze()  # as the server does once it has loaded
     samples = Overhead()
     for start, end in spans[:: max(1, len(spans) // places)][:places]:
         line = source.text[start:end]

@@ -12,7 +12,7 @@ from infill_ls import secret_texts
 from infill_ls.completion.worker import Worker
 from infill_ls.ignore import IgnorePolicy
 from infill_ls.server.session import MAX_TOLD, Session
-from infill_ls.syntax.regions import region_at
+from infill_ls.syntax.regions import embedded_at
 from tests.infill_ls.engines import Knowing, Stepping, last_name, loads
 from tests.infill_ls.server.editor import INFILL, URI, Editor, editing
 
@@ -29,7 +29,7 @@ def worker() -> Iterator[Worker]:
 
 def alive() -> Counter[str]:
     """Of our own classes, how many objects there are: documents, trees, runs, sessions ..."""
-    region_at.cache_clear()  # it keeps the last one, which something else may keep as well
+    embedded_at.cache_clear()  # it keeps the last one, which something else may keep as well
     gc.collect()
     names = (f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
     ours = (name for name in names if name.startswith("infill_ls."))

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from infill_ls.syntax.check import check
+from infill_ls.syntax.check import Verdict, check
 from infill_ls.syntax.language import language_of
 from infill_ls.syntax.trees import Trees
 from tests.infill_ls.syntax.sources import SOURCES, document, num_problems, verdict
@@ -237,3 +237,31 @@ def test_the_header_of_a_long_statement_is_asked_about_too(text: str) -> None:
 
     assert not verdict(source, text).valid
     assert verdict(source, "self, *, a").valid
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_follows_from_the_last_tree_is_what_follows_from_a_fresh_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a line is typed; what is tried is right, half right and wrong."""
+    rng, source = random.Random(name), SOURCES[name]
+    lines = [match.span() for match in re.finditer(r"\S.*", source)]
+    tried = []
+    for start, end in rng.sample(lines, 4):
+        for at in range(start, min(end, start + 8)):
+            rest = source[at:end]
+            ends = ("", ")", "'", "\n}", " /*")
+            texts = (rest + rng.choice(ends), rng.choice(("x", "(", '"', "# b", "f(a)\ny")))
+            tried += [(source[:at] + source[end:], at, text) for text in texts]
+
+    def verdicts() -> list[Verdict]:
+        trees, found = Trees(), []
+        for version, (text, at, said) in enumerate(tried):
+            point = trees.point(document(text, name, version), at)
+            found += [check(point, said)] if point is not None else []
+        return found
+
+    by_change = verdicts()
+    for module in ("reparse", "check"):
+        monkeypatch.setattr(f"infill_ls.syntax.{module}.is_readable", lambda _: False)
+    assert by_change == verdicts()

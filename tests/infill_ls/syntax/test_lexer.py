@@ -7,7 +7,7 @@ import pytest
 from infill_engine.budget import Budget, BudgetSpent
 from infill_ls.syntax import lexer
 from infill_ls.syntax.language import language_of
-from infill_ls.syntax.lexer import lex, state_at
+from infill_ls.syntax.lexer import at_end, lex, state_at
 from tests.infill_ls.syntax.constructs import CONSTRUCTS as PARSED
 from tests.infill_ls.syntax.constructs import LEXED_CONSTRUCTS
 
@@ -123,6 +123,7 @@ def test_a_text_is_the_same_whole_and_in_parts(name: str, monkeypatch: pytest.Mo
     lex.cache_clear()
     parts = lex(text, language)
 
+    assert at_end(text, language) == (parts.state, parts.tail)
     assert parts.kinds(len(text)) == whole.kinds(len(text))
     assert (parts.brackets, parts.state) == (whole.brackets, whole.state)
     assert (parts.broken_off, parts.tail.split()[-1:]) == (

@@ -6,9 +6,11 @@ import pytest
 from tree_sitter import Parser
 
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
+from infill_ls.syntax import excerpt
+from infill_ls.syntax.excerpt import far_from
 from infill_ls.syntax.language import language_of
 from infill_ls.syntax.outline import Outline
-from tests.infill_ls.syntax.sources import LARGE
+from tests.infill_ls.syntax.sources import LARGE, fresh
 
 SOURCE = LARGE["python"].encode()
 SMALL = len(SOURCE) // 4
@@ -114,3 +116,42 @@ def test_after_much_typing_there_is_another_tree() -> None:
     found.excerpt(0, budget=UNLIMITED)
 
     assert not found.faultless
+
+
+@pytest.mark.parametrize("name", ["python", "java", "css"])
+def test_typing_in_a_line_leaves_out_what_was_left_out_before(name: str) -> None:
+    language, source = language_of(name), LARGE[name].encode()
+    assert language.grammar is not None
+    rng = random.Random(name)
+    for _ in range(10):
+        at = source.index(b"\n", rng.randrange(len(source) - 100))
+        asked, once = Outline(language.grammar), Outline(language.grammar)
+        for each in (asked, once):
+            each.follow(source)
+            each.refresh(budget=UNLIMITED)
+        for typed in range(1, 8):
+            now = source[:at] + b"; f(x, 1"[:typed] + source[at:]
+            asked.follow(now)
+            excerpt = asked.excerpt(at + typed, budget=UNLIMITED)
+        once.follow(now)
+
+        assert excerpt == once.excerpt(at + typed, budget=UNLIMITED)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_of_many_statements_the_same_are_left_out_as_of_any_children(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, source = random.Random(name), LARGE[name].encode()
+    root = fresh(LARGE[name], name).root_node
+    spans = [
+        (at, min(at + rng.choice((0, 3, 50, 800)), len(source)))
+        for at in (rng.randrange(len(source)) for _ in range(40))
+    ]
+
+    def left_out() -> list[object]:
+        return [far_from(root, 9, spans[n : n + 2], budget=UNLIMITED) for n in range(39)]
+
+    found = left_out()
+    monkeypatch.setattr(excerpt, "_SHORT", 10**6)
+    assert found == left_out()

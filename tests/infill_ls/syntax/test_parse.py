@@ -1,5 +1,6 @@
 """A parse ends with its budget, and goes on where it stopped."""
 
+import random
 import sys
 import time
 from itertools import count
@@ -10,7 +11,8 @@ from tree_sitter import Parser, Tree
 
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_ls.syntax.language import language_of
-from infill_ls.syntax.parse import children, parse, parse_on, path_to, problems
+from infill_ls.syntax.parse import children, overlapping, parse, parse_on, path_to, problems
+from tests.infill_ls.syntax.sources import SOURCES, fresh
 
 WHOLE = b"def f(a):\n    return a + 1\n\n\n" * 8_000
 # What has to be read again and again: an open bracket and what fits into none.
@@ -139,3 +141,20 @@ def test_the_path_leads_from_the_root_to_the_smallest_node() -> None:
     assert [node.type for node in path[1:]] == [
         *("expression_statement", "assignment", "call", "argument_list", "list", "identifier"),
     ]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_of_a_nodes_children_those_are_found_that_share_a_byte(name: str) -> None:
+    rng, source = random.Random(name), (SOURCES[name] * 3).encode()
+    root = fresh(source.decode(), name).root_node
+    nodes = [root, *rng.choices(root.children or [root], k=10)]
+    for _ in range(50):
+        node, start = rng.choice(nodes), rng.randrange(len(source) + 1)
+        end = min(start + rng.choice((0, 1, 3, 20, 1_000)), len(source))
+        shared = [
+            each
+            for each in children(node, UNLIMITED)
+            if each.start_byte < end and start < each.end_byte
+        ]
+
+        assert list(overlapping(node, start, end, UNLIMITED)) == shared
