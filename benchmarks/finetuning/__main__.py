@@ -82,7 +82,7 @@ def measure(
             say(f"{way}{when}: {right} exact")
 
     fill("before", None)
-    log = finetune(tuner, found, out, recipe, str(form.base), say=lambda _: None)
+    log = finetune(tuner, found, out, recipe, str(form.base), say=lambda _: None).log
     fill("after", out)
     return {
         "benchmark": "finetuning",

@@ -26,8 +26,8 @@ from infill_engine.models.masked_qwen2.checkpoint import EMBEDDING, HEAD, NORM, 
 from infill_engine.models.masked_qwen2.denoiser import MaskedQwen2, load_masked_qwen2
 from infill_engine.models.masked_qwen2.network import Network
 from infill_engine.models.masked_qwen2.text import EXPAND, SPLIT
-from train.finetune import STACKED, example
 from train.hole_objective import Example, loss_of, noised
+from train.masked_tuning import STACKED, example
 from train.optimisers import Muon
 from train.repository import Source, gaps
 

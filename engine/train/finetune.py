@@ -6,100 +6,46 @@
         --adapter ~/mine-adapter
 
 Trains LoRA beside the matrices, which stay as they are, and of all but DiffusionGemma may have 4
-bits. One file in ten is kept to measure by. `--plan` says what memory it takes, without `--model`
-that of the published ones; `--export unsloth FILE` or `--export nemo FILE` writes the same holes
-for other trainers.
+bits. One file in ten is kept to measure by. Ctrl-C ends a run behind its step, and the same command
+goes on with it. `--plan` says what memory it takes, without `--model` that of the published ones;
+`--export unsloth FILE` or `--export nemo FILE` writes the same holes for other trainers.
 """
 
 import argparse
 import json
 import math
 import random
+import shlex
+import signal
+import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import get_args
 
 import torch
 
-from infill_engine import EngineConfig, InfillRequest, ModelError
-from infill_engine.local import LocalEngine
+from infill_engine import EngineConfig, InfillError, ModelError
+from infill_engine.config import Dtype
 from infill_engine.models.adapter import Adapter, write_adapter
 from infill_engine.models.checkpoint import kind_of
 from infill_engine.models.hub import find_checkpoint
-from infill_engine.models.masked_qwen2.denoiser import MaskedQwen2, load_masked_qwen2
-from infill_engine.models.masked_qwen2.network import Lora, Matrix, Network
+from infill_engine.models.masked_qwen2.denoiser import load_masked_qwen2
+from infill_ls.cli.files import new_file
 from train import tuning_memory
-from train.hole_objective import Example, loss_of, noised
-from train.recipe import Pair, Recipe, Tuner, exact
-from train.repository import Gap, Source, export, gaps, of_file, sources
+from train.masked_tuning import MaskedTuner
+from train.recipe import HELP, Recipe, Tuner
+from train.repository import Source, export, gaps, of_file, sources
+from train.tuning_state import STATE, Run, restore, save, standing
 
-# The matrices that are stacked into one, by the layer's field.
-STACKED: dict[str, tuple[str, ...]] = {
-    "query_key_value": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "out": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
-
-
-def attach(network: Network, recipe: Recipe) -> dict[str, Pair]:
-    """Puts LoRA beside every matrix of the blocks; the pairs by the matrices' names."""
-    sizes, generator = network.sizes, torch.Generator().manual_seed(recipe.seed)
-    shapes = sizes.shapes(tied=True)
-    pairs: dict[str, Pair] = {}
-    for at, layer in enumerate(network.layers):
-        made: dict[str, Matrix] = {}
-        for field, names in STACKED.items():
-            parts = []
-            for name in names:
-                key = f"model.layers.{at}.{name}.weight"
-                outputs, inputs = shapes[key]
-                down = torch.randn(recipe.rank, inputs, generator=generator) / inputs**0.5
-                pair = (
-                    down.to(network.device).requires_grad_(),
-                    torch.zeros(outputs, recipe.rank, device=network.device).requires_grad_(),
-                )
-                pairs[key] = pair
-                parts.append(pair)
-            base = getattr(layer, field)
-            assert not isinstance(base, Lora), "LoRA is put beside a network once"
-            made[field] = Lora(base, tuple(parts), recipe.scale)
-        network.layers[at] = replace(layer, **made)
-    network.recomputes = True
-    return pairs
-
-
-def example(denoiser: MaskedQwen2, gap: Gap, tokens: int, rng: random.Random) -> Example:
-    """As the engine lays a request out, within so many tokens."""
-    sides = denoiser.text.sides(gap.request, prefix=2 * tokens // 3, suffix=tokens // 3)
-    middle = denoiser.middle(gap.middle, sides)
-    return noised(sides.prefix_ids, middle, sides.suffix_ids, denoiser.text, rng)
-
-
-class MaskedTuner:
-    """Implements `Tuner` for a masked Qwen2. Raises ModelError where it is no network of torch."""
-
-    def __init__(self, denoiser: MaskedQwen2, recipe: Recipe) -> None:
-        if not isinstance(denoiser.network, Network):
-            raise ModelError("only torch trains here; leave device unset, or set cpu, cuda or mps")
-        self._denoiser, self._network, self._recipe = denoiser, denoiser.network, recipe
-        self._source = random.Random(recipe.seed)
-        self.pairs = attach(denoiser.network, recipe)
-
-    def backward(self, batch: Sequence[Gap]) -> float:
-        denoiser, tokens = self._denoiser, self._recipe.tokens
-        examples = [example(denoiser, gap, tokens, self._source) for gap in batch]
-        loss = loss_of(self._network, examples, denoiser.text)
-        loss.backward()
-        return float(loss.detach())
-
-    def asked(self, gap: Gap) -> InfillRequest:
-        return gap.request
-
-    def exact(self, measured: Sequence[Gap]) -> float:
-        return exact(LocalEngine(self._denoiser), measured, self.asked) / max(1, len(measured))
+INTERRUPTED = 130
+AT_LEAST_0 = ("measured", "seed")
 
 
 def finetune(
@@ -109,49 +55,110 @@ def finetune(
     recipe: Recipe,
     model: str,
     say: Callable[[str], None] = print,
-) -> list[dict[str, float]]:
-    """Trains, and writes the adapter after every `recipe.every` steps; the lines of its log.
+    stopped: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Trains, or goes on with a run that stopped, and gives back how far it is.
 
-    Raises ModelError where there is nothing to learn from, or the loss is no number any more.
+    The adapter is written after every `recipe.every` steps, with what it takes to go on, and where
+    `stopped` says so after a step. Raises ModelError where there is nothing to learn from, the
+    folder has another run, or the loss is no number any more.
     """
     learned = [each for each in found if not each.held_out]
     kept = [each for each in found if each.held_out] or learned
     if not learned:
-        raise ModelError("no file of the folder is left to learn from; see the reasons above")
+        raise ModelError("no file is left to learn from; name a folder with more code")
     rng = random.Random(recipe.seed)
     measured = [gap for each in kept for gap in of_file(each, rng, 4)]
     measured = rng.sample(measured, min(recipe.measured, len(measured)))
     parameters = [each for pair in tuner.pairs.values() for each in pair]
     optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=0.0)
-    log: list[dict[str, float]] = []
-    stream, started, losses = gaps(learned, recipe.seed), time.monotonic(), []
+    adapter = Adapter(rank=recipe.rank, scale=recipe.scale, pairs=tuner.pairs)
     out.mkdir(parents=True, exist_ok=True)
-    for step in range(recipe.steps + 1):
-        if step % recipe.every == 0 or step == recipe.steps:
-            adapter = Adapter(rank=recipe.rank, scale=recipe.scale, pairs=tuner.pairs)
-            write_adapter(out, adapter, model)
-            line = {
-                "step": float(step),
-                "loss": sum(losses) / len(losses) if losses else float("nan"),
-                "exact": tuner.exact(measured),
-                "seconds": round(time.monotonic() - started, 1),
-            }
-            log.append(line)
-            losses = []
-            say(f"{step:6} loss {line['loss']:7.3f}  exact {line['exact']:6.1%}")
-            (out / "log.jsonl").write_text("".join(json.dumps(each) + "\n" for each in log))
-        if step == recipe.steps:
-            break
-        share = min(1.0, (step + 1) / recipe.warmup) * (1 - step / recipe.steps)
+    run = standing(out, model, recipe)
+    if run.step:
+        restore(out, tuner, optimiser)
+        say(f"{run.step:6} goes on from here")
+    stream = islice(gaps(learned, recipe.seed), run.step * recipe.batch, None)
+    started = time.monotonic() - run.seconds
+
+    def write() -> None:
+        run.seconds = round(time.monotonic() - started, 1)
+        write_adapter(out, adapter, model)
+        save(out, run, tuner, optimiser, model, recipe)
+
+    while True:
+        ends, logged = run.step == recipe.steps, run.log and run.log[-1]["step"] == run.step
+        due = (run.step % recipe.every == 0 or ends) and not logged
+        if due:
+            write()  # to measure may take minutes
+            line = {"step": float(run.step), "seconds": run.seconds}
+            if run.losses:
+                line["loss"] = sum(run.losses) / len(run.losses)
+            if measured:
+                line["exact"] = tuner.exact(measured)
+            run.log.append(line)
+            run.losses = []
+            say(_told(line))
+            (out / "log.jsonl").write_text("".join(json.dumps(each) + "\n" for each in run.log))
+        stops = ends or stopped()
+        if due or stops:
+            write()
+        if ends:
+            (out / STATE).unlink()
+        if stops:
+            return run
+        share = min(1.0, (run.step + 1) / recipe.warmup) * (1 - run.step / recipe.steps)
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * share
         optimiser.zero_grad()
-        losses.append(tuner.backward([*islice(stream, recipe.batch)]))
-        if not math.isfinite(losses[-1]):
-            raise ModelError(f"the loss is {losses[-1]} at step {step + 1}; take a lower --rate")
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        try:
+            loss = tuner.backward([*islice(stream, recipe.batch)])
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"out of memory at step {run.step + 1}; take fewer --tokens or a smaller --batch, "
+                "and see --plan"
+            ) from error
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))
+        if not math.isfinite(loss + norm):
+            raise ModelError(_no_number(loss, norm, run.step, model))
         optimiser.step()
-    return log
+        run.losses.append(loss)
+        run.step += 1
+
+
+def _told(line: dict[str, float]) -> str:
+    loss = f" loss {line['loss']:7.3f}" if "loss" in line else " " * 13
+    exact = f"  exact {line['exact']:6.1%}" if "exact" in line else ""
+    return f"{line['step']:6.0f}{loss}{exact}".rstrip()
+
+
+def _no_number(loss: float, norm: float, step: int, model: str) -> str:
+    where = f"the loss is {loss} and its gradient's norm {norm} at step {step + 1}"
+    if step == 0:
+        return (
+            f"{where}, before anything is learned: {model} overflows in this dtype or is damaged; "
+            "set --dtype float32, or download it again"
+        )
+    return f"{where}; take a lower --rate, with another --out"
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or a request to end came; a second one ends the program as it always does."""
+    asked, former = Event(), {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(number, former[number])
+        print("stops behind this step; once more stops at once", file=sys.stderr, flush=True)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        former[number] = signal.signal(number, note)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def tuner_of(config: EngineConfig, recipe: Recipe) -> Tuner:
@@ -162,60 +169,139 @@ def tuner_of(config: EngineConfig, recipe: Recipe) -> Tuner:
     return GemmaTuner(config, recipe)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m train.finetune", description=(__doc__ or "").partition("\n")[0]
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m train.finetune",
+        description=(__doc__ or "").partition("\n")[0],
+        epilog="A run takes --model, --data and --out, --export only --data, --plan nothing.",
     )
-    parser.add_argument("--model", help="a folder, or hub:OWNER/NAME")
-    parser.add_argument("--data", type=Path, help="the folder of code")
-    parser.add_argument("--out", type=Path, help="the adapter's folder")
-    parser.add_argument("--dtype", default="auto", help="of the weights that stay: int4, fp8, auto")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--plan", action="store_true", help="say what memory a run takes")
-    parser.add_argument("--export", nargs=2, metavar=("FORM", "FILE"), help="unsloth or nemo")
-    parser.add_argument("--count", type=int, default=2000, help="holes to export")
+    made.add_argument("--model", help="a folder, or hub:OWNER/NAME")
+    made.add_argument("--data", type=Path, metavar="DIR", help="the folder of code")
+    made.add_argument("--out", type=Path, metavar="DIR", help="the adapter's folder")
+    made.add_argument(
+        "--dtype",
+        choices=get_args(Dtype),
+        default="auto",
+        help="of the weights that stay (auto: as stored)",
+    )
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    made.add_argument("--plan", action="store_true", help="say what memory a run takes")
+    made.add_argument(
+        "--export", nargs=2, metavar=("FORM", "FILE"), help="write holes for unsloth or nemo"
+    )
+    made.add_argument("--count", type=int, default=2000, metavar="N", help="holes to export (2000)")
     for spec in fields(Recipe):
-        parser.add_argument(f"--{spec.name}", type=type(spec.default), default=spec.default)
-    given = vars(parser.parse_args(arguments))
-    for name in ("steps", "batch", "tokens", "rank", "alpha", "rate", "warmup", "every"):
-        if not 0 < given[name] < math.inf:
-            parser.error(f"--{name} {given[name]} is no positive number")
-    if given["export"] and given["export"][0] not in ("unsloth", "nemo"):
-        parser.error(f"--export {given['export'][0]} is none of unsloth, nemo")
-    if given["out"] is not None and given["out"].exists() and not given["out"].is_dir():
-        parser.error(f"--out {given['out']} is a file; name a folder for the adapter")
-    recipe = Recipe(**{spec.name: given[spec.name] for spec in fields(Recipe)})
-    if given["plan"] and given["model"] is None:
+        made.add_argument(
+            f"--{spec.name}",
+            type=type(spec.default),
+            default=spec.default,
+            metavar="N",
+            help=f"{HELP[spec.name]} ({spec.default})",
+        )
+    return made
+
+
+def checked(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options that a run can have; says otherwise what is wrong, and ends."""
+    options = (asks := parser()).parse_args(arguments)
+    given = vars(options)
+    for name in ("count", *(spec.name for spec in fields(Recipe))):
+        if name in AT_LEAST_0:
+            if given[name] < 0:
+                asks.error(f"--{name} {given[name]} is less than 0")
+        elif not 0 < given[name] < math.inf:
+            asks.error(f"--{name} {given[name]} is no positive number")
+    if options.export:
+        form, target = options.export
+        if form not in ("unsloth", "nemo"):
+            asks.error(f"--export {form} is none of unsloth, nemo")
+        try:
+            new_file(target)
+        except argparse.ArgumentTypeError as error:
+            asks.error(f"--export: {error}")
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        asks.error(f"--out {options.out} is a file; name a folder for the adapter")
+    if options.plan:
+        return options
+    if options.data is None:
+        asks.error("--data DIR is missing, the folder of code")
+    if not options.data.is_dir():
+        asks.error(f"--data {options.data} is no folder; name the folder of code")
+    if options.export:
+        return options
+    if options.model is None:
+        asks.error("--model is missing, a checkpoint's folder or hub:OWNER/NAME")
+    if options.out is None:
+        asks.error("--out DIR is missing, where the adapter goes")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        asks.error(f"--out {options.out} cannot be made: {error.strerror}")
+    return options
+
+
+def looked_through(folder: Path) -> list[Source]:
+    """The files of a folder, of which at least one is learned from; a ModelError otherwise."""
+    found, left_out = sources(folder)
+    kept = sum(each.held_out for each in found)
+    print(f"{len(found)} files, {kept} of them to measure by")
+    for reason, count in left_out.most_common():
+        print(f"{count:8} left out: {reason}")
+    if kept == len(found):
+        raise ModelError(_nothing_learned(folder, kept, left_out))
+    return found
+
+
+def _nothing_learned(folder: Path, kept: int, left_out: Counter[str]) -> str:
+    if kept:
+        return f"{folder} has {kept} files, all of which are kept to measure by; add more"
+    if left_out:
+        return f"of {folder} all files are left out, for the reasons above; name another folder"
+    return f"{folder} has no file of a language that is known here; name a folder of code"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = checked(arguments)
+    recipe = Recipe(**{spec.name: getattr(options, spec.name) for spec in fields(Recipe)})
+    if options.plan and options.model is None:
         for name, parts in tuning_memory.published(recipe).items():
             rest = ", ".join(f"{part} {size:.1f}" for part, size in parts.items() if part != "all")
             print(f"{parts['all']:8.1f} GiB  {name} ({rest})")
-        return
-    if given["model"] is None:
-        parser.error("--model is missing, a checkpoint's folder or hub:OWNER/NAME")
-    config = EngineConfig(model=given["model"], dtype=given["dtype"], device=given["device"])
-    if given["plan"]:
+        return 0
+    config = EngineConfig(model=options.model or "", dtype=options.dtype, device=options.device)
+    if options.plan:
         for name, size in tuning_memory.plan(config, recipe).items():
-            print(f"{size:8.2f} GiB  {name}")
-        return
-    if given["data"] is None:
-        parser.error("--data DIR is missing, the folder of code")
-    if not given["data"].is_dir():
-        parser.error(f"--data {given['data']} is no folder; name the folder of code")
-    found, left_out = sources(given["data"])
-    print(f"{len(found)} files, {sum(each.held_out for each in found)} of them to measure by")
-    for reason, count in left_out.most_common():
-        print(f"{count:8} left out: {reason}")
-    if given["export"]:
-        form, target = given["export"]
-        print(f"{export(found, form, given['count'], Path(target), recipe.seed)} holes in {target}")
-        return
-    if given["out"] is None:
-        parser.error("--out DIR is missing, where the adapter goes")
-    finetune(tuner_of(config, recipe), found, given["out"], recipe, given["model"])
+            print(f"{tuning_memory.told(size)}  {name}")
+        return 0
+    if not options.export:
+        standing(options.out, options.model, recipe)  # before what takes minutes
+    found = looked_through(options.data)
+    if options.export:
+        form, target = options.export
+        learned = [each for each in found if not each.held_out]
+        count = export(learned, form, options.count, Path(target), recipe.seed)
+        print(f"{count} holes in {target}")
+        return 0
+    tuner = tuner_of(config, recipe)
+    with stoppable() as stopped:
+        run = finetune(tuner, found, options.out, recipe, options.model, stopped=stopped)
+    tries = ["infill-ls", "infill", "FILE:LINE:COL", "--model", options.model]
+    for name in ("dtype", "device"):
+        if getattr(options, name) != "auto":
+            tries += [f"--{name}", getattr(options, name)]
+    if run.step < recipe.steps:
+        print(f"stopped behind step {run.step} of {recipe.steps}; the same command goes on")
+    print(f"adapter in {options.out}; it fills holes by")
+    print("    " + shlex.join([*tries, "--adapter", str(options.out)]))
+    return 0 if run.step == recipe.steps else INTERRUPTED
 
 
 if __name__ == "__main__":
     try:
-        main()
-    except ModelError as error:
-        raise SystemExit(str(error)) from None
+        sys.exit(main())
+    except InfillError as error:
+        raise SystemExit(f"train.finetune: {error}") from None
+    except OSError as error:
+        raise SystemExit(f"train.finetune: {error.filename or ''} {error.strerror}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None

@@ -208,6 +208,12 @@ class GemmaTuner(GemmaHoles):
         for parent in parents:
             setattr(parent, name, Beside(getattr(parent, name), pair, self._recipe.scale))
 
+    def noise_state(self) -> Tensor:
+        return self._generator.get_state()
+
+    def set_noise_state(self, state: Tensor) -> None:
+        self._generator.set_state(state)
+
     def exact(self, measured: Sequence[Gap]) -> float:
         return exact(LocalEngine(self.denoiser()), measured, self.asked) / max(1, len(measured))
 

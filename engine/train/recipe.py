@@ -34,6 +34,21 @@ class Recipe:
         return self.alpha / self.rank
 
 
+# Of every field, what it is.
+HELP = {
+    "steps": "steps of the optimiser",
+    "batch": "holes a step",
+    "tokens": "tokens of both sides together, at most",
+    "rank": "LoRA's rank",
+    "alpha": "LoRA's scale, times the rank",
+    "rate": "learning rate, at its highest",
+    "warmup": "steps in which it rises",
+    "seed": "what is drawn by",
+    "measured": "holes of kept files that are filled to measure by",
+    "every": "steps from one measurement, and one adapter written, to the next",
+}
+
+
 class Tuner(Protocol):
     """A model with LoRA beside its matrices; `pairs` by the names of those in its checkpoint."""
 
@@ -42,6 +57,12 @@ class Tuner(Protocol):
     def backward(self, batch: Sequence[Gap]) -> float:
         """The mean loss of a batch, in nats, whose gradient is added to that of the pairs."""
         ...
+
+    def noise_state(self) -> Tensor:
+        """Where the source of its noise is, [N] of whole numbers, so that a run can go on."""
+        ...
+
+    def set_noise_state(self, state: Tensor) -> None: ...
 
     def asked(self, gap: Gap) -> InfillRequest:
         """What the engine is asked to measure by: the middle's length is given where the model

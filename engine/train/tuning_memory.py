@@ -61,6 +61,15 @@ def published(recipe: Recipe) -> dict[str, dict[str, float]]:
     return found
 
 
+def told(size: float) -> str:
+    """GiB in the unit that leaves something to read, 12 characters wide."""
+    for unit in ("GiB", "MiB"):
+        if size >= 0.01:
+            return f"{size:8.2f} {unit}"
+        size *= 1024
+    return f"{size:8.2f} KiB"
+
+
 def masked(
     sizes: Qwen2Sizes, need: float, recipe: Recipe, *, width: int, narrow: bool
 ) -> dict[str, float]:

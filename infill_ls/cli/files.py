@@ -6,6 +6,7 @@ import re
 import stat
 import sys
 import tempfile
+from argparse import ArgumentTypeError
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -37,6 +38,21 @@ def _meant(path: Path) -> str:
         return f" The folder {path.parent} cannot be read either."
     close = get_close_matches(path.name, names, n=1)
     return f" Did you mean {path.parent / close[0]}?" if close else ""
+
+
+def new_file(name: str) -> Path:
+    """Where a file can be written, for argparse, before what is to be written has taken its time.
+
+    Raises ArgumentTypeError where it cannot.
+    """
+    path = Path(name)
+    if path.is_dir():
+        raise ArgumentTypeError(f"{path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise ArgumentTypeError(f"there is no folder {path.parent} to write {path.name} into")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ArgumentTypeError(f"{path} cannot be written: permission denied")
+    return path
 
 
 def decoded(data: bytes, path: Path) -> str:

@@ -1,7 +1,13 @@
 """Fine-tuning for holes: what it learns from, what it asks for, and that it pays."""
 
 import json
+import math
+import os
 import random
+import shlex
+import signal
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +21,12 @@ from infill_engine.models.masked_qwen2.denoiser import MaskedQwen2, load_masked_
 from tests.engine import tiny_qwen
 from tests.engine.tiny_qwen import EOS, EXPAND, MASK
 from train import finetune
-from train.finetune import MaskedTuner, attach
 from train.hole_objective import IGNORED, Example, loss_of, noised
-from train.recipe import Recipe
+from train.masked_tuning import MaskedTuner, attach
+from train.recipe import HELP, Recipe
 from train.repository import gaps, sources
-from train.tuning_memory import plan, published
+from train.tuning_memory import plan, published, told
+from train.tuning_state import STATE, Run
 
 RECIPE = Recipe(
     steps=50, batch=4, tokens=64, rank=16, alpha=32.0, rate=1e-2, warmup=5, measured=3, every=25
@@ -237,16 +244,146 @@ def test_the_loss_falls_and_what_was_learned_is_loaded(
     out = tmp_path / "adapter"
 
     tuner = MaskedTuner(denoiser(folder), RECIPE)
-    log = finetune.finetune(tuner, found, out, RECIPE, str(folder), say=lambda _: None)
+    log = finetune.finetune(tuner, found, out, RECIPE, str(folder), say=lambda _: None).log
 
     assert [line["step"] for line in log] == [0, 25, 50]
     assert log[2]["loss"] < 0.75 * log[1]["loss"]
     assert all(0 <= line["exact"] <= 1 for line in log)
     assert read_adapter(out).rank == RECIPE.rank
-    assert len((out / "log.jsonl").read_text().splitlines()) == 3
+    lines = (out / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line, parse_constant=pytest.fail) for line in lines] == log
+    assert not (out / STATE).exists()
     engine = load_engine(EngineConfig(model=str(folder), adapter=str(out), dtype="int4"))
     request = InfillRequest(prefix=FUNCTION.format("a")[:40], suffix="\n", max_lines=1)
     assert [*engine.infill(request)]
+
+
+SHORT = replace(RECIPE, steps=4, batch=2, every=3, warmup=1, measured=0)
+
+
+def tuned(
+    folder: Path,
+    repository: Path,
+    out: Path,
+    recipe: Recipe = SHORT,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Run:
+    found, _ = sources(repository)
+    tuner = MaskedTuner(denoiser(folder), recipe)
+    return finetune.finetune(
+        tuner, found, out, recipe, str(folder), say=lambda _: None, stopped=stopped
+    )
+
+
+def test_a_run_that_stopped_goes_on_as_if_it_had_not(
+    folder: Path, repository: Path, tmp_path: Path
+) -> None:
+    whole = tuned(folder, repository, tmp_path / "whole")
+    seen = []
+    for steps in (2, 1):  # behind a step, and where it is measured
+        stops = iter([*[False] * steps, True])
+        part = tuned(folder, repository, tmp_path / "parts", stopped=lambda s=stops: next(s))
+        seen.append(part.step)
+        assert read_adapter(tmp_path / "parts").rank == RECIPE.rank
+    end = tuned(folder, repository, tmp_path / "parts")
+
+    assert seen == [2, 3]
+    assert [line["step"] for line in end.log] == [0, 3, 4]
+    assert [line.get("loss") for line in end.log] == [line.get("loss") for line in whole.log]
+    one, other = (read_adapter(tmp_path / name).pairs for name in ("whole", "parts"))
+    for name, pair in one.items():
+        assert all(torch.equal(a, b) for a, b in zip(pair, other[name], strict=True))
+
+
+def test_a_run_of_other_options_is_not_gone_on_with(
+    folder: Path, repository: Path, tmp_path: Path
+) -> None:
+    tuned(folder, repository, tmp_path, stopped=lambda: True)
+
+    with pytest.raises(ModelError, match="stopped at step 0, with --rank 16 and not 8; give"):
+        tuned(folder, repository, tmp_path, replace(SHORT, rank=8))
+    (tmp_path / STATE).write_bytes(b"none")
+    with pytest.raises(ModelError, match=r"cannot be read .*; remove it to begin anew"):
+        tuned(folder, repository, tmp_path)
+
+
+def test_what_is_no_number_is_blamed_on_the_weights_before_anything_is_learned(
+    folder: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([math.nan, 1.0, math.nan])
+    monkeypatch.setattr(MaskedTuner, "backward", lambda *_: next(losses))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: 0.0)
+
+    for said in ("at step 1, before anything .* is damaged", "at step 2; take a lower --rate"):
+        with pytest.raises(ModelError, match=said):
+            tuned(folder, repository, tmp_path / said[-5:])
+
+
+def test_the_first_request_to_end_waits_for_the_step_and_the_second_does_not() -> None:
+    with finetune.stoppable() as stopped:
+        assert not stopped()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopped()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_ends_with_the_command_that_fills_holes_by_it(
+    folder: Path, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "an adapter"
+    given = [
+        "--model",
+        str(folder),
+        "--data",
+        str(repository),
+        "--out",
+        str(out),
+        "--dtype",
+        "int4",
+    ]
+
+    code = finetune.main([*given, "--steps", "1", "--batch", "1", "--measured", "0"])
+
+    *_, told, command = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert str(out) in told
+    assert shlex.split(command)[3:] == [
+        "--model",
+        str(folder),
+        "--dtype",
+        "int4",
+        "--adapter",
+        str(out),
+    ]
+    assert read_adapter(Path(shlex.split(command)[-1])).rank == Recipe().rank
+
+
+def test_a_folder_with_nothing_to_learn_is_a_sentence_and_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, target = tmp_path / "code", tmp_path / "holes.jsonl"
+    folder.mkdir()
+    given = ["--data", str(folder), "--export", "nemo", str(target)]
+
+    with pytest.raises(ModelError, match="has no file of a language that is known here"):
+        finetune.main(given)
+    (folder / "made_pb2.py").write_text("x = 1\n" * 60)
+    with pytest.raises(ModelError, match="for the reasons above"):
+        finetune.main(given)
+    assert "left out: generated" in capsys.readouterr().out
+    assert not target.exists()
+
+
+def test_every_option_says_what_it_is() -> None:
+    assert HELP.keys() == {spec.name for spec in fields(Recipe)}
+    assert all(action.help for action in finetune.parser()._actions)
+
+
+def test_small_sizes_are_told_in_units_that_leave_something() -> None:
+    assert [told(size).strip() for size in (19.11, 0.5, 0.004, 1e-7)] == [
+        "19.11 GiB", "0.50 GiB", "4.10 MiB", "0.10 KiB",
+    ]  # fmt: skip
 
 
 def test_the_plan_is_arithmetic_and_needs_no_data(
@@ -257,6 +394,7 @@ def test_the_plan_is_arithmetic_and_needs_no_data(
     sizes = {
         line.split()[-1]: float(line.split()[0]) for line in capsys.readouterr().out.splitlines()
     }
+    assert min(sizes.values()) > 0
     assert set(sizes) == {"weights", "LoRA", "activations", "logits", "all"}
     parts = plan(EngineConfig(model=str(folder)), Recipe())
     learned = 2 * 16 * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128))
@@ -279,14 +417,11 @@ def test_the_published_models_are_planned_without_fetching_them(
 
 @pytest.mark.parametrize("form", ["unsloth", "nemo"])
 def test_the_same_holes_are_written_for_other_trainers(
-    repository: Path, folder: Path, tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+    repository: Path, tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "holes.jsonl"
 
-    finetune.main(
-        ["--model", str(folder), "--data", str(repository), "--export", form, str(target),
-         "--count", "7"]
-    )  # fmt: skip
+    finetune.main(["--data", str(repository), "--export", form, str(target), "--count", "7"])
 
     lines = [json.loads(line) for line in target.read_text().splitlines()]
     assert len(lines) == 7
@@ -309,6 +444,11 @@ def test_the_same_holes_are_written_for_other_trainers(
         (["--rate", "nan"], "--rate nan is no positive number"),
         (["--alpha", "inf"], "--alpha inf is no positive number"),
         (["--export", "none", "holes.jsonl"], "--export none is none of unsloth, nemo"),
+        (["--measured", "-1"], "--measured -1 is less than 0"),
+        (["--count", "0"], "--count 0 is no positive number"),
+        (["--dtype", "int5"], "argument --dtype: invalid choice: 'int5'"),
+        (["--export", "nemo", "nowhere/x"], "--export: there is no folder nowhere to write x"),
+        (["--data", ".", "--out", f"{__file__}/x"], "cannot be made: Not a directory"),
         (["--data", "nowhere"], "--data nowhere is no folder"),
         (["--out", __file__], "is a file; name a folder"),
     ],
