@@ -33,6 +33,7 @@ def load_engine(config: EngineConfig, progress: LoadProgress = silent) -> Engine
 
 def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
     if config.is_remote:
+        check_no_adapter(config)
         from infill_engine.remote.engine import RemoteEngine
 
         return RemoteEngine(config)

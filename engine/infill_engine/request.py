@@ -125,7 +125,7 @@ class EngineInfo:
     nobody asked for; 0 where nothing was measured, and a text's probability says nothing. `kernels`
     says what computes the network and why, "" where there is no choice; `judge` what ranks what it
     drafts, or why nothing does, `judge_parameters` how large that is and `judge_ms` what a token
-    takes it, 0 where it is not there.
+    takes it, 0 where it is not there. `adapter` is what fine-tuning added, "" for nothing.
     """
 
     model: str
@@ -144,6 +144,7 @@ class EngineInfo:
     judge: str = ""
     judge_parameters: int = 0
     judge_ms: float = 0.0
+    adapter: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from infill_engine import (
 from infill_engine.budget import UNLIMITED
 from infill_ls import __version__
 from infill_ls.cli.judges import judge_advice
-from infill_ls.cli.machine import Machine, busy_cpus, resident_mb, this_machine, version_of
+from infill_ls.cli.machine import Machine, busy_cpus, counted, resident_mb, this_machine, version_of
 from infill_ls.cli.models import DIFFUSION_GEMMA, DREAMON, model_advice
 
 NUM_RUNS = 7
@@ -180,8 +180,8 @@ def _advice(findings: Findings) -> Iterator[str]:
         yield from judge_advice(machine, engine)
     if findings.busy > 0.5 * machine.cpus:
         yield (
-            f"Other programs keep about {findings.busy:.1f} of {machine.cpus} CPUs busy; on a "
-            "quiet machine these times are shorter."
+            f"Other programs keep about {findings.busy:.1f} of {counted(machine.cpus, 'CPU')} "
+            "busy; on a quiet machine these times are shorter."
         )
     x86 = machine.system.endswith(("x86_64", "AMD64"))
     if on_cpu and x86 and machine.features and "avx512f" not in machine.features:

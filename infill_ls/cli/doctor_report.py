@@ -90,6 +90,7 @@ def _model_rows(engine: EngineInfo) -> list[Row]:
         ("", engine.source),
         ("runs on", f"{engine.device}, {counted(engine.threads, 'thread')}"),
     ]
+    rows += [("adapter", engine.adapter)] if engine.adapter else []
     rows += [("kernels", engine.kernels)] if engine.kernels else []
     return [*rows, ("judge", engine.judge)] if engine.judge else rows
 
@@ -112,8 +113,10 @@ def _server_rows(server: Probe) -> list[Row]:
 def _limit_rows(engine: EngineInfo) -> list[Row]:
     lengths = ", ".join(map(str, engine.canvas_lengths))
     canvases = f"canvases of {lengths} tokens, " if lengths else ""
+    # A hole takes several canvases one after another, or not all of one.
+    within = "a hole" if engine.max_tokens < max(engine.canvas_lengths, default=0) else "in all"
     sides = f"{engine.prefix_tokens} tokens before the cursor, {engine.suffix_tokens} after it"
-    return [("reads", sides), ("fills", f"{canvases}at most {engine.max_tokens} in all")]
+    return [("reads", sides), ("fills", f"{canvases}at most {engine.max_tokens} {within}")]
 
 
 def _speed_rows(speed: Speed, *, on_server: bool) -> list[Row]:

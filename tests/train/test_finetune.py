@@ -9,14 +9,16 @@ import signal
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("transformers")
 
 from infill_engine import EngineConfig, InfillRequest, ModelError, load_engine
-from infill_engine.models.adapter import read_adapter
+from infill_engine.models.adapter import CONFIG, WEIGHTS, read_adapter
 from infill_engine.models.masked_qwen2.denoiser import MaskedQwen2, load_masked_qwen2
 from tests.engine import tiny_qwen
 from tests.engine.tiny_qwen import EOS, EXPAND, MASK
@@ -222,6 +224,8 @@ def test_what_is_no_adapter_of_this_model_is_said(folder: Path, tmp_path: Path) 
         load_masked_qwen2(EngineConfig(model=str(folder), adapter=str(tmp_path)))
     with pytest.raises(ModelError, match="is for DiffusionGemma, DreamOn and their like"):
         load_engine(EngineConfig(adapter=str(tmp_path)))
+    with pytest.raises(ModelError, match=r"--adapter .* and the model is 'http://127"):
+        load_engine(EngineConfig(model="http://127.0.0.1:9", adapter=str(tmp_path)))
     down, up = torch.ones(2, 9), torch.ones(64, 2)
     key = "model.layers.0.self_attn.q_proj.weight"
     for pairs, said in (
@@ -232,6 +236,37 @@ def test_what_is_no_adapter_of_this_model_is_said(folder: Path, tmp_path: Path) 
         finetune.write_adapter(tmp_path / "wrong", made, "other")
         with pytest.raises(ModelError, match=said):
             load_masked_qwen2(EngineConfig(model=str(folder), adapter=str(tmp_path / "wrong")))
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "said"),
+    [
+        (lambda t: None, {"r": 3}, r"\[64, 2\] times \[2, 64\] for .*, and .* says rank 3"),
+        (lambda t: None, {"r": 0}, "holds no LoRA adapter .*r 0"),
+        (lambda t: None, {"lora_alpha": math.nan}, "holds no LoRA adapter .*lora_alpha nan"),
+        (lambda t: None, {"rank_pattern": {"q_proj": 4}}, "holds more than plain LoRA"),
+        (lambda t: t.popitem(), {}, "has 1 halves of products .* for 0 whole ones"),
+        (lambda t: t.clear(), {}, "holds no LoRA adapter .*0 tensors"),
+        (lambda t: next(iter(t.values())).fill_(math.inf), {}, "holds NaN or infinity"),
+        (lambda t: t.update(bias=torch.ones(3)), {}, "holds more than plain LoRA"),
+    ],
+)
+def test_a_damaged_adapter_is_said(
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], Any],
+    told: dict[str, Any],
+    said: str,
+) -> None:
+    pairs = {"model.layers.0.self_attn.q_proj.weight": (torch.ones(2, 64), torch.ones(64, 2))}
+    finetune.write_adapter(tmp_path, finetune.Adapter(rank=2, scale=1.0, pairs=pairs), "other")
+    tensors = load_file(tmp_path / WEIGHTS)
+    change(tensors)
+    save_file(tensors, tmp_path / WEIGHTS)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps(config | told))
+
+    with pytest.raises(ModelError, match=said):
+        read_adapter(tmp_path)
 
 
 # The run
@@ -254,6 +289,7 @@ def test_the_loss_falls_and_what_was_learned_is_loaded(
     assert [json.loads(line, parse_constant=pytest.fail) for line in lines] == log
     assert not (out / STATE).exists()
     engine = load_engine(EngineConfig(model=str(folder), adapter=str(out), dtype="int4"))
+    assert engine.describe().adapter == f"{out}: LoRA of rank 16, trained on {folder}"
     request = InfillRequest(prefix=FUNCTION.format("a")[:40], suffix="\n", max_lines=1)
     assert [*engine.infill(request)]
 

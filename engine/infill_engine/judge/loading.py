@@ -62,7 +62,10 @@ def load_llama(folder: Path = WEIGHTS, threads: int = 1) -> LlamaJudge:
         else:
             network = _compiled(config, tensors, threads)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AssertionError) as error:
-        raise ModelError(f"cannot read the judge {path}: {error!r}") from error
+        raise ModelError(
+            f"cannot read the judge {path}: {error!r}; install infill-ls again, or name another "
+            "(--judge, infill.judge)"
+        ) from error
     network.token_ms = token_ms(network)
     vocabulary = JudgeVocabulary(folder / "judge_tokenizer.json")
     if len(vocabulary) != config.vocab_size:

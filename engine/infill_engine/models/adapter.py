@@ -7,6 +7,7 @@ It is merged into the weights while these are read, before they become fewer bit
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
 from infill_engine.models.checkpoint import first_line, read_json
+from infill_engine.models.finite import check_finite
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
+# What PEFT's file says of forms of LoRA that are more than one product of one rank and scale.
+MORE = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
@@ -46,29 +51,53 @@ class Adapter:
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Raises ModelError where there is none, or one of another kind."""
+    """Raises ModelError where there is none, one of another kind, or one that is damaged."""
     told = read_json(folder / CONFIG)
     try:
         tensors = load_file(folder / WEIGHTS)
-        rank = int(told["r"])
-        scale = float(told["lora_alpha"]) / rank
+        rank, alpha = int(told["r"]), float(told["lora_alpha"])
+        if rank < 1 or not tensors or not math.isfinite(alpha):
+            raise ValueError(f"{len(tensors)} tensors, r {rank}, lora_alpha {alpha}")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"{folder} holds no LoRA adapter ({first_line(error)}); name a folder with {CONFIG} "
             f"and {WEIGHTS}"
         ) from error
     pairs = {}
-    for key, down in tensors.items():
+    for key, tensor in tensors.items():
+        check_finite(key, tensor, folder)
         name = key.removeprefix(PREFIX).removesuffix(DOWN)
         up = tensors.get(f"{PREFIX}{name}{UP}")
         if key.endswith(DOWN) and up is not None:
-            pairs[f"{name}.weight"] = (down, up)
-    if 2 * len(pairs) != len(tensors) or told.get("use_dora") or told.get("use_rslora"):
+            pairs[f"{name}.weight"] = (tensor, up)
+    halves = [key for key in tensors if key.endswith((DOWN, UP))]
+    if 2 * len(pairs) < len(halves):
+        raise ModelError(
+            f"{folder} has {len(halves)} halves of products in {WEIGHTS} for {len(pairs)} whole "
+            "ones; copy it again from where it was trained"
+        )
+    if 2 * len(pairs) != len(tensors) or any(map(told.get, MORE)):
         raise ModelError(
             f"{folder} holds more than plain LoRA; merge it into the weights with PEFT, and name "
             "those as the model"
         )
-    return Adapter(rank=rank, scale=scale, pairs=pairs)
+    for name, (down, up) in pairs.items():
+        if down.dim() != 2 or up.dim() != 2 or not len(down) == up.shape[1] == rank:
+            raise ModelError(
+                f"{folder} has {list(up.shape)} times {list(down.shape)} for {name}, and {CONFIG} "
+                f"says rank {rank}; take both files of one run"
+            )
+    return Adapter(rank=rank, scale=alpha / rank, pairs=pairs)
+
+
+def described(config: EngineConfig) -> str:
+    """What `EngineInfo` says of an adapter, "" where there is none."""
+    if config.adapter is None:
+        return ""
+    told = read_json(Path(config.adapter).expanduser() / CONFIG)
+    base = told.get("base_model_name_or_path")
+    trained = f", trained on {base}" if base else ""
+    return f"{config.adapter}: LoRA of rank {told.get('r')}{trained}"
 
 
 def write_adapter(folder: Path, adapter: Adapter, model: str) -> None:

@@ -25,6 +25,9 @@ INT4_MULTIPLE = 64
 TOKENIZER_CONFIG = "tokenizer_config.json"
 MODELOPT_CONFIG = "hf_quant_config.json"
 
+# What a config.json has beside plain values.
+OBJECTS = ("text_config", "quantization_config", "rope_parameters", "rope_scaling")
+
 Kind = Literal["diffusion_gemma", "masked_qwen2"]
 # Which format a tensor is kept in, by its name, where weights are asked for in a format.
 Narrowed = Callable[[str, Format], Format | None]
@@ -82,7 +85,15 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder} has no config.json that can be read ({first_line(error)}); name a folder "
             "that transformers' save_pretrained() or a download has filled"
         ) from error
-    return cast(dict[str, Any], description) if isinstance(description, dict) else {}
+    if not isinstance(description, dict):
+        return {}
+    for name in OBJECTS:
+        if not isinstance(description.get(name) or {}, dict):
+            raise ModelError(
+                f"{folder}/config.json has {name} {description[name]!r}, which is no object; "
+                "download it again"
+            )
+    return cast(dict[str, Any], description)
 
 
 def kind_of(folder: Path) -> Kind:
@@ -197,6 +208,11 @@ def _formats(
             "take the bf16 weights, or make your own with python -m infill_engine.models.quantise"
         )
     stored: Format | None = quantised.get("format")
+    if stored not in (None, *get_args(Format)):
+        raise ModelError(
+            f"{folder} is stored as {stored!r}, which this version does not know; download it "
+            "again, or make it anew with python -m infill_engine.models.quantise"
+        )
     if stored and config.dtype not in ("auto", stored):
         raise ModelError(f"{folder} is {stored} already; leave dtype unset, not {config.dtype!r}")
     return stored, asked
@@ -255,4 +271,4 @@ def lacking(error: ImportError) -> ModelError:
 
 def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return lines[0].rstrip(".:") if lines else type(error).__name__

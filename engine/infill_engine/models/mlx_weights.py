@@ -17,6 +17,7 @@ from torch import Tensor
 
 from infill_engine.errors import ModelError
 from infill_engine.models.checkpoint import Checkpoint, first_line, weight_files
+from infill_engine.models.finite import not_finite
 from infill_engine.models.placement import check_memory
 from infill_engine.progress import LoadProgress
 from infill_engine.remedies import named
@@ -141,6 +142,8 @@ def load(
                     "download both again"
                 )
             array = array.astype(dtype)
+            if not mx.isfinite(array).all().item():
+                raise not_finite(name, path)
             if checkpoint.asked == "int4" and packs(name, array):
                 packed = Packed(*mx.quantize(array, group_size=GROUP, bits=BITS))
                 mx.eval(packed.codes, packed.scales, packed.biases)

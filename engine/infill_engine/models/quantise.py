@@ -13,6 +13,7 @@ logits are apart.
 
 import argparse
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,7 @@ from infill_engine.models.checkpoint import (
 )
 from infill_engine.models.diffusion_gemma import checkpoint as gemma
 from infill_engine.models.diffusion_gemma.loading import noise_logits as gemma_logits
+from infill_engine.models.finite import not_finite
 from infill_engine.models.hub import find_checkpoint
 from infill_engine.models.masked_qwen2 import checkpoint as qwen
 from infill_engine.models.masked_qwen2.loading import noise_logits as qwen_logits
@@ -113,6 +115,8 @@ def quantise_checkpoint(source: Path, target: Path, name: Format) -> Iterator[tu
             continue
         # A matrix is a stack of one.
         found, error = quantise(tensor.view(-1, *tensor.shape[-2:]), kept_in, device)
+        if not math.isfinite(error):
+            raise not_finite(key, source)
         writer.add(key, found.codes.cpu())
         writer.add(f"{key}_scale", found.scale.cpu())
         num_made += 1

@@ -96,6 +96,10 @@ def pickle_only(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def spoil(tensors: dict[str, Tensor]) -> None:
+    tensors["model.decoder.layers.1.experts.down_proj"][1, 2, 3] = torch.nan
+
+
 def reshape(tensors: dict[str, Tensor]) -> None:
     tensors["model.decoder.norm.weight"] = torch.ones(7)
 
@@ -124,6 +128,18 @@ BROKEN = {
         lambda f: (f / "model.safetensors").write_bytes(b"junk" * 99),
         "no safetensors file; download it again",
     ),
+    "a weight is NaN": (
+        lambda f: rewrite(f, spoil),
+        r"layers\.1\.experts\.down_proj in .* holds NaN",
+    ),
+    "a number for an object": (
+        lambda f: describe(f, text_config=3),
+        r"config\.json has text_config 3, which is no object",
+    ),
+    "a word for a number": (
+        lambda f: describe(f, text_config={"num_hidden_layers": "many"}),
+        "cannot be loaded: Validation error for field 'num_hidden_layers'",
+    ),
     "a weight is missing": (
         lambda f: rewrite(f, lambda t: t.pop("model.decoder.layers.1.router.scale")),
         "lacks",
@@ -142,6 +158,14 @@ BROKEN = {
     ),
     "an odd type": (lambda f: describe(f, dtype="float8_e5m2"), "stored as float8_e5m2; set dtype"),
 }
+
+
+def test_what_is_no_number_is_said_of_fewer_bits_too(folder: Path, tmp_path: Path) -> None:
+    copied = copy(folder, tmp_path)
+    rewrite(copied, spoil)
+
+    with pytest.raises(ModelError, match=r"layers\.1\.experts\.down_proj in .* holds NaN"):
+        load_engine(EngineConfig(model=str(copied), dtype="fp8"))
 
 
 @pytest.mark.parametrize("what", BROKEN)

@@ -1,6 +1,7 @@
 """Both published shapes of checkpoint are found, checked and loaded, or it is said what to do."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ pytest.importorskip("transformers")
 from safetensors.torch import load_file, save_file
 
 from infill_engine import EngineConfig, InfillRequest, ModelError, load_engine
+from infill_engine.config import Format
 from infill_engine.models import placement, quantise
 from infill_engine.models.checkpoint import kind_of
 from infill_engine.models.masked_qwen2 import loading
@@ -122,6 +124,13 @@ def shrink(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def spoil(number: float, name: str = "model.layers.1.mlp.up_proj.weight") -> Callable[[Path], None]:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors[name].view(-1)[3] = number
+
+    return lambda folder: rewrite(folder, change)
+
+
 def reshape(tensors: dict[str, torch.Tensor]) -> None:
     tensors["model.norm.weight"] = torch.ones(7)
 
@@ -137,6 +146,17 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a weight has another shape": (
         lambda f: rewrite(f, reshape),
         r"model\.norm\.weight in .* is \[7\], config\.json says \[64\]",
+    ),
+    "a weight is NaN": (spoil(math.nan), r"layers\.1\.mlp\.up_proj\.weight in .* holds NaN"),
+    "a norm is infinite": (spoil(-math.inf, "model.norm.weight"), r"norm\.weight in .* holds NaN"),
+    "no heads": (lambda f: describe(f, num_attention_heads=0), "lacks a size of the network"),
+    "a list for an object": (
+        lambda f: describe(f, rope_parameters=[1]),
+        r"config\.json has rope_parameters \[1\], which is no object",
+    ),
+    "a format of tomorrow": (
+        lambda f: describe(f, quantization_config={"quant_method": "infill", "format": "int3"}),
+        "stored as 'int3', which this version does not know",
     ),
     "a size is missing": (lambda f: describe(f, hidden_size=None), "lacks a size of the network"),
     "stretched positions": (
@@ -166,6 +186,19 @@ def test_what_does_not_fit_is_said_with_the_remedy(folder: Path, tmp_path: Path,
 
     with pytest.raises(ModelError, match=said):
         load_engine(EngineConfig(model=str(copied)))
+
+
+@pytest.mark.parametrize("dtype", ["int4", "fp8"])
+def test_what_is_no_number_is_said_of_fewer_bits_too(
+    folder: Path, tmp_path: Path, dtype: Format
+) -> None:
+    copied = copy(folder, tmp_path)
+    spoil(math.nan)(copied)
+
+    with pytest.raises(ModelError, match=r"up_proj\.weight in .* holds NaN"):
+        load_engine(EngineConfig(model=str(copied), dtype=dtype))
+    with pytest.raises(ModelError, match=r"up_proj\.weight in .* holds NaN"):
+        [*quantise.quantise_checkpoint(copied, tmp_path / "made", dtype)]
 
 
 def test_too_little_memory_is_said_before_anything_is_read(

@@ -88,6 +88,7 @@ def test_arrays_stay_in_the_file_and_bfloat16_is_read_as_float32(tmp_path: Path)
     [
         ({"stream": None}, "stream is missing"),
         ({"echoes": torch.zeros(2)}, "echoes is no weight of this network"),
+        ({"embed": torch.full((100, 32), torch.nan)}, "embed holds NaN or infinity"),
         ({"embed": torch.zeros(4, 32)}, r"embed is \(4, 32\) and should be \(100, 32\)"),
         ({"embed": torch.zeros(100, 32, dtype=torch.bool)}, "embed is of BOOL, which is none of"),
     ],

@@ -4,6 +4,7 @@ import io
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from rich.console import Console
 
 from infill_engine import load_engine
 from infill_ls.cli import main as cli
-from infill_ls.cli.doctor_report import Words
+from infill_ls.cli.doctor_report import Words, _limit_rows, _model_rows
 from infill_ls.cli.errors import MODEL
 from tests.engine.served import Server, serving
+from tests.infill_ls.engines import INFO
 
 pytest.importorskip("transformers")
 KEY = "sk-not-to-be-seen-0815"
@@ -143,6 +145,17 @@ def test_a_key_file_and_a_certificate_may_be_named(
 
     assert code == 0
     assert "vLLM with pinned canvas" in said
+
+
+def test_limits_and_an_adapter_of_a_large_model_are_told() -> None:
+    info = replace(INFO, canvas_lengths=(256,), max_tokens=128, adapter="mine: LoRA of rank 16")
+    rows = dict(row for row in [*_model_rows(info), *_limit_rows(info)] if row[0])
+
+    assert rows["fills"] == "canvases of 256 tokens, at most 128 a hole"
+    assert rows["adapter"] == "mine: LoRA of rank 16"
+    several = replace(info, canvas_lengths=(16, 32), adapter="")
+    assert _limit_rows(several)[1][1] == "canvases of 16, 32 tokens, at most 128 in all"
+    assert "adapter" not in dict(_model_rows(several))
 
 
 def test_a_path_is_broken_at_its_folders() -> None:

@@ -16,6 +16,7 @@ from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Entropy, TokenStability
 from infill_engine.errors import ModelError
+from infill_engine.models.adapter import described
 from infill_engine.models.checkpoint import Checkpoint
 from infill_engine.models.diffusion_gemma.captured import CapturedStepping
 from infill_engine.models.diffusion_gemma.checkpoint import (
@@ -95,6 +96,7 @@ class DiffusionGemma:
             "neighbours": int(NEIGHBOUR_TOKENS * share),
         }
         self._healing: dict[bytes, Tensor] = {}
+        self._adapter = described(config)
 
     def describe(self) -> EngineInfo:
         return EngineInfo(
@@ -109,6 +111,7 @@ class DiffusionGemma:
             suffix_tokens=self._parts["suffix"],
             noise="uniform",
             source=str(self._checkpoint.folder),
+            adapter=self._adapter,
         )
 
     def decode(self, ids: list[int]) -> bytes:

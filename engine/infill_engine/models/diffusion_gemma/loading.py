@@ -1,7 +1,9 @@
 """From a checkpoint's files to a `Network` on a device, through transformers' own loading path."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from infill_engine.models.checkpoint import (
 from infill_engine.models.diffusion_gemma.checkpoint import inspect_checkpoint, narrowed
 from infill_engine.models.diffusion_gemma.network import Network
 from infill_engine.models.diffusion_gemma.quantised import quantise_model, teach_transformers
+from infill_engine.models.finite import check_finite, not_finite
 from infill_engine.models.hub import find_checkpoint
 from infill_engine.models.nvfp4 import Nvfp4Files
 from infill_engine.models.placement import check_memory, chosen_device, too_large
@@ -92,6 +95,8 @@ def load_model(
             f"{checkpoint.folder} lacks {len(missing)} weights, {missing[0]} for one; download it "
             "again"
         )
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        check_finite(name, tensor, checkpoint.folder)
     return model
 
 
@@ -116,6 +121,8 @@ def _read(
 ) -> tuple[Any, list[str]]:
     """transformers' model with the weights on a device, None being main memory; and the names of
     weights that the files lack."""
+    from huggingface_hub.errors import StrictDataclassError
+
     model_class = _model_class()
     if checkpoint.stored:
         teach_transformers()
@@ -123,14 +130,17 @@ def _read(
     if checkpoint.nvfp4:
         source = _widened(checkpoint, progress)
     with _progress_of_transformers(progress):
-        model, found = model_class.from_pretrained(
-            **source,
-            dtype=getattr(torch, checkpoint.computed),
-            device_map=None if device is None else {"": device},
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        try:
+            model, found = model_class.from_pretrained(
+                **source,
+                dtype=getattr(torch, checkpoint.computed),
+                device_map=None if device is None else {"": device},
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except StrictDataclassError as error:  # none of Python's own
+            raise ValueError(str(error)) from error
     model.eval().requires_grad_(False)
     # Nothing here looks at images.
     model.model.encoder.vision_tower = model.model.encoder.embed_vision = None
@@ -150,7 +160,9 @@ def _widened(checkpoint: Checkpoint, progress: LoadProgress) -> dict[str, Any]:
     cpu = torch.device("cpu")
     for at, (name, tensor) in enumerate(files.tensors(getattr(torch, checkpoint.computed)), 1):
         if checkpoint.stored and narrowed(name, checkpoint.stored):
-            made, _ = quantise(tensor, checkpoint.stored, cpu)
+            made, error = quantise(tensor, checkpoint.stored, cpu)
+            if not math.isfinite(error):
+                raise not_finite(name, checkpoint.folder)
             weights[name], weights[f"{name}_scale"] = made.codes, made.scale
         else:
             weights[name] = tensor

@@ -5,6 +5,7 @@ it is. A quantised checkpoint is an ordinary folder of transformers: its config.
 method, its safetensors hold for each expert matrix `NAME` the codes, and `NAME_scale`.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from infill_engine.config import Format
 from infill_engine.models.checkpoint import METHOD
 from infill_engine.models.diffusion_gemma.checkpoint import EXPERT_MATRICES
+from infill_engine.models.finite import not_finite
 from infill_engine.models.quantised import quantise, stored_as
 from infill_kernels import ExpertWeights, Fp8, Int4, moe
 from infill_kernels.formats import GROUP
@@ -70,7 +72,10 @@ def quantise_model(
     for at, (encode, decode) in enumerate(zip(encoder, decoder, strict=True)):
         made = _empty(name, decode.experts)
         for matrix in EXPERT_MATRICES:
-            found, _ = quantise(getattr(decode.experts, matrix).detach(), name, device)
+            found, error = quantise(getattr(decode.experts, matrix).detach(), name, device)
+            if not math.isfinite(error):
+                key = f"model.decoder.layers.{at}.experts.{matrix}"
+                raise not_finite(key, model.config.name_or_path)
             setattr(made, matrix, nn.Parameter(found.codes, requires_grad=False))
             setattr(made, f"{matrix}_scale", nn.Parameter(found.scale, requires_grad=False))
         encode.experts = decode.experts = made

@@ -75,7 +75,7 @@ def sizes_of(folder: Path, description: dict[str, Any]) -> Qwen2Sizes:
             rope_theta=float(rope.get("rope_theta") or description.get("rope_theta") or 1e4),
             max_positions=int(description.get("max_position_embeddings") or 2048),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(
             f"{folder}/config.json lacks a size of the network ({first(error)}); download it again"
         ) from error

@@ -16,6 +16,7 @@ from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Decided
 from infill_engine.elastic import Elastic
+from infill_engine.models.adapter import described
 from infill_engine.models.checkpoint import Checkpoint
 from infill_engine.models.hub import find_checkpoint
 from infill_engine.models.masked_qwen2.checkpoint import inspect_checkpoint
@@ -34,7 +35,8 @@ from infill_kernels.rows import RowStatistics
 # DreamOn was trained on, and both are published with, texts of this length; in tokens.
 CONTEXT = 2048
 PREFIX_TOKENS, SUFFIX_TOKENS = 1280, 512
-CANVAS_LENGTHS = (32, 64, 128, 256)
+# Cells of several holes and of what is given between them.
+CANVAS_LENGTH = 256
 # Lengths to start from, as rows of one batch. Elastic holes grow up to the longest.
 LINE_LENGTHS = (4, 16, 64)
 BLOCK_LENGTHS = (16, 64, 128)
@@ -100,6 +102,7 @@ class MaskedQwen2:
             "suffix": int(SUFFIX_TOKENS * share),
         }
         self._healing: dict[bytes, Tensor] = {}
+        self._adapter = described(config)
 
     def describe(self) -> EngineInfo:
         return EngineInfo(
@@ -108,12 +111,13 @@ class MaskedQwen2:
             device=str(self.network.device),
             dtype=self._checkpoint.dtype,
             threads=torch.get_num_threads(),
-            canvas_lengths=CANVAS_LENGTHS,
+            canvas_lengths=(CANVAS_LENGTH,),
             max_tokens=MAX_TOKENS,
             prefix_tokens=self._parts["prefix"],
             suffix_tokens=self._parts["suffix"],
             noise="absorbing",
             source=str(self._checkpoint.folder),
+            adapter=self._adapter,
         )
 
     def decode(self, ids: list[int]) -> bytes:

@@ -1,5 +1,6 @@
 """From files to a `Network` on a device, one tensor at a time; no other code is run."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
 from infill_engine.models.adapter import Adapter, read_adapter
 from infill_engine.models.checkpoint import Checkpoint, first_line, weight_files
+from infill_engine.models.finite import check_finite, not_finite
 from infill_engine.models.hub import find_checkpoint
 from infill_engine.models.masked_qwen2.checkpoint import (
     EMBEDDING,
@@ -121,17 +123,22 @@ def _read(
                         scale = file.get_tensor(f"{name}_scale")
                         made = stored_as(kept_in, tensor.to(device), scale.to(device))
                     else:
-                        made, _ = quantise(tensor[None].to(dtype), kept_in, device)
+                        made, error = quantise(tensor[None].to(dtype), kept_in, device)
+                        if not math.isfinite(error):
+                            raise not_finite(name, path)
                     found.matrices[name] = made
                 elif tuple(tensor.shape) != wanted[name]:
                     raise ModelError(
                         f"{name} in {path} is {list(tensor.shape)}, config.json says "
                         f"{list(wanted[name])}; download both again"
                     )
-                elif tensor.dim() == 1:
-                    found.vectors[name] = tensor.to(device, dtype)
                 else:
-                    found.matrices[name] = tensor.to(device, dtype)
+                    tensor = tensor.to(device, dtype)
+                    check_finite(name, tensor, path)
+                    if tensor.dim() == 1:
+                        found.vectors[name] = tensor
+                    else:
+                        found.matrices[name] = tensor
                 missing.remove(name)
                 progress(stage, 1 - len(missing) / len(wanted))
     if adapter is not None and (unknown := sorted(adapter.pairs.keys() - wanted.keys())):

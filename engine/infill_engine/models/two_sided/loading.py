@@ -19,7 +19,12 @@ from infill_engine.models.two_sided.config import MATRICES, Precision, TwoSidedC
 from infill_engine.models.two_sided.denoiser import TwoSidedDenoiser
 from infill_engine.models.two_sided.inference import Computing, InferenceNetwork
 from infill_engine.models.two_sided.ngram_table import from_arrays
-from infill_engine.models.two_sided.weights import read_metadata, read_weights, weights_in
+from infill_engine.models.two_sided.weights import (
+    check_finite,
+    read_metadata,
+    read_weights,
+    weights_in,
+)
 from infill_engine.remedies import named
 from infill_engine.tokenizer import Tokenizer
 from infill_kernels.blocks import Blocks, Head, Matrix, Shape, fits, multiplies_integers, native
@@ -72,7 +77,10 @@ def load_default(config: EngineConfig) -> TwoSidedDenoiser:
     metadata = read_metadata(path)
     if metadata.get("architecture") in AR_BASELINE:
         raise _no_ar_baseline(str(path))
-    show_threshold = float(metadata.get("show_threshold", 0.0))
+    try:
+        show_threshold = float(metadata.get("show_threshold", 0.0))
+    except ValueError as error:
+        raise _unreadable(path, error) from error
     return TwoSidedDenoiser(network, tokenizer, config, str(path), show_threshold)
 
 
@@ -80,6 +88,13 @@ def _no_ar_baseline(model: str) -> ModelError:
     return ModelError(
         f"{model} is the autoregressive baseline, which is no part of infill-ls; a checkout of the "
         f"project measures it: python -m benchmarks.quality --model {model}"
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"{path} is not a readable model of the embedded architecture ({error}); "
+        "install infill-ls again, or name another file (--model, infill.model)"
     )
 
 
@@ -96,10 +111,7 @@ def load_model(config: EngineConfig, path: Path) -> tuple[InferenceNetwork, Toke
     try:
         network = load_inference(path, precision, device, config.threads or THREADS)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(
-            f"{path} is not a readable model of the embedded architecture ({error}); "
-            "install infill-ls again, or name another file (--model, infill.model)"
-        ) from error
+        raise _unreadable(path, error) from error
     if tokenizer.vocab_size > network.config.vocab_size:
         raise ModelError(
             f"{path} has {network.config.vocab_size} tokens but its tokenizer has "
@@ -128,6 +140,8 @@ def load_inference(
     """
     config, arrays, _ = read_weights(path)
     weights = weights_in(config, arrays)
+    if path.parent != WEIGHTS:  # what is shipped is whole, and is read when it is looked at
+        check_finite(weights)
     table = from_arrays(arrays) if config.ngram_table else None
     level, reason = native()
     compiled = precision != "float32" and level is not None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from infill_engine import mapped
@@ -45,9 +46,11 @@ def read_weights(path: Path) -> tuple[TwoSidedConfig, dict[str, NDArray[Any]], d
     TypeError where its configuration is none.
     """
     metadata = read_metadata(path)
-    options = {
-        FORMER_OPTIONS.get(name, name): value
-        for name, value in json.loads(metadata["config"]).items()
+    described = json.loads(metadata["config"])
+    if not isinstance(described, dict):
+        raise TypeError(f"its configuration is {described!r:.40}")
+    options: dict[str, Any] = {
+        FORMER_OPTIONS.get(name, name): value for name, value in described.items()
     }
     arrays = {
         FORMER_NAMES.get(name, name): array
@@ -72,6 +75,13 @@ def shapes(config: TwoSidedConfig) -> dict[str, tuple[int, ...]]:
     for layer in range(config.num_layers):
         found |= {f"blocks.{layer}.{name}": shape for name, shape in matrices.items()}
     return found
+
+
+def check_finite(weights: Mapping[str, NDArray[Any]]) -> None:
+    """Raises ValueError where a weight is NaN or infinite."""
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds NaN or infinity")
 
 
 def weights_in(
