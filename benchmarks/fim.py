@@ -244,7 +244,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="benchmarks.fim", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks.fim", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--model", default="default")
     parser.add_argument("--judge", default="auto")

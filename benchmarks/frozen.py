@@ -9,7 +9,6 @@ how far the distributions are apart (KL divergence, nats). The last line is JSON
 """
 
 import argparse
-import json
 import random
 import textwrap
 import time
@@ -17,13 +16,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from infill_engine import EngineConfig, InfillRequest
+from infill_engine import EngineConfig, InfillRequest, ModelError
+from infill_engine.config import Dtype
+from infill_engine.models.checkpoint import kind_of
+from infill_engine.models.hub import find_checkpoint
 from infill_engine.models.masked_qwen2.denoiser import NEAR, MaskedQwen2, load_masked_qwen2
 from infill_engine.models.masked_qwen2.stepping import Stepping
+from infill_ls.cli.arguments import count
+from infill_ls.cli.bench.report import as_line
 from infill_ls.cli.machine import commit, this_machine
 
 LEAST_CHARACTERS, MOST_CHARACTERS = 8, 60
@@ -73,19 +78,27 @@ def said(denoiser: MaskedQwen2, request: InfillRequest, middle: str, near: int) 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--adapter")
-    parser.add_argument("--limit", type=int, default=50)
-    parser.add_argument("--near", type=int, default=NEAR, help="tokens read anew on each side")
-    given = parser.parse_args(arguments)
-    denoiser = load_masked_qwen2(
-        EngineConfig(
-            model=given.model, dtype=given.dtype, device=given.device, adapter=given.adapter
-        )
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.frozen", description=(__doc__ or "").partition("\n")[0]
     )
+    parser.add_argument("--model", required=True, help="a folder of a masked Qwen2, or on the hub")
+    parser.add_argument("--dtype", choices=get_args(Dtype), default="auto")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps or mlx (auto)")
+    parser.add_argument("--adapter", help="a folder of what fine-tuning added")
+    parser.add_argument("--limit", type=count, default=50, metavar="N", help="holes (50)")
+    parser.add_argument(
+        "--near", type=count, default=NEAR, metavar="N", help=f"tokens read anew a side ({NEAR})"
+    )
+    given = parser.parse_args(arguments)
+    config = EngineConfig(
+        model=given.model, dtype=given.dtype, device=given.device, adapter=given.adapter
+    )
+    try:
+        if kind_of(find_checkpoint(given.model)) != "masked_qwen2":
+            raise ModelError(f"{given.model} freezes nothing; name a masked Qwen2 such as DreamOn")
+        denoiser = load_masked_qwen2(config)
+    except ModelError as error:
+        raise SystemExit(f"benchmarks.frozen: {error}") from None
     same: list[bool] = []
     apart: list[float] = []
     times: list[tuple[float, float]] = []
@@ -116,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{report['divergence']:.4f} nats apart; a pass takes {report['ms_frozen']:.1f} ms in "
         f"place of {report['ms_whole']:.1f}"
     )
-    print(json.dumps(report))
+    print(as_line(report))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,18 @@
 #   train    a training run: started, stopped, gone on with from its pieces
 #
 # Each part has a limit of its own, so that one that hangs takes nothing from the next. OUT gets
-# some kilobytes: a text file a part, denoise.json, and summary.txt with exit status and seconds.
-# PYTHON names the interpreter; PATIENCE multiplies the limits, for a machine that others use too.
+# some kilobytes: a text file a part, denoise.json, and summary.txt with exit status and seconds; the
+# status of all is 1 where that of a part is not 0. PYTHON names the interpreter, by default that of
+# .venv where there is one; PATIENCE multiplies the limits, for a machine that others use too.
 set -u
 cd "$(dirname "$0")/.."
-python=${PYTHON:-python3}
+case "${1:-}" in
+'' | dry) : "${OUT:?names no folder for the results; OUT=FOLDER benchmarks/gpu.sh [dry]}" ;;
+*) echo "$1 is none of: nothing, dry" >&2 && exit 2 ;;
+esac
+python=.venv/bin/python
+[ -x "$python" ] || python=python3
+python=${PYTHON:-$python}
 patience=${PATIENCE:-1}
 out=$(mkdir -p "$OUT" && cd "$OUT" && pwd)
 root=$(mktemp -d)
@@ -59,3 +66,4 @@ train train 5
 mkdir -p "$root/data/pieces"
 cp "$root/train"/*.piece "$root/train/log.jsonl" "$root/data/pieces/" 2>/dev/null
 train again 10
+! grep -v ': exit 0 ' "$out/summary.txt" >/dev/null

@@ -41,6 +41,7 @@ from infill_engine.local import LocalEngine
 from infill_engine.models.two_sided.loading import load_default
 from infill_ls.cli.bench.cases import hashed
 from infill_ls.cli.bench.report import as_line
+from infill_ls.cli.files import new_file
 from infill_ls.cli.machine import busy_cpus, commit, this_machine
 
 LIMIT = 200
@@ -348,7 +349,7 @@ def _share(outcome: Mapping[str, Any], key: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="benchmarks.judge", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks.judge", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("judge", type=Path, help="a GGUF model")
     parser.add_argument(
@@ -363,7 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--threads", type=int, help="of the CPU; its cores, at most 8, unless set")
     parser.add_argument(
-        "--answers", type=Path, help="a file that answers are written to, and gone on from"
+        "--answers", type=new_file, help="a file that answers are written to, and gone on from"
     )
     parser.add_argument(
         "--replay", action="store_true", help="count drafts' passes without computing them"

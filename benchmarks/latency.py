@@ -256,7 +256,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="benchmarks.latency", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks.latency", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--model", default="default", help='"default", "ar-baseline", or a file')
     parser.add_argument("--dtype", default="auto", help='"float32", "bfloat16" or "int8"')

@@ -228,7 +228,7 @@ def reached(result: dict[str, Any]) -> list[Goal]:
 
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="benchmarks.passes", description=(__doc__ or "").partition("\n\n")[0]
+        prog="python -m benchmarks.passes", description=(__doc__ or "").partition("\n\n")[0]
     )
     parser.add_argument("--places", type=int, default=PLACES, help=f"of each kind ({PLACES})")
     parser.add_argument("--tokens", type=int, default=TOKENS, help=f"of a read ({TOKENS})")

@@ -275,7 +275,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     every = (*KINDS, *humaneval.SETS)
     parser = argparse.ArgumentParser(
-        prog="benchmarks.quality", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks.quality", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--data", type=Path, help="a folder with HumanEval-Infilling's files")
     parser.add_argument(
@@ -289,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", nargs="+", type=int, default=[], help="step caps to try as well")
     parser.add_argument("--limit", type=int, default=LIMIT, help=f"cases of each kind ({LIMIT})")
     parser.add_argument("--kinds", nargs="+", choices=every, default=USUAL_KINDS)
-    parser.add_argument("--plot", type=Path, help="a PNG of exactness over time")
+    parser.add_argument("--plot", type=report.plot_file, help="a PNG or SVG of exactness over time")
     options = parser.parse_args(arguments)
     try:
         if options.limit < 1:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, TextIO
 
 from infill_engine import RequestError
 from infill_ls.cli.bench.report import as_line
+from infill_ls.cli.files import new_file
 from infill_ls.cli.machine import this_machine
 
 # Where the plot's panels come from, first things first.
@@ -124,6 +126,14 @@ def number(value: float, digits: int) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:.{digits if abs(value) < 1000 else 0}f}"
+
+
+def plot_file(name: str) -> Path:
+    """Where a plot can be written, for argparse; its ending says as what."""
+    path = new_file(name)
+    if path.suffix not in (".png", ".svg"):
+        raise ArgumentTypeError(f"{path} ends in neither .png nor .svg")
+    return path
 
 
 def needs_matplotlib() -> Any:

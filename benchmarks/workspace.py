@@ -195,7 +195,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="benchmarks.workspace", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks.workspace", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--files", type=int, default=FILES, help=f"default {FILES}")
     parser.add_argument("--characters", type=int, default=CHARACTERS, help="of a file, at most")

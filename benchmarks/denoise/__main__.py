@@ -14,7 +14,6 @@ over the measured matrix rate, whichever is longer. The last line is JSON.
 import argparse
 import dataclasses
 import gc
-import json
 import warnings
 from typing import Any
 
@@ -26,8 +25,12 @@ from benchmarks.denoise.floor import bandwidth, experts_touched, matrix_rate
 from benchmarks.denoise.loops import Cost, cost, our_loop, reference_loop, timed
 from benchmarks.denoise.models import FORMATS, build, converted, random_tokens
 from benchmarks.denoise.shape import REAL, SMALL, Spec, least
+from infill_engine import EngineConfig, ModelError
 from infill_engine.models.diffusion_gemma.network import Network
+from infill_engine.models.placement import chosen_device
 from infill_kernels import backend
+from infill_ls.cli.arguments import count
+from infill_ls.cli.bench.report import as_line
 from infill_ls.cli.machine import commit, this_machine
 
 # How much further from the truth than the reference ours may be: both round, in other places.
@@ -124,14 +127,23 @@ def measure(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--canvas", type=int, nargs="+", default=[32, 64, 128, 256])
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["bf16", "fp8", "int4"])
-    parser.add_argument("--context", type=int, default=None, help="tokens of prompt (2000)")
-    parser.add_argument("--steps", type=int, default=None, help="steps that are timed (12)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.denoise", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "--canvas", type=count, nargs="+", default=[32, 64, 128, 256], metavar="N", help="cells"
+    )
+    parser.add_argument(
+        "--formats", nargs="+", choices=FORMATS, default=["bf16", "fp8", "int4"], help="of experts"
+    )
+    parser.add_argument("--context", type=count, metavar="N", help="tokens of prompt (2000)")
+    parser.add_argument("--steps", type=count, metavar="N", help="steps that are timed (12)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     options = parser.parse_args(arguments)
-    device = torch.device(options.device)
+    try:
+        device = chosen_device(EngineConfig(device=options.device))
+    except ModelError as error:
+        parser.error(str(error))
     real = device.type == "cuda"
     spec = REAL if real else SMALL
     context = options.context or (2000 if real else 60)
@@ -164,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
         "errors": errors,
         "results": rows,
     }
-    print(json.dumps(report))
+    print(as_line(report))
     if wrong:
         names = ", ".join(wrong)
         raise SystemExit(f"{names}: further from the truth than the reference; nothing was timed")

@@ -16,7 +16,6 @@ import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from benchmarks.kernels import llama, products
@@ -25,6 +24,7 @@ from benchmarks.kernels.products import FORMS, ROWS, SHAPES, Shape
 from benchmarks.progress import say
 from infill_kernels.native import native
 from infill_ls.cli.bench.report import as_line
+from infill_ls.cli.files import new_file
 from infill_ls.cli.machine import busy_cpus, commit, counted, this_machine
 
 
@@ -157,16 +157,16 @@ def given_rows(rows: Iterable[int]) -> str:
 
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="benchmarks.kernels", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks.kernels", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--quick", action="store_true", help="a little of everything, no figures")
     parser.add_argument("--level", help="one level alone, such as avx2")
     parser.add_argument("--form", choices=FORMS.values(), help="one form of weights alone")
     parser.add_argument("--rows", type=int, nargs="+", help=f"rows of x ({given_rows(ROWS)})")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="writes the last line there too")
+    parser.add_argument(
+        "--json", type=new_file, metavar="FILE", help="writes the last line there too"
+    )
     options = parser.parse_args(given)
-    if options.json and not options.json.resolve().parent.is_dir():
-        raise SystemExit(f"--json {options.json}: there is no such folder")
     plan = QUICK if options.quick else FULL
     if options.rows:
         if min(options.rows) < 1:

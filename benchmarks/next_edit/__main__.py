@@ -219,7 +219,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="benchmarks.next_edit", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks.next_edit", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--limit", type=int, default=PAIRS, help=f"pairs, default {PAIRS}")
     parser.add_argument("--cache", type=Path, help="a folder that keeps what is fetched")

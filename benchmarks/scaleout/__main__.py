@@ -51,8 +51,9 @@ from infill_engine import InfillError
 from infill_engine.config import EngineConfig
 from infill_engine.remote.canvas import SUFFIX_HEAD_TOKENS, WIDTH_STEP, hole_lengths, hole_room
 from infill_engine.remote.routing import Routes
+from infill_ls.cli.arguments import count, number_from
 from infill_ls.cli.bench.scores import percentile
-from infill_ls.cli.machine import busy_cpus, commit, this_machine
+from infill_ls.cli.machine import busy_cpus, commit, counted, this_machine
 from infill_ls.settings import Settings
 
 CANVAS = 64  # that README's command serves
@@ -145,7 +146,7 @@ def _most_people(team: Team, gpus: int, most_each: float) -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     gpu = GPUS[options.gpu]
-    if options.tokens_per_second:
+    if options.tokens_per_second is not None:
         gpu = replace(gpu, published=options.tokens_per_second)
     team = Team(
         gpu=gpu,
@@ -177,7 +178,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name, share in (("all", 1.0), ("share", options.typing_share)):
             people = math.ceil(developers * share)
             row[name] = enough(team, people, per_gpu)
-            say(f"{developers} developers, {people} typing: {row[name]} GPUs")
+            say(f"{developers} developers, {people} typing: {counted(row[name], 'GPU')}")
         teams.append(row)
     return {
         "gpu": asdict(gpu) | {"overhead": gpu.overhead, "forward_ms": _forward_ms(team)},
@@ -283,42 +284,52 @@ def reached(result: dict[str, Any]) -> list[Goal]:
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="benchmarks.scaleout", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks.scaleout", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--gpu", choices=GPUS, default="H100")
     parser.add_argument(
-        "--tokens-per-second", type=float, help="of your GPU, for one request of 256 at a time"
+        "--tokens-per-second",
+        type=number_from(1),
+        help="of your GPU, for one request of 256 at a time",
     )
-    parser.add_argument("--steps", type=_count, nargs=2, default=(12, 20), metavar=("LOW", "HIGH"))
-    parser.add_argument("--max-num-seqs", type=_count, default=32, help="of vLLM (32)")
-    parser.add_argument("--deadline-ms", type=_count, default=500, help="infill.deadlineMs (500)")
-    parser.add_argument("--delay-ms", type=int, default=0, help="infill.delayMs (0)")
-    parser.add_argument("--network-ms", type=float, default=5.0, help="there and back (5)")
-    parser.add_argument("--gpus", type=_count, default=8, help="of the table by people a GPU (8)")
     parser.add_argument(
-        "--people-per-gpu", type=_count, nargs="+", default=(1, 2, 4, 8, 12, 16, 24, 32)
+        "--steps",
+        type=count,
+        nargs=2,
+        default=(12, 20),
+        metavar=("LOW", "HIGH"),
+        help="of a canvas",
     )
-    parser.add_argument("--developers", type=_count, nargs="*", default=(10, 100, 1000, 10_000))
+    parser.add_argument("--max-num-seqs", type=count, default=32, help="of vLLM (32)")
+    parser.add_argument("--deadline-ms", type=count, default=500, help="infill.deadlineMs (500)")
+    parser.add_argument("--delay-ms", type=number_from(0), default=0, help="infill.delayMs (0)")
+    parser.add_argument("--network-ms", type=number_from(0), default=5.0, help="there and back (5)")
+    parser.add_argument("--gpus", type=count, default=8, help="of the table by people a GPU (8)")
     parser.add_argument(
-        "--typing-share", type=float, default=0.25, help="of developers, who type at a time (0.25)"
+        "--people-per-gpu", type=count, nargs="+", default=(1, 2, 4, 8, 12, 16, 24, 32)
+    )
+    parser.add_argument("--developers", type=count, nargs="*", default=(10, 100, 1000, 10_000))
+    parser.add_argument(
+        "--typing-share",
+        type=number_from(0.001, 1),
+        default=0.25,
+        help="of developers, who type at a time (0.25)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--pauses", type=_count, default=PAUSES, help=f"of people, simulated ({PAUSES})"
+        "--pauses", type=count, default=PAUSES, help=f"of people, simulated ({PAUSES})"
     )
     parser.add_argument("--check", action="store_true", help="beside real processes, on this CPU")
-    parser.add_argument("--servers", type=_count, default=2, help="of --check (2)")
-    parser.add_argument("--people", type=_count, nargs="+", default=(2, 4, 8), help="of --check")
-    parser.add_argument("--seconds", type=float, default=40.0, help="of --check, each (40)")
+    parser.add_argument("--servers", type=count, default=2, help="of --check (2)")
+    parser.add_argument("--people", type=count, nargs="+", default=(2, 4, 8), help="of --check")
+    parser.add_argument(
+        "--seconds", type=number_from(1), default=40.0, help="of --check, each (40)"
+    )
     parser.add_argument("--judge", default="off", help="of --check (off)")
-    return parser.parse_args(arguments)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} must be at least 1")
-    return number
+    options = parser.parse_args(arguments)
+    if options.steps[0] > options.steps[1]:
+        parser.error(f"--steps {options.steps[0]} {options.steps[1]}: the fewest come first")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -237,7 +237,9 @@ def main() -> None:
         prog="python -m benchmarks.settling", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--limit", type=int, default=60, help="cases for each model")
-    parser.add_argument("--plot", type=Path, help="also draw it, as PNG or SVG by its ending")
+    parser.add_argument(
+        "--plot", type=report.plot_file, help="also draw it, as PNG or SVG by its ending"
+    )
     options = parser.parse_args()
     if options.limit < len(SPANS):
         parser.error(f"--limit {options.limit} is too few to compare; give {len(SPANS)} or more")

@@ -197,7 +197,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="benchmarks.structures", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks.structures", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--model", default="default")
     parser.add_argument("--judge", default="off")

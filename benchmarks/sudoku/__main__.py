@@ -33,11 +33,13 @@ from benchmarks.sudoku.solving import (
     Solved,
     by_denoising,
     by_writing,
+    is_solved,
     side_by_side,
     untrained,
 )
 from infill_engine import InfillError, RequestError
-from infill_ls.cli.machine import commit
+from infill_ls.cli.files import new_file
+from infill_ls.cli.machine import commit, counted
 from infill_ls.cli.view import Player, console_of, is_live
 
 WEIGHTS = Path(__file__).parent
@@ -157,8 +159,11 @@ def watch(puzzle: Grid, path: Path | None) -> None:
     else:
         for frame in frames:
             console.print(drawing.page(frame), end="\n\n")
+    solved = "solved" if bool(is_solved(run.digits)[0]) else "not solved, a rule is broken"
+    console.print(f"{solved}, {counted(frames[-1].step, 'step')}")
     if path:
         path.write_text(drawing.picture(drawing.chosen(frames)), encoding="utf-8")
+        console.print(f"drawn in {path}")
 
 
 def parsed(text: str) -> Grid:
@@ -168,8 +173,11 @@ def parsed(text: str) -> Grid:
             f"a puzzle is 81 digits in reading order with . or 0 for a blank cell, not {text!r}"
         )
     puzzle = puzzles.from_text(text)[0]
-    if not puzzles.is_unique(puzzle):
-        raise RequestError(f"the puzzle {text} has no solution, or more than one; give another")
+    found = puzzles.solutions(puzzle)
+    if next(found, None) is None:
+        raise RequestError(f"the puzzle {text} has no solution; correct its givens")
+    if next(found, None) is not None:
+        raise RequestError(f"the puzzle {text} has more than one solution; give more digits")
     return puzzle
 
 
@@ -180,7 +188,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=300, help="puzzles, of each level in turn")
     parser.add_argument("--watch", action="store_true", help="show one puzzle settling instead")
     parser.add_argument("--puzzle", help="the one to watch: 81 digits or dots")
-    parser.add_argument("--picture", type=Path, help="also draw what was watched, as an SVG")
+    parser.add_argument(
+        "--picture", type=new_file, help="also draw what was watched into a file, as SVG"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.limit < 1:

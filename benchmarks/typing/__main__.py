@@ -204,7 +204,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="benchmarks.typing", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks.typing", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--sessions", type=int, default=SESSIONS, help=f"how many ({SESSIONS})")
     parser.add_argument("--seed", type=int, default=0, help="another one, other lines")

@@ -29,6 +29,7 @@ from benchmarks.typing.sessions import Session, sessions
 from benchmarks.typing.typist import next_key, right
 from infill_engine import Engine, EngineConfig, load_engine
 from infill_ls.cli.bench.report import as_line
+from infill_ls.cli.files import new_file
 from infill_ls.completion.context import context_at, warm_request
 from infill_ls.completion.gate import place
 from infill_ls.completion.heads import FIGURES, WEIGHTS, beginnings, figures
@@ -191,10 +192,10 @@ def curve(said: NDArray[np.float64], good: NDArray[np.bool_]) -> list[list[float
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="benchmarks.typing.fit", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks.typing.fit", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("folder", type=Path, help="packages, as archives or folders")
-    parser.add_argument("--rows", type=Path, required=True, help="what was said, to go on from")
+    parser.add_argument("--rows", type=new_file, required=True, help="what was said, to go on from")
     parser.add_argument("--sessions", type=int, default=SESSIONS)
     parser.add_argument("--deadline-ms", type=int, default=DEADLINE_MS, help="of CPU time")
     parser.add_argument("--judge", default="auto")

@@ -235,7 +235,7 @@ def export(run: Path, target: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="train.ar_baseline", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m train.ar_baseline", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--data", type=Path, default=Path("data/shards"))
     parser.add_argument("--out", type=Path, default=Path("artifacts/ar-baseline"))

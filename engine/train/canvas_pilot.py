@@ -208,7 +208,9 @@ def sets(folder: Path, network: TwoSidedNetwork) -> tuple[ShardSet, ShardSet]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.canvas_pilot", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--data", type=Path, default=Path("data/shards"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--weights", type=Path, default=WEIGHTS / "default.safetensors")

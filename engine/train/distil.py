@@ -229,7 +229,7 @@ DEFAULTS = TrainConfig(
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="train.distil", description=(__doc__ or "").split("\n")[0]
+        prog="python -m train.distil", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--weights", type=Path, required=True, help="a *.safetensors file")
     parser.add_argument("--data", type=Path, default=Path("data/shards"))

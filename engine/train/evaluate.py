@@ -178,7 +178,7 @@ def calibrate(weights: Path, answers: Sequence[ValidationAnswer], part: float) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="train.evaluate", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m train.evaluate", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--data", type=Path, default=Path("data/shards"))
     parser.add_argument("--model", default="default")

@@ -185,7 +185,9 @@ DEFAULT_EXTRA = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.export", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--run", type=Path, default=Path("artifacts/run"))
     parser.add_argument("--target", type=Path, default=WEIGHTS)
     parser.add_argument("--table", type=Path, default=TABLE, help="the n-gram table of the network")

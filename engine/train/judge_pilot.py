@@ -134,7 +134,9 @@ def prefix_only(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.judge_pilot", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("kind", choices=("text", "holes"))
     parser.add_argument("--root", type=Path, default=Path("data"), help="of the corpus")
     parser.add_argument("--out", type=Path, required=True)

@@ -88,7 +88,9 @@ def compared(rows: dict[str, list[tuple[float, int, bool]]]) -> dict[str, dict[s
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.judge_reading", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trained", type=Path, required=True, help="the folder of a judge")
     parser.add_argument("--judge", type=Path, default=WEIGHTS, help="the folder of the shipped one")

@@ -179,7 +179,9 @@ def measured(folder: Path, files: int, *, alone: bool) -> Looked:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.judge_recurring", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--files", type=int, default=40)
     parser.add_argument("--alone", action="store_true", help="without the package's other files")

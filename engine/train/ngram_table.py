@@ -164,7 +164,9 @@ def table(groups: Sequence[Sequence[NDArray[np.uint16]]], vocab: int, size: int)
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
+        prog="python -m train.ngram_table",
+        description=(__doc__ or "").partition("\n")[0],
+        allow_abbrev=False,
     )
     parser.add_argument("--data", type=Path, default=Path("data/shards"))
     parser.add_argument("--out", type=Path, default=Path("data/ngram_table"))

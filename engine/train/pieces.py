@@ -84,7 +84,7 @@ def join(folder: Path, run: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="train.pieces", description=(__doc__ or "").split("\n")[0]
+        prog="python -m train.pieces", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("action", choices=("split", "join"))
     parser.add_argument("source", type=Path)

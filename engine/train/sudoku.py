@@ -30,6 +30,7 @@ from benchmarks.sudoku.network import (
     save,
 )
 from benchmarks.sudoku.puzzles import Grid
+from infill_ls.cli.files import new_file
 from train import checkpoint
 from train.config import TrainConfig
 from train.optimisers import Muon, rate
@@ -263,7 +264,9 @@ def train(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.sudoku", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--network", choices=NETWORKS, default="canvas")
     parser.add_argument("--data", type=Path, default=Path("artifacts/sudoku"))
     parser.add_argument("--out", type=Path, help="default: DATA/NETWORK")
@@ -271,7 +274,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="at most; 0 is no limit")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--export", type=Path, help="a safetensors file for the averaged weights")
+    parser.add_argument(
+        "--export", type=new_file, help="a safetensors file for the averaged weights"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     config = TrainConfig(

@@ -262,7 +262,9 @@ def start_from(model: TwoSidedNetwork, weights: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.train", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--data", type=Path, default=Path("data/shards"))
     parser.add_argument("--out", type=Path, default=Path("artifacts/run"))
     parser.add_argument("--weights", type=Path, help="start from these weights (safetensors)")

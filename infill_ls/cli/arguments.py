@@ -4,7 +4,9 @@ argparse would print a page; here it is one sentence, with what was probably mea
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
@@ -81,6 +83,22 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def number_from(least: float, most: float = sys.float_info.max) -> Callable[[str], float]:
+    """For argparse: what reads a number from `least` to `most`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            upper = "" if most == sys.float_info.max else f" to {most:g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least:g}{upper}")
+        return value
+
+    return read
 
 
 def address(text: str) -> tuple[str, int]:

@@ -43,6 +43,22 @@ def test_nothing_is_timed_when_ours_is_wrong(capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["results"] == []
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--device", "gpu"], "--device gpu (infill.device) is none of auto, cpu, cuda"),
+        (["--canvas", "0"], "'0' is not a whole number from 1"),
+        (["--steps", "-2"], "'-2' is not a whole number from 1"),
+    ],
+)
+def test_what_cannot_be_run_is_said_at_once(capsys, given, said):
+    with pytest.raises(SystemExit) as ended:
+        command.main(given)
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_the_floor_is_that_of_the_published_shape():
     """Reading every weight once: 53.6 GB for 256 cells, 12.5 ms at 4.3 TB/s (bf16)."""
     moved, operations = least(REAL, 256, 2000, 128.0, "bf16")

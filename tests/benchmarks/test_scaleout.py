@@ -29,6 +29,28 @@ def job(*, at: str = "a", place: int = 0, finished: list[int], tokens: int = 100
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--tokens-per-second 0", "'0' is not a number from 1"),
+        ("--typing-share 2", "'2' is not a number from 0.001 to 1"),
+        ("--typing-share nan", "'nan' is not a number from 0.001 to 1"),
+        ("--steps 20 12", "--steps 20 12: the fewest come first"),
+        ("--delay-ms -1", "'-1' is not a number from 0"),
+        ("--gpus 0", "'0' is not a whole number from 1"),
+        ("--people x", "'x' is not a whole number from 1"),
+    ],
+)
+def test_impossible_options_are_a_sentence(
+    given: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(given.split())
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_queue_waits_as_long_as_pollaczek_and_khinchine_say() -> None:
     clock, source = Clock(), random.Random(0)
     service, load, count = 0.05, 0.7, 20_000

@@ -1,5 +1,6 @@
 """Puzzles are what they are said to be, the networks see what they may, and the weights solve."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -224,13 +225,45 @@ def test_frames_say_what_each_cell_is(held_out: tuple[Grid, Grid]) -> None:
     [
         ("123", "a puzzle is 81 digits in reading order"),
         ("x" * 81, "a puzzle is 81 digits in reading order"),
-        ("." * 81, "has no solution, or more than one"),
-        ("11" + "." * 79, "has no solution, or more than one"),
+        ("." * 81, "has more than one solution; give more digits"),
+        ("11" + "." * 79, "has no solution; correct its givens"),
     ],
 )
 def test_what_is_no_puzzle_is_a_sentence(text: str, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         command.parsed(text)
+
+
+def test_what_is_watched_ends_with_whether_it_is_solved(
+    held_out: tuple[Grid, Grid], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "grid.svg"
+
+    command.watch(held_out[0][0], path)
+    end = capsys.readouterr().out
+    assert re.search(r"^solved, \d+ steps?$", end, re.MULTILINE)
+    assert str(path) in end
+    assert path.read_text(encoding="utf-8").startswith("<svg")
+
+    broken = held_out[1][0].copy()
+    broken[:2] = broken[1::-1]
+    command.watch(broken, None)
+    assert "not solved, a rule is broken" in capsys.readouterr().out
+
+
+def test_where_no_picture_can_be_written_is_said_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "watch", lambda *_: pytest.fail("watched"))
+    for target, said in (
+        (tmp_path / "none" / "x.svg", f"there is no folder {tmp_path / 'none'}"),
+        (tmp_path, f"{tmp_path} is a folder"),
+    ):
+        monkeypatch.setattr("sys.argv", ["sudoku", "--watch", "--picture", str(target)])
+        with pytest.raises(SystemExit) as ended:
+            command.main()
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
 
 
 def test_the_command_reports_what_it_measured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ STAGES = ("all", "hashes", "fetch", "filter", "dedup", "tokenizer", "pack", "car
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one stage, or all of them."""
     parser = argparse.ArgumentParser(
-        prog="train.corpus", description=(__doc__ or "").split("\n")[0]
+        prog="python -m train.corpus", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--root", type=Path, default=Path("data"), help="state and results")

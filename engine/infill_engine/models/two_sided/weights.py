@@ -46,12 +46,10 @@ def read_weights(path: Path) -> tuple[TwoSidedConfig, dict[str, NDArray[Any]], d
     TypeError where its configuration is none.
     """
     metadata = read_metadata(path)
-    described = json.loads(metadata["config"])
+    described: dict[str, Any] = json.loads(metadata["config"])
     if not isinstance(described, dict):
         raise TypeError(f"its configuration is {described!r:.40}")
-    options: dict[str, Any] = {
-        FORMER_OPTIONS.get(name, name): value for name, value in described.items()
-    }
+    options = {FORMER_OPTIONS.get(name, name): value for name, value in described.items()}
     arrays = {
         FORMER_NAMES.get(name, name): array
         for name, array in mapped.read_arrays(path).items()
