@@ -73,6 +73,8 @@ def _schema(path: Path | None) -> Schema:
         raise UsageError(
             f"{path} is no JSON: {where(text, error.pos)}: {error.msg}. Correct it there."
         ) from None
+    except ValueError:  # of more digits than Python reads
+        raise UsageError(f"{path} has a number with too many digits; shorten it.") from None
     except RecursionError:
         raise UsageError(f"{path} is nested too deep to be read.") from None
     except SchemaError as error:

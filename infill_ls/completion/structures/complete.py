@@ -12,7 +12,7 @@ from infill_ls.completion.fills import Gap, filled, is_value
 from infill_ls.completion.steps import Steps, at_once
 from infill_ls.completion.structures.json_template import json_template
 from infill_ls.completion.structures.json_text import HOLE
-from infill_ls.completion.structures.schema import Schema
+from infill_ls.completion.structures.schema import Schema, SchemaError
 from infill_ls.completion.structures.slots import Piece, Slot, composed, slots_of
 from infill_ls.completion.structures.toml_text import is_toml, toml_template
 from infill_ls.completion.structures.yaml_text import is_yaml, yaml_template
@@ -54,7 +54,13 @@ def json_task(text: str, schema: Schema, *, everything: bool = False, seed: int 
     Raises DocumentError where no text could finish it, and SchemaError where no value satisfies
     the schema.
     """
-    pieces = json_template(text, schema, everything=everything)
+    try:
+        pieces = json_template(text, schema, everything=everything)
+    except RecursionError:
+        raise SchemaError(
+            "The schema refers to itself without end, or the document is nested too deep for it; "
+            "let each $ref that leads back stand in a property or an item."
+        ) from None
     said = json.dumps(schema.root, ensure_ascii=False) if schema.root is not True else ""
     request = InfillRequest(
         prefix="",

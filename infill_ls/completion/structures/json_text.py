@@ -15,6 +15,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _BLANKS = re.compile(r"[ \t]*")
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _HALF_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$")
+_MOST_DIGITS = 4_000  # of a number: Python reads 4,300
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WORD = re.compile(r"[^\s,:\[\]{}\"]+")
 _LITERALS = ("true", "false", "null")
@@ -108,6 +109,10 @@ class _Reader:
         if word in _LITERALS:
             return Node(kind="literal", start=at, end=end, value=json.loads(word))
         if _NUMBER.fullmatch(word):
+            if len(word) > _MOST_DIGITS:
+                raise fault(
+                    self.text, at, f"this number has {len(word)} digits", "write one that is read"
+                )
             return Node(kind="number", start=at, end=end, value=json.loads(word))
         if last and any(literal.startswith(word) for literal in _LITERALS):
             return Node(kind="literal", start=at, end=end, whole=False)

@@ -1,6 +1,7 @@
 """Numbers within bounds, in steps: the nearest one to another, and those that digits begin."""
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -97,7 +98,9 @@ def _fraction(number: float) -> Fraction:
 
 
 def written(number: Fraction) -> str:
-    return str(number.numerator) if number.denominator == 1 else repr(float(number))
+    if number.denominator == 1 or abs(number) > sys.float_info.max:
+        return str(round(number))
+    return repr(float(number))
 
 
 def beginning_with(digits: str, allowed: Range) -> Iterator[str]:

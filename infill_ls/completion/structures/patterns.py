@@ -17,6 +17,7 @@ from re import _parser  # type: ignore[attr-defined]
 from typing import Any
 
 _MOST_NODES, _MOST_STATES = 4_000, 60_000
+LONGEST_MADE = _MOST_NODES  # characters
 _MOST_NEAR = 48  # characters of the text that are compared
 _PREFERRED = "a0A-_. /:@" + "".join(map(chr, range(33, 127)))
 _ANY = 0x10FFFF
@@ -186,7 +187,7 @@ def nearest(
     `near` as may be, and is found by every pattern; None where there is none, or none is found in
     reasonable time. Raises UnsupportedPattern.
     """
-    if least > most or least > _MOST_NODES:
+    if least > most or least > LONGEST_MADE:
         return None
     automata = [_automaton(pattern) for pattern in patterns]
     text = begin + near[:_MOST_NEAR]

@@ -13,8 +13,8 @@ from typing import Any
 
 from infill_ls.completion.structures.formats import FORMATS, RIGHT
 from infill_ls.completion.structures.numbers import NUMBER, beginning_with, range_of, written
-from infill_ls.completion.structures.patterns import UnsupportedPattern, nearest
-from infill_ls.completion.structures.schema import Contradiction, Schema, Shape
+from infill_ls.completion.structures.patterns import LONGEST_MADE, UnsupportedPattern, nearest
+from infill_ls.completion.structures.schema import Contradiction, Schema, Shape, brief
 from infill_ls.completion.structures.slots import Piece, Slot, one_of
 
 _LONGEST, _TOKENS = 1_000_000, 12
@@ -47,6 +47,9 @@ class Scalars:
 
     def choice(self, options: list[Any], raw: Any, *, begin: str = "", nth: int = 0) -> list[Piece]:
         """One of the values, behind what there is of it. Raises Contradiction."""
+        # They are looked up there already, and each would be again, among all.
+        if isinstance(raw, dict):
+            raw = {key: value for key, value in raw.items() if key not in ("enum", "const")}
         texts = [dumped(each) for each in options if self._schema.valid(each, raw)]
         left = [each[len(begin) :] for each in texts if each.startswith(begin)]
         if left and nth >= len(left):
@@ -69,6 +72,10 @@ class Scalars:
         known = [each for each in shape.all("format") if each in FORMATS]
         right = [RIGHT.get(each, FORMATS[each]) for each in known]
         least, most = shape.most("minLength"), shape.least("maxLength", _LONGEST)
+        if least > LONGEST_MADE and (least <= most or most == _LONGEST):
+            raise Contradiction(
+                f"minLength {least} is more than the {LONGEST_MADE} characters that are made here"
+            )
         patterns = [*shape.all("pattern"), *(FORMATS[each] for each in known)]
 
         def holds(value: str) -> bool:
@@ -117,7 +124,7 @@ class Scalars:
                     )
         except UnsupportedPattern as why:
             raise Contradiction(
-                f"the pattern {' or '.join(map(repr, patterns))} is not supported ({why}), and "
+                f"the pattern {' or '.join(map(brief, patterns))} is not supported ({why}), and "
                 "there is no default and no example that satisfies it"
             ) from None
         raise Contradiction(

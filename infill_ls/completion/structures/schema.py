@@ -3,6 +3,7 @@
 What is not understood here is still held against the whole document by `jsonschema`.
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from referencing.jsonschema import EMPTY_REGISTRY
 
 from infill_engine import RequestError
 
+_BRIEF = 100  # characters
 TYPES = ("string", "number", "object", "array", "boolean", "null")
 # What tells the type of a schema that does not name it.
 _HINTS = {
@@ -200,11 +202,17 @@ class Schema:
         kind: Any = validator_for(root, default=jsonschema.Draft202012Validator)
         if kind is jsonschema.Draft3Validator:
             raise SchemaError("The schema is of draft 3, which is not supported; take a later one.")
+        for path, each in _leaves(root):
+            if isinstance(each, float) and not math.isfinite(each):
+                raise SchemaError(
+                    f"The schema has a number at {pointer(path)} that is none in JSON, or is too "
+                    "large. Correct it there."
+                )
         try:
             kind.check_schema(self.root)
         except NotASchema as error:
             raise SchemaError(
-                f"The schema is not valid at {pointer(error.absolute_path)}: {error.message}. "
+                f"The schema is not valid at {pointer(error.absolute_path)}: {_message(error)}. "
                 "Correct it there."
             ) from None
         # With a registry of its own it fetches nothing.
@@ -221,12 +229,18 @@ class Schema:
                     )
 
     def valid(self, value: Any, schema: Any) -> bool:
-        return bool(self._validator.evolve(schema=schema).is_valid(value))
+        try:
+            return bool(self._validator.evolve(schema=schema).is_valid(value))
+        except OverflowError:
+            return False
 
     def complaint(self, value: Any, schema: Any) -> tuple[str, list[str | int]] | None:
         """What is wrong with a value and where in it; None where nothing is."""
-        error = best_match(self._validator.evolve(schema=schema).iter_errors(value))
-        return None if error is None else (error.message, list(error.absolute_path))
+        try:
+            error = best_match(self._validator.evolve(schema=schema).iter_errors(value))
+        except OverflowError:
+            return "a number is too large to be compared", []
+        return None if error is None else (_message(error), list(error.absolute_path))
 
     def shape(self, schema: Any) -> Shape:
         return self._flat(schema, frozenset())
@@ -326,6 +340,29 @@ def _schemas(
     for key, child in children:
         if isinstance(child, dict | list) and (named or key not in _DATA):
             yield from _schemas(child, (*path, key))
+
+
+def _leaves(
+    value: Any, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every plain value in one of JSON, and where it is."""
+    if isinstance(value, dict | list):
+        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(child, (*path, key))
+    else:
+        yield path, value
+
+
+def _message(error: Any) -> str:
+    """What jsonschema says of a value, which it repeats as a whole."""
+    said: str = error.message
+    return said.replace(repr(error.instance), brief(error.instance))
+
+
+def brief(value: Any) -> str:
+    """A value in at most so many characters that a sentence with it can be read."""
+    whole = repr(value)
+    return whole if len(whole) <= _BRIEF else f"{whole[: _BRIEF - 1]}…"
 
 
 def pointer(path: Sequence[str | int]) -> str:

@@ -68,6 +68,7 @@ def test_where_nothing_is_open_no_model_is_loaded(run: Any, tmp_path: Path, sche
     ("of_schema", "document", "code", "says"),
     [
         ('{"type": "strin"}', "", USAGE, "schema.json: The schema is not valid at #/type"),
+        ("9" * 5000, "", USAGE, "schema.json has a number with too many digits"),
         ('{"type":', "", USAGE, "schema.json is no JSON: Line 1, column 9"),
         (json.dumps(SCHEMA), '{"port": 80}', USAGE, "a.json: Line 1, column 10: 80 is less than"),
         (json.dumps(SCHEMA), "\xff", FILE, "a.json is not UTF-8"),

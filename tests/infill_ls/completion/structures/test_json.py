@@ -1,6 +1,8 @@
 """JSON that is not finished, and a schema: what comes out always satisfies it."""
 
 import json
+import math
+import time
 from typing import Any
 
 import pytest
@@ -115,6 +117,7 @@ def test_indentation_and_optional_properties() -> None:
         ('{"name": x}', "Line 1, column 10", "put it in quotes"),
         ('{"a": 1 // c\n}', "Line 1, column 9", "comma"),
         ("[" * 300, "Line 1, column 201", "levels"),
+        ('{"port": ' + "9" * 5000, "Line 1, column 10", "5000 digits"),
     ],
 )
 def test_a_contradiction_is_said_with_its_place(document: str, place: str, says: str) -> None:
@@ -138,12 +141,37 @@ def test_a_contradiction_is_said_with_its_place(document: str, place: str, says:
         ({"type": "integer", "minimum": 3, "maximum": 2}, "no number"),
         ({"type": "array", "items": {"const": 1}, "uniqueItems": True, "minItems": 2}, "different"),
         ({"not": {}}, "should not be valid"),
+        ({"type": "number", "minimum": math.inf}, "a number at #/minimum that is none in JSON"),
+        ({"properties": {"a": {"default": math.nan}}}, "a number at #/properties/a/default"),
+        ({"$ref": "#"}, "refers to itself without end"),
+        ({"anyOf": [{"$ref": "#"}, {"type": "null"}]}, "refers to itself without end"),
+        ({"type": "string", "minLength": 10**9}, "more than the 4000 characters"),
+        (
+            {"type": "string", "pattern": "|".join(map(str, range(3000)))},
+            "[|]3.*… is not supported",
+        ),
+        ({"type": "array", "minItems": 200, "items": {"const": 1}, "not": {}}, "1,… should not"),
         ({"$schema": "http://json-schema.org/draft-03/schema#"}, "draft 3"),
     ],
 )
 def test_a_schema_that_cannot_be_met_is_a_sentence(schema: Any, says: str) -> None:
     with pytest.raises(SchemaError, match=says):
         json_task("", Schema(schema))
+
+
+def test_a_number_beyond_floats_is_said_where_it_is_compared() -> None:
+    with pytest.raises(DocumentError, match="too large to be compared"):
+        json_task("9" * 400, Schema({"multipleOf": 0.3}))
+    assert finished("9" * 400) == "9" * 400
+
+
+def test_one_of_very_many_values_is_found_without_comparing_them_all() -> None:
+    started = time.process_time()
+
+    task = json_task("", Schema({"enum": [*range(20_000)]}))
+
+    assert json.loads(composed(task.pieces)) == 0
+    assert time.process_time() - started < 5
 
 
 def test_examples_stand_for_what_cannot_be_made() -> None:
