@@ -101,7 +101,10 @@ class _Reader:
 
     def word(self, at: int) -> Node:
         found = _WORD.match(self.text, at, self.stop)
-        assert found is not None, "any other character begins something else"
+        if found is None:
+            raise fault(
+                self.text, at, f"{self.text[at]!r} is no space of JSON", "put a plain one there"
+            )
         word, end = found.group(), found.end()
         last = end == self.stop
         if word == HOLE or (last and HOLE.startswith(word)):

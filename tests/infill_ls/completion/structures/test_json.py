@@ -116,6 +116,8 @@ def test_indentation_and_optional_properties() -> None:
         ('{"name": "x"} y', "Line 1, column 15", "behind the document's end"),
         ('{"name": x}', "Line 1, column 10", "put it in quotes"),
         ('{"a": 1 // c\n}', "Line 1, column 9", "comma"),
+        ('{"name": \xa0"x"}', "Line 1, column 10", "'\\xa0' is no space of JSON"),
+        ('{"name":\f1', "Line 1, column 9", "is no space of JSON"),
         ("[" * 300, "Line 1, column 201", "levels"),
         ('{"port": ' + "9" * 5000, "Line 1, column 10", "5000 digits"),
     ],
