@@ -62,7 +62,7 @@ def test_the_loss_falls_and_what_was_learned_is_loaded(folder: Path, tmp_path: P
     tuner = GemmaTuner(EngineConfig(model=str(folder)), RECIPE)
     found = [Source(path="a.py", language="python", text=TEXT, held_out=False)]
 
-    log = finetune(tuner, found, tmp_path, RECIPE, str(folder), say=lambda _: None)
+    log = finetune(tuner, found, tmp_path, RECIPE, str(folder), say=lambda _: None).log
 
     assert [line["step"] for line in log] == [0, 12, 24]
     assert log[2]["loss"] < 0.92 * log[1]["loss"]
@@ -70,6 +70,26 @@ def test_the_loss_falls_and_what_was_learned_is_loaded(folder: Path, tmp_path: P
     assert all(float(up.abs().sum()) > 0 for _, up in read_adapter(tmp_path).pairs.values())
     engine = load_engine(EngineConfig(model=str(folder), adapter=str(tmp_path), dtype="fp8"))
     assert [*engine.infill(GAP.request)]
+
+
+def test_a_run_that_stopped_goes_on_as_if_it_had_not(folder: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, steps=3, batch=1, warmup=1, measured=0)
+    found = [Source(path="a.py", language="python", text=TEXT, held_out=False)]
+
+    def run(out: str, stopped: Callable[[], bool] = lambda: False) -> int:
+        tuner = GemmaTuner(EngineConfig(model=str(folder)), recipe)
+        return finetune(
+            *(tuner, found, tmp_path / out, recipe, str(folder)),
+            say=lambda _: None,
+            stopped=stopped,
+        ).step
+
+    steps = [run("whole"), run("parts", iter([False, True]).__next__), run("parts")]
+
+    assert steps == [3, 1, 3]
+    one, other = (read_adapter(tmp_path / name).pairs for name in ("whole", "parts"))
+    for name, pair in one.items():
+        assert all(torch.equal(a, b) for a, b in zip(pair, other[name], strict=True))
 
 
 def test_what_is_beside_is_what_is_loaded(folder: Path, taught: GemmaTuner, tmp_path: Path) -> None:
@@ -143,7 +163,7 @@ def test_what_does_not_fit_is_a_sentence(folder: Path, taught: GemmaTuner, tmp_p
     key = "model.decoder.layers.0.mlp.up_proj.weight"
     for pairs, said in (
         ({key: (torch.ones(2, 9), torch.ones(96, 2))}, r"is \[96, 9\], the model's \[96, 64\]"),
-        ({key.replace("0", "9"): taught.pairs[key]}, "which .* has not; name the model"),
+        ({key.replace("0", "9"): (torch.ones(2, 64), torch.ones(96, 2))}, "which .* has not; name the model"),
     ):
         write_adapter(tmp_path, Adapter(rank=2, scale=1.0, pairs=pairs), "other")
         with pytest.raises(ModelError, match=said):
