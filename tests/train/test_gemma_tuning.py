@@ -163,7 +163,10 @@ def test_what_does_not_fit_is_a_sentence(folder: Path, taught: GemmaTuner, tmp_p
     key = "model.decoder.layers.0.mlp.up_proj.weight"
     for pairs, said in (
         ({key: (torch.ones(2, 9), torch.ones(96, 2))}, r"is \[96, 9\], the model's \[96, 64\]"),
-        ({key.replace("0", "9"): (torch.ones(2, 64), torch.ones(96, 2))}, "which .* has not; name the model"),
+        (
+            {key.replace("0", "9"): (torch.ones(2, 64), torch.ones(96, 2))},
+            "which .* has not; name the model",
+        ),
     ):
         write_adapter(tmp_path, Adapter(rank=2, scale=1.0, pairs=pairs), "other")
         with pytest.raises(ModelError, match=said):
