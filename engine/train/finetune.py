@@ -16,17 +16,13 @@ import json
 import math
 import random
 import shlex
-import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
-from threading import Event
-from types import FrameType
 from typing import get_args
 
 import torch
@@ -42,6 +38,7 @@ from train import tuning_memory
 from train.masked_tuning import MaskedTuner
 from train.recipe import HELP, Recipe, Tuner
 from train.repository import Source, export, gaps, of_file, sources
+from train.stopping import never, stoppable
 from train.tuning_state import STATE, Run, restore, save, standing
 
 INTERRUPTED = 130
@@ -55,7 +52,7 @@ def finetune(
     recipe: Recipe,
     model: str,
     say: Callable[[str], None] = print,
-    stopped: Callable[[], bool] = lambda: False,
+    stopped: Callable[[], bool] = never,
 ) -> Run:
     """Trains, or goes on with a run that stopped, and gives back how far it is.
 
@@ -140,25 +137,6 @@ def _no_number(loss: float, norm: float, step: int, model: str) -> str:
             "set --dtype float32, or download it again"
         )
     return f"{where}; take a lower --rate, with another --out"
-
-
-@contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or a request to end came; a second one ends the program as it always does."""
-    asked, former = Event(), {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.set()
-        signal.signal(number, former[number])
-        print("stops behind this step; once more stops at once", file=sys.stderr, flush=True)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        former[number] = signal.signal(number, note)
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def tuner_of(config: EngineConfig, recipe: Recipe) -> Tuner:

@@ -11,7 +11,7 @@ The same command resumes from the checkpoint in --out; --export writes the avera
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,10 +30,12 @@ from benchmarks.sudoku.network import (
     save,
 )
 from benchmarks.sudoku.puzzles import Grid
+from infill_ls.cli.arguments import count, number_from
 from infill_ls.cli.files import new_file
 from train import checkpoint
 from train.config import TrainConfig
 from train.optimisers import Muon, rate
+from train.stopping import never, stoppable
 
 SEED = 17
 PART = 100  # puzzles
@@ -61,8 +63,8 @@ def training_puzzles(folder: Path, parts: Mapping[puzzles.Level, int] = PARTS) -
     """Puzzles and solutions [N, 81]; a part that is not in the folder is made and kept there."""
     folder.mkdir(parents=True, exist_ok=True)
     found = []
-    for level, count in parts.items():
-        for part in range(count):
+    for level, number in parts.items():
+        for part in range(number):
             path = folder / f"{level}-{part}.npy"
             if not path.exists():
                 made = puzzles.make(level, PART, SEED + part, held_out=False)
@@ -237,14 +239,20 @@ def optimisers(network: SudokuNetwork, config: TrainConfig) -> list[torch.optim.
 
 
 def train(
-    network: SudokuNetwork, data: list[Grid], out: Path, config: TrainConfig, *, size: int
+    network: SudokuNetwork,
+    data: list[Grid],
+    out: Path,
+    config: TrainConfig,
+    *,
+    size: int,
+    stopped: Callable[[], bool] = never,
 ) -> Run:
-    """Learns from batches of `size` until the clock or `max_steps` ends it."""
+    """Learns from batches of `size` until the clock, `max_steps` or `stopped` ends it."""
     run = Run(network, out, config)
     saved = run.counts.seconds
     recent: list[dict[str, float]] = []
     for each in batches(data, size, config.seed, run.counts.step):
-        if run.ended:
+        if run.ended or stopped():
             break
         recent.append(run.learn(each))
         if run.counts.step % LOG_STEPS == 0:
@@ -270,10 +278,10 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, default="canvas")
     parser.add_argument("--data", type=Path, default=Path("artifacts/sudoku"))
     parser.add_argument("--out", type=Path, help="default: DATA/NETWORK")
-    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--minutes", type=number_from(0.01), default=30.0)
     parser.add_argument("--steps", type=int, default=0, help="at most; 0 is no limit")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=count, default=32)
+    parser.add_argument("--threads", type=count, default=1)
     parser.add_argument(
         "--export", type=new_file, help="a safetensors file for the averaged weights"
     )
@@ -286,7 +294,11 @@ def main() -> None:
     torch.manual_seed(config.seed)
     network = NETWORKS[options.network](SudokuConfig())
     out = options.out or options.data / options.network
-    run = train(network, training_puzzles(options.data), out, config, size=options.batch)
+    puzzles_found = training_puzzles(options.data)
+    with stoppable() as stopped:
+        run = train(network, puzzles_found, out, config, size=options.batch, stopped=stopped)
+    if not run.ended:
+        raise SystemExit(f"stopped behind step {run.counts.step}; the same command goes on")
     if options.export:
         network.load_state_dict(run.average)
         save(network, options.export, {"steps": run.counts.step, "examples": run.counts.seen})

@@ -32,6 +32,7 @@ from train.loader import Batches, loaded, shards_of
 from train.objective import Objective, compiled_ops, two_sided_objective
 from train.optimisers import optimisers, rate
 from train.shards import num_tokens
+from train.stopping import never, stoppable
 from train.validation import exact_match, validate
 from train.windows import ShardSet
 
@@ -200,8 +201,9 @@ def train(
     *,
     weights: Path | None = None,
     recipe: Recipe = TWO_SIDED,
+    stopped: Callable[[], bool] = never,
 ) -> dict[str, float]:
-    """Runs until the clock or `max_steps` ends it; returns the last logged losses.
+    """Runs until the clock, `max_steps` or `stopped` ends it; returns the last logged losses.
 
     Parameters that require no gradient stay as they are, and out of the gradient's norm.
     """
@@ -217,7 +219,7 @@ def train(
     counts, losses = run.counts, dict[str, float]()
     last_save = last_val = counts.seconds
     for data_batch, tokens in loaded(source, config):
-        if run.ended:
+        if run.ended or stopped():
             break
         progress = run.progress
         run.learn(data_batch, tokens)
@@ -239,6 +241,8 @@ def train(
             last_save = counts.seconds
         run.tick()
     run.save()
+    if not run.ended:
+        return losses
     final = run.measure(held_out, config.val_infills)
     run.log(
         event="end",
@@ -274,7 +278,14 @@ def main() -> None:
     torch.manual_seed(config.seed)
     torch.set_num_threads(options["threads"])
     model = TwoSidedNetwork(network)
-    train(model, options["data"], options["out"], config, weights=options["weights"])
+    with stoppable() as stopped:
+        train(
+            *(model, options["data"], options["out"], config),
+            weights=options["weights"],
+            stopped=stopped,
+        )
+        if stopped():
+            raise SystemExit(f"stopped; its checkpoint is in {options['out']}, to go on from")
 
 
 if __name__ == "__main__":

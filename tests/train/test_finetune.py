@@ -27,6 +27,7 @@ from train.hole_objective import IGNORED, Example, loss_of, noised
 from train.masked_tuning import MaskedTuner, attach
 from train.recipe import HELP, Recipe
 from train.repository import gaps, sources
+from train.stopping import stoppable
 from train.tuning_memory import plan, published, told
 from train.tuning_state import STATE, Run
 
@@ -356,7 +357,7 @@ def test_what_is_no_number_is_blamed_on_the_weights_before_anything_is_learned(
 
 
 def test_the_first_request_to_end_waits_for_the_step_and_the_second_does_not() -> None:
-    with finetune.stoppable() as stopped:
+    with stoppable() as stopped:
         assert not stopped()
         os.kill(os.getpid(), signal.SIGINT)
         assert stopped()

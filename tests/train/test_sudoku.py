@@ -21,6 +21,18 @@ def data() -> list[puzzles.Grid]:
     return list(puzzles.make("naked", 4, 5, held_out=False))
 
 
+def test_a_run_that_is_stopped_keeps_what_it_learned(
+    data: list[puzzles.Grid], tmp_path: Path
+) -> None:
+    network = NETWORKS["canvas"](SudokuConfig(d_model=24, d_ff=24, heads=2, passes=2))
+    stops = iter([False, False, True])
+
+    run = train(network, data, tmp_path, CONFIG, size=2, stopped=lambda: next(stops))
+    again = train(network, data, tmp_path, CONFIG, size=2, stopped=lambda: True)
+
+    assert (run.counts.step, run.ended, again.counts.step) == (2, False, 2)
+
+
 def test_a_batch_shows_a_part_of_the_solution_and_some_of_it_wrong(
     data: list[puzzles.Grid],
 ) -> None:
