@@ -39,6 +39,7 @@ from infill_engine.judge.gguf.loading import BATCH, DRAFTED, ON_CPU, load_gguf
 from infill_engine.judge.judge import Drafts
 from infill_engine.local import LocalEngine
 from infill_engine.models.two_sided.loading import load_default
+from infill_ls.cli.arguments import count
 from infill_ls.cli.bench.cases import hashed
 from infill_ls.cli.bench.report import as_line
 from infill_ls.cli.files import new_file
@@ -362,7 +363,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="all, unless named"
     )
-    parser.add_argument("--threads", type=int, help="of the CPU; its cores, at most 8, unless set")
+    parser.add_argument(
+        "--threads", type=count, help="of the CPU; its cores, at most 8, unless set"
+    )
     parser.add_argument(
         "--answers", type=new_file, help="a file that answers are written to, and gone on from"
     )

@@ -13,15 +13,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from benchmarks import report
 from benchmarks.progress import say
 from benchmarks.report import Goal
 from benchmarks.systems import load
 from infill_engine import Engine, EngineConfig, InfillError, InfillRequest
+from infill_engine.models.two_sided.config import Precision
 from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.tokenizer import Tokenizer
+from infill_ls.cli.arguments import count
 from infill_ls.cli.bench.cases import Case, python_cases
 from infill_ls.cli.bench.latency import arguments
 from infill_ls.cli.bench.scores import mean, percentile
@@ -259,8 +261,8 @@ def main(given: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks.latency", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--model", default="default", help='"default", "ar-baseline", or a file')
-    parser.add_argument("--dtype", default="auto", help='"float32", "bfloat16" or "int8"')
-    parser.add_argument("--threads", type=int, help="of the model")
+    parser.add_argument("--dtype", choices=("auto", *get_args(Precision)), default="auto")
+    parser.add_argument("--threads", type=count, help="of the model")
     parser.add_argument("--places", type=int, default=PLACES, help=f"for each canvas ({PLACES})")
     options = parser.parse_args(given)
     if options.places < 1:

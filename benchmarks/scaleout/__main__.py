@@ -178,7 +178,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name, share in (("all", 1.0), ("share", options.typing_share)):
             people = math.ceil(developers * share)
             row[name] = enough(team, people, per_gpu)
-            say(f"{developers} developers, {people} typing: {counted(row[name], 'GPU')}")
+            say(f"{counted(developers, 'developer')}, {people} typing: {counted(row[name], 'GPU')}")
         teams.append(row)
     return {
         "gpu": asdict(gpu) | {"overhead": gpu.overhead, "forward_ms": _forward_ms(team)},
@@ -242,7 +242,7 @@ def _row(each: dict[str, Any], result: dict[str, Any]) -> str:
 
 
 def _show_check(result: dict[str, Any]) -> None:
-    print(f"{result['servers']} engine processes; other programs: {result['busy_cpus']:.1f} CPUs")
+    print(f"engine processes: {result['servers']}; other programs: {result['busy_cpus']:.1f} CPUs")
     columns = (
         "answer alone",
         "p50 ms",

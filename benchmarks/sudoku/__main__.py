@@ -107,7 +107,8 @@ def figures_of(run: Solved, found: Grid, solutions: Grid, levels: Any) -> dict[s
 def show(result: Mapping[str, Any]) -> None:
     training = result["training"]
     print(
-        f"commit {result['commit']}, {result['cases']} puzzles, {result['givens']:.1f} givens each"
+        f"commit {result['commit']}, {counted(result['cases'], 'puzzle')}, "
+        f"{result['givens']:.1f} givens each"
     )
     for name, facts in training.items():
         print(f"{name}: {result['parameters']} parameters, {facts['examples']} examples")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from infill_ls.cli.arguments import count
 from train.batches import BatchShape
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def shapes_of(text: str) -> tuple[BatchShape, ...]:
 
 def add_options(parser: argparse.ArgumentParser, *defaults: "DataclassInstance") -> None:
     """An option for each setting of some configurations, and --threads; `chosen` reads them."""
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads())
     parser.add_argument("--shapes", type=shapes_of, help="such as 512x16:0.7,1024x64:0.3")
     for config in defaults:
         for spec in fields(config):

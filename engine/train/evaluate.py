@@ -18,12 +18,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
-from infill_engine import Draft, Engine, EngineConfig, InfillRequest, load_engine
+from infill_engine import Draft, Engine, EngineConfig, InfillError, InfillRequest, load_engine
 from infill_engine.copying import copies
+from infill_engine.models.two_sided.config import Precision
 from infill_engine.models.two_sided.loading import WEIGHTS
 from infill_engine.models.two_sided.weights import read_weights
 from infill_engine.tokenizer import TAGS, Tokenizer
+from infill_ls.cli.arguments import count
 from train.export import SHOWN_TITLE, write_weights
 from train.holes import KINDS
 from train.shards import load
@@ -182,12 +185,15 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("data/shards"))
     parser.add_argument("--model", default="default")
-    parser.add_argument("--dtype", default="auto", help='"float32", "bfloat16" or "int8"')
-    parser.add_argument("--cases", type=int, default=400)
+    parser.add_argument("--dtype", choices=("auto", *get_args(Precision)), default="auto")
+    parser.add_argument("--cases", type=count, default=400)
     parser.add_argument("--kinds", nargs="+", default=["tail", "line", "expression", "lines"])
     parser.add_argument("--calibrate", type=float, metavar="PART", help="such as 0.5")
     options = parser.parse_args()
-    engine = load_engine(EngineConfig(model=options.model, dtype=options.dtype))
+    try:
+        engine = load_engine(EngineConfig(model=options.model, dtype=options.dtype))
+    except InfillError as error:
+        raise SystemExit(f"train.evaluate: {error}") from None
     beside = Path(engine.describe().source).parent / "tokenizer.json"
     tokenizer = Tokenizer(beside if beside.is_file() else WEIGHTS / "tokenizer.json")
     answers = [

@@ -34,6 +34,7 @@ from infill_engine.models.checkpoint import kind_of
 from infill_engine.models.hub import find_checkpoint
 from infill_engine.models.masked_qwen2.denoiser import load_masked_qwen2
 from infill_ls.cli.files import new_file
+from infill_ls.cli.machine import counted
 from train import tuning_memory
 from train.masked_tuning import MaskedTuner
 from train.recipe import HELP, Recipe, Tuner
@@ -222,7 +223,7 @@ def looked_through(folder: Path) -> list[Source]:
     """The files of a folder, of which at least one is learned from; a ModelError otherwise."""
     found, left_out = sources(folder)
     kept = sum(each.held_out for each in found)
-    print(f"{len(found)} files, {kept} of them to measure by")
+    print(f"{counted(len(found), 'file')}, {kept} of them to measure by")
     for reason, count in left_out.most_common():
         print(f"{count:8} left out: {reason}")
     if kept == len(found):
@@ -232,7 +233,7 @@ def looked_through(folder: Path) -> list[Source]:
 
 def _nothing_learned(folder: Path, kept: int, left_out: Counter[str]) -> str:
     if kept:
-        return f"{folder} has {kept} files, all of which are kept to measure by; add more"
+        return f"{folder} has {counted(kept, 'file')}, all of it kept to measure by; add more code"
     if left_out:
         return f"of {folder} all files are left out, for the reasons above; name another folder"
     return f"{folder} has no file of a language that is known here; name a folder of code"
@@ -258,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         form, target = options.export
         learned = [each for each in found if not each.held_out]
         count = export(learned, form, options.count, Path(target), recipe.seed)
-        print(f"{count} holes in {target}")
+        print(f"{counted(count, 'hole')} in {target}")
         return 0
     tuner = tuner_of(config, recipe)
     with stoppable() as stopped:
