@@ -16,7 +16,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,14 +111,13 @@ def quantise_checkpoint(source: Path, target: Path, name: Format) -> Iterator[tu
     for key, tensor in read:
         kept_in = model.narrowed(key, name)
         if kept_in is None:
-            writer.add(key, tensor)
+            writer.add({key: tensor})
             continue
         # A matrix is a stack of one.
         found, error = quantise(tensor.view(-1, *tensor.shape[-2:]), kept_in, device)
         if not math.isfinite(error):
             raise not_finite(key, source)
-        writer.add(key, found.codes.cpu())
-        writer.add(f"{key}_scale", found.scale.cpu())
+        writer.add({key: found.codes.cpu(), f"{key}_scale": found.scale.cpu()})
         num_made += 1
         yield key, error
     if not num_made:
@@ -152,11 +151,12 @@ class ShardWriter:
         self._files: list[tuple[Path, list[str]]] = []
         self._bytes = self._total = 0
 
-    def add(self, key: str, tensor: Tensor) -> None:
-        size = tensor.numel() * tensor.element_size()
+    def add(self, together: Mapping[str, Tensor]) -> None:
+        """Into one file, for codes are read with their scales."""
+        size = sum(tensor.numel() * tensor.element_size() for tensor in together.values())
         if self._waiting and self._bytes + size > SHARD_BYTES:
             self._flush()
-        self._waiting[key] = tensor.contiguous()
+        self._waiting |= {key: tensor.contiguous() for key, tensor in together.items()}
         self._bytes += size
         self._total += size
 

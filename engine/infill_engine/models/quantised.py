@@ -1,13 +1,17 @@
 """Weights in 8 or 4 bits, one matrix or a stack of them: how they are made, and what is lost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import get_args
 
 import torch
 from torch import Tensor
 
 from infill_engine.config import Format
+from infill_engine.errors import ModelError
+from infill_engine.models.finite import check_finite
 from infill_kernels import Fp8, Int4, dequantise, quantise_fp8, quantise_int4
+from infill_kernels.formats import GROUP
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 QUANTISE: dict[Format, Callable[[Tensor], Fp8 | Int4]] = {
@@ -33,6 +37,24 @@ def quantise(weights: Tensor, name: Format, device: torch.device) -> tuple[Fp8 |
         total += float(wide.square().sum())
     codes, scale = (torch.cat(parts) for parts in zip(*made, strict=True))
     return stored_as(name, codes, scale), (lost / total) ** 0.5 if total else 0.0
+
+
+def check_stored(
+    name: str, form: Format, codes: Tensor, scale: Tensor, shape: Sequence[int], where: Path
+) -> None:
+    """Raises ModelError where codes and scales are not those of one matrix of a shape [N, K]."""
+    rows, inputs = shape
+    kind, expected = {
+        "fp8": (torch.float8_e4m3fn, ((1, rows, inputs), (1, rows, 1))),
+        "int4": (torch.uint8, ((1, rows, inputs // 2), (1, inputs // GROUP, rows))),
+    }[form]
+    if codes.dtype != kind or (tuple(codes.shape), tuple(scale.shape)) != expected:
+        raise ModelError(
+            f"{name} in {where} is {codes.dtype} {list(codes.shape)} with scales "
+            f"{list(scale.shape)}, and {form} of {[rows, inputs]} is something else; download it "
+            "again, or make it anew with python -m infill_engine.models.quantise"
+        )
+    check_finite(f"{name}_scale", scale, where)
 
 
 def stored_as(name: Format, codes: Tensor, scale: Tensor) -> Fp8 | Int4:

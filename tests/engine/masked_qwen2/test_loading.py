@@ -147,6 +147,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: rewrite(f, reshape),
         r"model\.norm\.weight in .* is \[7\], config\.json says \[64\]",
     ),
+    "two copies of the weights": (
+        lambda f: (f / "other.safetensors").write_bytes((f / "model.safetensors").read_bytes()),
+        "is in another file of the folder too; keep one copy",
+    ),
     "a weight is NaN": (spoil(math.nan), r"layers\.1\.mlp\.up_proj\.weight in .* holds NaN"),
     "a norm is infinite": (spoil(-math.inf, "model.norm.weight"), r"norm\.weight in .* holds NaN"),
     "no heads": (lambda f: describe(f, num_attention_heads=0), "lacks a size of the network"),
@@ -186,6 +190,29 @@ def test_what_does_not_fit_is_said_with_the_remedy(folder: Path, tmp_path: Path,
 
     with pytest.raises(ModelError, match=said):
         load_engine(EngineConfig(model=str(copied)))
+
+
+@pytest.mark.parametrize("dtype", ["int4", "fp8"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t, name: t.update({f"{name}_scale": t[f"{name}_scale"] * math.nan}), "holds NaN"),
+        (lambda t, name: t.update({name: t[name][:, 1:].clone()}), "is something else"),
+        (lambda t, name: t.update({name: t[name].float()}), "is torch.float32 .* something else"),
+    ],
+)
+def test_a_quantised_copy_that_was_damaged_is_said(
+    folder: Path, tmp_path: Path, dtype: Format, change: Callable[..., None], said: str
+) -> None:
+    made = tmp_path / "made"
+    [*quantise.quantise_checkpoint(folder, made, dtype)]
+    (path,) = made.glob("*.safetensors")
+    tensors = load_file(path)
+    change(tensors, "model.layers.1.mlp.up_proj.weight")
+    save_file(tensors, path, metadata={"format": "pt"})
+
+    with pytest.raises(ModelError, match=rf"up_proj\.weight.* in .*{said}"):
+        load_engine(EngineConfig(model=str(made)))
 
 
 @pytest.mark.parametrize("dtype", ["int4", "fp8"])
@@ -254,6 +281,17 @@ def test_weights_in_fewer_bits_are_the_same_made_beforehand_or_on_the_way(
     # The table of tokens and the head keep 8 bits in any case.
     assert isinstance(made.network.head, Fp8)
     assert isinstance(read.network.table, Fp8)
+
+
+def test_codes_and_their_scales_are_in_one_file_however_many_there_are(
+    dreamon_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantise, "SHARD_BYTES", 1)
+    made = tmp_path / "made"
+    [*quantise.quantise_checkpoint(dreamon_folder, made, "int4")]
+
+    assert len([*made.glob("*.safetensors")]) > 20
+    assert load_masked_qwen2(EngineConfig(model=str(made))).describe().dtype.endswith("int4")
 
 
 @pytest.mark.parametrize("name", ["fp8", "int4"])

@@ -113,3 +113,18 @@ def test_half_a_file_is_refused(size: int, tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="not a readable model"):
         load_default(EngineConfig(model=str(half)))
+
+
+def test_what_is_no_model_is_told_what_it_is_good_for(tmp_path: Path) -> None:
+    gguf, adapter, unnamed = tmp_path / "x.gguf", tmp_path / "adapter", tmp_path / "unnamed"
+    gguf.write_bytes(b"GGUF")
+    for folder, name in ((adapter, "adapter_config.json"), (unnamed, "model.safetensors")):
+        folder.mkdir()
+        (folder / name).write_text("{}")
+    for named, said in (
+        (gguf, f"as a judge .*--judge {gguf}"),
+        (adapter, "is an adapter; name it with --adapter"),
+        (unnamed, r"has weights and no config\.json; download it again"),
+    ):
+        with pytest.raises(ModelError, match=said):
+            load_default(EngineConfig(model=str(named)))

@@ -24,7 +24,7 @@ from infill_engine.models.masked_qwen2.checkpoint import (
 )
 from infill_engine.models.masked_qwen2.network import Layer, Matrix, Network
 from infill_engine.models.placement import check_memory, chosen_device, too_large
-from infill_engine.models.quantised import quantise, stored_as
+from infill_engine.models.quantised import check_stored, quantise, stored_as
 from infill_engine.progress import LoadProgress, silent
 from infill_kernels import Fp8, Int4, dequantise
 
@@ -121,6 +121,7 @@ def _read(
                 if kept_in is not None:
                     if checkpoint.stored:
                         scale = file.get_tensor(f"{name}_scale")
+                        check_stored(name, kept_in, tensor, scale, wanted[name], path)
                         made = stored_as(kept_in, tensor.to(device), scale.to(device))
                     else:
                         made, error = quantise(tensor[None].to(dtype), kept_in, device)
@@ -139,6 +140,11 @@ def _read(
                         found.vectors[name] = tensor
                     else:
                         found.matrices[name] = tensor
+                if name not in missing:
+                    raise ModelError(
+                        f"{name} in {path} is in another file of the folder too; keep one copy of "
+                        "the weights there"
+                    )
                 missing.remove(name)
                 progress(stage, 1 - len(missing) / len(wanted))
     if adapter is not None and (unknown := sorted(adapter.pairs.keys() - wanted.keys())):

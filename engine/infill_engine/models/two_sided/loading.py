@@ -68,11 +68,8 @@ def load_default(config: EngineConfig) -> TwoSidedDenoiser:
     if config.model != "default":
         path = Path(config.model).expanduser()
         path = path / "default.safetensors" if path.is_dir() else path
-    if not path.is_file():
-        raise ModelError(
-            f"no weights at {path}; name a folder or *.safetensors file of the embedded "
-            "architecture (--model or infill.model), or default, which is shipped"
-        )
+    if not path.is_file() or path.suffix == ".gguf":
+        raise _no_weights(path)
     network, tokenizer = load_model(config, path)
     metadata = read_metadata(path)
     if metadata.get("architecture") in AR_BASELINE:
@@ -82,6 +79,27 @@ def load_default(config: EngineConfig) -> TwoSidedDenoiser:
     except ValueError as error:
         raise _unreadable(path, error) from error
     return TwoSidedDenoiser(network, tokenizer, config, str(path), show_threshold)
+
+
+def _no_weights(path: Path) -> ModelError:
+    """Of what was named as the model, and by which name it would be of use."""
+    folder = path.parent
+    if path.suffix == ".gguf" and path.is_file():
+        return ModelError(
+            f"{path} is a GGUF file, which is no model that infills here; as a judge it ranks and "
+            f"goes on with what the embedded model drafts: --judge {path} (infill.judge)"
+        )
+    if (folder / "adapter_config.json").is_file():
+        return ModelError(
+            f"{folder} is an adapter; name it with --adapter (infill.adapter), and as the model "
+            "what it was trained on"
+        )
+    if any(folder.glob("model*.safetensors")):
+        return ModelError(f"{folder} has weights and no config.json; download it again")
+    return ModelError(
+        f"no weights at {path}; name a folder or *.safetensors file of the embedded "
+        "architecture (--model or infill.model), or default, which is shipped"
+    )
 
 
 def _no_ar_baseline(model: str) -> ModelError:
