@@ -103,9 +103,16 @@ def number_from(least: float, most: float = sys.float_info.max) -> Callable[[str
 
 def address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, for example 127.0.0.1:9257")
+    if not host or not _is_port(port):
+        example = text if _is_port(text) else port if _is_port(port) else "8012"
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not HOST:PORT, for example 127.0.0.1:{example}"
+        )
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65536
 
 
 def one_of(text: str, names: Sequence[str]) -> str:

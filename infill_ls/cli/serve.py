@@ -54,6 +54,7 @@ def serve(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> in
             file=sys.stderr,
             flush=True,
         )
+    _check_tokens(options)
     if options.connect:
         return _connect(options, config)
     if options.socket:
@@ -131,6 +132,14 @@ def _fim_address(options: ServerOptions) -> FimAddress | None:
     return FimAddress(host=host, port=port, token=token, remote=not _is_loopback(host))
 
 
+def _check_tokens(options: ServerOptions) -> None:
+    """What would be served to whom shall not depend on an option that nobody reads."""
+    if options.token_file and options.no_token:
+        raise UsageError("--token-file wants a token and --no-token wants none; leave one out.")
+    if options.token_file and not (options.tcp or options.fim):
+        raise UsageError("--token-file goes with --tcp or --fim; leave it out.")
+
+
 def _allowed(address: tuple[str, int], options: ServerOptions) -> tuple[str, int]:
     host, _ = address
     if not (_is_loopback(host) or options.allow_remote):
@@ -165,8 +174,12 @@ def _token(path: Path | None, how: str) -> str:
             f"The token file {path} cannot be used: {why}. Name another with --token-file."
         ) from error
     if len(token) < 16 or others:
-        what = "other users may read it" if others else "it holds less than 16 characters"
-        raise FileError(f"The token file {path} is no secret: {what}. Remove it, or chmod 600 it.")
+        what = (
+            "other users may read it. Say chmod 600 of it, or remove it"
+            if others
+            else "it holds less than 16 characters. Write more of them into it, or remove it"
+        )
+        raise FileError(f"The token file {path} is no secret: {what}, and a new one is made.")
     print(f"infill-ls wants the token in {path} as {how}", file=sys.stderr, flush=True)
     return token
 

@@ -50,12 +50,21 @@ _LISTED = ("/v1/models", "/models")
 _METHODS = dict.fromkeys(_DIALECTS, "POST") | dict.fromkeys((*_PUBLIC, *_LISTED), "GET")
 
 
-async def listen(address: FimAddress, worker: Worker, config: EngineConfig) -> asyncio.Server:
+async def listen(address: FimAddress, worker: Worker, config: EngineConfig) -> "FimServer":
     """Serves until it is closed; the model begins to load. Raises OSError."""
     endpoint = FimEndpoint(address, FimService(worker, config))
-    server = await asyncio.start_server(endpoint.serve, address.host, address.port)
+    sockets = await asyncio.start_server(endpoint.serve, address.host, address.port)
     endpoint.service.load()
-    return server
+    return FimServer(sockets, endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class FimServer:
+    """One that listens. What its endpoint's `address` says of clients holds from their next
+    request on."""
+
+    sockets: asyncio.Server
+    endpoint: "FimEndpoint"
 
 
 class FimEndpoint:
@@ -63,7 +72,7 @@ class FimEndpoint:
 
     def __init__(self, address: FimAddress, service: FimService) -> None:
         self.service = service
-        self._address = address
+        self.address = address
         self._num_connected = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,11 +100,11 @@ class FimEndpoint:
             raise HttpError(
                 403, f"Web pages are not served, and this one is of {head.headers['origin']!r}."
             )
-        if not (self._address.remote or self._is_ours(head.headers.get("host", ""))):
+        if not (self.address.remote or self._is_ours(head.headers.get("host", ""))):
             raise HttpError(
                 403,
                 f"The host {head.headers['host']!r} is not this server's; "
-                f"ask http://{self._address.host}:{self._address.port}.",
+                f"ask http://{self.address.host}:{self.address.port}.",
             )
         path = _plain(head.path)
         if path not in _METHODS:
@@ -114,7 +123,7 @@ class FimEndpoint:
         """A number is no name that somebody else could lead here."""
         name = host.rpartition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
         name = name.strip("[]").lower()
-        if name in ("", "localhost", self._address.host.lower()):
+        if name in ("", "localhost", self.address.host.lower()):
             return True
         try:
             ipaddress.ip_address(name)
@@ -123,10 +132,10 @@ class FimEndpoint:
         return True
 
     def _knows_token(self, authorization: str) -> bool:
-        if self._address.token is None:
+        if self.address.token is None:
             return True
         kind, _, given = authorization.partition(" ")
-        right = hmac.compare_digest(given.strip().encode(), self._address.token.encode())
+        right = hmac.compare_digest(given.strip().encode(), self.address.token.encode())
         return right and kind.lower() == "bearer"
 
     async def _answer(self, head: Head, body: bytes) -> Response:

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infill_engine import Engine, EngineConfig, load_engine
 from infill_ls.completion.worker import Worker
@@ -19,6 +19,9 @@ from infill_ls.server.app import Connection, connection
 from infill_ls.server.fields import Fields
 from infill_ls.server.session import Session
 from infill_ls.server.transport import SocketWriter, Writer, framed, read_message, serve
+
+if TYPE_CHECKING:  # it brings h11 and the pipeline
+    from infill_ls.fim.routes import FimServer
 
 logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 1.0  # how long a model run or load may hold up the end of the process
@@ -116,13 +119,13 @@ def run_fim(
         end_on_signals(over)
         server = await serve_fim(address, worker, config)
         await over.wait()
-        server.close()
+        server.sockets.close()
         return 0
 
     return run(listen(), worker, asyncio.Runner())
 
 
-async def serve_fim(address: FimAddress, worker: Worker, config: EngineConfig) -> asyncio.Server:
+async def serve_fim(address: FimAddress, worker: Worker, config: EngineConfig) -> "FimServer":
     """Listens, and says so on stderr. Raises PortError."""
     from infill_ls.fim.routes import listen  # with h11 and the pipeline: for those who ask for it
 
@@ -130,7 +133,7 @@ async def serve_fim(address: FimAddress, worker: Worker, config: EngineConfig) -
         server = await listen(address, worker, config)
     except OSError as error:
         raise PortError(address.host, address.port, error) from error
-    for socket in server.sockets:
+    for socket in server.sockets.sockets:
         host, port = socket.getsockname()[:2]
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         announce(f"infill-ls fills in the middle at http://{where}")

@@ -8,15 +8,18 @@ import asyncio
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from infill_engine import EngineConfig
+from infill_engine import EngineConfig, InfillError
 from infill_ls.completion.worker import Worker
-from infill_ls.fim.address import OPEN_FIM, FimAddress, PortError
+from infill_ls.fim.address import OPEN_FIM, FimAddress
 from infill_ls.server import endpoint, lsp
 from infill_ls.server.fields import Fields, ParamsError
 from infill_ls.server.processes import Clients, run, serve_fim
 from infill_ls.server.transport import framed, read_message
+
+if TYPE_CHECKING:  # it brings h11 and the pipeline
+    from infill_ls.fim.routes import FimServer
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ class Opening:
     def __init__(self, worker: Worker, config: EngineConfig) -> None:
         self._worker = worker
         self._config = config
-        self._fim: dict[tuple[str, int], asyncio.Server] = {}
+        self._fim: dict[tuple[str, int], FimServer] = {}
         self._one_at_a_time = asyncio.Lock()
 
     async def opened(
@@ -74,7 +77,7 @@ class Opening:
         try:
             async with self._one_at_a_time:
                 await self._open(address)
-        except PortError as error:
+        except InfillError as error:
             logger.error("%s", error)
             said = {"type": lsp.MessageType.ERROR, "message": f"infill: {error}"}
             note = {"jsonrpc": "2.0", "method": lsp.SHOW_MESSAGE, "params": said}
@@ -82,9 +85,11 @@ class Opening:
         return None
 
     async def _open(self, address: FimAddress) -> None:
-        """Unless another window has wanted the same."""
+        """Once for all windows that want it. Raises InfillError."""
         where = address.host, address.port
-        if where not in self._fim:
+        if (served := self._fim.get(where)) is not None:
+            served.endpoint.address = served.endpoint.address.with_wish(address)
+        else:
             self._fim[where] = await serve_fim(address, self._worker, self._config)
 
 

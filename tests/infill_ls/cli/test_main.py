@@ -54,9 +54,9 @@ from tests.infill_ls.engines import Knowing, always, loads, unloadable
             "area.py:2:12 is a place, and no command: infill-ls infill area.py:2:12.",
         ),
         (["area.py"], "area.py is a file, and no command: infill-ls infill area.py:LINE:COL."),
-        (["--tcp", "9257"], "'9257' is not HOST:PORT, for example 127.0.0.1:9257"),
+        (["--tcp", "9257"], "'9257' is not HOST:PORT, for example 127.0.0.1:8012"),
         (["--tcp", "localhost:99999"], "'localhost:99999' is not HOST:PORT"),
-        (["--fim", "8012"], "'8012' is not HOST:PORT, for example 127.0.0.1:9257"),
+        (["--fim", "8012"], "'8012' is not HOST:PORT, for example 127.0.0.1:8012"),
         (["serve", "--fim", "localhost:x"], "'localhost:x' is not HOST:PORT"),
         (["--fim", "0.0.0.0:8012"], "0.0.0.0 can be reached from other machines"),
         (["serve", "--fim", "example.org:1"], "or say --allow-remote"),
@@ -160,12 +160,64 @@ def test_a_port_in_use_is_said_with_the_remedy(run: Any, option: str) -> None:
 
     assert done.code == USAGE
     assert f"{where} cannot be served: " in done.err
-    assert "in use. Choose another port, or end what uses it." in done.err.replace("already ", "")
+    assert "another program has the port. Choose another port, or end what uses it." in done.err
+
+
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [
+        ("no.such.host.invalid", "there is no host no.such.host.invalid. Name one of this"),
+        ("192.0.2.1", "that is no address of this machine. Name one that is"),
+    ],
+)
+def test_an_address_that_is_not_ours_is_said_with_its_remedy(
+    run: Any, host: str, says: str
+) -> None:
+    for option in ("--tcp", "--fim"):
+        done = run("serve", option, f"{host}:1", "--no-token", "--allow-remote")
+
+        assert (done.code, says in done.err) == (USAGE, True), done.err
+
+
+@pytest.mark.parametrize(
+    ("given", "example"),
+    [
+        ("8012", "127.0.0.1:8012"),
+        (":8013", "127.0.0.1:8013"),
+        ("here", "8012"),
+        ("9" * 5000, "8012"),
+    ],
+)
+def test_an_address_without_a_host_is_told_what_to_write(
+    run: Any, given: str, example: str
+) -> None:
+    done = run("--fim", given)
+
+    assert (done.code, f"for example 127.0.0.1:{example[-4:]}" in done.err) == (USAGE, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--fim", "127.0.0.1:0", "--token-file", "F", "--no-token"], "leave one out"),
+        (["--tcp", "127.0.0.1:0", "--token-file", "F", "--no-token"], "leave one out"),
+        (["--connect", "--token-file", "F"], "--token-file goes with --tcp or --fim"),
+    ],
+)
+def test_a_token_file_that_nobody_would_read_is_refused(
+    run: Any, options: list[str], says: str
+) -> None:
+    done = run(*options)
+
+    assert (done.code, says in done.err) == (USAGE, True)
 
 
 @pytest.mark.parametrize(
     ("content", "mode", "says"),
-    [("short\n", 0o600, "holds less than 16"), ("x" * 32, 0o644, "other users may read it")],
+    [
+        ("short\n", 0o600, "holds less than 16 characters. Write more of them into it"),
+        ("x" * 32, 0o644, "other users may read it. Say chmod 600 of it"),
+    ],
 )
 def test_a_token_that_is_no_secret_is_refused(
     run: Any, tmp_path: Path, content: str, mode: int, says: str

@@ -46,7 +46,7 @@ async def serving(path: Path) -> AsyncIterator[Clients]:
         yield clients
         await until(lambda: not clients.connected)
         for server in opening._fim.values():
-            server.close()
+            server.sockets.close()
     assert await asyncio.to_thread(worker.close, 60)
 
 
@@ -87,6 +87,34 @@ async def test_with_a_token_it_is_wanted(path: Path) -> None:
         await heard(reader)
         assert (await filled(port)).status_code == 401
         assert (await filled(port, Authorization="Bearer a secret")).status_code == 200
+
+
+async def test_who_wants_a_token_gets_it_whichever_came_first(path: Path) -> None:
+    port = free_port()
+    async with serving(path), window(path, wants(port)) as first:
+        await heard(first)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as kept:
+            assert (await kept.get("/v1/models")).status_code == 200
+            for says in (wants(port, token="a secret"), wants(port)):  # nor is it taken away
+                async with window(path, says) as next_one:
+                    assert (await heard(next_one))["id"] == 1
+                assert (await kept.get("/v1/models")).status_code == 401
+        assert (await filled(port, Authorization="Bearer a secret")).status_code == 200
+
+
+async def test_another_token_for_the_same_port_is_refused(path: Path) -> None:
+    port = free_port()
+    wish = wants(port, token="another one")
+    async with serving(path), window(path, wants(port, token="a secret")) as first:
+        await heard(first)
+        async with window(path, wish) as second:
+            told = await heard(second)
+            assert (told["method"], told["params"]["type"]) == ("window/showMessage", 1)
+            assert "another token" in told["params"]["message"]
+            assert "secret" not in told["params"]["message"]
+            assert (await heard(second))["id"] == 1
+        assert (await filled(port, Authorization="Bearer a secret")).status_code == 200
+        assert (await filled(port, Authorization="Bearer another one")).status_code == 401
 
 
 async def test_a_port_in_use_is_told_to_the_window(path: Path) -> None:
