@@ -2,10 +2,16 @@
 
 h11 knows the protocol; here are the socket, the bounds, and what ends a request early: its client
 hangs up. Knows nothing of what is asked.
+
+Who only says that nothing more will be sent looks like who is gone: both end the stream. So the
+former is asked: an interim answer, which HTTP lets a server send at any time and every client skip,
+is taken by who still reads and refused by the system of who does not.
 """
 
 import asyncio
 import logging
+import re
+import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +27,9 @@ MOST_READ = 1 << 27  # bytes that are still taken from a client whose request is
 IDLE_SECONDS = 120.0  # until a connection on which nothing is asked is closed
 RECEIVE_SECONDS = 20.0  # from the first byte of a request to its last
 SEND_SECONDS = 20.0
+GONE_SECONDS = 0.05  # between two looks at whether a client that sends nothing more is gone
 _CHUNK = 1 << 16
+_PYTHON = re.compile(r":? (?:bytearray\(|b['\"])")
 
 
 class HttpError(Exception):
@@ -88,11 +96,14 @@ class _Connection:
         self._writer = writer
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MOST_HEAD)
         self._ended = False  # the client sends nothing any more
+        self._asked_whether = False  # it still reads
+        self._is_head = False  # whether the request that is answered is HEAD, which has no body
 
     async def request(self, admit: Admit) -> tuple[Head, bytes] | None:
         """The next one; None where there is none. Raises HttpError, after which the connection is
         of no use."""
         head: Head | None = None
+        self._is_head = False
         body = bytearray()
         begun = bool(self._h11.trailing_data[0])
         loop = asyncio.get_running_loop()
@@ -102,6 +113,7 @@ class _Connection:
                     match self._next_event():
                         case h11.Request() as event:
                             head = _head(event)
+                            self._is_head = head.method == "HEAD"
                             admit(head)
                             _check_length(head.headers.get("content-length", ""))
                             if self._h11.they_are_waiting_for_100_continue:
@@ -134,9 +146,7 @@ class _Connection:
         except h11.RemoteProtocolError as error:
             if self._ended:
                 raise ConnectionResetError("the client left within a request") from error
-            raise HttpError(
-                error.error_status_hint, f"This is no HTTP/1.1: {error}. Here HTTP is spoken alone."
-            ) from error
+            raise _no_http(error) from error
 
     def _receive(self, data: bytes) -> None:
         self._ended = self._ended or not data
@@ -147,15 +157,18 @@ class _Connection:
         task, reading = asyncio.create_task(work), None
         try:
             while not task.done():
+                if self._ended:
+                    if not self._still_reads():
+                        return None
+                    await asyncio.wait([task], timeout=GONE_SECONDS)
+                    continue
                 # Of the next request enough is kept.
                 if reading is None and len(self._h11.trailing_data[0]) < MOST_HEAD:
                     reading = asyncio.create_task(self._reader.read(_CHUNK))
                 waited = [task] if reading is None else [task, reading]
                 await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
                 if reading is not None and reading.done():
-                    if not (data := reading.result()):
-                        return None
-                    self._receive(data)
+                    self._receive(reading.result())
                     reading = None
             return task.result()
         finally:
@@ -164,6 +177,22 @@ class _Connection:
                     each.cancel()
                     with suppress(asyncio.CancelledError):
                         await each
+
+    def _still_reads(self) -> bool:
+        """Whether a client that sends nothing more takes answers, as far as can be told yet.
+
+        HTTP/1.0 has no interim answers: its clients are taken to wait.
+        """
+        if self._writer.is_closing():
+            return False
+        if not self._asked_whether and self._h11.their_http_version != b"1.0":
+            self._asked_whether = True
+            self._write(
+                h11.InformationalResponse(status_code=102, headers=[], reason=b"Processing")
+            )
+        # asyncio does not look at a socket any more whose stream has ended.
+        error = self._writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return not (error or self._writer.is_closing())
 
     async def send(self, response: Response, *, last: bool = False) -> bool:
         """Whether another request may come on the connection."""
@@ -178,7 +207,8 @@ class _Connection:
         ]
         reason = HTTPStatus(response.status).phrase.encode()
         self._write(h11.Response(status_code=response.status, headers=headers, reason=reason))
-        self._write(h11.Data(data=response.body))
+        if not self._is_head:
+            self._write(h11.Data(data=response.body))
         self._write(h11.EndOfMessage())
         await asyncio.wait_for(self._writer.drain(), SEND_SECONDS)
         return self._begin_next()
@@ -203,6 +233,14 @@ class _Connection:
         data = self._h11.send(event)
         if data:
             self._writer.write(data)
+
+
+def _no_http(error: h11.RemoteProtocolError) -> HttpError:
+    """What h11 says, less the line itself, which it writes as Python does."""
+    why = _PYTHON.split(str(error))[0]
+    return HttpError(
+        error.error_status_hint, f"This is no HTTP/1.1: {why}. Here HTTP is spoken alone."
+    )
 
 
 def _head(event: h11.Request) -> Head:

@@ -47,7 +47,10 @@ _DIALECTS = {
     "/completion": _Dialect(asked.llama_completion_request, answers.llama, answers.llama_stream),
 }
 _LISTED = ("/v1/models", "/models")
-_METHODS = dict.fromkeys(_DIALECTS, "POST") | dict.fromkeys((*_PUBLIC, *_LISTED), "GET")
+# HEAD is GET without the body.
+_METHODS = dict.fromkeys(_DIALECTS, ("POST",)) | dict.fromkeys(
+    (*_PUBLIC, *_LISTED), ("GET", "HEAD")
+)
 
 
 async def listen(address: FimAddress, worker: Worker, config: EngineConfig) -> "FimServer":
@@ -109,8 +112,10 @@ class FimEndpoint:
         path = _plain(head.path)
         if path not in _METHODS:
             raise HttpError(404, f"There is nothing at {path!r}; ask {', '.join(_METHODS)}.")
-        if head.method != _METHODS[path]:
-            raise HttpError(405, f"{path} is asked by {_METHODS[path]}.", Allow=_METHODS[path])
+        if head.method not in (methods := _METHODS[path]):
+            raise HttpError(
+                405, f"{path} is asked by {' or '.join(methods)}.", Allow=", ".join(methods)
+            )
         if path not in _PUBLIC and not self._knows_token(head.headers.get("authorization", "")):
             raise HttpError(
                 401,
@@ -179,8 +184,12 @@ def _parsed(body: bytes) -> Any:
         return json.loads(body)
     except RecursionError:
         why = "it is nested too deeply"
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         why = str(error)
+    except UnicodeDecodeError:
+        why = "it is not UTF-8"
+    except ValueError:  # the one limit that Python has for them
+        why = "a number in it has too many digits"
     raise asked.RequestBodyError(f"The body is no JSON: {why}.")
 
 

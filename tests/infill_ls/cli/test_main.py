@@ -54,7 +54,7 @@ from tests.infill_ls.engines import Knowing, always, loads, unloadable
             "area.py:2:12 is a place, and no command: infill-ls infill area.py:2:12.",
         ),
         (["area.py"], "area.py is a file, and no command: infill-ls infill area.py:LINE:COL."),
-        (["--tcp", "9257"], "'9257' is not HOST:PORT, for example 127.0.0.1:8012"),
+        (["--tcp", "9257"], "'9257' is not HOST:PORT, for example 127.0.0.1:9257"),
         (["--tcp", "localhost:99999"], "'localhost:99999' is not HOST:PORT"),
         (["--fim", "8012"], "'8012' is not HOST:PORT, for example 127.0.0.1:8012"),
         (["serve", "--fim", "localhost:x"], "'localhost:x' is not HOST:PORT"),

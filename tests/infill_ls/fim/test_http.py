@@ -37,6 +37,10 @@ async def test_every_path_says_what_it_is() -> None:
         assert (status, "/infill" in said) == (404, True)
         wrong = await server.http.get("/infill")
         assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+        wrong = await server.http.post("/health")
+        assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD")
+        assert "asked by GET or HEAD" in wrong.json()["error"]["message"]
+        wrong = await server.http.get("/infill")
         assert "asked by POST" in wrong.json()["error"]["message"]
 
 
@@ -45,9 +49,9 @@ async def test_every_path_says_what_it_is() -> None:
     [
         (b"", "The body is no JSON"),
         (b"{", "The body is no JSON"),
-        (b"\xff\xfe\xfd", "The body is no JSON"),
+        (b"\xff\xfe\xfd", "The body is no JSON: it is not UTF-8."),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"input_prefix": ' + b"9" * 5000 + b"}", "The body is no JSON"),
+        (b'{"input_prefix": ' + b"9" * 5000 + b"}", "a number in it has too many digits."),
         (b"[]", "body is an array"),
         (b'{"input_prefix": 3}', "body.input_prefix is the number 3"),
     ],
@@ -59,6 +63,51 @@ async def test_a_body_that_cannot_be_read_is_answered(body: bytes, says: str) ->
         assert answer.status_code == 400
         assert says in answer.json()["error"]["message"]
         assert (await server.ask("/infill", INFILL))["content"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/health", "", 200),
+        ("/v1/models", "", 200),
+        ("/infill", "", 405),
+        ("/nowhere", "", 404),
+        ("/health", "Origin: https://evil.example\r\n", 403),
+    ],
+)
+async def test_head_is_get_without_a_body(
+    path: str, headers: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode()
+    async with endpoint(Knowing(always("1"))) as server:
+        reader, writer = await server.raw()
+        writer.write(head + head.replace(b"HEAD", b"GET"))
+        first = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert first.startswith(b"HTTP/1.1 %d " % status)
+        if status == 200:  # the very next byte is of the next answer
+            second = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            assert second == first
+        else:
+            writer.write_eof()
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+    assert not [each for each in caplog.records if each.exc_info]
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_who_sends_nothing_more_but_reads_is_answered(version: str) -> None:
+    """As nc -N and netcat -q 0 do, also while the model works; every request that was sent."""
+    body = json.dumps(INFILL).encode()
+    asks = post("/infill", body).replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+    times = 2 if version == "1.1" else 1
+    async with endpoint(Knowing(always("1"), steps=10, seconds=0.02)) as server:
+        reader, writer = await server.raw()
+        writer.write(asks * times)
+        writer.write_eof()
+        said = await asyncio.wait_for(reader.read(), 10)
+        interim, answers = said.count(b"HTTP/1.1 102"), said.count(b'"content":"1"')
+        assert (interim, answers) == (1 if times == 2 else 0, times)
+        writer.close()
 
 
 async def test_web_pages_are_refused() -> None:
@@ -136,8 +185,11 @@ async def test_curl_asks_before_it_sends_much() -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET /health HTTP/1.1\r\n\r\n",
         b"GET /" + b"x" * 100_000,
+        b"garbage\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\n\xff: b\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
     ],
-    ids=["LSP", "TLS", "no host", "endless"],
+    ids=["LSP", "TLS", "no host", "endless", "no request", "no header", "no chunk"],
 )
 async def test_what_is_no_http_is_answered_and_closed(data: bytes) -> None:
     async with endpoint(Knowing(always("1"))) as server:
@@ -146,7 +198,9 @@ async def test_what_is_no_http_is_answered_and_closed(data: bytes) -> None:
 
         status, answer = await answered(reader)
         assert status in (400, 431)
-        assert "HTTP" in answer["error"]["message"]
+        said = answer["error"]["message"]
+        assert "HTTP" in said
+        assert "b'" not in said, "Python's way to write it"
         writer.write_eof()
         assert await asyncio.wait_for(reader.read(), 10) == b""
         writer.close()
