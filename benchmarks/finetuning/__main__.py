@@ -25,6 +25,7 @@ from benchmarks.finetuning.gemma_pretraining import GEMMA_BASE
 from benchmarks.finetuning.pretraining import BASE, TOKENS
 from benchmarks.progress import say
 from infill_engine import EngineConfig, InfillError, InfillRequest, load_engine
+from infill_ls.cli.files import new_folder
 from infill_ls.cli.machine import commit
 from train.finetune import finetune, tuner_of
 from train.recipe import Recipe, exact
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("--form", choices=FORMS, default="masked_qwen2")
     parser.add_argument("--steps", type=int, help="of fine-tuning")
     parser.add_argument("--limit", type=int, default=60, help="holes")
-    parser.add_argument("--out", type=Path, help="keep the adapter in this folder")
+    parser.add_argument("--out", type=new_folder, help="keep the adapter in this folder")
     options = parser.parse_args()
     form = FORMS[options.form]
     steps = form.recipe.steps if options.steps is None else options.steps

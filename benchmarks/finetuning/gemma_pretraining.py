@@ -21,6 +21,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from benchmarks.finetuning import repositories
 from benchmarks.finetuning.pretraining import SEED, TOKENS, train, words
 from infill_engine import EngineConfig, InfillRequest, load_engine
+from infill_ls.cli.files import new_folder
 from train.gemma_tuning import GemmaHoles
 from train.recipe import exact
 from train.repository import Source, gaps
@@ -148,7 +149,9 @@ def main() -> None:
         prog="python -m benchmarks.finetuning.gemma_pretraining",
         description=(__doc__ or "").partition("\n")[0],
     )
-    parser.add_argument("--out", type=Path, default=GEMMA_BASE, help="the checkpoint's folder")
+    parser.add_argument(
+        "--out", type=new_folder, default=GEMMA_BASE, help="the checkpoint's folder"
+    )
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     write_random(out, write_tokenizer(out, words()))

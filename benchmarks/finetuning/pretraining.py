@@ -26,6 +26,7 @@ from infill_engine.models.masked_qwen2.checkpoint import EMBEDDING, HEAD, NORM, 
 from infill_engine.models.masked_qwen2.denoiser import MaskedQwen2, load_masked_qwen2
 from infill_engine.models.masked_qwen2.network import Network
 from infill_engine.models.masked_qwen2.text import EXPAND, SPLIT
+from infill_ls.cli.files import new_folder
 from train.hole_objective import Example, loss_of, noised
 from train.masked_tuning import STACKED, example
 from train.optimisers import Muon
@@ -185,7 +186,7 @@ def main() -> None:
         prog="python -m benchmarks.finetuning.pretraining",
         description=(__doc__ or "").partition("\n")[0],
     )
-    parser.add_argument("--out", type=Path, default=BASE, help="the checkpoint's folder")
+    parser.add_argument("--out", type=new_folder, default=BASE, help="the checkpoint's folder")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     write_tokenizer(out, words())

@@ -32,10 +32,11 @@ from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.plain import of_module
 from infill_engine.models.two_sided.training_pass import TrainingOps
 from infill_engine.tokenizer import BOS, END, EOS, FIRST_LEARNED, FIRST_TAG, PAD
+from infill_ls.cli.files import new_folder
 from train import batches, checkpoint
 from train import train as two_sided
 from train.batches import BatchShape, Floats, Ints
-from train.config import TrainConfig, add_options, chosen
+from train.config import TrainConfig, add_options, chosen, shards_folder
 from train.export import write_weights
 from train.objective import FusedHead, Losses, Objective, weighted_mean
 from train.validation import tail_holes
@@ -237,8 +238,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m train.ar_baseline", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--data", type=Path, default=Path("data/shards"))
-    parser.add_argument("--out", type=Path, default=Path("artifacts/ar-baseline"))
+    parser.add_argument("--data", type=shards_folder, default="data/shards")
+    parser.add_argument("--out", type=new_folder, default="artifacts/ar-baseline")
     parser.add_argument("--target", type=Path, help="folder of the weights; OUT unless given")
     parser.add_argument("--weights", type=Path, help="start from two-sided weights")
     add_options(parser, TwoSidedConfig(), DEFAULTS)

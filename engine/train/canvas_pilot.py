@@ -29,7 +29,7 @@ from infill_engine.models.two_sided.network import TwoSidedNetwork, load_network
 from infill_engine.models.two_sided.training_pass import TrainingOps, reversal
 from train import pilot
 from train.batches import BatchShape, batch, tensors
-from train.config import TrainConfig
+from train.config import TrainConfig, shards_folder
 from train.loader import shards_of
 from train.objective import Losses, losses
 from train.optimisers import optimisers
@@ -211,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m train.canvas_pilot", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--data", type=Path, default=Path("data/shards"))
+    parser.add_argument("--data", type=shards_folder, default="data/shards")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--weights", type=Path, default=WEIGHTS / "default.safetensors")
     pilot.add_options(parser, CanvasPilot())

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -60,6 +61,16 @@ def shapes_of(text: str) -> tuple[BatchShape, ...]:
         row, canvas = lengths.split("x")
         found.append(BatchShape(row=int(row), canvas=int(canvas), share=float(share)))
     return tuple(found)
+
+
+def shards_folder(name: str) -> Path:
+    """A folder of packed training data, for argparse, which looks at texts alone: a default that
+    is to be looked at is one."""
+    if not any(Path(name).glob("train-*.npz")):
+        raise argparse.ArgumentTypeError(
+            f"{name} holds no train-*.npz; python -m train.corpus makes them"
+        )
+    return Path(name)
 
 
 def add_options(parser: argparse.ArgumentParser, *defaults: "DataclassInstance") -> None:

@@ -27,9 +27,10 @@ from infill_engine.models.two_sided.network import TwoSidedNetwork, load_network
 from infill_engine.models.two_sided.training_pass import TrainingOps
 from infill_engine.models.two_sided.weights import read_weights
 from infill_engine.tokenizer import END, MASK
+from infill_ls.cli.files import new_folder
 from train import checkpoint
 from train.batches import VISIBLE_WEIGHT, BatchShape, batch, tensors
-from train.config import TrainConfig, add_options, chosen
+from train.config import TrainConfig, add_options, chosen, shards_folder
 from train.decode import CHUNK, Decoded, decode, forbidden
 from train.loader import shards_of
 from train.objective import Losses, losses
@@ -232,8 +233,8 @@ def main() -> None:
         prog="python -m train.distil", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--weights", type=Path, required=True, help="a *.safetensors file")
-    parser.add_argument("--data", type=Path, default=Path("data/shards"))
-    parser.add_argument("--out", type=Path, default=Path("artifacts/distil"))
+    parser.add_argument("--data", type=shards_folder, default="data/shards")
+    parser.add_argument("--out", type=new_folder, default="artifacts/distil")
     parser.add_argument("--teacher-steps", type=int, default=12)
     parser.add_argument("--teacher-weight", type=float, default=0.5)
     parser.add_argument("--canvases", type=int, default=1024, help="to measure on, at the end")

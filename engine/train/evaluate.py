@@ -190,6 +190,8 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["tail", "line", "expression", "lines"])
     parser.add_argument("--calibrate", type=float, metavar="PART", help="such as 0.5")
     options = parser.parse_args()
+    if not (options.data / "val.npz").is_file():
+        parser.error(f"--data {options.data} holds no val.npz; python -m train.corpus makes it")
     try:
         engine = load_engine(EngineConfig(model=options.model, dtype=options.dtype))
     except InfillError as error:

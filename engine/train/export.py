@@ -195,7 +195,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", default=default)
     options = parser.parse_args()
     extra = {name: str(getattr(options, name)) for name in DEFAULT_EXTRA}
-    export(options.run, options.target, extra, options.table)
+    try:
+        export(options.run, options.target, extra, options.table)
+    except FileNotFoundError as error:
+        raise SystemExit(f"train.export: there is no {error.filename}") from None
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from infill_engine.models.adapter import Adapter, write_adapter
 from infill_engine.models.checkpoint import kind_of
 from infill_engine.models.hub import find_checkpoint
 from infill_engine.models.masked_qwen2.denoiser import load_masked_qwen2
-from infill_ls.cli.files import new_file
+from infill_ls.cli.files import new_file, new_folder
 from infill_ls.cli.machine import counted
 from train import tuning_memory
 from train.masked_tuning import MaskedTuner
@@ -156,7 +156,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--model", help="a folder, or hub:OWNER/NAME")
     made.add_argument("--data", type=Path, metavar="DIR", help="the folder of code")
-    made.add_argument("--out", type=Path, metavar="DIR", help="the adapter's folder")
+    made.add_argument("--out", type=new_folder, metavar="DIR", help="the adapter's folder")
     made.add_argument(
         "--dtype",
         choices=get_args(Dtype),
@@ -198,8 +198,6 @@ def checked(arguments: Sequence[str] | None) -> argparse.Namespace:
             new_file(target)
         except argparse.ArgumentTypeError as error:
             asks.error(f"--export: {error}")
-    if options.out is not None and options.out.exists() and not options.out.is_dir():
-        asks.error(f"--out {options.out} is a file; name a folder for the adapter")
     if options.plan:
         return options
     if options.data is None:

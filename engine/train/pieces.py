@@ -90,11 +90,14 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     options = parser.parse_args()
-    if options.action == "join":
-        join(options.source, options.target)
-        return
-    for path in split(options.source, options.target):
-        print(f"{path} {path.stat().st_size / 2**20:.1f} MiB")
+    try:
+        if options.action == "join":
+            join(options.source, options.target)
+            return
+        for path in split(options.source, options.target):
+            print(f"{path} {path.stat().st_size / 2**20:.1f} MiB")
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"train.pieces: {error}") from None
 
 
 if __name__ == "__main__":

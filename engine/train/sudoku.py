@@ -31,7 +31,7 @@ from benchmarks.sudoku.network import (
 )
 from benchmarks.sudoku.puzzles import Grid
 from infill_ls.cli.arguments import count, number_from
-from infill_ls.cli.files import new_file
+from infill_ls.cli.files import new_file, new_folder
 from train import checkpoint
 from train.config import TrainConfig
 from train.optimisers import Muon, rate
@@ -277,7 +277,7 @@ def main() -> None:
     )
     parser.add_argument("--network", choices=NETWORKS, default="canvas")
     parser.add_argument("--data", type=Path, default=Path("artifacts/sudoku"))
-    parser.add_argument("--out", type=Path, help="default: DATA/NETWORK")
+    parser.add_argument("--out", type=new_folder, help="default: DATA/NETWORK")
     parser.add_argument("--minutes", type=number_from(0.01), default=30.0)
     parser.add_argument("--steps", type=int, default=0, help="at most; 0 is no limit")
     parser.add_argument("--batch", type=count, default=32)

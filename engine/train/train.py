@@ -25,9 +25,10 @@ from infill_engine.models.two_sided.config import TwoSidedConfig
 from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.training_pass import TrainingOps
 from infill_engine.models.two_sided.weights import read_weights
+from infill_ls.cli.files import new_folder
 from train import checkpoint
 from train.batches import batch
-from train.config import TrainConfig, add_options, chosen
+from train.config import TrainConfig, add_options, chosen, shards_folder
 from train.loader import Batches, loaded, shards_of
 from train.objective import Objective, compiled_ops, two_sided_objective
 from train.optimisers import optimisers, rate
@@ -269,8 +270,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m train.train", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--data", type=Path, default=Path("data/shards"))
-    parser.add_argument("--out", type=Path, default=Path("artifacts/run"))
+    parser.add_argument("--data", type=shards_folder, default="data/shards")
+    parser.add_argument("--out", type=new_folder, default="artifacts/run")
     parser.add_argument("--weights", type=Path, help="start from these weights (safetensors)")
     add_options(parser, TwoSidedConfig(), TrainConfig())
     options = vars(parser.parse_args())

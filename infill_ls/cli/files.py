@@ -55,6 +55,17 @@ def new_file(name: str) -> Path:
     return path
 
 
+def new_folder(name: str) -> Path:
+    """Where a folder is or can be made, for argparse. Raises ArgumentTypeError where not."""
+    path = Path(name)
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise ArgumentTypeError(f"{there} is a file; name a folder")
+    if not os.access(there, os.W_OK):
+        raise ArgumentTypeError(f"{there} cannot be written: permission denied")
+    return path
+
+
 def decoded(data: bytes, path: Path) -> str:
     """Line ends as they are; without the byte order mark, which no editor counts as a column."""
     try:

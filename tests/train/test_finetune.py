@@ -485,7 +485,7 @@ def test_the_same_holes_are_written_for_other_trainers(
         (["--count", "0"], "--count 0 is no positive number"),
         (["--dtype", "int5"], "argument --dtype: invalid choice: 'int5'"),
         (["--export", "nemo", "nowhere/x"], "--export: there is no folder nowhere to write x"),
-        (["--data", ".", "--out", f"{__file__}/x"], "cannot be made: Not a directory"),
+        (["--data", ".", "--out", f"{__file__}/x"], "is a file; name a folder"),
         (["--data", "nowhere"], "--data nowhere is no folder"),
         (["--out", __file__], "is a file; name a folder"),
     ],

@@ -230,6 +230,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InfillError as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"{given.target} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     return 0
 
 

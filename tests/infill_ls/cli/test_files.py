@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,3 +226,20 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
         files.replace(pipe, b"", NEW)
 
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_where_something_can_be_written_is_known_before(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+
+    assert files.new_file(str(file)) == file
+    assert files.new_file(str(tmp_path / "new.svg")) == tmp_path / "new.svg"
+    assert files.new_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
+    for made, name, said in (
+        (files.new_file, tmp_path, "is a folder; name a file in it"),
+        (files.new_file, tmp_path / "a" / "b", f"there is no folder {tmp_path / 'a'} to write b"),
+        (files.new_folder, file, f"{file} is a file; name a folder"),
+        (files.new_folder, file / "b" / "c", f"{file} is a file; name a folder"),
+    ):
+        with pytest.raises(ArgumentTypeError, match=said):
+            made(str(name))
