@@ -111,6 +111,16 @@ def address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def deadline_ms(text: str) -> int:
+    from infill_ls.settings import BY_FIELD  # not needed for a start
+
+    option = BY_FIELD["deadline_ms"]
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
+    if number is None or not option.accepts(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {option.allowed}")
+    return number
+
+
 def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65536
 

@@ -16,7 +16,15 @@ from typing import Any, TextIO, get_args
 from infill_engine import Engine, EngineConfig, InfillError, RequestError, load_engine
 from infill_engine.config import Dtype
 from infill_ls import __version__
-from infill_ls.cli.arguments import COMMAND, INFILL_JSON, Parser, address, count, one_of
+from infill_ls.cli.arguments import (
+    COMMAND,
+    INFILL_JSON,
+    Parser,
+    address,
+    count,
+    deadline_ms,
+    one_of,
+)
 from infill_ls.cli.errors import (
     FILE,
     INTERRUPTED,
@@ -228,6 +236,13 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="fill in the middle over HTTP there, as llama.cpp and OpenAI do; alone, or beside "
         "--tcp or --connect with the same model",
+    )
+    server.add_argument(
+        "--fim-deadline-ms",
+        type=deadline_ms,
+        metavar="N",
+        help="how long the model may take for a client of --fim that does not say it; by default "
+        "as while typing, and where that gave it no time for a text, as when asked",
     )
     server.add_argument(
         "--token-file",

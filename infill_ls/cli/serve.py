@@ -35,6 +35,7 @@ class ServerOptions:
     tcp: tuple[str, int] | None = None
     socket: Path | None = None
     fim: tuple[str, int] | None = None
+    fim_deadline_ms: int | None = None
     token_file: Path | None = None
     no_token: bool = False
     allow_remote: bool = False
@@ -54,7 +55,7 @@ def serve(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> in
             file=sys.stderr,
             flush=True,
         )
-    _check_tokens(options)
+    _check(options)
     if options.connect:
         return _connect(options, config)
     if options.socket:
@@ -129,15 +130,23 @@ def _fim_address(options: ServerOptions) -> FimAddress | None:
         if needs_token and not options.no_token
         else None
     )
-    return FimAddress(host=host, port=port, token=token, remote=not _is_loopback(host))
+    return FimAddress(
+        host=host,
+        port=port,
+        token=token,
+        remote=not _is_loopback(host),
+        deadline_ms=options.fim_deadline_ms,
+    )
 
 
-def _check_tokens(options: ServerOptions) -> None:
-    """What would be served to whom shall not depend on an option that nobody reads."""
+def _check(options: ServerOptions) -> None:
+    """What is served to whom shall not depend on an option that nobody reads."""
     if options.token_file and options.no_token:
         raise UsageError("--token-file wants a token and --no-token wants none; leave one out.")
     if options.token_file and not (options.tcp or options.fim):
         raise UsageError("--token-file goes with --tcp or --fim; leave it out.")
+    if options.fim_deadline_ms and not options.fim:
+        raise UsageError("--fim-deadline-ms goes with --fim; editors have infill.deadlineMs.")
 
 
 def _allowed(address: tuple[str, int], options: ServerOptions) -> tuple[str, int]:

@@ -44,16 +44,23 @@ class TokenError(InfillError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FimAddress:
     """`token` is what clients have to send as `Authorization: Bearer`, None where they need none;
-    `remote` whether other machines may connect."""
+    `remote` whether other machines may connect; `deadline_ms` how long the model may take where
+    the client does not say it, None for the settings' own time."""
 
     host: str
     port: int
     token: str | None = None
     remote: bool = False
+    deadline_ms: int | None = None
 
     def with_wish(self, other: "FimAddress") -> "FimAddress":
         """For one that is served already and that somebody else wants as well: who wants a token
-        gets it. Raises TokenError where each wants another one."""
+        gets it, and who names a deadline. Raises TokenError where each wants another one."""
         if self.token and other.token and self.token != other.token:
             raise TokenError(self.host, self.port)
-        return replace(self, token=self.token or other.token, remote=self.remote and other.remote)
+        return replace(
+            self,
+            token=self.token or other.token,
+            remote=self.remote and other.remote,
+            deadline_ms=other.deadline_ms or self.deadline_ms,
+        )

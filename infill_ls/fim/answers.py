@@ -11,7 +11,7 @@ from typing import Any
 
 from infill_engine import EngineInfo
 from infill_ls.fim.asked import FimRequest
-from infill_ls.fim.service import FimAnswer
+from infill_ls.fim.service import FimAnswer, FimText
 
 Json = dict[str, Any]
 Shape = Callable[[FimRequest, FimAnswer], "Json | list[Json]"]
@@ -44,16 +44,16 @@ def models(info: EngineInfo) -> Json:
 
 
 def completion(request: FimRequest, answer: FimAnswer) -> Json:
-    choices = [_choice(at, text, "stop") for at, text in enumerate(_texts(answer))]
+    choices = [_choice(at, each.text, _finish(each)) for at, each in enumerate(_texts(answer))]
     return _head("cmpl", "text_completion", answer) | {"choices": choices, "usage": _usage(answer)}
 
 
 def completion_stream(request: FimRequest, answer: FimAnswer) -> Iterator[Json | str]:
     head = _head("cmpl", "text_completion", answer)
-    for at, text in enumerate(_texts(answer)):
-        if text:
-            yield head | {"choices": [_choice(at, text, None)]}
-        yield head | {"choices": [_choice(at, "", "stop")]}
+    for at, each in enumerate(_texts(answer)):
+        if each.text:
+            yield head | {"choices": [_choice(at, each.text, None)]}
+        yield head | {"choices": [_choice(at, "", _finish(each))]}
     if request.wants_usage:
         yield head | {"choices": [], "usage": _usage(answer)}
     yield "[DONE]"
@@ -61,23 +61,27 @@ def completion_stream(request: FimRequest, answer: FimAnswer) -> Iterator[Json |
 
 def mistral(request: FimRequest, answer: FimAnswer) -> Json:
     choices = [
-        {"index": at, "message": _said(text), "finish_reason": "stop"}
-        for at, text in enumerate(_texts(answer))
+        {"index": at, "message": _said(each.text), "finish_reason": _finish(each)}
+        for at, each in enumerate(_texts(answer))
     ]
     return _head("cmpl", "chat.completion", answer) | {"choices": choices, "usage": _usage(answer)}
 
 
 def mistral_stream(request: FimRequest, answer: FimAnswer) -> Iterator[Json | str]:
     head = _head("cmpl", "chat.completion.chunk", answer)
-    for at, text in enumerate(_texts(answer)):
-        choice = {"index": at, "delta": _said(text), "finish_reason": "stop"}
+    for at, each in enumerate(_texts(answer)):
+        choice = {"index": at, "delta": _said(each.text), "finish_reason": _finish(each)}
         yield head | {"choices": [choice], "usage": _usage(answer)}
     yield "[DONE]"
 
 
-def _texts(answer: FimAnswer) -> tuple[str, ...]:
+def _texts(answer: FimAnswer) -> tuple[FimText, ...]:
     """There is always one: clients read the first without looking whether it is there."""
-    return answer.texts or ("",)
+    return answer.texts or (FimText(text="", tokens=0),)
+
+
+def _finish(text: FimText) -> str:
+    return "length" if text.limited else "stop"
 
 
 def _head(kind: str, name: str, answer: FimAnswer) -> Json:
@@ -111,24 +115,25 @@ def _usage(answer: FimAnswer) -> Json:
 
 def llama(request: FimRequest, answer: FimAnswer) -> Json | list[Json]:
     """An array where several texts were asked for, as there."""
-    found = [_picked(_llama(answer, at, text), request) for at, text in enumerate(_texts(answer))]
+    found = [_picked(_llama(answer, at, each), request) for at, each in enumerate(_texts(answer))]
     return found[0] if request.num_texts == 1 else found
 
 
 def llama_stream(request: FimRequest, answer: FimAnswer) -> Iterator[Json | str]:
-    for at, text in enumerate(_texts(answer)):
-        if text:
-            yield {"index": at, "content": text, "tokens": [], "stop": False}
-        yield _picked(_llama(answer, at, text) | {"content": ""}, request)
+    for at, each in enumerate(_texts(answer)):
+        if each.text:
+            yield {"index": at, "content": each.text, "tokens": [], "stop": False}
+        yield _picked(_llama(answer, at, each) | {"content": ""}, request)
 
 
-def _llama(answer: FimAnswer, at: int, text: str) -> Json:
-    info, ms = answer.info, answer.ms
-    predicted_ms, tokens = ms.total - ms.encode, answer.tokens if at == 0 else 0
+def _llama(answer: FimAnswer, at: int, said: FimText) -> Json:
+    """Never `truncated`, as there: both sides are cut to what is read before that."""
+    info, ms, tokens = answer.info, answer.ms, said.tokens
+    predicted_ms = ms.total - ms.encode if at == 0 else 0.0
     window = info.prefix_tokens + info.suffix_tokens
     return {
         "index": at,
-        "content": text,
+        "content": said.text,
         "tokens": [],
         "id_slot": 0,
         "stop": True,
@@ -137,10 +142,10 @@ def _llama(answer: FimAnswer, at: int, text: str) -> Json:
         "tokens_evaluated": 0,
         "generation_settings": {"n_ctx": window, "n_predict": info.max_tokens},
         "prompt": "",
-        "has_new_line": "\n" in text,
+        "has_new_line": "\n" in said.text,
         "truncated": False,
-        "stop_type": "word" if answer.stopped_by else "eos",
-        "stopping_word": answer.stopped_by,
+        "stop_type": "word" if said.stopped_by else "limit" if said.limited else "eos",
+        "stopping_word": said.stopped_by,
         "tokens_cached": 0,
         "timings": {
             "prompt_n": 0,

@@ -19,7 +19,7 @@ from infill_ls.fim.languages import (
     path_by_excerpts,
 )
 from infill_ls.fim.prompts import Prompt, taken_apart
-from infill_ls.server.fields import Fields, ParamsError
+from infill_ls.server.fields import MAX_NUMBER, Fields, ParamsError
 from infill_ls.settings import BY_FIELD
 
 MOST_TEXTS = 8
@@ -55,11 +55,11 @@ class FimRequest:
 def completion_request(body: object) -> FimRequest:
     """Of /v1/completions and /v1/fim/completions. Raises InfillError."""
     fields = Fields(body, "body")
-    with_suffix = isinstance(fields.optional("suffix"), str)
     try:
         text = _prompt_text(fields)
+        with_suffix = fields.optional("suffix") is not None
         prompt = _prompt(text, _text(fields, "suffix") if with_suffix else None)
-        if fields.flag("echo"):
+        if fields.certain_flag("echo"):
             raise ParamsError("body.echo is true, which is not done here; leave it out")
         return FimRequest(
             before=prompt.before,
@@ -69,8 +69,8 @@ def completion_request(body: object) -> FimRequest:
             max_tokens=_max_tokens(fields, "max_tokens"),
             num_texts=_num_texts(fields, "n"),
             stop=_stop(fields),
-            stream=fields.flag("stream"),
-            wants_usage=fields.nested_or_empty("stream_options").flag("include_usage"),
+            stream=fields.certain_flag("stream"),
+            wants_usage=_wants_usage(fields),
         )
     except ParamsError as error:
         raise RequestBodyError(f"{error}. Send for example {_COMPLETION}.") from error
@@ -102,6 +102,12 @@ def infill_request(body: object) -> FimRequest:
         raise RequestBodyError(f"{error}. Send for example {_INFILL}.") from error
 
 
+def _wants_usage(fields: Fields) -> bool:
+    if fields.optional("stream_options") is None:
+        return False
+    return fields.nested("stream_options").certain_flag("include_usage")
+
+
 def _llama_request(fields: Fields, prompt: Prompt, language_id: str) -> FimRequest:
     return FimRequest(
         before=prompt.before,
@@ -112,8 +118,8 @@ def _llama_request(fields: Fields, prompt: Prompt, language_id: str) -> FimReque
         seconds=_seconds(fields, "t_max_predict_ms"),
         num_texts=_num_texts(fields, "n_cmpl"),
         stop=_stop(fields),
-        stream=fields.flag("stream"),
-        fields=fields.texts("response_fields"),
+        stream=fields.certain_flag("stream"),
+        fields=_texts(fields, "response_fields") or None,
     )
 
 
@@ -145,24 +151,32 @@ def _text(fields: Fields, name: str, otherwise: str | None = None) -> str:
     return well_formed(fields.text(name))
 
 
+def _texts(fields: Fields, name: str) -> tuple[str, ...]:
+    """None at all where there is no such field."""
+    value = fields.optional(name)
+    if value is None:
+        return ()
+    if not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+        raise ParamsError(f"body.{name} must be an array of strings")
+    return tuple(value)
+
+
 def _extra(fields: Fields) -> Iterator[Excerpt]:
     if fields.optional("input_extra") is None:
         return
     for each in fields.array("input_extra"):
-        yield Excerpt(path=each.text_or("filename", ""), text=each.text_or("text", ""))
+        yield Excerpt(path=each.certain_text("filename"), text=each.certain_text("text"))
 
 
 def _max_tokens(fields: Fields, name: str) -> int | None:
     """Negative is llama.cpp's way to leave it open."""
-    if fields.optional(name) is None:
-        return None
-    number = fields.number(name)
-    return number if number >= 0 else None
+    number = fields.certain_number(name)
+    return number if number is not None and number >= 0 else None
 
 
 def _seconds(fields: Fields, name: str) -> float | None:
     """Within the bounds of the setting `deadlineMs`; 0 is llama.cpp's way to leave it open."""
-    ms = fields.number_or_none(name)
+    ms = fields.certain_number(name)
     deadline = BY_FIELD["deadline_ms"]
     assert deadline.low is not None, "it has bounds"
     assert deadline.high is not None, "it has bounds"
@@ -170,20 +184,20 @@ def _seconds(fields: Fields, name: str) -> float | None:
 
 
 def _num_texts(fields: Fields, name: str) -> int:
-    if fields.optional(name) is None:
+    number = fields.certain_number(name)
+    if number is None:
         return 1
-    number = fields.number(name)
     if not 1 <= number <= MOST_TEXTS:
-        raise ParamsError(f"body.{name} is {number}, but must be from 1 to {MOST_TEXTS}")
+        shown = str(number) if abs(number) <= MAX_NUMBER else "too large a number"
+        raise ParamsError(f"body.{name} is {shown}, but must be from 1 to {MOST_TEXTS}")
     return number
 
 
 def _stop(fields: Fields) -> tuple[str, ...]:
     stop = fields.optional("stop")
-    if stop is None:
-        return ()
     if isinstance(stop, str):
-        stop = [stop]
-    if not (isinstance(stop, list) and all(isinstance(each, str) for each in stop)):
-        raise ParamsError("body.stop must be a string or an array of strings")
-    return tuple(each for each in stop if each)
+        return (stop,) if stop else ()
+    try:
+        return tuple(each for each in _texts(fields, "stop") if each)
+    except ParamsError:
+        raise ParamsError("body.stop must be a string or an array of strings") from None

@@ -56,7 +56,14 @@ SPELLINGS = (
     Spelling("Seed", "<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"),
     Spelling("Codestral", "[PREFIX]", "[SUFFIX]", ""),
 )
-_ANY = re.compile(r"<(\W?)(?:fim|FIM)[^<>\s]{1,20}>")  # whatever looks like one
+# Whatever looks like one: of a model that is not known, or misspelt. Names between such brackets
+# are nothing else, and so are those between the plain ones of HTML and generics that say "fim".
+_ANY = re.compile(
+    r"<\W?fim[^<>\s]{1,20}>"
+    r"|<(?:[|｜][^<>\s|｜]{0,20}|\[[^<>\s\]]{0,20})(?<![^\W_])"
+    r"(?:prefix|suffix|middle|pre|suf|mid)(?![^\W_])[^<>\s|｜\]]{0,20}(?:[|｜]|\])>",
+    re.IGNORECASE,
+)
 _FILE = re.compile(r"<\|file_sep\|>|<\|file_separator\|>|<file_sep>|<filename>")
 _PATH = re.compile(r"[^\n<]{1,300}")
 _QUOTES = "'\"`"
@@ -65,7 +72,7 @@ _QUOTES = "'\"`"
 def taken_apart(prompt: str) -> Prompt | None:
     """None where the prompt holds no special token: then all of it stands before the cursor.
 
-    Raises PromptError where it holds some, but nobody's.
+    Raises PromptError where it holds some, but nobody's, or some of a spelling and not all.
     """
     splits = [split for each in SPELLINGS if (split := _split(prompt, each)) is not None]
     if splits:
@@ -77,7 +84,25 @@ def taken_apart(prompt: str) -> Prompt | None:
     for found in _ANY.finditer(prompt):
         if not _quoted(prompt, found.start(), found.end()):
             raise PromptError(_complaint(prompt, found.group()))
+    for each in SPELLINGS:
+        if token := _begun(prompt, each):
+            raise PromptError(_complaint(prompt, token))
     return None
+
+
+def _begun(prompt: str, spelling: Spelling) -> str:
+    """The first token of a prompt that was meant to be one: of one token alone, or of words that a
+    text may hold anywhere, nobody can say."""
+    tokens = [each for each in (spelling.prefix, spelling.suffix, spelling.middle) if each]
+    found = sorted(
+        (at, token)
+        for token in tokens
+        for at in _places(prompt, token)[:1]
+        if not _quoted(prompt, at, at + len(token))
+    )
+    if len(found) < 2 or (not spelling.middle and found[0][0]):
+        return ""
+    return found[0][1]
 
 
 class _Split(NamedTuple):

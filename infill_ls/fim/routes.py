@@ -10,7 +10,7 @@ import ipaddress
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from infill_ls.fim.service import Failed, FimService, TooLarge, Unavailable
 
 logger = logging.getLogger(__name__)
 MOST_CONNECTIONS = 64
+WHY_EMPTY = "Infill-Why"  # the header of an answer without text
 _PUBLIC = ("/health", "/v1/health")  # as there, so that what watches a server needs no key
 
 
@@ -168,11 +169,14 @@ class FimEndpoint:
 
     async def _infill(self, dialect: _Dialect, body: bytes) -> Response:
         request = dialect.read(_parsed(body))
+        if (ms := self.address.deadline_ms) and request.seconds is None:
+            request = replace(request, seconds=ms / 1000)
         answer = await self.service.infill(request)
+        why = ((WHY_EMPTY, answer.why),) if answer.why else ()
         if request.stream:
             data = answers.events(dialect.streamed(request, answer))
-            return Response(status=200, body=data, content_type="text/event-stream")
-        return _response(200, dialect.whole(request, answer))
+            return Response(status=200, body=data, content_type="text/event-stream", headers=why)
+        return _response(200, dialect.whole(request, answer), why)
 
 
 def _plain(path: str) -> str:

@@ -8,14 +8,16 @@ for one of them at most. Belongs to the event loop.
 
 import asyncio
 import logging
+import math
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from infill_engine import EngineConfig, EngineInfo, InfillError
 from infill_ls import secret_texts
+from infill_ls.completion.candidate import Candidate
 from infill_ls.completion.pipeline import Timings
-from infill_ls.completion.requests import QueryResult, Requests
+from infill_ls.completion.requests import NUM_LATE, QueryResult, Requests
 from infill_ls.completion.worker import Query, QueryLimits, Worker
 from infill_ls.documents import Document
 from infill_ls.fim.asked import FimRequest
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 LOAD_SECONDS = 30.0  # that a request waits for the model to be loaded
 TURN_SECONDS = 30.0  # and for those before it
 IDLE_SECONDS = 300.0  # until nothing is kept of the places that were asked about
+MORE_TIME = "--fim-deadline-ms or, in llama.cpp's requests, t_max_predict_ms"
+_READY = {"encoding", "denoising", "checks"}  # what a text cannot do without
 _NOTHING = Timings(total=0.0, context=0.0, encode=0.0, denoise=0.0, judge=0.0, validate=0.0)
 
 
@@ -44,16 +48,29 @@ class TooLarge(InfillError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FimAnswer:
-    """`texts`, best first, is empty where there is nothing to say. `tokens` and `ms` are those of
-    the model's run, 0 where it needed none; `stopped_by` is the stop string that ended the first
-    text, and `ended` whether it is complete, rather than cut at `max_tokens`."""
+class FimText:
+    """`tokens` are those of the draft that it is of, at most as many as were wanted; `stopped_by`
+    is the stop string that ended it, and it was `limited` where `max_tokens` did."""
 
-    texts: tuple[str, ...]
-    info: EngineInfo
-    tokens: int = 0
-    ms: Timings = _NOTHING
+    text: str
+    tokens: int
     stopped_by: str = ""
+    limited: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FimAnswer:
+    """`texts`, best first, is empty where there is nothing to say, and then `why` says why, as far
+    as it is anybody's business. `ms` are those of the model's run, 0 where it needed none."""
+
+    texts: tuple[FimText, ...]
+    info: EngineInfo
+    ms: Timings = _NOTHING
+    why: str = ""
+
+    @property
+    def tokens(self) -> int:
+        return sum(text.tokens for text in self.texts)
 
 
 class FimService:
@@ -70,6 +87,7 @@ class FimService:
         self._requests = Requests(worker)
         self._places = Places(self._requests.closed)
         self._turn = asyncio.Lock()
+        self._num_late = 0  # in a row
         self._idle: asyncio.TimerHandle | None = None
 
     def load(self) -> "Future[EngineInfo]":
@@ -98,10 +116,12 @@ class FimService:
             self._places.give_back(document, len(request.before))
             secret_texts.forget(document.uri)
             self._rest()
+        rejected = result.infilled.rejected if result.infilled else ""
         logger.info(
-            "fim %s: %s, %d texts, %.0f ms",
+            "fim %s: %s%s, %d texts, %.0f ms",
             request.language_id or "?",
             result.how,
+            f" ({rejected})" if rejected else "",
             len(result.candidates),
             (time.perf_counter() - started) * 1e3,
         )
@@ -141,14 +161,29 @@ class FimService:
             ) from None
         try:
             result = await self._requests.answer(query, 0.0)
+            if request.seconds is None and _had_no_time(result):
+                # Who types on hangs up. Who is still there is better served late than never.
+                seconds = self._settings.deadline_invoked_ms / 1000
+                query = replace(query, limits=replace(query.limits, seconds=seconds))
+                result = await self._requests.answer(query, 0.0)
         finally:
             self._turn.release()
-        if result.complaint:
-            logger.warning("%s", result.complaint)
+        self._count_late(_had_no_time(result), query.limits.seconds)
         return result
 
+    def _count_late(self, late: bool, seconds: float) -> None:
+        self._num_late = self._num_late + 1 if late else 0
+        if self._num_late == NUM_LATE:
+            logger.warning(
+                "The model seldom answers within %.0f ms here. Give it more time with %s, or "
+                "choose a faster model; infill-ls doctor says how long it takes.",
+                seconds * 1e3,
+                MORE_TIME,
+            )
+
     def _limits(self, request: FimRequest, info: EngineInfo) -> QueryLimits:
-        """As for what comes while typing: clients ask by themselves."""
+        """As for what comes while typing: clients ask by themselves, and cannot say when somebody
+        asked for it."""
         limits = limits_of(self._settings, invoked=False)
         tokens = request.max_tokens
         return replace(
@@ -188,18 +223,49 @@ class FimService:
         self._places = Places(self._requests.closed)
 
 
+def _had_no_time(result: QueryResult) -> bool:
+    """Rather than nothing to say."""
+    if result.candidates or result.how == "late":
+        return not result.candidates
+    found = result.infilled
+    return found is not None and not _READY.isdisjoint(found.left_out)
+
+
+def _why_empty(result: QueryResult, request: FimRequest) -> str:
+    """Nothing of a file that is left alone: see `FimService._refusal`."""
+    if request.max_tokens == 0:
+        return "no text was asked for"
+    if _had_no_time(result):
+        return f"there was no time for a text; give it more with {MORE_TIME}"
+    return "there is nothing to say that is sure enough; the log of --log-level info says more"
+
+
 def _answer(
     result: QueryResult, request: FimRequest, document: Document, info: EngineInfo
 ) -> FimAnswer:
-    cut = [_cut(each.text, request.stop) for each in result.candidates]
-    texts = dict.fromkeys(text for text, _ in cut if text)  # each once, in their order
-    draft = result.infilled.draft if result.infilled else None
+    texts: dict[str, FimText] = {}  # each once, in their order
+    for each in result.candidates:
+        text, stopped_by = _cut(each.text, request.stop)
+        said = _text(text.replace("\n", document.newline), stopped_by, each, request)
+        texts.setdefault(text, said)
+    said_something = tuple(each for each in texts.values() if each.text)
     return FimAnswer(
-        texts=tuple(text.replace("\n", document.newline) for text in texts),
+        texts=said_something or tuple(texts.values()),
         info=info,
-        tokens=draft.tokens if draft and texts else 0,
         ms=result.infilled.ms if result.infilled else _NOTHING,
-        stopped_by=cut[0][1] if cut else "",
+        why="" if said_something else _why_empty(result, request),
+    )
+
+
+def _text(text: str, stopped_by: str, candidate: Candidate, request: FimRequest) -> FimText:
+    draft, most = candidate.draft, request.max_tokens or math.inf
+    # What is shown may be the beginning of a draft, which ends where it was sure no longer.
+    whole = draft.text.rstrip().endswith(candidate.text.rstrip())
+    return FimText(
+        text=text,
+        tokens=min(draft.tokens, request.max_tokens or draft.tokens),
+        stopped_by=stopped_by,
+        limited=whole and not stopped_by and draft.tokens >= most,
     )
 
 

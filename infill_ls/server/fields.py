@@ -53,6 +53,21 @@ class Fields:
     def number_or_none(self, name: str) -> int | None:
         return _whole(self.optional(name))
 
+    def certain_flag(self, name: str) -> bool:
+        """False where there is none; what is neither true nor false is wrong."""
+        value = self._given(name)
+        if not isinstance(value, bool | None):
+            raise self._wrong(name, value, "true or false")
+        return bool(value)
+
+    def certain_number(self, name: str) -> int | None:
+        """None where there is none; what is no whole number is wrong."""
+        return None if self._given(name) is None else self.number(name)
+
+    def certain_text(self, name: str) -> str:
+        """Empty where there is none; what is no string is wrong."""
+        return "" if self._given(name) is None else self.text(name)
+
     def flag(self, name: str) -> bool:
         return self.optional(name) is True
 
@@ -92,11 +107,18 @@ class Fields:
         return self._raw.get(name) if isinstance(self._raw, dict) else None
 
     def _value(self, name: str) -> object:
+        raw = self._object()
+        if name not in raw:
+            raise ParamsError(f"{self._path}.{name} is missing")
+        return raw[name]
+
+    def _given(self, name: str) -> object:
+        return self._object().get(name)
+
+    def _object(self) -> dict[str, object]:
         if not isinstance(self._raw, dict):
             raise ParamsError(f"{self._path} is {_kind(self._raw)}, but must be an object")
-        if name not in self._raw:
-            raise ParamsError(f"{self._path}.{name} is missing")
-        return self._raw[name]
+        return self._raw
 
     def _wrong(self, name: str, value: object, wanted: str) -> ParamsError:
         return ParamsError(f"{self._path}.{name} is {_kind(value)}, but must be {wanted}")

@@ -107,4 +107,10 @@ def _wanted(body: bytes) -> FimAddress | None:
     except ParamsError:
         return None  # it is nobody's, and will be told so
     token = fields.text_or("token", "") or None
-    return FimAddress(host=host, port=port, token=token, remote=fields.flag("remote"))
+    return FimAddress(
+        host=host,
+        port=port,
+        token=token,
+        remote=fields.flag("remote"),
+        deadline_ms=fields.number_or_none("deadline_ms"),
+    )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from infill_ls.completion.requests import Requests
 from infill_ls.completion.worker import Query, Worker
 from infill_ls.documents import Document
 from infill_ls.fim import service
+from infill_ls.fim.routes import WHY_EMPTY
 from infill_ls.server.policy import limits_of
 from infill_ls.settings import Settings
 from tests.infill_ls.engines import (
@@ -24,7 +26,7 @@ from tests.infill_ls.engines import (
     last_name,
     unloadable,
 )
-from tests.infill_ls.fim.endpoint import Endpoint, endpoint, endpoint_of
+from tests.infill_ls.fim.endpoint import LOCAL, Endpoint, endpoint, endpoint_of
 from tests.infill_ls.server.shared import until
 
 SIDES = {"input_prefix": "alpha ", "input_suffix": "\n"}
@@ -64,6 +66,64 @@ async def test_nothing_to_say_is_an_empty_text() -> None:
     async with endpoint(Knowing(always())) as server:
         for path, body in PATHS.items():
             assert text_of(await server.ask(path, body)) == ""
+
+
+async def test_where_the_time_for_typing_is_too_short_a_text_comes_later() -> None:
+    """In the time of who asks, unless somebody said how long it may take: then the answer is
+    empty and says why."""
+    slow = Knowing(last_name, seconds=0.3)
+    async with endpoint(slow) as server:
+        assert text_of(await server.ask("/v1/completions", PROMPT)) == "use_alpha"
+        said = await server.http.post("/infill", json={**SIDES, "t_max_predict_ms": 50})
+        assert (said.json()["content"], "no time for a text" in said.headers[WHY_EMPTY]) == (
+            "",
+            True,
+        )
+    async with endpoint(slow, replace(LOCAL, deadline_ms=50)) as server:
+        for stream in (False, True):
+            said = await server.http.post("/v1/completions", json={**PROMPT, "stream": stream})
+            assert "--fim-deadline-ms" in said.headers[WHY_EMPTY]
+    first = Knowing(last_name, seconds=0.3)
+    async with endpoint(first, replace(LOCAL, deadline_ms=5000)) as server:
+        assert text_of(await server.ask("/v1/completions", PROMPT)) == "use_alpha"
+    assert first.journal.count("infill") == 1
+
+
+async def test_a_machine_that_is_too_slow_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(service, "NUM_LATE", 2)
+    async with endpoint(Knowing(last_name, seconds=0.1), replace(LOCAL, deadline_ms=20)) as server:
+        for number in range(4):
+            await asks(server, number)
+    said = [each.getMessage() for each in caplog.records if "seldom answers" in each.getMessage()]
+    assert len(said) == 1
+    assert "within 20 ms here. Give it more time with --fim-deadline-ms" in said[0]
+
+
+async def test_a_text_that_the_bound_ends_says_so() -> None:
+    """Of six words each; what a stop string ends is whole."""
+    async with endpoint(Knowing(always("a + b + c + d", "1 + 2 + 3 + 4"))) as server:
+        for most, more, finish, stop_type, tokens in (
+            (7, {}, "length", "limit", 7),
+            (3, {}, "length", "limit", 3),
+            (8, {}, "stop", "eos", 7),
+            (None, {}, "stop", "eos", 7),
+            (7, {"stop": ["+ c"]}, "stop", "word", 7),
+        ):
+            body = {**PROMPT, **more, "max_tokens": most}
+            for path in ("/v1/completions", "/v1/fim/completions"):
+                found = await server.ask(path, body)
+                assert found["choices"][0]["finish_reason"] == finish
+                assert found["usage"]["completion_tokens"] == tokens
+            llama = await server.ask("/infill", {**SIDES, **more, "n_predict": most})
+            assert (llama["stop_type"], llama["tokens_predicted"]) == (stop_type, tokens)
+        two = await server.ask("/v1/completions", {**PROMPT, "n": 2, "max_tokens": 7})
+        assert [each["finish_reason"] for each in two["choices"]] == ["length", "length"]
+        assert two["usage"]["completion_tokens"] == 14
+        body = {**PROMPT, "max_tokens": 7, "stream": True}
+        said = await server.http.post("/v1/completions", json=body)
+        assert said.text.count('"finish_reason":"length"') == 1
 
 
 async def test_several_texts_where_they_are_asked_for() -> None:
@@ -119,6 +179,8 @@ async def test_fields_are_picked_under_the_names_of_llama_cpp() -> None:
         # llama.vim looks for exactly this before it reads the JSON.
         assert '"content":"' in answer.text
         assert await server.ask("/infill", {**body, "response_fields": [""]}) == {}
+        whole = await server.ask("/infill", {**body, "response_fields": []})
+        assert (whole["content"], whole["stop"]) == ("use_alpha", True)
 
 
 async def test_nothing_wanted_has_the_surroundings_read() -> None:
@@ -153,8 +215,12 @@ async def test_files_that_are_left_alone_are_left_alone(
     async with endpoint(Knowing(always("1"))) as server:
         answer = await server.http.post("/infill", json=body)
 
+        nothing = await server.http.post("/infill", json={**SIDES, "stop": "1"})
+
     assert answer.json()["content"] == ("1" if shown else "")
     assert "ignore" not in answer.text
+    if not shown:  # as of any other place where there is nothing to say
+        assert answer.headers[WHY_EMPTY] == nothing.headers[WHY_EMPTY]
 
 
 async def test_what_the_parser_refuses_is_not_said() -> None:
