@@ -20,9 +20,7 @@ from infill_ls.cli.arguments import (
     COMMAND,
     INFILL_JSON,
     Parser,
-    address,
     count,
-    deadline_ms,
     one_of,
 )
 from infill_ls.cli.errors import (
@@ -38,6 +36,7 @@ from infill_ls.cli.errors import (
     exit_codes,
 )
 from infill_ls.cli.position import file_position
+from infill_ls.cli.serve import add_server_options
 
 EXAMPLES = """\
 examples:
@@ -158,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[model],
     )
     top.add_argument("--version", action="version", version=f"infill-ls {__version__}")
-    _add_server_options(top)
+    add_server_options(top)
     top.set_defaults(run=serve)
 
     commands = top.add_subparsers(
@@ -173,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
         exit_codes(USAGE, FILE, MODEL),
         model,
     )
-    _add_server_options(serving)
+    add_server_options(serving)
     serving.set_defaults(run=serve)
     _add_infill(commands, model)
     _add_json(commands, model)
@@ -214,51 +213,6 @@ def parser() -> argparse.ArgumentParser:
     )
     updates.set_defaults(run=run_update_check)
     return top
-
-
-def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    """Without defaults as well: see `ServerOptions`."""
-    server = parser.add_argument_group("server", argument_default=argparse.SUPPRESS)
-    where = server.add_mutually_exclusive_group()
-    where.add_argument("--stdio", action="store_true", help="serve on stdio, the default")
-    where.add_argument(
-        "--connect",
-        action="store_true",
-        help="serve on stdio, from the one server that all windows of this user share",
-    )
-    where.add_argument(
-        "--tcp", type=address, metavar="HOST:PORT", help="serve every editor that connects there"
-    )
-    where.add_argument("--socket", type=Path, help=argparse.SUPPRESS)  # started by --connect
-    server.add_argument(
-        "--fim",
-        type=address,
-        metavar="HOST:PORT",
-        help="fill in the middle over HTTP there, as llama.cpp and OpenAI do; alone, or beside "
-        "--tcp or --connect with the same model",
-    )
-    server.add_argument(
-        "--fim-deadline-ms",
-        type=deadline_ms,
-        metavar="N",
-        help="how long the model may take for a client of --fim that does not say it; by default "
-        "as while typing, and where that gave it no time for a text, as when asked",
-    )
-    server.add_argument(
-        "--token-file",
-        type=Path,
-        metavar="F",
-        help="the file with what clients must say, of --tcp and, if it is given, of --fim",
-    )
-    server.add_argument("--no-token", action="store_true", help="serve whoever can connect")
-    server.add_argument(
-        "--allow-remote", action="store_true", help="let other machines connect by --tcp or --fim"
-    )
-    server.add_argument("--log-file", type=Path, metavar="F", help="append the log to F")
-    server.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
-    server.add_argument(
-        "--clientProcessId", type=count, metavar="N", help="end when the process N has ended"
-    )
 
 
 def _add_infill(commands: Any, model: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ import platformdirs
 
 from infill_engine import Engine, EngineConfig
 from infill_ls import __version__
+from infill_ls.cli.arguments import address, count, deadline_ms
 from infill_ls.cli.errors import FileError, UsageError
 from infill_ls.fim.address import OPEN_FIM, FimAddress, PortError
 
@@ -42,6 +43,51 @@ class ServerOptions:
     log_file: Path | None = None
     log_level: str = "warning"
     clientProcessId: int | None = None  # as editors spell it
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Without defaults as well: those are `ServerOptions`'s."""
+    server = parser.add_argument_group("server", argument_default=argparse.SUPPRESS)
+    where = server.add_mutually_exclusive_group()
+    where.add_argument("--stdio", action="store_true", help="serve on stdio, the default")
+    where.add_argument(
+        "--connect",
+        action="store_true",
+        help="serve on stdio, from the one server that all windows of this user share",
+    )
+    where.add_argument(
+        "--tcp", type=address, metavar="HOST:PORT", help="serve every editor that connects there"
+    )
+    where.add_argument("--socket", type=Path, help=argparse.SUPPRESS)  # started by --connect
+    server.add_argument(
+        "--fim",
+        type=address,
+        metavar="HOST:PORT",
+        help="fill in the middle over HTTP there, as llama.cpp and OpenAI do; alone, or beside "
+        "--tcp or --connect with the same model",
+    )
+    server.add_argument(
+        "--fim-deadline-ms",
+        type=deadline_ms,
+        metavar="N",
+        help="how long the model may take for a client of --fim that does not say it; by default "
+        "as while typing, and where that gave it no time for a text, as when asked",
+    )
+    server.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="F",
+        help="the file with what clients must say, of --tcp and, if it is given, of --fim",
+    )
+    server.add_argument("--no-token", action="store_true", help="serve whoever can connect")
+    server.add_argument(
+        "--allow-remote", action="store_true", help="let other machines connect by --tcp or --fim"
+    )
+    server.add_argument("--log-file", type=Path, metavar="F", help="append the log to F")
+    server.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    server.add_argument(
+        "--clientProcessId", type=count, metavar="N", help="end when the process N has ended"
+    )
 
 
 def serve(arguments: argparse.Namespace, config: EngineConfig, load: Load) -> int:
