@@ -52,6 +52,34 @@ def test_sums_are_those_of_the_files(tmp_path: Path) -> None:
         check_sums(sums)
 
 
+def test_an_earlier_release_goes_once_there_is_another_and_nothing_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "release"
+    old = ["infill_ls-0.1.0.tar.gz", "infill_ls-0.1.0-py3-none-any.whl", "infill-ls-0.1.0.vsix"]
+    others = ["notes.txt", "other-1.0.tar.gz", "sub/infill-ls-0.1.0.vsix"]
+    for name in [*old, "SHA256SUMS", *others]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+    def files() -> list[str]:
+        found = (path for path in folder.rglob("*") if path.is_file())
+        return sorted(str(path.relative_to(folder)) for path in found)
+
+    before = files()
+    monkeypatch.setattr(build, "version", lambda: (_ for _ in ()).throw(ReleaseError("differ")))
+    with pytest.raises(ReleaseError, match="differ"):
+        build.build(folder)
+    assert files() == before
+    with pytest.raises(ReleaseError, match=r"cannot be built into: .*notes\.txt"):
+        build.build(folder / "notes.txt")
+
+    (tmp_path / "infill_ls-0.2.0.tar.gz").touch()
+    made = build.moved([tmp_path / "infill_ls-0.2.0.tar.gz"], folder)
+    assert made == [folder / "infill_ls-0.2.0.tar.gz"]
+    assert files() == sorted([*others, "infill_ls-0.2.0.tar.gz"])
+
+
 @pytest.mark.parametrize(
     ("files", "says"),
     [

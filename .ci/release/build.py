@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tarfile
+import tempfile
 from io import BytesIO
 from pathlib import Path
 
@@ -19,6 +20,7 @@ EXTENSION = ROOT / "editors" / "vscode"
 PLUGIN = ROOT / "editors" / "neovim"
 PARTS = ("plugin", "lua", "doc", "README.md")  # of the plugin, without its picture
 SUMS = "SHA256SUMS"
+OURS = re.compile(r"infill[-_]ls-[^/]*\.(whl|tar\.gz|vsix)|" + SUMS)
 
 
 class ReleaseError(Exception):
@@ -45,11 +47,19 @@ def is_in_changelog(number: str, text: str) -> bool:
 
 
 def build(folder: Path) -> list[Path]:
-    """All of them in the folder, which is made. The extension comes first: the wheel has it inside.
-    Raises ReleaseError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink()
+    """All of them in the folder, which is made; those of an earlier release go once these are
+    there, and nothing else does. The extension comes first: the wheel has it inside. Raises
+    ReleaseError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as name:
+            built = _built(Path(name))
+            return moved(built, folder)
+    except OSError as error:
+        raise ReleaseError(f"{folder} cannot be built into: {error}.") from error
+
+
+def _built(folder: Path) -> list[Path]:
     number = version()
     extension = folder / build_extension(number).name
     extension.write_bytes((EXTENSION / extension.name).read_bytes())
@@ -60,16 +70,28 @@ def build(folder: Path) -> list[Path]:
     return [wheel, sdist, extension, plugin]
 
 
+def moved(files: list[Path], folder: Path) -> list[Path]:
+    """The files, now in the folder in place of an earlier release's."""
+    for old in folder.iterdir():
+        if OURS.fullmatch(old.name) and not old.is_dir():
+            old.unlink()
+    for path in files:
+        path.replace(folder / path.name)
+    return [folder / path.name for path in files]
+
+
 def build_extension(number: str) -> Path:
-    """In its own folder, checked by the compiler and by vsce."""
-    for old in EXTENSION.glob("*.vsix"):
-        old.unlink()
+    """In its own folder, checked by the compiler and by vsce; that of another version goes then."""
     installed = EXTENSION / "node_modules" / ".package-lock.json"
     lock = EXTENSION / "package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
         run("npm", "ci", "--no-audit", "--no-fund", cwd=EXTENSION)
     run("npm", "run", "package", cwd=EXTENSION)
-    return EXTENSION / f"infill-ls-{number}.vsix"
+    built = EXTENSION / f"infill-ls-{number}.vsix"
+    for old in EXTENSION.glob("infill-ls-*.vsix"):
+        if old != built:
+            old.unlink()
+    return built
 
 
 def plugin_archive() -> bytes:
