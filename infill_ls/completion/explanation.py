@@ -314,8 +314,9 @@ def _considered(
     for number, first in firsts.items():
         looks = [look for look in trace.looks if id(look.draft) == number]
         checks = tuple(CheckedText(how=each.how, text=each.text, why=each.why) for each in looks)
-        # What is not sure enough is checked as well, for what is typed next may speak for it.
-        why = first.why or looks[-1].why
+        # What is not sure enough is checked as well, for what is typed next may speak for it. What
+        # is said of a beginning is not said of the text.
+        why = first.why or [look for look in looks if look.how != "head"][-1].why
         fate = "shown" if number in shown else "refused" if why else "spare"
         draft = first.draft
         source, shared = _source(draft.text, sources, before)

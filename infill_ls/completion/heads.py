@@ -62,7 +62,7 @@ def heads(texts: Texts, language: Language, least: Callable[[str], float]) -> It
     open that it opens."""
     whole = {text for text, _ in texts}
     for text in sorted(beginnings(texts), key=len, reverse=True):
-        score = _probability(figures(text, texts))
+        score = probability(text, texts)
         if score < least(text) or not (text in whole or _closed(text, language)):
             continue  # in this order: to look for brackets takes longest
         begun = [at for at, (other, _) in enumerate(texts) if other.startswith(text)]
@@ -76,7 +76,7 @@ def nearest(
     """How probable the head is that lacks least of what `least` says, what that is, and the
     head."""
     whole = {text for text, _ in texts}
-    scores = [(_probability(figures(text, texts)), least(text), text) for text in beginnings(texts)]
+    scores = [(probability(text, texts), least(text), text) for text in beginnings(texts)]
     by_lack = sorted(scores, key=lambda each: each[0] - each[1], reverse=True)
     return next(each for each in by_lack if each[2] in whole or _closed(each[2], language))
 
@@ -104,8 +104,9 @@ def figures(beginning: str, texts: Texts) -> tuple[float, ...]:
     )
 
 
-def _probability(of: Sequence[float]) -> float:
-    weights = _weights()
+def probability(beginning: str, texts: Texts) -> float:
+    """That the right text begins so."""
+    weights, of = _weights(), figures(beginning, texts)
     odds = weights["constant"]
     odds += sum(weights[name] * figure for name, figure in zip(FIGURES, of, strict=True))
     return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, odds))))

@@ -19,7 +19,7 @@ from infill_ls.completion.attempt import Attempt, attempted, blamed, cut_back, u
 from infill_ls.completion.candidate import Candidate, confidence
 from infill_ls.completion.context import Context, InfillOptions, context_at, opened, request_for
 from infill_ls.completion.gate import least_score, opens
-from infill_ls.completion.heads import begins, heads, nearest, percent
+from infill_ls.completion.heads import begins, heads, nearest, percent, probability
 from infill_ls.completion.repetition import repeated
 from infill_ls.completion.seam import misfit
 from infill_ls.completion.trace import How, Trace, Weighed
@@ -346,7 +346,7 @@ def _likely(
         return (), _UNCHECKED
     mended = _mended(runs, site, attempts) if mend and likely[0].whole else None
     if mended is None:
-        return (), attempts[0].verdict.reason or _UNFIT
+        return (), _refused(runs.trace, site, proposals, attempts)
     return _ranked([mended], site), ""
 
 
@@ -383,6 +383,20 @@ def _unsure(trace: Trace, site: _Site, proposals: list[_Proposal]) -> str:
     why = f"confidence {percent(score)} is below {percent(least)}{surer}"
     trace.weighed.append(_weighed(site, proposals, text, score, why))
     return why
+
+
+def _refused(trace: Trace, site: _Site, proposals: list[_Proposal], attempts: list[Attempt]) -> str:
+    """Why nothing is shown where beginnings were sure enough and all were wrong: the likeliest text
+    was one of them, or is not sure enough as a whole."""
+    why = attempts[0].verdict.reason or _UNFIT
+    best = max(proposals, key=lambda each: each.score)
+    score = probability(best.text, [(each.text, each.score) for each in proposals])
+    least = site.least(best.text)
+    if score >= least or least > 1:
+        return why
+    whole = f"the whole text is {percent(score)}, below the {percent(least)} needed"
+    trace.weighed.insert(0, _weighed(site, proposals, best.text, score, whole))
+    return f"{whole}, and the beginnings above that would be wrong alone: {why}"
 
 
 def _weighed(site: _Site, proposals: list[_Proposal], text: str, score: float, why: str) -> Weighed:

@@ -99,6 +99,34 @@ def test_a_beginning_has_the_sum_of_the_texts_that_begin_so() -> None:
     assert found.considered[2].spared == "another beginning was sure enough"
 
 
+class Heads(Engine):
+    """Has three texts that begin alike, none of them probable alone."""
+
+    def drafts(self, request: InfillRequest) -> Iterator[Draft]:
+        first, *others = [
+            draft(f"def size(self, {name}):", log_probability=math.log(probability))
+            for name, probability in (("a", 0.5), ("b", 0.25), ("c", 0.2))
+        ]
+        yield replace(first, others=tuple(others))
+
+
+def test_a_text_is_not_refused_for_what_is_wrong_with_its_beginning() -> None:
+    source = "class A:\n    ‸\n        return 1\n"
+    found = explanation(Heads(), source, min_confidence=0.7)
+    whole, *beginnings = found.beginnings
+
+    assert not found.shown
+    assert {each.fate for each in found.considered} == {"spare"}
+    assert (whole.text, whole.of) == ("def size(self, a):", (1,))
+    assert whole.confidence < whole.least == 0.7
+    assert {each.why for each in beginnings} == {"a new syntax error"}
+    assert verdict(found) == (
+        f"Nothing is shown while typing: the whole text is {percent(whole.confidence)}, below the "
+        "70 % needed, and the beginnings above that would be wrong alone: a new syntax error."
+    )
+    assert explanation(Heads(), source).shown == ("def size(self, a):",)
+
+
 def test_what_there_was_no_time_for_is_told() -> None:
     found = explanation(Split(), "x = ‸\n", min_confidence=0.7)
     page = markdown(replace(found, deadline_ms=150.0))
