@@ -27,7 +27,14 @@ from infill_engine import (
 from infill_engine.budget import UNLIMITED
 from infill_ls import __version__
 from infill_ls.cli.judges import judge_advice
-from infill_ls.cli.machine import Machine, busy_cpus, counted, resident_mb, this_machine, version_of
+from infill_ls.cli.machine import (
+    Machine,
+    busy_cpus,
+    others_at_work,
+    resident_mb,
+    this_machine,
+    version_of,
+)
 from infill_ls.cli.models import DIFFUSION_GEMMA, DREAMON, model_advice
 
 NUM_RUNS = 7
@@ -178,11 +185,8 @@ def _advice(findings: Findings) -> Iterator[str]:
         yield from model_advice(machine, engine)
     if engine:
         yield from judge_advice(machine, engine)
-    if findings.busy > 0.5 * machine.cpus:
-        yield (
-            f"Other programs keep about {findings.busy:.1f} of {counted(machine.cpus, 'CPU')} "
-            "busy; on a quiet machine these times are shorter."
-        )
+    if others := others_at_work(findings.busy):
+        yield f"{others}; on a quiet machine these times are shorter."
     x86 = machine.system.endswith(("x86_64", "AMD64"))
     if on_cpu and x86 and machine.features and "avx512f" not in machine.features:
         yield "This CPU has no AVX-512; one that has it, or AMX, multiplies matrices faster."

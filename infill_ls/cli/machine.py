@@ -87,11 +87,21 @@ def resident_mb(pid: int | None = None) -> float | None:
 
 
 def busy_cpus() -> float:
-    """How many CPUs were kept busy during the last minute; 0 where the system does not say."""
+    """How many CPUs of the whole machine were wanted during the last minute, which may be more
+    than it has; 0 where the system does not say."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):
         return 0.0
+
+
+def others_at_work(busy: float) -> str:
+    """What to say where that is more than half of the machine's CPUs, "" where it is not. Those
+    that this process may use need not be all of them."""
+    every = os.cpu_count() or 1
+    if busy <= 0.5 * every:
+        return ""
+    return f"Other programs keep about {min(busy, every):.1f} of {counted(every, 'CPU')} busy"
 
 
 def commit() -> str:

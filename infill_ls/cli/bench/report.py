@@ -17,7 +17,7 @@ from rich.text import Text
 from infill_ls.cli.bench.quality import Outcome
 from infill_ls.cli.bench.scores import percentile
 from infill_ls.cli.characters import visible
-from infill_ls.cli.machine import Machine
+from infill_ls.cli.machine import Machine, others_at_work
 from infill_ls.cli.view import BOLD, DIM, INFILL, MARK, WARN, is_live
 
 SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
@@ -79,12 +79,8 @@ class Report:
         self.line(f" {machine}")
         self.line(f" Python {machine.python}, torch {machine.torch}", DIM)
         self.line()
-        if busy > 0.5 * machine.cpus:
-            self._print(
-                f"Other programs keep {busy:.1f} of {machine.cpus} CPUs busy: "
-                "the times below are not this machine's best.",
-                WARN,
-            )
+        if others := others_at_work(busy):
+            self._print(f"{others}: the times below are not this machine's best.", WARN)
 
     def bars(self, bars: Sequence[Bar]) -> None:
         table = _table("What it must reach", "measured", "at most", "")

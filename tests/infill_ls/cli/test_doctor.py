@@ -15,6 +15,7 @@ from infill_engine import load_engine
 from infill_ls.cli import main as cli
 from infill_ls.cli.doctor_report import Words, _limit_rows, _model_rows
 from infill_ls.cli.errors import MODEL
+from infill_ls.cli.machine import others_at_work
 from tests.engine.served import Server, serving
 from tests.infill_ls.engines import INFO
 
@@ -156,6 +157,24 @@ def test_limits_and_an_adapter_of_a_large_model_are_told() -> None:
     several = replace(info, canvas_lengths=(16, 32), adapter="")
     assert _limit_rows(several)[1][1] == "canvases of 16, 32 tokens, at most 128 in all"
     assert "adapter" not in dict(_model_rows(several))
+
+
+@pytest.mark.parametrize(
+    ("busy", "said"),
+    [
+        (1.9, ""),
+        (2.1, "Other programs keep about 2.1 of 4 CPUs busy"),
+        (9.0, "Other programs keep about 4.0 of 4 CPUs busy"),
+    ],
+)
+def test_a_load_is_one_of_the_whole_machine(
+    monkeypatch: pytest.MonkeyPatch, busy: float, said: str
+) -> None:
+    """Not of the CPUs that this process may use."""
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("infill_ls.cli.machine._usable_cpus", lambda: 1)
+
+    assert others_at_work(busy) == said
 
 
 def test_a_path_is_broken_at_its_folders() -> None:
