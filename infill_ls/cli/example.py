@@ -11,7 +11,7 @@ from infill_engine import Engine, EngineConfig
 from infill_ls.cli.errors import NOTHING, complain
 from infill_ls.cli.infill import offset_of, shown
 from infill_ls.cli.position import FilePosition
-from infill_ls.cli.setup.places import here
+from infill_ls.cli.setup.places import is_passing
 from infill_ls.cli.view import DIM, console_of
 from infill_ls.documents import Document
 
@@ -70,6 +70,6 @@ def show_example(
 
 
 def next_step() -> str:
-    if here().passing:
+    if is_passing(Path(sys.prefix)):
         return "To keep it: uv tool install infill-ls, then infill-ls setup for your editors."
     return "Next: infill-ls setup, which puts it into your editors."

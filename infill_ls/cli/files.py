@@ -31,6 +31,23 @@ def read(path: Path) -> bytes:
         raise FileError(f"{str(path)!r} cannot be the name of a file.") from None
 
 
+def read_if_there(path: Path) -> bytes | None:
+    """None where there is no file. Raises FileError, also of a link to what is not there: whoever
+    wrote through it would make a file where its owner may not want one."""
+    if os.path.lexists(path) and not os.path.exists(path) and path.is_symlink():
+        raise FileError(
+            f"{path} is a link to {os.readlink(path)}, which is not there; make that file or "
+            "remove the link."
+        )
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}.") from error
+    return read(path)
+
+
 def _meant(path: Path) -> str:
     try:
         names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]

@@ -1,6 +1,9 @@
 """What has to stand where for each editor: a table of editors, and a plan for each."""
 
+import contextlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +12,13 @@ from typing import Any
 from infill_ls.cli import files
 from infill_ls.cli.errors import FileError
 from infill_ls.cli.setup import helix as helix_toml
-from infill_ls.cli.setup import jsonc, lisp
+from infill_ls.cli.setup import jsonc, lisp, programs
 from infill_ls.cli.setup.change import Change
 from infill_ls.cli.setup.places import Places
 from infill_ls.cli.setup.plugins import EXTENSION, neovim_plugin, vscode_extension
 
 FIM_PORT = 8012  # the one that llama.vim asks
+FIM_URL = f"http://127.0.0.1:{FIM_PORT}/v1/completions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,20 +56,19 @@ class Editor:
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def found(self, places: Places) -> bool:
-        return bool(self.program(places)) or self.folder(places).is_dir()
+        return bool(self.program(places)) or os.path.isdir(self.folder(places))
 
     def program(self, places: Places) -> str | None:
         """On PATH, or where the system's own installer puts it."""
-        usual = [path for path in self.extra.get(places.system, ()) if Path(path).is_file()]
+        usual = [path for path in self.extra.get(places.system, ()) if os.path.isfile(path)]
         return places.program(*self.programs) or next(iter(usual), None)
 
 
 def _read(path: Path) -> str | None:
     """A file as it is, None where there is none. Raises SetupError."""
-    if not path.exists():
-        return None
     try:
-        return files.decoded(files.read(path), path)
+        data = files.read_if_there(path)
+        return None if data is None else files.decoded(data, path)
     except FileError as error:
         raise SetupError(str(error)) from error
 
@@ -83,8 +86,10 @@ def _unreadable(path: Path, error: Exception) -> SetupError:
 
 # -- Neovim --------------------------------------------------------------------------------------
 
-_NEOVIM = """\
--- Written by `infill-ls setup`; `infill-ls setup --undo` takes it away.
+NEOVIM_MARK = "-- Written by `infill-ls setup`"
+_NEOVIM = (
+    f"{NEOVIM_MARK}; `infill-ls setup --undo` takes it away.\n"
+    + """\
 -- To choose for yourself: vim.g.infill_ls = {{ tab = true }} in your init.lua, see :help infill_ls.
 local plugin = {plugin}
 if vim.uv and vim.uv.fs_stat(plugin) and not vim.g.loaded_infill_ls then
@@ -92,6 +97,7 @@ if vim.uv and vim.uv.fs_stat(plugin) and not vim.g.loaded_infill_ls then
   vim.cmd.source(plugin .. '/plugin/infill_ls.lua')
 end
 """
+)
 _NEOVIM_PROGRAM = """
   vim.g.infill_ls = vim.g.infill_ls or {{ cmd = {{ {command} }} }}"""
 
@@ -105,7 +111,7 @@ def _neovim(editor: Editor, places: Places) -> Plan:
     """A file of our own, which Neovim reads whatever manages its plugins."""
     path = _neovim_folder(places) / "plugin" / "infill_ls.lua"
     before = _read(path)
-    if before is not None and not before.startswith(_NEOVIM.partition(";")[0]):
+    if before is not None and not before.startswith(NEOVIM_MARK):
         raise SetupError(f"{path} is not ours; move it away, then run infill-ls setup again.")
     by_path = Path(places.command).is_absolute()
     program = _NEOVIM_PROGRAM.format(command=_lua(places.command)) if by_path else ""
@@ -147,19 +153,33 @@ def _vscode(editor: Editor, places: Places) -> Plan:
     )
 
 
+def uninstalling(undo: Sequence[str], places: Places) -> tuple[str, ...]:
+    """The command that takes an extension back, by the program as it is found now; empty where
+    there is none any more, or it says that the extension is not installed."""
+    name = Path(undo[0]).stem
+    found = (each.program(places) for each in EDITORS if name in each.programs)
+    program = shutil.which(undo[0]) or next(found, None)
+    if program is None:
+        return ()
+    with contextlib.suppress(FileError):  # the command itself will say what is wrong
+        if EXTENSION not in programs.run([program, "--list-extensions"]).lower().split():
+            return ()
+    return (program, *undo[1:])
+
+
 # -- Emacs ---------------------------------------------------------------------------------------
 
 
 def _emacs_folder(places: Places) -> Path:
     home = places.roaming if places.system == "win32" else places.home
     old, new = home / ".emacs.d", places.config / "emacs"
-    return new if new.is_dir() and not old.is_dir() else old
+    return new if os.path.isdir(new) and not os.path.isdir(old) else old
 
 
 def _emacs(editor: Editor, places: Places) -> Plan:
     folder = _emacs_folder(places)
     candidates = [folder.parent / ".emacs.el", folder.parent / ".emacs", folder / "init.el"]
-    existing = [path for path in candidates if path.is_file()]
+    existing = [path for path in candidates if os.path.isfile(path)]
     path = next(iter(existing), folder / "init.el")
     before = _read(path)
     notes = (
@@ -222,14 +242,12 @@ def _helix(editor: Editor, places: Places) -> Plan:
 def _json(path: Path, keys: Sequence[str], value: Any, *, notes: tuple[str, ...]) -> Plan:
     before = _read(path)
     try:
-        there: Any = jsonc.parse(before).value if before and before.strip() else {}
-        for key in keys:
-            there = there.get(key) if isinstance(there, dict) else None
-        if there == value:
+        there = jsonc.value_at(before or "", keys)
+        if there == (value,):
             return Plan(notes=notes)
-        if there is not None:
+        if there:
             raise SetupError(
-                f"{path} has {'.'.join(keys)} already, as {json.dumps(there)}, and was left as it "
+                f"{path} has {'.'.join(keys)} already, as {json.dumps(*there)}, and was left as it "
                 f"is. Ours would be {json.dumps(value)}."
             )
         after = jsonc.with_key(before or "", keys, value)
@@ -242,7 +260,7 @@ def _zed(editor: Editor, places: Places) -> Plan:
     value = {
         "provider": "open_ai_compatible_api",
         "open_ai_compatible_api": {
-            "api_url": f"http://127.0.0.1:{FIM_PORT}/v1/completions",
+            "api_url": FIM_URL,
             "model": "infill",
             "prompt_format": "qwen",
             "max_output_tokens": 64,
@@ -280,7 +298,7 @@ def _kate(editor: Editor, places: Places) -> Plan:
     return Plan(
         by_hand="Kate has one server for a language, so ours would take the place of yours, and "
         "nothing is written. If that is wanted: Settings, Configure Kate, LSP Client, User Server "
-        f"Settings: {shown}"
+        f"Settings:\n  {shown}"
     )
 
 

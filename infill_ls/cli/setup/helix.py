@@ -23,6 +23,18 @@ _PART = re.compile(rf"#[^\n]*|{_STRING}|\s+|[^\s#\"']+")
 # What `language-servers` begins with, and its items; a table among them may hold a list.
 _LIST = re.compile(rf"(language-servers\s*=\s*\[)((?:#[^\n]*|{_STRING}|\[[^\]]*\]|[^\[\]\"'#])*)\]")
 _NAME_LINE = re.compile(r"^[ \t]*name\s*=[^\r\n]*", re.MULTILINE)
+# What is ours: a table of the server with its lines, and one of a language as we write it.
+_SERVER_TABLE = re.compile(
+    rf"(?:^\r?\n)?^[ \t]*\[language-server\.[\"']?{SERVER}\b[^\n]*(?:\n|\Z)"
+    r"(?:[ \t]*[\w.\"'-]+[ \t]*=[^\n]*(?:\n|\Z))*",
+    re.MULTILINE,
+)
+_LANGUAGE_TABLE = re.compile(
+    r"(?:^\r?\n)?^\[\[language\]\]\r?\nname = [^\n]*\n"
+    rf"language-servers = [^\n]*\"{SERVER}\"\](?:\r?\n|\Z)(?=\s*(?:\[|\Z))",
+    re.MULTILINE,
+)
+_ITEM = re.compile(rf",\s*([\"']){SERVER}\1|([\"']){SERVER}\2\s*,?[ \t]*")
 _NAMED = re.compile(r"^\s*(?:\S\s+)?([\w.+-]+):")
 
 
@@ -38,6 +50,7 @@ def configured_servers(program: str, language: str) -> list[str] | None:
             [program, "--health", language],
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=_SECONDS,
             stdin=subprocess.DEVNULL,
         )
@@ -65,7 +78,7 @@ def with_server(text: str, command: Sequence[str], servers: Mapping[str, Sequenc
     """The text with our server, and with it behind those of each language. Raises TomlError."""
     old = _read(text)
     newline = "\r\n" if "\r\n" in text else "\n"
-    own = {each.get("name"): each for each in old.get("language", []) if isinstance(each, dict)}
+    own = {each.get("name"): each for each in old.get("language", [])}
     result = text
     added: list[str] = []
     for language, configured in servers.items():
@@ -84,6 +97,39 @@ def with_server(text: str, command: Sequence[str], servers: Mapping[str, Sequenc
     if _read(result) != _expected(old, command, servers):
         raise TomlError("its tables are written in a way that cannot be added to")
     return result
+
+
+def without_server(text: str, written: str) -> str:
+    """The text without our server; of what was `written` those tables of languages go that still
+    stand there alike. Raises TomlError."""
+    old = _without(_read(text))
+    result = _LANGUAGE_TABLE.sub(lambda it: "" if it[0].strip() in written else it[0], text)
+    result = _SERVER_TABLE.sub("", result)
+    result = _LIST.sub(lambda it: f"{it[1]}{_ITEM.sub('', it[2])}]", result)
+    new = _read(result)
+    if _without(new) != old or SERVER in new.get("language-server", {}) or SERVER in _listing(new):
+        raise TomlError("our lines were changed so that they cannot be taken out safely")
+    return result
+
+
+def _without(data: Mapping[str, Any]) -> dict[str, Any]:
+    """All but our server, and but languages of which nothing else is said than their servers."""
+    servers = {name: it for name, it in data.get("language-server", {}).items() if name != SERVER}
+    languages = []
+    for language in data.get("language", []):
+        if language.keys() - {"name", "language-servers"}:
+            listed = language.get("language-servers", [])
+            languages.append({**language, "language-servers": [x for x in listed if x != SERVER]})
+    return {**data, "language-server": servers, "language": languages}
+
+
+def _listing(data: Mapping[str, Any]) -> list[Any]:
+    """All servers of all languages."""
+    return [
+        name
+        for language in data.get("language", [])
+        for name in _names(language.get("language-servers", []))
+    ]
 
 
 def _expected(
@@ -148,6 +194,17 @@ def _string(text: str) -> str:
 
 def _read(text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TomlError(str(error)) from error
+    if not isinstance(data.get("language-server", {}), dict):
+        raise TomlError("language-server is no table")
+    languages = data.get("language", [])
+    if not (isinstance(languages, list) and all(isinstance(each, dict) for each in languages)):
+        raise TomlError("language is no list of tables")
+    for language in languages:
+        if not isinstance(language.get("name", ""), str):
+            raise TomlError(f"a language has the name {language['name']!r}")
+        if not isinstance(language.get("language-servers", []), list):
+            raise TomlError(f"language-servers of {language.get('name')} is no list")
+    return data

@@ -18,12 +18,13 @@ class JsoncError(Exception):
 
 @dataclass(slots=True)
 class Node:
-    """A value with its place in the text: from `start` to before `end`."""
+    """A value with its place in the text: from `start` to before `end`; its `key` starts there."""
 
     value: Any
     start: int
     end: int
     members: dict[str, "Node"] = field(default_factory=dict)
+    key: int = 0
 
 
 def parse(text: str) -> Node:
@@ -35,11 +36,26 @@ def parse(text: str) -> Node:
     return node
 
 
+def is_empty(text: str) -> bool:
+    """Nothing, or comments alone."""
+    return _blank(text, 0) == len(text)
+
+
+def value_at(text: str, path: Sequence[str]) -> tuple[Any, ...]:
+    """The value under these keys as the only item; empty where there is none. Raises JsoncError."""
+    node = parse("{}" if is_empty(text) else text)
+    for key in path:
+        if key not in node.members:
+            return ()
+        node = node.members[key]
+    return (node.value,)
+
+
 def with_key(text: str, path: Sequence[str], value: Any) -> str:
     """The text with `value` under these keys, the last of which is new there. Raises JsoncError
     where the text is none, and where something other than an object is in the way."""
     newline = "\r\n" if "\r\n" in text else "\n"
-    if _blank(text, 0) == len(text):  # nothing, or comments alone
+    if is_empty(text):
         text += ("" if not text or text.endswith("\n") else newline) + "{}" + newline
     node, keys = parse(text), list(path)
     while len(keys) > 1 and keys[0] in node.members:
@@ -65,6 +81,42 @@ def with_key(text: str, path: Sequence[str], value: Any) -> str:
     result = text[:at] + made + end + text[at:]
     parse(result)
     return result
+
+
+def without_key(text: str, path: Sequence[str]) -> str:
+    """The text without what `value_at` finds, and without an object that has nothing else in it.
+    Raises JsoncError."""
+    chain = [parse(text)]
+    for key in path:
+        chain.append(chain[-1].members[key])
+    while len(chain) > 2 and _is_alone(text, chain[-2], chain[-1]):
+        chain.pop()
+    outer, member = chain[-2:]
+    start, end, comma = member.key, member.end, _blank(text, member.end)
+    if not text.startswith(",", comma):  # it is the last one, so the comma before it goes
+        before = [each.end for each in outer.members.values() if each.end <= start]
+        comma = _blank(text, max(before)) if before else -1
+    cuts = [(start, end)]
+    if comma >= 0 and text.startswith(",", comma):
+        cuts.append((comma, comma + 1))
+    behind = max(end, comma + 1)
+    first, last = text.rfind("\n", 0, start) + 1, text.find("\n", behind) + 1
+    if last and not text[first:start].strip() and not text[behind:last].strip():
+        cuts += [(first, start), (behind, last)]
+    elif comma > start:
+        cuts.append((behind, behind + len(text[behind:]) - len(text[behind:].lstrip(" \t"))))
+    else:
+        cuts.append((len(text[:start].rstrip(" \t")), start))
+    for begin, stop in sorted(cuts, reverse=True):
+        text = text[:begin] + text[stop:]
+    parse(text)
+    return text
+
+
+def _is_alone(text: str, outer: Node, member: Node) -> bool:
+    """Whether nothing else is in an object, not even a comment."""
+    around = text[outer.start + 1 : member.key] + text[member.end : outer.end - 1]
+    return not around.replace(",", "").strip()
 
 
 def _indentation(text: str, at: int) -> str:
@@ -97,7 +149,7 @@ def _object(text: str, start: int, depth: int) -> Node:
         if not text.startswith(":", at):
             raise _error(text, at, "a colon")
         member = _value(text, _blank(text, at + 1), depth + 1)
-        node.value[key.value] = member.value
+        node.value[key.value], member.key = member.value, key.start
         # Its place is the key's, except that what is put within it goes behind its bracket.
         node.members[key.value] = member
         at = _behind_comma(text, member.end, "}")

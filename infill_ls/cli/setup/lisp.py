@@ -11,6 +11,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_WRITTEN = re.compile(
+    rf"(?:^\r?\n)?^[ \t]*{START}(?:(?!{START})[\s\S])*?^[ \t]*{END}[^\n]*(?:\n|\Z)", re.MULTILINE
+)
 _BLOCK = """\
 {start}, written by `infill-ls setup`; `infill-ls setup --undo` takes it out
 (with-eval-after-load 'lsp-mode
@@ -41,6 +44,16 @@ def with_block(text: str, command: tuple[str, ...]) -> str:
     before = "" if not text or text.endswith("\n") else newline
     gap = newline if text.strip() else ""
     return text + before + gap + block.replace("\n", newline)
+
+
+def without_block(text: str) -> str:
+    """Raises LispError where a block has no end."""
+    text = _WRITTEN.sub("", text)
+    if START in text:
+        raise LispError(
+            f"behind the line {_line(text, text.index(START))} of {START} there is none of {END}"
+        )
+    return text
 
 
 def _check(text: str) -> None:

@@ -1,5 +1,6 @@
 """Where a user's editors keep their configuration on this system, and how the server is called."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+
+from infill_ls.cli.errors import UsageError
 
 PROGRAM = "infill-ls"
 
@@ -49,8 +52,12 @@ class Places:
 
 
 def here() -> Places:
-    home = Path.home()
+    """Raises UsageError where the home folder, or one that is named instead, cannot be one."""
+    home = _home()
     found = shutil.which(PROGRAM)
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        if (said := os.environ.get(name)) and not os.path.isabs(said):
+            raise UsageError(f"{name} is {said!r}; it has to be a path from the root on.")
     return Places(
         system=sys.platform,
         home=home,
@@ -60,6 +67,21 @@ def here() -> Places:
         # By name it stays right when the program moves; an editor may have no other PATH than ours.
         command=PROGRAM if found else str(Path(sys.executable).with_name(_file_name())),
         passing=is_passing(Path(sys.prefix)),
+    )
+
+
+def _home() -> Path:
+    name = "USERPROFILE" if sys.platform == "win32" else "HOME"
+    said = os.environ.get(name)
+    if said is None:  # then it is the one of the system's list of users
+        with contextlib.suppress(RuntimeError):
+            said = str(Path.home())
+    if said and os.path.isabs(said) and os.path.isdir(said):
+        return Path(said)
+    what = "not set" if said is None else f"{said!r}"
+    raise UsageError(
+        f"{name} is {what}, which is no folder that is there; set it to your home folder, for the "
+        "editors' files are looked for in it."
     )
 
 

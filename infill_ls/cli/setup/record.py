@@ -4,6 +4,7 @@ that we did not change."""
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Written:
         """Before it is made."""
         return cls(
             editor=editor,
-            folders=tuple(folder for folder in change.path.parents if not folder.exists()),
+            folders=tuple(folder for folder in change.path.parents if not os.path.exists(folder)),
             path=change.path,
             created=change.before is None,
             digest=_digest(change.after),
@@ -61,10 +62,11 @@ def _digest(text: str) -> str:
 
 def read_record(path: Path) -> Record:
     """Empty where there is none. Raises FileError where the file is not ours."""
-    if not path.exists():
+    kept = files.read_if_there(path)
+    if kept is None:
         return Record()
     try:
-        data: Any = json.loads(files.decoded(files.read(path), path))
+        data: Any = json.loads(files.decoded(kept, path))
         if data["version"] != _VERSION:
             raise ValueError(f"its version is {data['version']!r}")
         written = tuple(
@@ -90,9 +92,8 @@ def read_record(path: Path) -> Record:
 
 def write_record(path: Path, record: Record) -> None:
     if not (record.written or record.undo_commands):
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-            remove_empty([path.parent])
+        remove(path)
+        remove_empty([path.parent])
         return
     data = {
         "version": _VERSION,
@@ -115,17 +116,38 @@ def write_record(path: Path, record: Record) -> None:
 def save(path: Path, text: str, *, expected: str | None = None) -> None:
     """Makes the file's text this, whole or not at all; a byte order mark stays. Raises FileError,
     and changes nothing, where the file is not what was `expected`, if that is said."""
+    folders = [folder for folder in path.parents if not os.path.lexists(folder)]
+    is_new = not os.path.lexists(path)
+    try:
+        _write(path, text, expected)
+    except FileError:
+        if is_new:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        remove_empty(folders)
+        raise
+
+
+def _write(path: Path, text: str, expected: str | None) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        if not os.path.lexists(path):
             path.touch()
     except OSError as error:
-        raise FileError(f"{path} cannot be made: {error.strerror}.") from error
+        raise FileError(f"{path} cannot be made: {error.strerror} ({error.filename}).") from error
     data = files.read(path)
     mark = files.BOM if data.startswith(files.BOM) else b""
     if expected is not None and files.decoded(data, path) != expected:
         raise FileError(f"{path} has changed meanwhile and was left alone; run the command again.")
     files.replace(path, data, mark + text.encode())
+
+
+def remove(path: Path) -> None:
+    """Raises FileError."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError(f"{path} cannot be removed: {error.strerror}.") from error
 
 
 def remove_empty(folders: Sequence[Path]) -> None:

@@ -1,10 +1,9 @@
 """The conversation: what was found, what would be written, whether to, and what came of it."""
 
 import argparse
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,20 +13,24 @@ from rich.text import Text
 from infill_ls.cli import files
 from infill_ls.cli.characters import visible
 from infill_ls.cli.errors import FILE, NOTHING, FileError, UsageError, complain
+from infill_ls.cli.setup import programs
 from infill_ls.cli.setup.change import Change
-from infill_ls.cli.setup.editors import EDITORS, Editor, Plan, SetupError
+from infill_ls.cli.setup.editors import EDITORS, Editor, Plan, uninstalling
 from infill_ls.cli.setup.places import Places, here
 from infill_ls.cli.setup.record import (
+    Record,
     Written,
     add,
     read_record,
+    remove,
     remove_empty,
     save,
     write_record,
 )
+from infill_ls.cli.setup.removal import without
 from infill_ls.cli.view import BOLD, DIM, console_of
 
-_SECONDS = 180.0  # for an editor to install an extension
+_GONE = "What setup wrote is not there any more"
 _STYLES = {"+": "green", "-": "red", "@": DIM}
 
 Ask = Callable[[str, str], bool]  # a question, and what is not done where it is denied
@@ -85,10 +88,10 @@ def _set_up(editor: Editor, places: Places, console: Console, ask: Ask) -> int:
     try:
         plan = editor.plan(editor, places)
         if plan.by_hand:
-            console.print(Text(f"  {visible(plan.by_hand)}"))
+            _say(plan.by_hand, console)
             return 0
         if not (plan.changes or plan.commands):
-            console.print(Text("  is set up already."))
+            _say("is set up already.", console)
             return 0
         _show(plan, console)
         question, deed = ("Write this?", "written") if plan.changes else ("Run this?", "run")
@@ -98,89 +101,87 @@ def _set_up(editor: Editor, places: Places, console: Console, ask: Ask) -> int:
     except FileError as error:
         complain(error)
         return FILE
-    console.print(Text("  done; start the editor anew.", "green"))
+    except OSError as error:  # no editor keeps the next one from being set up
+        complain(f"{editor.title} was left as it is: {error}.")
+        return FILE
+    _say("done; start the editor anew.", console, "green")
     for note in plan.notes:
-        console.print(Text(f"  {note}", DIM))
+        _say(note, console, DIM)
     return 0
+
+
+def _say(text: str, console: Console, style: str = "") -> None:
+    """Lines that stay whole, for somebody may copy them; a terminal breaks them itself."""
+    console.print(Text(f"  {visible(text)}", style), soft_wrap=True)
 
 
 def _show(plan: Plan, console: Console) -> None:
     for change in plan.changes:
         _print_diff(change.diff, console)
     for command in plan.commands:
-        console.print(Text(f"  {visible(_line(command.run))}"))
+        _say(programs.line(command.run), console)
 
 
 def _print_diff(lines: Sequence[str], console: Console) -> None:
     for line in lines:
-        console.print(Text(f"  {visible(line)}", _STYLES.get(line[:1], "")), soft_wrap=True)
-
-
-def _line(command: Sequence[str]) -> str:
-    return subprocess.list2cmdline(command)
+        _say(line, console, _STYLES.get(line[:1], ""))
 
 
 def _carry_out(editor: Editor, plan: Plan, places: Places) -> None:
-    """Each change is recorded as soon as it is made, so that none is ever forgotten."""
+    """Each change is recorded before it is made, so that none is ever forgotten."""
     record = read_record(places.record)
     for change in plan.changes:
-        written = Written.of(change, editor.name)
-        save(change.path, change.after, expected=change.before)
-        record = add(record, [written], [])
-        write_record(places.record, record)
+        then = add(record, [Written.of(change, editor.name)], [])
+        with _recorded(places.record, record, then):
+            save(change.path, change.after, expected=change.before)
+        record = then
     for command in plan.commands:
-        _run(command.run)
-        record = add(record, [], [command.undo])
-        write_record(places.record, record)
+        then = add(record, [], [command.undo])
+        with _recorded(places.record, record, then):
+            programs.run(command.run)
+        record = then
 
 
-def _run(command: Sequence[str]) -> None:
+@contextmanager
+def _recorded(path: Path, before: Record, after: Record) -> Iterator[None]:
+    """What was not done is taken out of the record again. Where that was interrupted it stays:
+    nobody knows what was done by then, and to take back what is not there does no harm."""
+    write_record(path, after)
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            stdin=subprocess.DEVNULL,
-            cwd=Path.home(),
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise SetupError(f"{_line(command)} could not be run: {error}.") from error
-    if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
-        raise SetupError(f"{_line(command)} failed: {said}")
+        yield
+    except FileError:
+        write_record(path, before)
+        raise
 
 
 def _undo(names: Sequence[str], places: Places, console: Console, ask: Ask) -> int:
     """Of the editors that are named, or of all."""
     record = read_record(places.record)
-    programs = {each for editor in EDITORS if editor.name in names for each in editor.programs}
+    known = {each for editor in EDITORS if editor.name in names for each in editor.programs}
     changes = [each for each in record.written if not names or each.editor in names]
-    commands = [
-        each for each in record.undo_commands if not names or Path(each[0]).stem in programs
-    ]
+    commands = [each for each in record.undo_commands if not names or Path(each[0]).stem in known]
     if not (changes or commands):
         console.print(Text("Setup has written nothing that is still there."))
         return 0
     code = 0
-    for written in reversed(changes):
+    for path in dict.fromkeys(each.path for each in reversed(changes)):
+        written = [each for each in changes if each.path == path]
         try:
-            if not _take_back(written, console, ask):
+            if not _take_back(path, written, console, ask):
                 continue
-        except FileError as error:
+        except (FileError, OSError) as error:
             complain(error)
             code = FILE
             continue
-        remove_empty(written.folders)
-        record = replace(record, written=tuple(w for w in record.written if w is not written))
+        for each in reversed(written):
+            remove_empty(each.folders)
+        record = replace(record, written=tuple(w for w in record.written if w not in written))
         write_record(places.record, record)
     for command in reversed(commands):
-        console.print(Text(f"\n  {visible(_line(command))}"))
-        if not ask("Run this?", "run"):
-            continue
         try:
-            _run(command)
-        except SetupError as error:
+            if not _uninstall(command, places, console, ask):
+                continue
+        except FileError as error:
             complain(error)
             code = FILE
             continue
@@ -190,28 +191,49 @@ def _undo(names: Sequence[str], places: Places, console: Console, ask: Ask) -> i
     return code
 
 
-def _take_back(written: Written, console: Console, ask: Ask) -> bool:
+def _uninstall(command: Sequence[str], places: Places, console: Console, ask: Ask) -> bool:
     """False where the user said no. Raises FileError."""
-    if not written.path.exists():
+    now = uninstalling(command, places)
+    console.print(Text(f"\n  {visible(programs.line(now or command))}"), soft_wrap=True)
+    if not now:
+        _say(f"{_GONE}; nothing is to be run.", console)
         return True
-    text = files.decoded(files.read(written.path), written.path)
-    before = written.restored(text)
-    console.print(Text(f"\n{visible(str(written.path))}", BOLD))
-    if before is None:
-        lines = "\n".join(f"  {line}" for e in written.edits for line in e.new.splitlines())
-        raise SetupError(
-            f"{written.path} was changed since, so that what setup wrote cannot be told from the "
-            f"rest; it was left as it is. Take out by hand:\n{lines}"
-        )
-    _print_diff(Change(path=written.path, before=text, after=before).diff, console)
+    if not ask("Run this?", "run"):
+        return False
+    programs.run(now)
+    return True
+
+
+def _take_back(path: Path, written: Sequence[Written], console: Console, ask: Ask) -> bool:
+    """Of one file, the oldest change first; False where the user said no. Raises FileError."""
+    console.print(Text(f"\n{visible(str(path))}", BOLD), soft_wrap=True)
+    data = files.read_if_there(path)
+    text = "" if data is None else files.decoded(data, path)
+    before = _restored(path, text, written)
+    if data is None or before == text:
+        _say(f"{_GONE}.", console)
+        return True
+    _print_diff(Change(path=path, before=text, after=before).diff, console)
     if not ask("Take this back?", "taken back"):
         return False
-    if written.created and not before.strip():
-        try:
-            os.unlink(written.path)
-        except OSError as error:
-            raise FileError(f"{written.path} cannot be removed: {error.strerror}.") from error
+    # A link that the user has put there since stays, and its target.
+    is_empty = "".join(before.split()) in ("", "{}")
+    if written[0].created and is_empty and not path.is_symlink():
+        remove(path)
     else:
-        save(written.path, before, expected=text)
-    console.print(Text("  done.", "green"))
+        save(path, before, expected=text)
+    _say("done.", console, "green")
     return True
+
+
+def _restored(path: Path, text: str, written: Sequence[Written]) -> str:
+    """The file without these changes, the latest of which is taken back first. Raises FileError."""
+    stale = False
+    for each in reversed(written):
+        before = each.restored(text)
+        stale |= before is None
+        text = text if before is None else before
+    if not stale:
+        return text
+    lines = "".join(edit.new for each in written for edit in each.edits)
+    return without(written[0].editor, path, text, lines)

@@ -4,6 +4,7 @@ back."""
 import argparse
 import json
 import os
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -11,85 +12,21 @@ from typing import Any
 
 import pytest
 
-from infill_ls.cli.errors import FILE, NOTHING, FileError, UsageError
+from infill_ls.cli.errors import FILE, NOTHING, UsageError
 from infill_ls.cli.main import EDITORS as NAMES
 from infill_ls.cli.setup import plugins, run
 from infill_ls.cli.setup.editors import EDITORS
-from infill_ls.cli.setup.places import Places, is_passing
+from infill_ls.cli.setup.places import Places, here, is_passing
 from infill_ls.cli.setup.run import run_setup
-
-HEALTH = """\
-Configured language servers:
-  \x1b[32m✓\x1b[0m pylsp: /usr/bin/pylsp
-  \x1b[31m✘\x1b[0m ruff: 'ruff' not found in $PATH
-Configured debug adapter: None
-Binary for formatter: 'None'
-Highlight queries: ✓
-"""
-
-
-@pytest.fixture
-def places(tmp_path: Path) -> Places:
-    """A home with a folder for every editor, and of their programs Helix's and VS Code's alone."""
-    home, programs = tmp_path / "home", tmp_path / "bin"
-    for name in ("nvim", "helix", "zed", "sublime-text", "kate"):
-        (home / ".config" / name).mkdir(parents=True)
-    (home / ".emacs.d").mkdir()
-    programs.mkdir()
-    _program(programs / "hx", f"[ \"$2\" = python ] && cat <<'END'\n{HEALTH}END")
-    _program(programs / "code", f'echo "$*" >>{tmp_path}/code.log')
-    return Places(
-        system="linux",
-        home=home,
-        config=home / ".config",
-        record=tmp_path / "record" / "setup.json",
-        variables={"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
-        command="infill-ls",
-        passing=False,
-    )
-
-
-def _program(path: Path, script: str) -> None:
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-
-
-@pytest.fixture(autouse=True)
-def _packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a wheel: the extension is there."""
-    shipped = tmp_path / "infill-ls.vsix"
-    shipped.touch()
-    monkeypatch.setattr("infill_ls.cli.setup.editors.vscode_extension", lambda: shipped)
-
-
-def setup(places: Places, *editors: str, yes: bool = True, undo: bool = False) -> int:
-    """With an answer that nobody is asked for: yes, or none because it is only shown."""
-    options = {"editors": list(editors), "yes": yes, "show": not yes, "undo": undo}
-    return run_setup(argparse.Namespace(**options), places)
-
-
-def files_below(folder: Path) -> dict[str, bytes]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
-
-
-# What somebody might have there already: comments, commas, line ends, a byte order mark.
-OWN = {
-    ".emacs.d/init.el": ';; mine ?( ?\\) "\n(setq a "(\\"" b ?\\")  ; (\n(defun ok? (x) [1 2])',
-    ".config/helix/languages.toml": '# mine\n[[language]]\nname = "python"\nauto-format = true\n'
-    'language-servers = [\n  "pylsp", # good\n]\n\n[[language]]\nname = "odd"\n',
-    ".config/zed/settings.json": '\ufeff// mine\r\n{\r\n    "theme": "x", // dark\r\n'
-    '    "a": [1, /* two */ 2,],\r\n}\r\n',
-    ".config/sublime-text/Packages/User/LSP.sublime-settings": '{"clients": {"pyright": {}}}',
-}
-
-
-def with_own_files(places: Places) -> dict[str, bytes]:
-    for name, text in OWN.items():
-        path = places.home / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode())
-    return files_below(places.home)
+from tests.infill_ls.cli.homes import (
+    NEOVIM,
+    OWN,
+    ZED,
+    files_below,
+    put_program,
+    setup,
+    with_own_files,
+)
 
 
 def test_the_command_line_knows_the_same_editors() -> None:
@@ -133,27 +70,6 @@ def test_no_answer_is_a_no(
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     assert run_setup(asked, places) == 0
     assert "back; infill-ls setup --undo --yes neovim does it." in capsys.readouterr().out
-
-
-def test_what_is_taken_back_is_of_the_editors_that_are_named(
-    places: Places, tmp_path: Path
-) -> None:
-    zed = places.home / ".config/zed"
-    zed.rmdir()
-    (places.config / "nvim/own.lua").touch()
-    before = files_below(places.home)
-    assert setup(places, "neovim", "zed", "vscode") == 0
-    assert setup(places, "zed", undo=True) == 0
-
-    assert not zed.exists()
-    assert files_below(places.home).keys() - before.keys() == {".config/nvim/plugin/infill_ls.lua"}
-    assert setup(places, "vscode", undo=True) == 0
-    assert "--uninstall" in (tmp_path / "code.log").read_text()
-    (places.config / "nvim/plugin/infill_ls.lua").unlink()  # then its folder is left
-    assert setup(places, undo=True) == 0
-    assert files_below(places.home) == before
-    assert not (places.config / "nvim/plugin").exists()
-    assert not places.record.parent.exists()
 
 
 def test_everything_is_written_once_and_taken_back_byte_by_byte(
@@ -221,8 +137,19 @@ def test_a_server_that_is_not_on_path_is_named_by_its_path(places: Places) -> No
         ("zed", ".config/zed/settings.json", "[" * 1000, "should have fewer levels"),
         ("zed", ".config/zed/settings.json", '{"edit_predictions": {"a": 1}}', "already, as {"),
         ("zed", ".config/zed/settings.json", b"{\xff}", "byte 0xff at line 1, column 2 is not"),
+        ("zed", ".config/zed/settings.json", '{"edit_predictions": null}', "already, as null"),
         ("sublime", ".config/sublime-text/Packages/User/LSP.sublime-settings", '{"clients": 1}',
          "should have an object"),
+        ("sublime", ".config/sublime-text/Packages/User/LSP.sublime-settings",
+         '{"clients": {"infill-ls": null}}', "clients.infill-ls already, as null"),
+        ("helix", ".config/helix/languages.toml", "language = 3", "language is no list"),
+        ("helix", ".config/helix/languages.toml", "language = [1]", "language is no list"),
+        ("helix", ".config/helix/languages.toml", "[language]", "language is no list"),
+        ("helix", ".config/helix/languages.toml", "language-server = 3", "is no table"),
+        ("helix", ".config/helix/languages.toml", '[[language]]\nname = ["python"]',
+         "a language has the name ['python']"),
+        ("helix", ".config/helix/languages.toml",
+         '[[language]]\nname = "python"\nlanguage-servers = 3', "servers of python is no list"),
         ("helix", ".config/helix/languages.toml", "[[language]\n", "cannot be read: "),
         ("helix", ".config/helix/languages.toml", 'language = [{name = "python"}]\n',
          "the table of python cannot be found. editors/README.md"),
@@ -263,37 +190,66 @@ def test_one_that_cannot_be_read_keeps_no_other_from_being_set_up(places: Places
     assert (places.config / "nvim/plugin/infill_ls.lua").exists()
 
 
-def test_what_was_changed_since_is_taken_out_of_what_is_there_now(
-    places: Places, capsys: pytest.CaptureFixture[str]
+def test_what_must_not_be_read_keeps_no_other_from_being_set_up(
+    places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with_own_files(places)
-    assert setup(places, "zed", "emacs", "sublime") == 0
-    zed, emacs = places.home / ".config/zed/settings.json", places.home / ".emacs.d/init.el"
-    sublime = places.home / ".config/sublime-text/Packages/User/LSP.sublime-settings"
-    zed.write_bytes(zed.read_bytes().replace(b'"x"', b'"y"'))
-    emacs.write_text("(setq first t)\n" + emacs.read_text())
-    sublime.write_text(sublime.read_text().replace("source", "source.python"))
-    touched = sublime.read_bytes()
-    capsys.readouterr()
+    """A folder of somebody else's; for the user that tests run as there may be none."""
+    real = Path.stat
 
-    assert setup(places, undo=True) == FILE
-    assert zed.read_bytes() == OWN[".config/zed/settings.json"].replace('"x"', '"y"').encode()
-    assert emacs.read_text() == "(setq first t)\n" + OWN[".emacs.d/init.el"]
-    assert sublime.read_bytes() == touched
-    error = capsys.readouterr().err
-    assert "was changed since" in error
-    assert '"selector": "source"' in error
-    sublime.unlink()  # then there is nothing left to take back
+    def stat(path: Path, **options: Any) -> os.stat_result:
+        if locked in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    locked = places.config / "zed"
+    assert setup(places, "zed", "neovim") == FILE
+    assert f"{places.home / ZED} cannot be read: Permission denied." in capsys.readouterr().err
+    assert (places.home / NEOVIM).exists()
+
+    locked = places.record.parent
+    assert setup(places, "sublime", "emacs") == FILE
+    assert capsys.readouterr().err.count("setup.json cannot be read: Permission denied.") == 2
+
+
+def test_a_file_with_comments_alone_is_added_to(places: Places) -> None:
+    zed = places.home / ZED
+    zed.write_text("// nothing yet\n")
+    assert setup(places, "zed") == 0
+    assert zed.read_text().startswith('// nothing yet\n{\n  "edit_predictions": {')
     assert setup(places, undo=True) == 0
-    assert not places.record.exists()
+    assert zed.read_text() == "// nothing yet\n"
 
 
-def test_a_record_that_cannot_be_read_is_said(places: Places) -> None:
-    places.record.parent.mkdir()
-    for content in ("{", "[]", '{"version": 2}', '{"version": 1, "written": [{}]}'):
-        places.record.write_text(content)
-        with pytest.raises(FileError, match=r"cannot be read: .* Remove it"):
-            setup(places, undo=True)
+def test_what_may_be_copied_is_never_broken(
+    places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    assert setup(places, "kate", "vscode", "helix") == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    kate = next(line for line in lines if line.startswith("  {"))
+    assert json.loads(kate)["servers"]["python"]["command"] == ["infill-ls", "--connect"]
+    assert any(line.endswith("infill-ls.vsix --force") for line in lines)
+    assert any(line.endswith("in the completion menu, and at space a.") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("HOME", value) for value in ("", "relative", "/no/such/home")),
+        *((name, "relative") for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME")),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="it is called otherwise there")
+def test_a_home_that_is_none_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    (tmp_path / "relative").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"^{name} is '{value}'"):
+        here()
 
 
 def test_an_editor_that_refuses_the_extension_is_quoted(
@@ -301,7 +257,7 @@ def test_an_editor_that_refuses_the_extension_is_quoted(
 ) -> None:
     program = places.program("code")
     assert program
-    _program(Path(program), "echo no room on disk >&2; exit 1")
+    put_program(Path(program), "echo no room on disk >&2; exit 1")
     assert setup(places, "vscode") == FILE
 
     assert "--force failed: no room on disk" in capsys.readouterr().err

@@ -54,6 +54,14 @@ def test_a_key_more_changes_no_other(
     assert jsonc.parse(text).value == value
     assert jsonc.parse(once).value == {**value, "ours": {"infill-ls": {"on": [True, "x"]}}}
     assert jsonc.parse(twice).value["ours"] == {"other": None, "infill-ls": {"on": [True, "x"]}}
+    assert jsonc.value_at(twice, ["ours", "other"]) == (None,)
+    less = jsonc.without_key(twice, ["ours", "other"])
+    assert jsonc.parse(less).value == jsonc.parse(once).value
+    assert jsonc.parse(jsonc.without_key(less, ["ours", "infill-ls"])).value == value
+    for key in value:
+        left = jsonc.without_key(text, [key])
+        assert jsonc.parse(left).value == {name: it for name, it in value.items() if name != key}
+        assert comment in left
 
 
 def test_a_file_with_comments_alone_gets_an_object() -> None:
@@ -62,6 +70,22 @@ def test_a_file_with_comments_alone_gets_an_object() -> None:
 
         assert made.startswith(text)
         assert jsonc.parse(made).value == {"a": 1}
+
+
+def test_a_key_goes_with_its_comma_and_its_line_alone() -> None:
+    for text, left in (
+        ('{"a": 1, "b": 2, "c": 3}', '{"a": 1, "c": 3}'),
+        ('{"a": 1, "b": 2}', '{"a": 1}'),
+        (
+            '{\n  // of a\n  "a": 1,\n  "b": {\n  }, // of b\n}\n',
+            '{\n  // of a\n  "a": 1,\n  // of b\n}\n',
+        ),
+        ('{\r\n  "b": 2,\r\n  "a": 1\r\n}', '{\r\n  "a": 1\r\n}'),
+        ('{\n  "a": 1, // of a\n  "b": 2\n}', '{\n  "a": 1 // of a\n}'),
+    ):
+        assert jsonc.without_key(text, ["b"]) == left
+    assert jsonc.without_key('{"x": {"y": {"b": 1}}}', ["x", "y", "b"]) == "{}"
+    assert jsonc.without_key('{"x": { // y\n"b": 1}}', ["x", "b"]) == '{"x": { // y\n}}'
 
 
 def test_servers_of_a_language_stay_in_their_order() -> None:
