@@ -49,11 +49,14 @@ class EditQuery:
 
 
 class EditRun(Run):
-    """A search for a next edit; `result` None where there is none, or no time for it."""
+    """A search for a next edit; `result` None where there is none, or it was `late`: there was no
+    time for it."""
 
     def __init__(self, query: EditQuery, owner: object) -> None:
         super().__init__(owner, query.seconds)
         self.query = query
+        self.late = False
+        self.found: NextEdit | None = None
         self.result: Future[NextEdit | None] = Future()
         self.result.set_running_or_notify_cancel()
 

@@ -19,6 +19,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, TypeVar
 
 from infill_engine import Budget, BudgetSpent, Draft, Engine, EngineConfig, EngineInfo, InfillError
+from infill_ls.completion.next_edit.finder import EditFinder
 from infill_ls.completion.runs import EditQuery, EditRun, Run, Task, no_model, nobody_waits
 from infill_ls.completion.steps import SteppedRun, Steps
 from infill_ls.completion.surroundings import NOTHING_AROUND, Surroundings
@@ -112,11 +113,12 @@ class Worker:
         self._changed = threading.Condition()
         self._tasks: deque[Task] = deque()
         self._steps: deque[Task] = deque()  # the next of what is performed: all else comes first
-        self._runs: set[ModelRun | EditRun] = set()
+        self._runs: set[ModelRun] = set()
         self._waiting_ahead: ModelRun | None = None
         self._running_ahead: ModelRun | None = None
         self._waiting_warm: ModelRun | None = None
         self._running_warm: ModelRun | None = None
+        self._edits = EditFinder()
         self._forgotten = False  # something was, and its memory is not given back yet
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="infill-engine", daemon=True)
@@ -133,7 +135,7 @@ class Worker:
     @property
     def busy(self) -> bool:
         """Whether somebody waits for a run."""
-        return bool(self._runs)
+        return bool(self._runs) or self._edits.busy
 
     @property
     def failed(self) -> bool:
@@ -176,13 +178,10 @@ class Worker:
         return run
 
     def next_edit(self, query: EditQuery, owner: object) -> EditRun:
-        """Needs no engine, but its thread."""
-        run = EditRun(query, owner)
-        work, fail = partial(self._next_edit, run), partial(self._failed, run)
-        self._begin(run, Task("a next edit", work, fail))
-        return run
+        """Needs neither the engine nor its thread."""
+        return self._edits.find(query, owner)
 
-    def _begin(self, run: ModelRun | EditRun, task: Task) -> None:
+    def _begin(self, run: ModelRun, task: Task) -> None:
         with self._changed:
             if self._closing:
                 run.result.set_result(None)
@@ -260,16 +259,17 @@ class Worker:
             self._add(Task(name="forgetting a document", work=work, fail=nobody_waits))
 
     def close(self, timeout: float) -> bool:
-        """Stops what runs and ends the thread; False when it did not end in time."""
+        """Stops what runs and ends the threads; False when they did not end in time."""
         with self._changed:
             self._closing = True
             for run in self._runs:
                 run.stop()
             self._stop_idle()
             self._changed.notify()
+        ended = self._edits.close(timeout)
         if self._thread.is_alive():
             self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return ended and not self._thread.is_alive()
 
     def _stop_idle(self) -> None:
         for idle in (self._running_ahead, self._running_warm):
@@ -420,26 +420,11 @@ class Worker:
             if older and not (run.stopped() or self._closing):
                 self._waiting_warm = ModelRun(run.query, run.owner)
 
-    def _next_edit(self, run: EditRun) -> None:
-        from infill_ls.completion.next_edit.offer import next_edit
-
-        query, result = run.query, None
-        if not run.stopped():
-            with suppress(BudgetSpent):
-                result = next_edit(
-                    query.document,
-                    query.edits,
-                    min_confidence=query.min_confidence,
-                    budget=run.budget(),
-                )
-        self._ended(run)
-        run.result.set_result(result)
-
-    def _failed(self, run: ModelRun | EditRun, error: BaseException) -> None:
+    def _failed(self, run: ModelRun, error: BaseException) -> None:
         self._ended(run)
         run.result.set_exception(error)
 
-    def _ended(self, run: ModelRun | EditRun) -> None:
+    def _ended(self, run: ModelRun) -> None:
         with self._changed:
             self._runs.discard(run)
 

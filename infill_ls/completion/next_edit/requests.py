@@ -13,7 +13,7 @@ from infill_engine import InfillError
 from infill_ls.completion.runs import EditQuery, EditRun
 from infill_ls.completion.worker import Worker
 
-if TYPE_CHECKING:  # it brings the grammars: the worker's thread imports it
+if TYPE_CHECKING:  # it brings the grammars: the finder's thread imports it
     from infill_ls.completion.next_edit.offer import NextEdit
 
 # Past the deadline, for the last look at it.
@@ -85,7 +85,7 @@ class EditRequests:
             if not done.done():
                 done.set_result(None)
 
-        def finished(_: object) -> None:  # on the engine's thread
+        def finished(_: object) -> None:  # on the finder's thread
             if not loop.is_closed():
                 loop.call_soon_threadsafe(finish)
 
@@ -99,5 +99,7 @@ class EditRequests:
         if error := run.result.exception():
             complaint = str(error) if isinstance(error, InfillError) else ""
             return EditResult(how="failed", complaint=complaint)
+        if run.late:
+            return EditResult(how="late")
         edit = run.result.result()
         return EditResult(how="nothing" if edit is None else "offered", edit=edit)

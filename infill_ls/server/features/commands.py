@@ -80,7 +80,7 @@ def command_params(fields: Fields) -> CommandParams:
         return CommandParams(
             command=command,
             uri=argument.text("uri"),
-            version=argument.number_or_none("version"),
+            version=argument.certain_number("version"),
             ranges=tuple(_ranges(argument)),
         )
     if argument.optional("range") is not None:
@@ -90,7 +90,7 @@ def command_params(fields: Fields) -> CommandParams:
     return CommandParams(
         command=command,
         uri=argument.text("uri"),
-        version=argument.number_or_none("version"),
+        version=argument.certain_number("version"),
         range=at,
         unit=_unit(argument),
         count=min(max(argument.number_or_none("count") or 1, 1), MOST_LINES),

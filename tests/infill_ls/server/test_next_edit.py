@@ -1,14 +1,18 @@
 """Next edits as a client asks for them: answered always, for the text as it is, one at most."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from infill_engine import EngineConfig
+from infill_engine import BudgetSpent, Engine, EngineConfig
+from infill_ls.completion.next_edit import offer
+from infill_ls.completion.runs import EditQuery
 from infill_ls.completion.worker import Worker
 from infill_ls.settings import Settings
-from tests.infill_ls.engines import Knowing, last_name, loads
+from tests.infill_ls.engines import Knowing, Stepping, last_name, loads
 from tests.infill_ls.server.editor import Editor, editing
 
 NEXT, URI = "textDocument/copilotInlineEdit", "file:///project/some%20file.py"
@@ -96,6 +100,80 @@ async def test_without_a_position_a_sentence_says_so(editor: Editor) -> None:
 
     assert answer["error"]["code"] == -32602
     assert answer["error"]["message"] == f"{NEXT}: params.position is missing"
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"), [("2", "a string"), (2.5, "the number 2.5"), (True, "true or false")]
+)
+@pytest.mark.parametrize("method", [NEXT, "textDocument/inlineCompletion", "infill.infillAtCursor"])
+async def test_a_version_that_is_none_is_said(
+    editor: Editor, method: str, version: Any, kind: str
+) -> None:
+    params, where = asked(version), "params.textDocument"
+    if method.startswith("infill"):
+        document = params["textDocument"]
+        params = {"command": method, "arguments": [{**document, "position": AT}]}
+        method, where = "workspace/executeCommand", "params.arguments[0]"
+    answer = await editor.ask(method, params)
+
+    says = f"{method}: {where}.version is {kind}, but must be a whole number"
+    assert (answer["error"]["code"], answer["error"]["message"]) == (-32602, says)
+
+
+async def test_a_version_may_be_left_out_as_null_too(editor: Editor) -> None:
+    answer = await editor.ask(NEXT, {**asked(), "textDocument": {"uri": URI, "version": None}})
+
+    assert len(answer["result"]["edits"]) == 1
+
+
+async def test_rules_wait_for_no_engine() -> None:
+    """Neither for one that is being loaded nor for one that is busy."""
+    loading, engine = threading.Event(), Stepping(last_name, steps=1)
+
+    def load(config: EngineConfig) -> Engine:
+        assert loading.wait(60)
+        return engine
+
+    worker = Worker(load)
+    try:
+        async with editing(worker) as editor:
+            worker.load(EngineConfig())
+            editor.open(TEXT, URI, "python")
+            change(editor, 2, RENAMED, "subtotal")
+            (edit,) = await edits(editor, version=2)
+            assert (edit["text"], worker.ready) == ("print(subtotal(1))", False)
+            loading.set()
+            worker.load(EngineConfig()).result(60)
+
+            waits = editor.asks(
+                "textDocument/inlineCompletion",
+                {"textDocument": {"uri": URI}, "position": AT, "context": {"triggerKind": 1}},
+            )
+            await asyncio.to_thread(engine.journal.wait, "infill")
+            editor.session.settings = Settings(deadline_ms=5000)
+            (edit,) = await edits(editor, version=2)
+            assert edit["text"] == "print(subtotal(1))"
+            engine.allow(9)
+            await waits
+    finally:
+        engine.allow(99)
+        assert worker.close(60)
+
+
+async def test_no_time_is_not_said_to_be_nothing(
+    editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spent(*_: Any, **__: Any) -> None:
+        raise BudgetSpent
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError
+
+    key = editor.session._documents.all()[0]
+    query = EditQuery(document=key, edits=editor.session.edits.of(key.uri), seconds=60)
+    for search, how in ((spent, "late"), (fails, "failed"), (lambda *_, **__: None, "nothing")):
+        monkeypatch.setattr(offer, "next_edit", search)
+        assert (await editor.session.next_edits.answer(query)).how == how
 
 
 async def test_the_newest_request_and_an_edit_overtake_the_one_before(editor: Editor) -> None:
