@@ -195,8 +195,10 @@ def _string(text: str) -> str:
 def _read(text: str) -> dict[str, Any]:
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also a number of more digits than Python reads
         raise TomlError(str(error)) from error
+    except RecursionError as error:
+        raise TomlError("its lists or tables are too deep") from error
     if not isinstance(data.get("language-server", {}), dict):
         raise TomlError("language-server is no table")
     languages = data.get("language", [])

@@ -83,7 +83,7 @@ def read_record(path: Path) -> Record:
         return Record(
             written=written, undo_commands=tuple(tuple(each) for each in data["undo_commands"])
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FileError(
             f"{path}, which says what setup wrote, cannot be read: {error}. Remove it; what setup "
             "wrote into editors' files is then yours to take out."

@@ -142,6 +142,8 @@ def test_a_server_that_is_not_on_path_is_named_by_its_path(places: Places) -> No
          "should have an object"),
         ("sublime", ".config/sublime-text/Packages/User/LSP.sublime-settings",
          '{"clients": {"infill-ls": null}}', "clients.infill-ls already, as null"),
+        ("helix", ".config/helix/languages.toml", "a = " + "[" * 9000, "are too deep"),
+        ("helix", ".config/helix/languages.toml", "a = " + "1" * 9000, "cannot be read: "),
         ("helix", ".config/helix/languages.toml", "language = 3", "language is no list"),
         ("helix", ".config/helix/languages.toml", "language = [1]", "language is no list"),
         ("helix", ".config/helix/languages.toml", "[language]", "language is no list"),

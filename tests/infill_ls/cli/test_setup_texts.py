@@ -4,10 +4,11 @@ import json
 import tomllib
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infill_ls.cli.setup import helix, jsonc
+from infill_ls.cli.setup import helix, jsonc, lisp
 from infill_ls.cli.setup.change import Change, taken_out, undone
 
 LINES = st.lists(st.sampled_from(["a\n", "b\n", "\n", "}\n", "c\r\n", "\u2028x\n"]), max_size=12)
@@ -113,6 +114,26 @@ def test_servers_of_a_language_stay_in_their_order() -> None:
         assert languages["go"]["language-servers"] == ["gopls", "infill-ls"]
         assert languages["c"]["language-servers"] == ["infill-ls"]
         assert helix.with_server(made, ["C:\\infill-ls", "--connect"], asked) == made
+        edits = Change(path=Path("x"), before=text, after=made).edits
+        for written, kept in (
+            ("".join(edit.new for edit in edits), text),
+            ("", made),
+        ):  # known by the record, or by nothing
+            left = tomllib.loads(helix.without_server(made, written))
+            own = {each["name"] for each in tomllib.loads(kept).get("language", [])}
+            assert {each["name"] for each in left.get("language", [])} == own
+            assert "infill-ls" not in str(left)
+
+
+@given(st.lists(st.sampled_from(["(a)", "", ";; b", "'(c . d)"])), st.sampled_from(["\n", "\r\n"]))
+def test_a_block_goes_whatever_is_said_in_it(lines: list[str], newline: str) -> None:
+    text = newline.join(["(first)", *lines, ""])
+    made = lisp.with_block(text, ("infill-ls",)).replace("0.2", "0.5") + "(mine)"
+
+    assert lisp.without_block(made) == text + "(mine)"
+    assert lisp.without_block(text) == text
+    with pytest.raises(lisp.LispError, match="there is none of ;; <<<"):
+        lisp.without_block(made.replace(lisp.END, ""))
 
 
 def test_servers_that_helix_names_are_read_with_and_without_colours() -> None:
