@@ -144,8 +144,12 @@ class _Connection:
         try:
             return self._h11.next_event()
         except h11.RemoteProtocolError as error:
-            if self._ended:
-                raise ConnectionResetError("the client left within a request") from error
+            if self._ended:  # it may still read
+                raise HttpError(
+                    400,
+                    "The request ended before all of it had come; see whether its Content-Length "
+                    "counts the bytes of the body.",
+                ) from error
             raise _no_http(error) from error
 
     def _receive(self, data: bytes) -> None:

@@ -110,6 +110,21 @@ async def test_who_sends_nothing_more_but_reads_is_answered(version: str) -> Non
         writer.close()
 
 
+async def test_a_request_that_is_cut_off_is_said_to_be() -> None:
+    async with endpoint(Knowing(always("1"))) as server:
+        for cut in (post("/infill", b"{}")[:-1], post("/infill", b"{}")[:30]):
+            reader, writer = await server.raw()
+            writer.write(cut)
+            writer.write_eof()
+            status, answer = await answered(reader)
+            assert (status, "before all of it" in answer["error"]["message"]) == (400, True)
+            writer.close()
+            _, writer = await server.raw()
+            writer.write(cut)
+            writer.close()
+        assert (await server.ask("/infill", INFILL))["content"] == "1"
+
+
 async def test_web_pages_are_refused() -> None:
     async with endpoint(Knowing(always("1"))) as server:
         for origin in ("https://evil.example", "null", f"http://127.0.0.1:{server.port}"):
