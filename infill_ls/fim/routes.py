@@ -57,9 +57,9 @@ _METHODS = dict.fromkeys(_DIALECTS, ("POST",)) | dict.fromkeys(
 async def listen(address: FimAddress, worker: Worker, config: EngineConfig) -> "FimServer":
     """Serves until it is closed; the model begins to load. Raises OSError."""
     endpoint = FimEndpoint(address, FimService(worker, config))
-    sockets = await asyncio.start_server(endpoint.serve, address.host, address.port)
+    listener = await asyncio.start_server(endpoint.serve, address.host, address.port)
     endpoint.service.load()
-    return FimServer(sockets, endpoint)
+    return FimServer(listener, endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class FimServer:
     """One that listens. What its endpoint's `address` says of clients holds from their next
     request on."""
 
-    sockets: asyncio.Server
+    listener: asyncio.Server
     endpoint: "FimEndpoint"
 
 

@@ -31,7 +31,7 @@ LOAD_SECONDS = 30.0  # that a request waits for the model to be loaded
 TURN_SECONDS = 30.0  # and for those before it
 IDLE_SECONDS = 300.0  # until nothing is kept of the places that were asked about
 MORE_TIME = "--fim-deadline-ms or, in llama.cpp's requests, t_max_predict_ms"
-_READY = {"encoding", "denoising", "checks"}  # what a text cannot do without
+_NEEDED = {"encoding", "denoising", "checks"}  # without which there is no text
 _NOTHING = Timings(total=0.0, context=0.0, encode=0.0, denoise=0.0, judge=0.0, validate=0.0)
 
 
@@ -225,10 +225,10 @@ class FimService:
 
 def _had_no_time(result: QueryResult) -> bool:
     """Rather than nothing to say."""
-    if result.candidates or result.how == "late":
-        return not result.candidates
-    found = result.infilled
-    return found is not None and not _READY.isdisjoint(found.left_out)
+    if result.how == "late":
+        return True
+    found = None if result.candidates else result.infilled
+    return found is not None and not _NEEDED.isdisjoint(found.left_out)
 
 
 def _why_empty(result: QueryResult, request: FimRequest) -> str:

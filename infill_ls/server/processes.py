@@ -119,7 +119,7 @@ def run_fim(
         end_on_signals(over)
         server = await serve_fim(address, worker, config)
         await over.wait()
-        server.sockets.close()
+        server.listener.close()
         return 0
 
     return run(listen(), worker, asyncio.Runner())
@@ -133,7 +133,7 @@ async def serve_fim(address: FimAddress, worker: Worker, config: EngineConfig) -
         server = await listen(address, worker, config)
     except OSError as error:
         raise PortError(address.host, address.port, error) from error
-    for socket in server.sockets.sockets:
+    for socket in server.listener.sockets:
         host, port = socket.getsockname()[:2]
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         announce(f"infill-ls fills in the middle at http://{where}")

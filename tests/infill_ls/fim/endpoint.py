@@ -52,10 +52,10 @@ async def endpoint(engine: Engine, address: FimAddress = LOCAL) -> AsyncIterator
 @asynccontextmanager
 async def endpoint_of(worker: Worker, address: FimAddress = LOCAL) -> AsyncIterator[Endpoint]:
     server = await listen(address, worker, EngineConfig())
-    port = server.sockets.sockets[0].getsockname()[1]
+    port = server.listener.sockets[0].getsockname()[1]
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield Endpoint(port, worker, client)
     finally:
-        server.sockets.close()
+        server.listener.close()
         assert await asyncio.to_thread(worker.close, 60)

@@ -137,6 +137,7 @@ async def test_rules_wait_for_no_engine() -> None:
     worker = Worker(load)
     try:
         async with editing(worker) as editor:
+            editor.session.settings = Settings(deadline_ms=60_000)
             worker.load(EngineConfig())
             editor.open(TEXT, URI, "python")
             change(editor, 2, RENAMED, "subtotal")
@@ -150,7 +151,6 @@ async def test_rules_wait_for_no_engine() -> None:
                 {"textDocument": {"uri": URI}, "position": AT, "context": {"triggerKind": 1}},
             )
             await asyncio.to_thread(engine.journal.wait, "infill")
-            editor.session.settings = Settings(deadline_ms=5000)
             (edit,) = await edits(editor, version=2)
             assert edit["text"] == "print(subtotal(1))"
             engine.allow(9)

@@ -46,7 +46,7 @@ async def serving(path: Path) -> AsyncIterator[Clients]:
         yield clients
         await until(lambda: not clients.connected)
         for server in opening._fim.values():
-            server.sockets.close()
+            server.listener.close()
     assert await asyncio.to_thread(worker.close, 60)
 
 
