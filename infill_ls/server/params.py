@@ -69,7 +69,7 @@ def inline_completion_params(fields: Fields) -> InlineCompletionParams:
         selection = lsp.SelectedCompletionInfo(range_of(info, "range"), info.text("text"))
     return InlineCompletionParams(
         uri=document.text("uri"),
-        version=document.certain_number("version"),
+        version=document.number_or_none("version"),  # no part of LSP's
         position=position_of(fields, "position"),
         # vscode-languageclient 9 sends 0 and 1 for Invoked and Automatic. 1 must be taken at its
         # word, for others mean it.

@@ -105,7 +105,7 @@ async def test_without_a_position_a_sentence_says_so(editor: Editor) -> None:
 @pytest.mark.parametrize(
     ("version", "kind"), [("2", "a string"), (2.5, "the number 2.5"), (True, "true or false")]
 )
-@pytest.mark.parametrize("method", [NEXT, "textDocument/inlineCompletion", "infill.infillAtCursor"])
+@pytest.mark.parametrize("method", [NEXT, "infill.infillAtCursor"])
 async def test_a_version_that_is_none_is_said(
     editor: Editor, method: str, version: Any, kind: str
 ) -> None:
