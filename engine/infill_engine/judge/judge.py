@@ -31,14 +31,15 @@ class JudgeInfo:
 
 
 # Behind a middle that ends its line other lines may be missing, and often are where somebody
-# writes: that costs so many nats, however little what follows them fits.
+# writes: that costs so many nats, however little what follows them fits. That the line ends with
+# the middle is another matter.
 BETWEEN = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """Of a middle, in nats: its log-probability behind the prefix, and that of what follows the
-    hole behind both, at least -BETWEEN where that begins with another line.
+    hole behind both, by `behind_line` where the middle is to end its line.
 
     What follows is read up to so many `tokens`, more of the best middles than of others.
     """
@@ -55,6 +56,12 @@ class Judgement:
 def ends_line(suffix: str) -> bool:
     """Whether nothing follows the hole on its line."""
     return not suffix.partition("\n")[0].strip()
+
+
+def behind_line(suffix: float, ends: float) -> float:
+    """The log-probability of what follows a line, lines that are missing in between included, of
+    that of what follows at once (0 where nothing does) and that of the line's end."""
+    return ends + max(min(suffix - ends, 0.0), -BETWEEN) if suffix else ends
 
 
 class Reading(Protocol):

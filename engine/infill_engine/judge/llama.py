@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from infill_engine.budget import Budget
 from infill_engine.copying import up_to
 from infill_engine.judge.calibration import Calibration
-from infill_engine.judge.judge import BETWEEN, Drafts, JudgeInfo, Judgement, ends_line
+from infill_engine.judge.judge import Drafts, JudgeInfo, Judgement, behind_line, ends_line
 from infill_engine.judge.network import Llama, Prefix
 from infill_engine.judge.recurring import Recurring
 from infill_engine.judge.tree import Tree
 from infill_engine.judge.vocabulary import CONTROLS, END_OF_TEXT, JudgeVocabulary
+from infill_engine.models.two_sided.inference import Floats
 from infill_engine.models.two_sided.kv_cache import common_length
 from infill_engine.request import FILE_END, InfillRequest
 from infill_engine.windows import last_tokens, prefix_window
@@ -53,6 +55,7 @@ class LlamaJudge:
         self._tree: Tree | None = None  # behind the last of them
         self._caches: tuple[NDArray[Any], NDArray[Any]] | None = None  # of trees
         self._here, self._elsewhere = _looked_through(), _looked_through()
+        self._ends = network.embed(vocabulary.line_ends)
 
     def describe(self) -> JudgeInfo:
         return self._info
@@ -78,6 +81,7 @@ class LlamaJudge:
             indentation=_indentation(request.prefix.rpartition("\n")[2]),
             calibration=self._info.calibration,
             beams=self.beams,
+            ends=self._ends,
         )
 
     def forget(self) -> None:
@@ -89,8 +93,9 @@ class LlamaJudge:
         """The lines around the cursor's own, which is left out so that they stay while it is
         typed, and other files where they are known or there is time for them."""
         before, after = RECURRING
-        start = request.prefix.rfind("\n") + 1
-        here = request.prefix[max(0, start - before) : start], request.suffix[:after]
+        # Nor the line break before it: what follows that would be the end of this part.
+        end = max(request.prefix.rfind("\n"), 0)
+        here = request.prefix[max(0, end - before) : end], request.suffix[:after]
         if self._here[0] != here:
             self._here = here, Recurring(map(self.vocabulary.encode, here))
         elsewhere = (request.elsewhere,)
@@ -168,6 +173,7 @@ class LlamaReading:
     indentation: str
     calibration: Calibration
     beams: int
+    ends: Floats
 
     @property
     def prefix_tokens(self) -> int:
@@ -183,11 +189,11 @@ class LlamaReading:
         return list(dict.fromkeys(map(self._text, self._lines(budget)[1])))
 
     def _lines(self, budget: Budget) -> "tuple[list[_Line], list[_Line]]":
-        """Beam search: whole lines, and the heads of others that it let go of; the likeliest
-        first."""
-        going, ended, aside = [_Line()], list[_Line](), list[_Line]()
+        """Beam search: whole lines that are not blank, and the heads of others that it let go of;
+        the likeliest first. However a line ends, it is one: as likely as all its ends together."""
+        going, ended, aside = [_Line()], dict[str, _Line](), list[_Line]()
         for _ in range(LINE_TOKENS):
-            going = self._worth_it(going, ended)
+            going = self._worth_it(going, [*ended.values()])
             if not going or budget.over:
                 break
             paths = self.tree.grow([line.ids for line in going], budget)
@@ -199,13 +205,15 @@ class LlamaReading:
                 for line, tokens in zip(going, said, strict=True)
                 for token, nats in tokens
             ]
-            longer.sort(key=lambda line: -line.nats)
-            aside += longer[self.beams :]
             going = []
-            for line in longer[: self.beams]:
-                (going if self._goes_on(line) else ended).append(line)
-        ended.sort(key=lambda line: -line.nats)
-        return ended, sorted(aside, key=lambda line: -line.nats)
+            for line in sorted(longer, key=lambda line: -line.nats):
+                if self._goes_on(line):
+                    (going if len(going) < self.beams else aside).append(line)
+                elif (text := self._text(line)).strip():
+                    other = ended.get(text, _Line(line.ids, -math.inf))
+                    ended[text] = _Line(other.ids, float(np.logaddexp(other.nats, line.nats)))
+        best = sorted(ended.values(), key=lambda line: -line.nats)[: self.beams]
+        return best, sorted(aside, key=lambda line: -line.nats)
 
     def further(self, middle: str, lines: int, budget: Budget) -> list[str]:
         ids = self.vocabulary.encode(self.healed.decode() + middle)
@@ -239,11 +247,11 @@ class LlamaReading:
         return self.vocabulary.token_bytes[token].startswith(b"\n")
 
     def _worth_it(self, going: "list[_Line]", ended: "list[_Line]") -> "list[_Line]":
-        """The lines that may still be among the best: none once there are enough."""
-        if len(ended) >= self.beams:
-            return []
+        """The lines that may still be among the best."""
         best = max((line.nats for line in [*ended, *going]), default=0.0)
-        return [line for line in going if line.nats > best - GIVEN_UP]
+        enough = sorted((line.nats for line in ended), reverse=True)[self.beams - 1 : self.beams]
+        least = max([best - GIVEN_UP, *enough])
+        return [line for line in going if line.nats > least]
 
     def judge(
         self, middles: Sequence[str], priors: Sequence[float], budget: Budget
@@ -318,25 +326,33 @@ class LlamaReading:
             if size < 0:
                 break
             at += 1
-        return _Row(ids, at)
+        return _Row(ids, at, whole=True)
 
     def _judgements(
         self, rows: "Sequence[_Row]", count: int, budget: Budget
     ) -> list[Judgement | None]:
         """With `count` tokens of what follows each; None of rows that could not be read."""
         wanted = [row.ids[: row.middle + count] for row in rows]
-        paths = self.tree.grow([ids[:-1] for ids in wanted], budget)
+        line = ends_line(self.suffix)
+        # Whether a line ends is asked behind its last token, which something may follow or not.
+        sizes = [
+            max(len(ids) - 1, row.middle * (line and row.whole))
+            for row, ids in zip(rows, wanted, strict=True)
+        ]
+        reads = [row.ids[:size] for row, size in zip(rows, sizes, strict=True)]
         found: list[Judgement | None] = []
-        for row, ids, path in zip(rows, wanted, paths, strict=True):
-            if len(path) < len(ids):
+        for row, ids, read, path in zip(
+            rows, wanted, reads, self.tree.grow(reads, budget), strict=True
+        ):
+            if len(path) <= len(read):
                 found.append(None)
                 continue
             at, size = path[: len(ids)], row.middle
             # That what follows stands where it stands says nothing of the middle.
             middle = sum(self.tree.log_probabilities(at[:size], ids[:size]))
             suffix = sum(self.tree.log_probabilities(at[size:], ids[size:], alone=True))
-            if ends_line(self.suffix):
-                suffix = max(suffix, -BETWEEN)
+            if line and row.whole:
+                suffix = behind_line(suffix, self.tree.log_sum(path[size], self.ends))
             found.append(Judgement(middle=middle, suffix=suffix, tokens=count))
         return found
 
@@ -358,13 +374,15 @@ class LlamaReading:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """The tokens of a middle and of what follows; `middle` are how many the middle has."""
+    """The tokens of a middle and of what follows; `middle` are how many the middle has, of which
+    these are the first or the `whole`."""
 
     ids: list[int]
     middle: int
+    whole: bool
 
     def head(self, size: int) -> "_Row":
-        return _Row(self.ids[:size], min(self.middle, size))
+        return _Row(self.ids[:size], min(self.middle, size), whole=self.middle < size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,13 @@ class Tree:
             found.append(nats if elsewhere is None else elsewhere.mixed({token: nats})[token])
         return found
 
+    def log_sum(self, node: int, states: Floats) -> float:
+        """The log-probability that one of some tokens follows a node that owes nothing, by the
+        network alone: of tokens whose embedded `states` [n, D] are given."""
+        self._look_at([node])
+        logits = states @ self._hidden[node]
+        return float(np.logaddexp.reduce(logits)) - self._totals[node]
+
     def _said(self, nodes: Sequence[int], tokens: Sequence[int]) -> list[float]:
         """By the network alone."""
         if not nodes:

@@ -33,6 +33,8 @@ class JudgeVocabulary:
         for symbol, token_id in symbols.items():
             if token_id >= CONTROLS:
                 self.token_bytes[token_id] = bytes(byte[each] for each in symbol)
+        breaks = (at for at, said in enumerate(self.token_bytes) if said.startswith(b"\n"))
+        self.line_ends = [END_OF_TEXT, *breaks]
         self._recent = RecentSegments(SEGMENT_BYTES)
         self.allowed = Healing(self.token_bytes).allowed
 

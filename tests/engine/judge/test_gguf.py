@@ -2,7 +2,6 @@
 is drafted."""
 
 import itertools
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from infill_engine.config import EngineConfig
 from infill_engine.judge.gguf.judge import CHUNK, GgufJudge
 from infill_engine.judge.gguf.loading import DRAFTED, load_gguf
 from infill_engine.judge.gguf.reading import GgufReading
-from infill_engine.judge.judge import BETWEEN, Drafts, Reading
+from infill_engine.judge.judge import Drafts, Reading, behind_line
 from infill_engine.local import LocalEngine
 from infill_engine.request import InfillRequest
 from tests.engine.judge.test_judged import Opinion
@@ -241,9 +240,11 @@ def test_a_middle_is_followed_by_the_suffix(
     assert judgement is not None
     assert judgement.tokens == 8
     assert judgement.middle == pytest.approx(sum(nats[:within]), abs=2 * NATS)
-    # Where other lines may come between, it costs no more than that.
-    least = -BETWEEN if suffix == SUFFIX else -math.inf
-    assert judgement.suffix == pytest.approx(max(sum(nats[within:]), least), abs=2 * NATS)
+    behind = sum(nats[within:])
+    if suffix == SUFFIX:
+        ends = np.concatenate((vocabulary.ends, vocabulary.line_ends))
+        behind = behind_line(behind, total(wanted[within][ends]))
+    assert judgement.suffix == pytest.approx(behind, abs=2 * NATS)
 
 
 @pytest.mark.parametrize(

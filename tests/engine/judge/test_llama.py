@@ -13,8 +13,8 @@ from transformers import LlamaForCausalLM
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.errors import ModelError
-from infill_engine.judge.judge import BETWEEN
-from infill_engine.judge.llama import BEHIND, CHUNK, LlamaJudge, LlamaReading
+from infill_engine.judge.judge import BETWEEN, behind_line
+from infill_engine.judge.llama import BEHIND, CHUNK, LlamaJudge, LlamaReading, _Line
 from infill_engine.judge.loading import load_embedded, load_llama
 from infill_engine.judge.network import Llama, Prefix
 from infill_engine.judge.tree import Tree
@@ -206,14 +206,64 @@ def test_further_lines_stay_in_the_block_and_end_before_what_follows(judge: Llam
     assert reading.further("th", 3, Budget(deadline=0.0)) == []
 
 
+def test_a_line_is_one_however_it_ends_and_not_blank(judge: LlamaJudge) -> None:
+    for prefix in (PREFIX, CODE, CODE + "    "):
+        reading = read(judge, prefix, "\n" + CODE)
+        lines, _ = reading._lines(UNLIMITED)
+        texts = [reading._text(line) for line in lines]
+
+        assert 0 < len(lines) <= reading.beams
+        assert len(set(texts)) == len(texts)
+        assert all(text.strip() for text in texts)
+        for line, text in zip(lines, texts, strict=True):
+            *head, _ = line.ids
+            (path,) = reading.tree.grow([head], UNLIMITED)
+            whole = sum(reading.tree.log_probabilities(path[:-1], head))
+            (said,) = reading.tree.likeliest([path[-1]], reading.beams)
+            ends = [
+                whole + nats
+                for token, nats in said
+                if (longer := _Line((*head, token)))
+                and not reading._goes_on(longer)
+                and reading._text(longer) == text
+            ]
+            assert line.nats >= np.logaddexp.reduce(ends) - 0.1
+
+
 def test_where_a_line_ends_other_lines_may_come_before_what_follows(judge: LlamaJudge) -> None:
     middles = ["th", "th * height"]
     unlikely = "\n\x01\x02 zq zq zq\n"
     inline = read(judge, suffix=")" + unlikely).judge(middles, [0.0, 0.0], UNLIMITED)
-    apart = read(judge, suffix=unlikely).judge(middles, [0.0, 0.0], UNLIMITED)
 
-    assert all(each is not None and each.suffix >= -BETWEEN for each in apart)
     assert any(each is not None and each.suffix < -BETWEEN for each in inline)
+    for middle in middles:
+        reading = read(judge, suffix=unlikely)
+        (before,) = reading.judge([middle], [0.0], UNLIMITED)
+        (last,) = read(judge, suffix="").judge([middle], [0.0], UNLIMITED)
+        (path,) = reading.tree.grow([reading._row(middle).ids], UNLIMITED)
+        node = path[reading._row(middle).middle]
+        line_ends = reading.vocabulary.line_ends
+        ends = np.logaddexp.reduce(
+            reading.tree.log_probabilities([node] * len(line_ends), line_ends, alone=True)
+        )
+        assert before is not None
+        assert last is not None
+        assert -BETWEEN - 0.1 < before.suffix - ends < 0.1
+        assert last.suffix == pytest.approx(ends, abs=0.1)
+
+
+def test_of_a_line_that_goes_on_less_is_thought_than_of_one_that_ends() -> None:
+    assert behind_line(-9.0, -8.0) == -9.0
+    assert behind_line(-9.0, -0.1) == -0.1 - BETWEEN
+    assert behind_line(0.0, -8.0) == -8.0
+
+
+def test_where_the_text_ends_is_not_what_follows_elsewhere(judge: LlamaJudge) -> None:
+    """The lines before the cursor stand in what is looked through, up to it."""
+    tree = read(judge, "alpha = beta(7)\ngamma = delta(8)\n", "").tree
+
+    assert tree.owed(0) == b"\n"
+    assert tree._following(0) is None
 
 
 def test_what_there_is_no_time_for_is_read_the_next_time(judge: LlamaJudge) -> None:

@@ -20,7 +20,7 @@ from infill_engine.copying import up_to
 from infill_engine.judge.calibration import Calibration
 from infill_engine.judge.gguf.tree import Tree, total
 from infill_engine.judge.gguf.vocabulary import GgufVocabulary
-from infill_engine.judge.judge import BETWEEN, Drafts, Judge, Judgement, Reading, ends_line
+from infill_engine.judge.judge import Drafts, Judge, Judgement, Reading, behind_line, ends_line
 from infill_engine.request import InfillRequest
 
 LINE_TOKENS, BLOCK_TOKENS = 48, 160
@@ -255,12 +255,13 @@ class GgufReading:
     def _followed(self, row: _Row) -> Judgement | None:
         """By the tokens of what follows the hole."""
         path = self._tree.known(row.ids)
-        if len(path) < len(row.ids):
+        if len(path) < max(len(row.ids), row.middle + 1):
             return None
         nats = self._nats(row, path)
         middle, suffix = sum(nats[: row.middle]), sum(nats[row.middle :])
         if ends_line(self._suffix):
-            suffix = max(suffix, -BETWEEN)
+            ends = np.concatenate((self._vocabulary.ends, self._vocabulary.line_ends))
+            suffix = behind_line(suffix, self._among(path[row.middle], ends))
         return Judgement(middle=middle, suffix=suffix, tokens=SUFFIX_TOKENS)
 
     def _filled(self, row: _Row) -> Judgement | None:
