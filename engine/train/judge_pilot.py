@@ -7,7 +7,8 @@
 what follows a hole is read first, then what stands before it, then what stood in it is said; holes
 are as somebody leaves them who writes. What is trained is said in `judge_tuning`, how long and when
 it stops in `pilot`: measured are the corpus' validation packages. At the end OUT is a folder for
-`--judge`. The last line is JSON.
+`--judge`; run again with another --share, nothing is trained and OUT written anew. The last line is
+JSON.
 """
 
 import argparse
@@ -141,6 +142,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=Path("data"), help="of the corpus")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--judge", type=Path, default=WEIGHTS, help="the folder of the judge")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=1.0,
+        help="of the way from the judge to what was learned, that OUT has gone (1.0)",
+    )
     pilot.add_options(parser, JudgePilot())
     options = vars(parser.parse_args(arguments))
     config = pilot.chosen(options, JudgePilot)
@@ -173,7 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said["gained over the prefix only"] = pilot.gained(alone, both)
         # What is learned of code in general is no worth of what follows.
         said["of that by the prefix only, trained"] = pilot.gained(alone, trained)
-    write(source, out / "judge.safetensors", network, f"{kind}, {run.step} steps")
+    share = options["share"]
+    note = f"{kind}, {run.step} steps, {share:g} of the way"
+    write(source, out / "judge.safetensors", network, note, share)
     for name in BESIDE:
         if (options["judge"] / name).exists():
             shutil.copy(options["judge"] / name, out / name)

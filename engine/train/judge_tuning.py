@@ -59,24 +59,34 @@ def attach(network: LlamaForCausalLM) -> dict[str, nn.Parameter]:
     return {name: each for name, each in network.named_parameters() if each.requires_grad}
 
 
-def write(source: Path, target: Path, network: LlamaForCausalLM, note: str) -> None:
-    """judge.safetensors of `source` as `network` has learned, by rename; `note` says what it has
-    learned, in the metadata."""
+def write(
+    source: Path, target: Path, network: LlamaForCausalLM, note: str, share: float = 1.0
+) -> None:
+    """judge.safetensors of `source`, so great a share of the way to what `network` has learned, by
+    rename; `note` says what it has learned, in the metadata.
+
+    On the way between a model and the same, trained further, are some that are better at the new
+    and at what the first could than either (arXiv:2109.01903).
+    """
     metadata, tensors = read_tensors(source)
     found = dict(network.named_parameters())
-    tensors |= dict(_moved(tensors, found, network.config.num_key_value_heads))
+    tensors |= dict(_moved(tensors, found, network.config.num_key_value_heads, share))
     replace(target, aligned(in_file(tensors), metadata | {"trained": note}))
 
 
 def _moved(
-    tensors: Tensors, found: dict[str, nn.Parameter], kv_heads: int
+    tensors: Tensors, found: dict[str, nn.Parameter], kv_heads: int, share: float
 ) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    yield "norm", _array(found["model.norm.weight"])
+    def between(name: str, gains: nn.Parameter) -> NDArray[np.float32]:
+        before = tensors[name].astype(np.float32)
+        return before + np.float32(share) * (_array(gains) - before)
+
+    yield "norm", between("norm", found["model.norm.weight"])
     layers = sum(name.endswith(".qkv") for name in tensors)
     for layer in range(layers):
         ours, theirs = f"blocks.{layer}.", f"model.layers.{layer}."
         for name, norm in NORMS.items():
-            yield ours + name, _array(found[f"{theirs}{norm}.weight"])
+            yield ours + name, between(ours + name, found[f"{theirs}{norm}.weight"])
         for part, names in PARTS.items():
             shifts = [_array(found[f"{theirs}{name}.shift"]) for name in names]
             groups = shifts[0].shape[1]
@@ -86,7 +96,7 @@ def _moved(
             else:
                 shift = np.concatenate(shifts)
             codes, scales, minima = unpack(tensors[ours + part], len(shift))
-            yield ours + part, pack(codes, scales, (minima + shift).astype(np.float16))
+            yield ours + part, pack(codes, scales, (minima + share * shift).astype(np.float16))
 
 
 def _array(parameter: nn.Parameter) -> NDArray[np.float32]:

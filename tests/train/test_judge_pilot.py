@@ -92,6 +92,24 @@ def test_codes_and_scales_stay(folder: Path, tmp_path: Path) -> None:
     assert abs((tmp_path / "judge.safetensors").stat().st_size - size) < 200, "metadata alone grow"
 
 
+def test_a_share_of_the_way_lies_between(folder: Path, tmp_path: Path) -> None:
+    network = llama(folder / "judge.safetensors")
+    for parameter in attach(network).values():
+        parameter.data += 0.25
+    source = folder / "judge.safetensors"
+    for share in (0.0, 0.5, 1.0):
+        write(source, tmp_path / f"{share}", network, "for a test", share)
+    none, half, all_ = (read_tensors(tmp_path / f"{share}")[1] for share in (0.0, 0.5, 1.0))
+    before = read_tensors(source)[1]
+
+    for name in ("norm", "blocks.0.attention_norm", "blocks.0.qkv", "head"):
+        np.testing.assert_array_equal(none[name], before[name])
+    np.testing.assert_allclose(half["norm"], (none["norm"] + all_["norm"]) / 2, rtol=1e-6)
+    size = len(before["blocks.0.qkv"]) * OUTPUTS
+    first, middle, last = (unpack(each["blocks.0.qkv"], size)[2] for each in (none, half, all_))
+    np.testing.assert_allclose(middle, (first + last) / 2, atol=2e-3)
+
+
 def learned(vocabulary: JudgeVocabulary, out: Path, folder: Path, steps: int) -> Run:
     texts = [Text(name=f"{n}", text=f"value_{n} = total({n})\n" * 40) for n in range(3)]
     kept = list(islice(windows(texts[:1], vocabulary, 32, random.Random(0)), 2))
