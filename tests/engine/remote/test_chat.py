@@ -74,7 +74,7 @@ def test_a_line_too_many_ends_the_request(server: Server) -> None:
     final = last(made.infill(replace(REQUEST, max_lines=2)))
 
     assert final.text == "a\nb"
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 0.8
     time.sleep(0.2)
     assert server.outcomes(CHAT) == ["gone"]
 
@@ -90,7 +90,7 @@ def test_cancelling_hangs_up_in_the_middle_of_an_answer(server: Server) -> None:
 
     list(made.infill(REQUEST, budget=Budget(cancelled=lambda: time.monotonic() > started + 0.5)))
 
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 0.7
     time.sleep(0.3)
     assert server.outcomes(CHAT) == ["gone"]
 
@@ -101,7 +101,7 @@ def test_the_deadline_takes_the_answer_so_far(server: Server) -> None:
 
     final = last(made.infill(REQUEST, budget=Budget(deadline=started + 0.6)))
 
-    assert time.monotonic() - started < 1.6
+    assert time.monotonic() - started < 0.8
     assert final.text.startswith("width * height")
     assert not final.converged
 

@@ -92,7 +92,7 @@ def test_cancelling_hangs_up_over_tls(server: Server) -> None:
         )
         == []
     )
-    assert time.monotonic() - started < 1.3
+    assert time.monotonic() - started < 0.5
     time.sleep(0.3)
     assert server.outcomes() == ["gone"] * 3
 

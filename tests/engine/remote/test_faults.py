@@ -51,7 +51,7 @@ def test_waiting_for_a_busy_server_ends_with_the_deadline(server: Server) -> Non
     started = time.monotonic()
 
     assert list(made.infill(REQUEST, budget=Budget(deadline=started + 0.25))) == []
-    assert time.monotonic() - started < 1.2
+    assert time.monotonic() - started < 0.45
 
 
 def test_a_server_that_stays_busy_is_given_up(server: Server) -> None:
@@ -123,7 +123,7 @@ def test_a_silent_server_is_given_up_after_the_timeout(server: Server) -> None:
 
     with pytest.raises(RemoteError, match=r"no answer from .* within 0.4 s; raise remote_timeout"):
         last(made.infill(REQUEST))
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 1.0
     time.sleep(0.2)
     assert server.outcomes() == ["gone"] * 3
 
@@ -167,7 +167,7 @@ def test_where_nothing_listens_is_said_with_the_remedy() -> None:
         )
         == []
     )
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 0.5
 
 
 def test_that_nothing_listens_is_said_when_the_deadline_is_shorter_than_the_retries() -> None:
@@ -180,7 +180,7 @@ def test_that_nothing_listens_is_said_when_the_deadline_is_shorter_than_the_retr
 
     with pytest.raises(RemoteError, match="nothing listens at"):
         last(made.infill(REQUEST, budget=Budget(deadline=started + 0.3)))
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 0.5
 
 
 def test_a_machine_that_does_not_answer_is_named_after_some_requests_and_always_alike(

@@ -57,7 +57,7 @@ def test_the_deadline_takes_what_is_there(server: Server) -> None:
 
     final = last(made.infill(REQUEST, budget=Budget(deadline=started + 0.8)))
 
-    assert 0.7 < time.monotonic() - started < 2.0
+    assert 0.7 < time.monotonic() - started < 1.1
     assert not final.converged
     time.sleep(0.1)
     assert server.outcomes() == ["200", "gone", "gone"]
@@ -71,7 +71,7 @@ def test_a_deadline_with_nothing_yet_offers_nothing(server: Server) -> None:
     drafts = list(made.infill(REQUEST, budget=Budget(deadline=started + 0.2)))
 
     assert drafts == []
-    assert time.monotonic() - started < 1.2
+    assert time.monotonic() - started < 0.4
 
 
 def test_an_interrupted_probe_goes_on_where_it_was(server: Server) -> None:
@@ -152,7 +152,7 @@ def test_whatever_is_waited_for_ends_when_the_request_is_taken_back(
         return taken_back > 0
 
     assert list(made.infill(REQUEST, budget=Budget(cancelled=cancelled))) == []
-    assert time.monotonic() - taken_back < 1.2
+    assert time.monotonic() - taken_back < 0.2
     assert set(server.outcomes(path)) == {"gone"}
 
 
@@ -162,7 +162,7 @@ def test_a_deadline_ends_a_probe(server: Server) -> None:
 
     made = new_engine(server)
     assert list(made.infill(REQUEST, budget=Budget(deadline=started + 0.5))) == []
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 0.7
     assert server.outcomes("/version") == ["gone"]
 
 
@@ -186,5 +186,5 @@ def test_taking_a_request_back_ends_it_whatever_the_server_does(
 
     list(made.infill(REQUEST, budget=budget))
 
-    assert time.monotonic() - started < 1.4
+    assert time.monotonic() - started < 0.6
     assert set(server.outcomes(path)) == {"503" if "status" in fault else "gone"}
