@@ -164,7 +164,7 @@ def watch(puzzle: Grid, path: Path | None) -> None:
     console.print(f"{solved}, {counted(frames[-1].step, 'step')}")
     if path:
         path.write_text(drawing.picture(drawing.chosen(frames)), encoding="utf-8")
-        console.print(f"drawn in {path}")
+        console.print(f"drawn in {path}", soft_wrap=True)
 
 
 def parsed(text: str) -> Grid:

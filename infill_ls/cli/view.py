@@ -25,6 +25,7 @@ from infill_ls.cli.characters import visible
 TAB = 4
 MAX_LINES = 20  # of code; more hides the infill rather than showing it
 MAX_ROWS = 4  # that one long line may take
+WIDE = 1000  # columns of what is no terminal
 FRAME_SECONDS = 0.18  # what an eye can follow; the model is faster
 
 DIM = "dim"
@@ -42,9 +43,12 @@ class _Console(Console):
 
 def console_of(stream: TextIO) -> Console:
     """rich knows FORCE_COLOR, COLUMNS and dumb terminals. With NO_COLOR there is no style at all:
-    what is bold for rich is a colour for many terminals."""
+    what is bold for rich is a colour for many terminals. A pipe or a file has no edge to wrap at,
+    so that what looks for a path or a sentence there finds it whole."""
+    edge = stream.isatty() or os.environ.get("COLUMNS")
     return _Console(
         file=stream,
+        width=None if edge else WIDE,
         color_system=None if os.environ.get("NO_COLOR") else "auto",
         markup=False,
         emoji=False,
