@@ -145,12 +145,13 @@ def test_a_hole_and_its_layouts_say_the_text_again(
     assert hole.prefix + hole.goal + hole.suffix == text
     both = suffix_first(hole, vocabulary)
     alone = before_only(hole, vocabulary)
-    said = vocabulary.decode(alone.ids[1:]).decode(errors="replace")
+    # A goal may be cut within a character.
+    said = vocabulary.decode(alone.ids[1:]).decode(errors="ignore")
 
     assert text.startswith(said), "what is short is read whole"
     assert sum(w == 1 for w in both.weights) == sum(w == 1 for w in alone.weights) <= MIDDLE
     assert both.ids[both.weights.index(1.0) :] == alone.ids[alone.weights.index(1.0) :]
-    after = vocabulary.decode(both.ids[1 : both.ids.index(END_OF_TEXT, 1)]).decode(errors="replace")
+    after = vocabulary.decode(both.ids[1 : both.ids.index(END_OF_TEXT, 1)]).decode(errors="ignore")
     assert hole.suffix.lstrip("\n").startswith(after)
 
 
