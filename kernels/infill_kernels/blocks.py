@@ -4,7 +4,7 @@ Their reference in plain torch is the network that uses them.
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from infill_kernels.native import (
     laid_out_as,
     native,
 )
-from infill_kernels.wavefront import Wavefront
+from infill_kernels.wavefront import Wavefront, always
 
 __all__ = [
     "Blocks",
@@ -45,7 +45,7 @@ __all__ = [
 
 # Tokens of a long read that a thread takes at a time: enough that weights are read rarely, and few
 # enough that the other threads soon have something to do.
-CHUNK = 64
+CHUNK = 32
 
 
 def _found() -> Native:
@@ -291,6 +291,7 @@ class Blocks:
         seen: int,
         shared: tuple[BFloat16, BFloat16] | None = None,
         parents: NDArray[np.int32] | None = None,
+        going: Callable[[], bool] = always,
     ) -> Floats:
         """x [B, n, D] -> normed hidden states [B, n, D], float32: all blocks and the last norm.
 
@@ -302,6 +303,9 @@ class Blocks:
         Or B is 1 and the cache holds a tree, of which these n tokens are the last: of each token
         its parent [at + n], -1 for none, before itself. A token sees those above it, and stands as
         far behind what is shared as it is deep; cos and sin are of the depths.
+
+        Several threads ask between chunks whether it is `going` on; where it is not, the states of
+        the tokens that were read are all that is returned [B, n', D].
         """
         level, state = _found(), checked(x).copy()
         rows, n, width = x.shape
@@ -367,7 +371,8 @@ class Blocks:
                 first, last = layers[stage], layers[stage + 1]
                 read(chunk * CHUNK, min(n, chunk * CHUNK + CHUNK), first, last - first)
 
-            wavefront.run(-(-n // CHUNK), step)
+            n = min(n, CHUNK * wavefront.run(-(-n // CHUNK), step, going))
+            state = state[:, :n].copy()
         final = None if self.final is None else address(self.final)
         level.norm(address(state), rows * n, width, self.shape.epsilon, final)
         return state

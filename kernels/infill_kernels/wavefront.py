@@ -13,6 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 Step = Callable[[int, int], None]  # of a chunk, at a stage
 
 
+def always() -> bool:
+    """The `going` of a read that nobody ends."""
+    return True
+
+
 class Wavefront:
     """As many stages as threads, the last of them in the thread that asks. Threads start when they
     are first wanted."""
@@ -24,27 +29,37 @@ class Wavefront:
             ThreadPoolExecutor(1, thread_name_prefix="infill-layers") for _ in range(stages - 1)
         ]
 
-    def run(self, chunks: int, step: Step) -> None:
+    def run(self, chunks: int, step: Step, going: Callable[[], bool] = always) -> int:
         """Every stage of a chunk after the one before, and after the same stage of the chunk
-        before. What a step raises is raised here, once none is running any more."""
-        before: list[Future[None]] = []
-        started: list[Future[None]] = []
+        before; no other chunk once `going` says no, of which it is asked before each but the first.
+        Returns how many were done. What a step raises is raised here, once none is running."""
+        before: list[Future[bool]] = []
+        started: list[Future[bool]] = []
+        ended = False
+
+        def first(chunk: int) -> bool:
+            nonlocal ended
+            ended = ended or (chunk > 0 and not going())
+            if not ended:
+                step(chunk, 0)
+            return not ended
+
+        def after(last: "Future[bool]", chunk: int, stage: int) -> bool:
+            if wanted := last.result():
+                step(chunk, stage)
+            return wanted
+
         for stage, worker in enumerate(self._workers):
             before = [
-                worker.submit(_after, before[chunk] if before else None, step, chunk, stage)
+                worker.submit(after, before[chunk], chunk, stage)
+                if before
+                else worker.submit(first, chunk)
                 for chunk in range(chunks)
             ]
             started += before
         try:
-            for chunk in range(chunks):
-                _after(before[chunk], step, chunk, self.stages - 1)
+            return sum(after(before[chunk], chunk, self.stages - 1) for chunk in range(chunks))
         finally:
             for each in started:
                 each.cancel()
             wait(started)
-
-
-def _after(before: "Future[None] | None", step: Step, chunk: int, stage: int) -> None:
-    if before is not None:
-        before.result()
-    step(chunk, stage)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 
 from infill_kernels.bfloat16 import widened
 from infill_kernels.blocks import CHUNK, Blocks, Matrix, Shape, native
-from infill_kernels.wavefront import Wavefront
+from infill_kernels.wavefront import Wavefront, always
 
 LAYERS, KV, GROUP, HEAD, FF = 5, 2, 2, 32, 192
 WIDTH = KV * GROUP * HEAD
@@ -37,7 +37,9 @@ def blocks(threads: int, of: list[list[Matrix]]) -> Blocks:
     return Blocks(of, Shape(kv=KV, group=GROUP, head=HEAD), threads=threads)
 
 
-def read(routine: Blocks, n: int, at: int = 0, shared: int = 0) -> list[np.ndarray]:
+def read(
+    routine: Blocks, n: int, at: int = 0, shared: int = 0, going: Callable[[], bool] = always
+) -> list[np.ndarray]:
     """What a read gives and leaves, of numbers that depend on nothing else."""
     generator = np.random.default_rng(1)
     x = generator.standard_normal((1, n, WIDTH)).astype(np.float32)
@@ -46,7 +48,7 @@ def read(routine: Blocks, n: int, at: int = 0, shared: int = 0) -> list[np.ndarr
     keys, values = np.zeros((2, layers, 1, KV, at + n, HEAD), np.uint16)
     common = tuple(np.full((layers, KV, shared, HEAD), 0x3F00, np.uint16) for _ in range(2))
     given = (x, np.cos(angle), np.sin(angle), keys, values, at, 0)
-    return [routine(*given, common if shared else None), keys, values]
+    return [routine(*given, common if shared else None, going=going), keys, values]
 
 
 @pytest.mark.parametrize("threads", [2, 3, 9])
@@ -69,7 +71,7 @@ def test_several_threads_read_what_one_does(
 def test_a_step_wakes_no_thread(routines: None, monkeypatch: pytest.MonkeyPatch) -> None:
     routine = blocks(2, matrices())
     ran = []
-    monkeypatch.setattr(Wavefront, "run", lambda *_: ran.append(True))
+    monkeypatch.setattr(Wavefront, "run", lambda _, chunks, *rest: ran.append(chunks) or chunks)
 
     read(routine, 1, 500)
     read(routine, 2 * CHUNK - 1)
@@ -95,6 +97,34 @@ def test_a_chunk_is_done_stage_by_stage_and_stages_in_order() -> None:
     Wavefront(3).run(7, step)
 
     assert sorted(done) == [(chunk, stage) for chunk in range(7) for stage in range(3)]
+
+
+@pytest.mark.parametrize("stages", [2, 3])
+def test_no_chunk_is_begun_once_the_read_is_not_going_on(stages: int) -> None:
+    done: list[tuple[int, int]] = []
+    asked: list[int] = []
+
+    def step(chunk: int, stage: int) -> None:
+        done.append((chunk, stage))
+
+    def going() -> bool:
+        asked.append(len(asked))
+        return len(asked) < 3
+
+    wavefront = Wavefront(stages)
+    assert wavefront.run(9, step, going) == 3
+    assert sorted(done) == [(chunk, stage) for chunk in range(3) for stage in range(stages)]
+    assert len(asked) == 3
+    # What was begun is worth its time: something is read.
+    assert wavefront.run(9, step, lambda: False) == 1
+
+
+def test_a_read_that_ends_early_gives_what_it_has(routines: None) -> None:
+    of, n = matrices(), 5 * CHUNK
+    whole, *_ = read(blocks(2, of), n)
+    half, *_ = read(blocks(2, of), n, going=iter([True, False]).__next__)
+    assert half.shape == (1, 2 * CHUNK, WIDTH)
+    assert np.linalg.norm(half - whole[:, : 2 * CHUNK]) < 2e-3 * np.linalg.norm(half)
 
 
 @pytest.mark.parametrize("wrong", [0, 1])

@@ -16,6 +16,7 @@ from infill_engine.judge.judge import JudgeInfo
 from infill_engine.judge.llama import LlamaJudge
 from infill_engine.judge.network import Llama, LlamaConfig
 from infill_engine.judge.vocabulary import JudgeVocabulary
+from infill_engine.machine import physical_cores
 from infill_engine.mapped import read_arrays, read_metadata
 from infill_engine.models.two_sided.inference import Floats
 from infill_kernels.blocks import Blocks, Head, Matrix, Shape, native
@@ -28,11 +29,14 @@ CODES, NUMBERS = ".codes", "numbers"
 MEASURED = 16  # tokens of the pass that is measured
 # Milliseconds of a token, above which what the judge finds in the time there is does not pay.
 SLOWEST_MS = 8.0
+# Threads that read a place together which nobody was at before: two thirds of the time of one alone
+# (train/LOG.md), and the rest of the cores is left to the user.
+READERS = 2
 
 
-def load_embedded(threads: int = 1) -> tuple[LlamaJudge | None, str]:
+def load_embedded(threads: int | None = None) -> tuple[LlamaJudge | None, str]:
     """The one that is shipped; None where this CPU is too slow for it or it cannot be read, and the
-    reason. `threads` read long prefixes together."""
+    reason."""
     level, reason = native()
     if level is None:  # in float32 it takes half a gigabyte
         return None, f"off: {reason}; --judge {WEIGHTS} computes it in plain torch"
@@ -49,8 +53,9 @@ def load_embedded(threads: int = 1) -> tuple[LlamaJudge | None, str]:
     return judge, ""
 
 
-def load_llama(folder: Path = WEIGHTS, threads: int = 1) -> LlamaJudge:
-    """Of judge.safetensors and judge_tokenizer.json in a folder; plain torch has its own threads.
+def load_llama(folder: Path = WEIGHTS, threads: int | None = None) -> LlamaJudge:
+    """Of judge.safetensors and judge_tokenizer.json in a folder. So many `threads` read a long text
+    together, by default READERS where there are cores for them; plain torch has its own.
     Raises ModelError."""
     path = folder / "judge.safetensors"
     level, reason = native()
@@ -60,7 +65,7 @@ def load_llama(folder: Path = WEIGHTS, threads: int = 1) -> LlamaJudge:
         if level is None:
             network = _in_torch(config, tensors)
         else:
-            network = _compiled(config, tensors, threads)
+            network = _compiled(config, tensors, threads or min(READERS, physical_cores()))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AssertionError) as error:
         raise ModelError(
             f"cannot read the judge {path}: {error!r}; install infill-ls again, or name another "

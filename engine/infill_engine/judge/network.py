@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infill_engine.models.two_sided.inference import ComputeBlocks, ComputeHead, Floats
-from infill_kernels.blocks import Likeliest
+from infill_kernels.blocks import CHUNK, Likeliest
+from infill_kernels.wavefront import always
 
 # A pass of fewer tokens takes as long: it waits for the weights.
 FEW = 4
@@ -107,15 +108,19 @@ class Llama:
     def embed(self, ids: Sequence[int]) -> Floats:  # [n] -> [n, D]
         return self._embed(np.array(ids, np.int32))
 
-    def push(self, prefix: Prefix, ids: Sequence[int]) -> None:
-        """Reads at least one token at the end of a prefix."""
+    def push(self, prefix: Prefix, ids: Sequence[int], going: Callable[[], bool] = always) -> None:
+        """Reads at least one token at the end of a prefix; several threads read on as long as it is
+        `going`, one reads all."""
         at, end, started = len(prefix.ids), len(prefix.ids) + len(ids), time.perf_counter()
         keys, values = (part[:, None, :, :end] for part in (prefix.keys, prefix.values))
         cos, sin = self._cos[at:end], self._sin[at:end]
-        hidden = self._blocks(self.embed(ids)[None], cos, sin, keys, values, at, 0)
-        prefix.ids += ids
-        prefix.hidden = hidden[0, -1]
-        self._took(len(ids), started)
+        x = self.embed(ids)[None]
+        (hidden,) = self._blocks(x, cos, sin, keys, values, at, 0, going=going)
+        prefix.ids += ids[: len(hidden)]
+        prefix.hidden = hidden[-1]
+        # What several threads read together says nothing of a pass.
+        if self.threads == 1 or len(hidden) < 2 * CHUNK:
+            self._took(len(hidden), started)
 
     def read_tree(
         self,

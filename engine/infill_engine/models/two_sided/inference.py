@@ -49,6 +49,7 @@ class ComputeBlocks(Protocol):
         seen: int,
         shared: tuple[NDArray[Any], NDArray[Any]] | None = None,
         parents: NDArray[np.int32] | None = None,
+        going: Callable[[], bool] = ...,
     ) -> Floats: ...
 
     def turn(self, keys: NDArray[Any], cos: Floats, sin: Floats, to: NDArray[Any]) -> None: ...

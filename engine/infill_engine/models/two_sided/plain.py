@@ -4,7 +4,7 @@ It takes and gives numpy's arrays. Shapes: B rows, n tokens, D width, K key/valu
 of each, E head width, L layers, V vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.ngram_table import NgramTable
 from infill_engine.models.two_sided.packed import GRAIN, pack
 from infill_kernels.blocks import Likeliest, Statistics
+from infill_kernels.wavefront import always
 
 Array = NDArray[Any]
 
@@ -156,6 +157,7 @@ class PlainBlocks:
         seen: int,
         shared: tuple[Array, Array] | None = None,
         parents: NDArray[np.int32] | None = None,
+        going: Callable[[], bool] = always,  # and all is read at once
     ) -> Array:
         (B, n, _), (K, parts, E) = x.shape, self._split
         G = parts - 2
