@@ -1,8 +1,7 @@
 """From a configuration to a running engine. Tensor libraries are imported here and not before."""
 
 import os
-from collections.abc import Callable
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,12 +59,15 @@ def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
     from infill_engine.models.two_sided.loading import load_default
 
     check_no_adapter(config)
-    denoiser = load_default(config)
     if config.judge == "auto":
         from infill_engine.judge.loading import load_embedded
 
-        return LocalEngine(denoiser, partial(load_embedded, config.threads or 1))
-    return LocalEngine(denoiser, named_judge(config))
+        # Beside the model, and once that is there beside its first answer.
+        judges = ThreadPoolExecutor(1, thread_name_prefix="infill-judge")
+        judge: Future[tuple[Judge | None, str]] = judges.submit(load_embedded, config.threads)
+        judges.shutdown(wait=False)
+        return LocalEngine(load_default(config), judge)
+    return LocalEngine(load_default(config), named_judge(config))
 
 
 def check_no_adapter(config: EngineConfig) -> None:
@@ -76,20 +78,21 @@ def check_no_adapter(config: EngineConfig) -> None:
         )
 
 
-def named_judge(config: EngineConfig) -> "Callable[[], tuple[Judge | None, str]] | None":
+def named_judge(config: EngineConfig) -> "Future[tuple[Judge | None, str]] | None":
     """The judge that is asked for by name, which has to be there; None where none is."""
     if config.judge in ("auto", "off"):
         return None
+    found: Future[tuple[Judge | None, str]] = Future()
     path = Path(config.judge).expanduser()
     if path.is_dir():
         from infill_engine.judge.loading import load_llama
 
-        llama = load_llama(path, config.threads or 1)
-        return lambda: (llama, "")
+        found.set_result((load_llama(path, config.threads), ""))
+        return found
     from infill_engine.judge.gguf.loading import load_gguf
 
-    gguf = load_gguf(config)
-    return lambda: (gguf, "")
+    found.set_result((load_gguf(config), ""))
+    return found
 
 
 def _without_torch(config: EngineConfig) -> ModelError:

@@ -7,7 +7,8 @@ request ─► sides ─► memory ─► canvas ─► denoise ─► candidate
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,6 +29,7 @@ from infill_engine.drafts import (
     scored_draft,
 )
 from infill_engine.errors import ModelError, RequestError
+from infill_engine.judge.awaited import AwaitedJudge
 from infill_engine.judge.judge import Judge, Reading
 from infill_engine.memories import Memories
 from infill_engine.ranking import log_probability, ranked
@@ -41,6 +43,8 @@ WORTH_CONTINUING = -2.5
 # The part of the time left that the judge may take. As much is right as with twice the part
 # (train/LOG.md), and what it has not said by then it says ahead, once nobody waits.
 FOR_JUDGE = 0.4
+# In which the judge reads ahead what it can, before it reads all.
+NEAR_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,29 +67,27 @@ class LocalEngine(Generic[MemoryT]):
     """Implements `Engine` over any `Denoiser`; keeps memories of the last few places.
 
     A judge, where there is one, ranks what may fill a hole and adds what it would say itself.
-    `judge` gives it, or None and the reason; it takes some time, and is asked when nobody waits.
-    Not thread-safe: one caller at a time.
+    `judge` will be it, or None and the reason: used as soon as it is there, and waited for when
+    something is read ahead or a request has no deadline. Not thread-safe: one caller at a time.
     """
 
     def __init__(
         self,
         denoiser: Denoiser[MemoryT],
-        judge: Callable[[], tuple[Judge | None, str]] | None = None,
+        judge: Future[tuple[Judge | None, str]] | None = None,
     ) -> None:
         self._denoiser = denoiser
         self._memories = Memories(denoiser)
-        self._load_judge = judge
-        self._judge: Judge | None = None
+        self._awaited = AwaitedJudge(judge)
         self._judging = 0.0  # milliseconds that it took of this request
         self._judge_tokens = 0  # that it has read of its prefix
         self._left_out: list[LeftOut] = []  # of this request
-        self._without_judge = "" if judge is None else "loaded once the model is idle"
 
     def describe(self) -> EngineInfo:
         info = self._denoiser.describe()
-        if self._judge is None:
-            return replace(info, judge=self._without_judge)
-        judge = self._judge.describe()
+        if self._awaited.judge is None:
+            return replace(info, judge=self._awaited.without)
+        judge = self._awaited.judge.describe()
         shown = judge.calibration.show_threshold or info.show_threshold
         return replace(
             info,
@@ -98,27 +100,26 @@ class LocalEngine(Generic[MemoryT]):
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         asked = template(request).request
         self._memories.encode(self._denoiser.sides(asked), budget)
-        if (reading := self._read(asked, budget)) is not None:
-            with self._judges():
-                reading.ahead(budget)
+        self._awaited.wait(budget)
+        reading = self._read(asked, budget.within(NEAR_SECONDS), ahead=True)
+        if budget.deadline == math.inf and not (reading and reading.whole):
+            self._read(asked, budget, ahead=True)
 
     def forget(self) -> None:
         self._memories.kept.clear()
-        if self._judge is not None:
-            self._judge.forget()
+        self._awaited.forget()
 
-    def _read(self, request: InfillRequest, budget: Budget) -> Reading | None:
+    def _read(self, request: InfillRequest, budget: Budget, ahead: bool = False) -> Reading | None:
         """What the judge has read; None where there is no judge, or no time."""
-        if self._load_judge is not None and budget.deadline == math.inf and not budget.over:
-            self._judge, self._without_judge = self._load_judge()
-            self._load_judge = None
-        if self._judge is None:
+        judge, reading = self._awaited.here(budget), None
+        if judge is None:
             return None
-        reading: Reading | None = None
         with self._judges():
-            reading = None if budget.over else self._judge.read(request, budget)
+            reading = None if budget.over else judge.read(request, budget)
             self._judge_tokens = reading.prefix_tokens if reading else 0
             self._left_out += ["reading"] if reading is None else []
+            if reading is not None and ahead:
+                reading.ahead(budget)
         return reading
 
     def infill(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> Iterator[Draft]:
@@ -350,7 +351,7 @@ class LocalEngine(Generic[MemoryT]):
     ) -> list[Candidate]:
         """As the judge ranks them, the best gone on with where lines may follow; as they are where
         there is no judge, or no time for it."""
-        if reading is None or self._judge is None or not candidates:
+        if reading is None or self._awaited.judge is None or not candidates:
             return candidates
         best = candidates
         with self._judges():
@@ -362,20 +363,19 @@ class LocalEngine(Generic[MemoryT]):
                 lambda texts: self._middles(texts, hole, best, denoised),
                 budget,
             )
-            tokens_left = budget.left() * 1e3 / max(self._judge.describe().token_ms, 1e-3)
+            tokens_left = budget.left() * 1e3 / max(self._awaited.judge.describe().token_ms, 1e-3)
             self._left_out += unjudged(hole.request, best, tokens_left)
         return best
 
     @contextmanager
     def _judges(self) -> Iterator[None]:
-        """Counts the judge's time, and leaves it out from here on where it fails: what failed once
-        would fail with every key."""
+        """Counts the judge's time, and leaves it out from here on where it fails."""
         started = time.perf_counter()
         try:
             yield
         except (ModelError, MemoryError) as error:
             log.warning("the judge failed and is left out from here on: %s", error)
-            self._judge, self._without_judge = None, f"off: {error}"
+            self._awaited.leave(f"off: {error}")
         finally:
             self._judging += (time.perf_counter() - started) * 1e3
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infill_engine.budget import UNLIMITED
-from infill_engine.judge.llama import PREFIX_TOKENS
+from infill_engine.judge.llama import FAR
 from infill_engine.judge.loading import load_llama
 from infill_engine.judge.network import Llama
 from infill_engine.judge.recurring import WEIGHTS, Places, Recurring, following
@@ -69,8 +69,8 @@ def looked(
 ) -> Looked:
     """What is said from `start` on."""
     said = list(ids[start : start + SCORED])
-    prefix = network.prefix(PREFIX_TOKENS)
-    network.push(prefix, [END_OF_TEXT, *ids[max(0, start - PREFIX_TOKENS + 1) : start]])
+    prefix = network.prefix(FAR)
+    network.push(prefix, [END_OF_TEXT, *ids[max(0, start - FAR + 1) : start]])
     tree = Tree(network, vocabulary, prefix, SCORED, b"")
     (path,) = tree.grow([said], UNLIMITED)
     nats = tree.log_probabilities(path[:-1], said)

@@ -37,6 +37,8 @@ T = TypeVar("T")
 CHOICES_INVOKED = 3
 # So long nothing may be to do before memory is given back: nobody types, so nobody has to wait.
 QUIET_SECONDS = 1.0
+# For what is read before an answer that somebody waits for.
+READ_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,12 +222,13 @@ class Worker:
     def read(self, query: Query, owner: object) -> ModelRun:
         """Encodes both sides of a place in its turn, for who waits for that; a failure ends it."""
         run = ModelRun(query, owner)
+        run.deadline = time.monotonic() + READ_SECONDS
 
         def ended(_: BaseException | None = None) -> None:
             run.result.set_result(None)
 
         def work() -> None:
-            self._warm(run)
+            self._warm(run, run.budget())
             ended()
 
         with self._changed:
@@ -350,11 +353,11 @@ class Worker:
 
     def _load(self, config: EngineConfig, loaded: "Future[EngineInfo]") -> None:
         started = time.perf_counter()
-        # Now, rather than in the first request.
+        engine = self._loaded_engine(config)
+        # Now, rather than in the first request, and while the judge is being loaded.
         import infill_ls.completion.next_edit.offer
         import infill_ls.completion.pipeline  # noqa: F401
 
-        engine = self._loaded_engine(config)
         info = engine.describe()
         # All that was imported and loaded stays, or goes by its count of references. To look for
         # circles in it the collector would stop every thread now and then, 0.2 s each time.
@@ -428,14 +431,15 @@ class Worker:
         with self._changed:
             self._runs.discard(run)
 
-    def _warm(self, run: ModelRun) -> None:
+    def _warm(self, run: ModelRun, budget: Budget | None = None) -> None:
+        """As far as the budget goes, or until somebody waits for something else."""
         if self._engine is None or run.stopped():
             return
         from infill_ls.completion.context import warm_request
 
         document, offset = run.query.document, run.query.offset
         request = warm_request(document, offset, _options(run.query, self._engine))
-        budget = Budget(cancelled=run.stopped)
+        budget = budget or Budget(cancelled=run.stopped)
         with suppress(BudgetSpent):
             self._engine.warm(request, budget=budget)
             self._trees_of(run.owner).parse_ahead(document, offset, budget=budget)

@@ -82,7 +82,7 @@ def test_metadata_tell_the_origin(made: Made) -> None:
 
     assert json.loads(metadata["config"]) == {
         "num_layers": 2, "d_model": 128, "num_kv_heads": 2, "group": 2, "head_dim": 32, "d_ff": 96,
-        "rope_base": 50_000.0, "norm_epsilon": 1e-5, "context": 512, "vocab_size": SIZE,
+        "rope_base": 50_000.0, "norm_epsilon": 1e-5, "context": 4096, "vocab_size": SIZE,
     }  # fmt: skip
     assert metadata["origin"].startswith("Tiny (tiny.gguf, SHA-256 ")
     assert (metadata["licence"], metadata["date"]) == ("Apache-2.0", "2025-02-07")

@@ -15,7 +15,7 @@ from infill_engine.tokenizer import byte_of_symbol
 from train.judge_vocabulary import UNUSED
 
 LAYERS, WIDTH, HEADS, KV_HEADS, INNER = 2, 128, 4, 2, 96
-ROPE_BASE, EPSILON, CONTEXT = 50_000.0, 1e-5, 512
+ROPE_BASE, EPSILON, CONTEXT = 50_000.0, 1e-5, 4096
 CONTROLS = [f"<|control{index}|>" for index in range(UNUSED + 1)]
 MISSING = {0x04, 0x1D, 0xC0, 0xF1, 0xFF}  # bytes that the original has no token for
 CODE = '''def area(width: int, height: int = 12345) -> int:

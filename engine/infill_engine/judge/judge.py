@@ -75,6 +75,11 @@ class Reading(Protocol):
         """How many tokens were read."""
         ...
 
+    @property
+    def whole(self) -> bool:
+        """Whether all was read that is worth it, however long that takes."""
+        ...
+
     def ahead(self, budget: Budget) -> None:
         """Reads what `continuations` will want, while nobody waits: the next reading of the same
         prefix has it."""
@@ -108,8 +113,8 @@ class Judge(Protocol):
     def describe(self) -> JudgeInfo: ...
 
     def read(self, request: InfillRequest, budget: Budget) -> Reading | None:
-        """Reads the prefix; None where the budget ended before it was whole, and what was read of
-        it is kept for the next time."""
+        """Reads the prefix: all that is worth it where the budget has no end, else what there is
+        time for; None where that is too little, and what was read is kept for the next time."""
         ...
 
     def forget(self) -> None:

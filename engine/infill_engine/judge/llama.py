@@ -21,10 +21,12 @@ from infill_engine.models.two_sided.kv_cache import common_length
 from infill_engine.request import FILE_END, InfillRequest
 from infill_engine.windows import last_tokens, prefix_window
 
-PREFIX_TOKENS = 512
+# Tokens before the cursor that are read: as many as are worth it (train/LOG.md) when nobody waits,
+# and the last of them when somebody comes to a place where it would take WORTH_WAITING seconds more.
+FAR, NEAR = 512, 256
+WORTH_WAITING = 0.3
 CHARACTERS_PER_TOKEN = 3.6
-# Tokens of a prefix that are read between two looks at the budget, by one thread and by several.
-CHUNK, CHUNK_OF_SEVERAL = 16, 128
+CHUNK = 16  # tokens of a prefix that one thread reads between two looks at the budget
 PLACES = 3  # whose prefixes are kept
 WORTH_REUSING = 64  # tokens, below which another place is being edited
 TREE = 640  # nodes
@@ -51,8 +53,8 @@ class LlamaJudge:
 
     def __init__(self, network: Llama, vocabulary: JudgeVocabulary, info: JudgeInfo) -> None:
         self.network, self.vocabulary, self._info = network, vocabulary, info
-        self._prefixes: list[Prefix] = []  # the one that was used last comes last
-        self._tree: Tree | None = None  # behind the last of them
+        self._far, self._near = _Places(network, FAR), _Places(network, NEAR)
+        self._tree: Tree | None = None  # behind the prefix that was used last
         self._caches: tuple[NDArray[Any], NDArray[Any]] | None = None  # of trees
         self._here, self._elsewhere = _looked_through(), _looked_through()
         self._ends = network.embed(vocabulary.line_ends)
@@ -61,8 +63,14 @@ class LlamaJudge:
         return self._info
 
     def read(self, request: InfillRequest, budget: Budget) -> "LlamaReading | None":
-        ids, healed = self._prefix_of(request.prefix)
-        prefix = self._nearest(ids)
+        far, healed = self._prefix_of(request.prefix)
+        near = [END_OF_TEXT, *last_tokens(far[1:], NEAR - 1)]
+        whole = len(near) == len(far) or self._worth_waiting(far, near, budget)
+        places, ids = (self._far, far) if whole else (self._near, near)
+        # No place is given up for another that there is no time to read.
+        if places.new(ids) == len(ids) and not self._soon(len(ids), budget):
+            return None
+        prefix = places.nearest(ids)
         tree = self._tree_of(prefix, ids, healed)
         if tree is None and not self._push(prefix, ids, budget):
             return None
@@ -82,10 +90,24 @@ class LlamaJudge:
             calibration=self._info.calibration,
             beams=self.beams,
             ends=self._ends,
+            whole=whole,
         )
 
+    def _worth_waiting(self, far: list[int], near: list[int], budget: Budget) -> bool:
+        """Whether what is far off is read as well."""
+        new = self._far.new(far)
+        more = new - self._near.new(near)
+        if more <= 0 or budget.deadline == math.inf:
+            return True
+        return self._soon(new, budget) and self.network.seconds(more) <= WORTH_WAITING
+
+    def _soon(self, new: int, budget: Budget) -> bool:
+        """Whether so many tokens leave half of the time for all else; what takes more is left for
+        when nobody waits."""
+        return not new or self.network.seconds(new) <= budget.left() / 2
+
     def forget(self) -> None:
-        self._prefixes.clear()
+        self._far, self._near = _Places(self.network, FAR), _Places(self.network, NEAR)
         self._tree = self._caches = None
         self._here, self._elsewhere = _looked_through(), _looked_through()
 
@@ -108,9 +130,11 @@ class LlamaJudge:
 
     def _tree_of(self, prefix: Prefix, ids: list[int], healed: bytes) -> Tree | None:
         """What is known of how ids go on, after typing what the tree has; it is used up."""
-        tree, self._tree = self._tree, None
-        size = len(prefix.ids)
-        if tree is None or tree.prefix is not prefix or not size or ids[:size] != prefix.ids:
+        tree, size = self._tree, len(prefix.ids)
+        if tree is None or tree.prefix is not prefix:
+            return None
+        self._tree = None
+        if not size or ids[:size] != prefix.ids:
             return None
         return tree.descend(ids[size:], healed)
 
@@ -122,21 +146,21 @@ class LlamaJudge:
         kept = common_length(prefix.ids, ids)
         if kept < len(prefix.ids):
             del prefix.ids[min(kept, len(ids) - 1) :]
-        # What would take most of the time that is left is left for when nobody waits.
-        new = len(ids) - len(prefix.ids)
-        if new and self.network.seconds(new) > budget.left() / 2:
+        if not self._soon(len(ids) - len(prefix.ids), budget):
             return False
-        chunk = CHUNK if self.network.threads == 1 else CHUNK_OF_SEVERAL
-        while len(prefix.ids) < len(ids):
-            if self.network.seconds(chunk) > budget.left():
-                return False
-            self.network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + chunk])
-        return True
+        chunk = CHUNK if self.network.threads == 1 else len(ids)
+
+        def going() -> bool:
+            return self.network.seconds(CHUNK) <= budget.left()
+
+        while len(prefix.ids) < len(ids) and going():
+            self.network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + chunk], going)
+        return len(prefix.ids) == len(ids)
 
     def _prefix_of(self, text: str) -> tuple[list[int], bytes]:
         """The tokens to read, and the bytes of the last one, which is taken back."""
-        room = int(PREFIX_TOKENS * CHARACTERS_PER_TOKEN)
-        ids = last_tokens(self.vocabulary.encode(prefix_window(text, room)), PREFIX_TOKENS - 1)
+        room = int(FAR * CHARACTERS_PER_TOKEN)
+        ids = last_tokens(self.vocabulary.encode(prefix_window(text, room)), FAR - 1)
         healed = b""
         if ids:
             healed = self.vocabulary.token_bytes[ids[-1]]
@@ -146,19 +170,36 @@ class LlamaJudge:
                 healed = b""
         return [END_OF_TEXT, *(ids[:-1] if healed else ids)], healed
 
-    def _nearest(self, ids: list[int]) -> Prefix:
+
+class _Places:
+    """What was read of the last PLACES, each of at most so many tokens."""
+
+    def __init__(self, network: Llama, tokens: int) -> None:
+        self._network, self._tokens = network, tokens
+        self._prefixes: list[Prefix] = []  # the one that was used last comes last
+
+    def new(self, ids: list[int]) -> int:
+        """How many of these tokens are still to be read."""
+        shared = max((common_length(each.ids, ids) for each in self._prefixes), default=0)
+        return len(ids) - (shared if self._reused(shared, ids) else 0)
+
+    def nearest(self, ids: list[int]) -> Prefix:
         """The prefix that shares most with ids, or a new one."""
         shared = [common_length(prefix.ids, ids) for prefix in self._prefixes]
         best = max(shared, default=0)
-        if best >= min(WORTH_REUSING, len(ids)):
+        if self._prefixes and self._reused(best, ids):
             prefix = self._prefixes.pop(shared.index(best))
         elif len(self._prefixes) == PLACES:
             prefix = self._prefixes.pop(0)
             prefix.ids.clear()
         else:
-            prefix = self.network.prefix(PREFIX_TOKENS)
+            prefix = self._network.prefix(self._tokens)
         self._prefixes.append(prefix)
         return prefix
+
+    @staticmethod
+    def _reused(shared: int, ids: list[int]) -> bool:
+        return shared >= min(WORTH_REUSING, len(ids))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +215,7 @@ class LlamaReading:
     calibration: Calibration
     beams: int
     ends: Floats
+    whole: bool
 
     @property
     def prefix_tokens(self) -> int:

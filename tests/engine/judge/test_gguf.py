@@ -20,7 +20,7 @@ from infill_engine.judge.gguf.reading import GgufReading
 from infill_engine.judge.judge import Drafts, Reading, behind_line
 from infill_engine.local import LocalEngine
 from infill_engine.request import InfillRequest
-from tests.engine.judge.test_judged import Opinion
+from tests.engine.judge.test_judged import Opinion, there
 from tests.engine.oracle import Oracle
 from tests.train import tiny_gguf
 from tests.train.tiny_gguf import CODE, HEADS, KV_HEADS, WIDTH
@@ -433,7 +433,7 @@ def test_what_is_asked_for_exactly_is_its_own_text_else_the_likeliest(
         oracle = Oracle(
             [drafted], lengths=(24,), canvas_lengths=(24,), guessed={"dth * height": 0.0}
         )
-        engine = LocalEngine(oracle, lambda judge=judge: (judge, ""))
+        engine = LocalEngine(oracle, there(judge))
         engine.warm(request)
         *_, draft = engine.infill(request)
         texts = [draft.text, *(other.text for other in draft.others)]

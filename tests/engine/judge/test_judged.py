@@ -1,8 +1,10 @@
 """The engine with a judge beside an oracle that drafts: what is ranked, added, and left alone."""
 
 import math
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -32,6 +34,7 @@ class Opinion:
     token_ms: float = 1
     asked: int = 0
     too_late: bool = False
+    far: bool | None = None  # whether it has read all
     said: Sequence[str] = ()
     drafted: Mapping[str, list[str]] = field(default_factory=dict)
     more: Mapping[str, list[str]] = field(default_factory=dict)
@@ -50,6 +53,10 @@ class Opinion:
     @property
     def prefix_tokens(self) -> int:
         return 0
+
+    @property
+    def whole(self) -> bool:
+        return self.far or self.far is None
 
     def ahead(self, budget: Budget) -> None:
         self.thought_ahead += 1
@@ -80,8 +87,14 @@ class Opinion:
         self.forgotten += 1
 
 
+def there(judge: Judge | None, why: str = "") -> "Future[tuple[Judge | None, str]]":
+    found: Future[tuple[Judge | None, str]] = Future()
+    found.set_result((judge, why))
+    return found
+
+
 def engine(judge: Judge, oracle: Oracle | None = None) -> LocalEngine:
-    return LocalEngine(oracle or Oracle(["one"], guessed={"two": -1.0}), lambda: (judge, ""))
+    return LocalEngine(oracle or Oracle(["one"], guessed={"two": -1.0}), there(judge))
 
 
 def last(found: LocalEngine, budget: Budget = UNLIMITED) -> Draft:
@@ -124,7 +137,7 @@ def test_without_time_drafts_are_ranked_as_without_a_judge() -> None:
     found = engine(late)
     found.warm(REQUEST)
     assert texts(last(found)) == texts(expected)
-    assert len(late.prefixes) == 2
+    assert len(late.prefixes) == 3  # what is near, all, and what was asked for
     assert last(found).left_out == ("reading",)
 
 
@@ -148,12 +161,15 @@ def test_what_a_judge_had_no_time_for_is_told(
     assert draft.left_out == left_out
 
 
-def test_a_judge_is_loaded_when_nobody_waits() -> None:
+def test_a_judge_is_waited_for_when_nobody_waits() -> None:
     judge, soon = Opinion({"one": -3.0, "two": -1.0}), time.monotonic() + 60
-    found = engine(judge)
-    assert "once the model is idle" in found.describe().judge
+    coming: Future[tuple[Judge | None, str]] = Future()
+    found = LocalEngine(Oracle(["one"], guessed={"two": -1.0}), coming)
+    assert found.describe().judge == "being loaded"
     assert last(found, Budget(deadline=soon)).text == "one"
+    found.warm(REQUEST, budget=Budget(deadline=time.monotonic() + 0.01))
     assert judge.prefixes == []
+    threading.Timer(0.05, coming.set_result, [(judge, "")]).start()
     found.warm(REQUEST)
     assert judge.prefixes == ["a = "]
     assert judge.thought_ahead == 1
@@ -162,8 +178,33 @@ def test_a_judge_is_loaded_when_nobody_waits() -> None:
     assert last(found, Budget(deadline=soon)).text == "two"
 
 
+def test_a_judge_that_is_there_is_used_at_once() -> None:
+    judge = Opinion({"one": -3.0, "two": -1.0})
+    assert last(engine(judge), Budget(deadline=time.monotonic() + 60)).text == "two"
+
+
+def test_what_is_near_is_read_and_gone_on_with_before_what_is_far() -> None:
+    judge = Opinion({"one": -3.0}, far=False)
+    budgets: list[Budget] = []
+    read = judge.read
+
+    def watched(request: InfillRequest, budget: Budget) -> Reading | None:
+        budgets.append(budget)
+        judge.far = budget.deadline == math.inf
+        return read(request, budget)
+
+    judge.read = watched  # type: ignore[method-assign]
+    engine(judge).warm(REQUEST)
+    assert [budget.deadline == math.inf for budget in budgets] == [False, True]
+    assert judge.thought_ahead == 2
+    budgets.clear()
+    # Who waits for a reading waits for what is near alone.
+    engine(judge).warm(REQUEST, budget=Budget(deadline=time.monotonic() + 60))
+    assert [budget.deadline == math.inf for budget in budgets] == [False]
+
+
 def test_a_reason_why_there_is_none_is_said() -> None:
-    found = LocalEngine(Oracle(["one"]), lambda: (None, "off: too slow"))
+    found = LocalEngine(Oracle(["one"]), there(None, "off: too slow"))
     found.warm(REQUEST)
     assert found.describe().judge == "off: too slow"
     assert found.describe().show_threshold == 0

@@ -14,12 +14,13 @@ from transformers import LlamaForCausalLM
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.errors import ModelError
 from infill_engine.judge.judge import BETWEEN, behind_line
-from infill_engine.judge.llama import BEHIND, CHUNK, LlamaJudge, LlamaReading, _Line
+from infill_engine.judge.llama import BEHIND, CHUNK, NEAR, LlamaJudge, LlamaReading, _Line
 from infill_engine.judge.loading import load_embedded, load_llama
 from infill_engine.judge.network import Llama, Prefix
 from infill_engine.judge.tree import Tree
 from infill_engine.judge.vocabulary import END_OF_TEXT
 from infill_engine.request import InfillRequest
+from infill_kernels import blocks
 from tests.train.tiny_gguf import CODE
 from train.judge_nats import llama
 
@@ -27,6 +28,7 @@ from train.judge_nats import llama
 NATS = 0.9
 PREFIX = CODE * 2 + "def area(width: int, hei"
 SUFFIX = ") -> int:\n    pass\n"
+SOON = Budget(deadline=time.monotonic() + 3_600)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,7 @@ def test_typing_and_deleting_read_only_what_is_new_and_say_the_same(weights: Pat
     for cut in (len(text), len(text) - 40, len(text) - 39, len(text) - 7, len(text), len(text)):
         reading = read(pieces, text[:cut])
         pushed = len(reading.tree.prefix.ids)
-    assert len(pieces._prefixes) == 1
+    assert len(pieces._far._prefixes) == 1
     assert pushed == len(read(once).tree.prefix.ids)
     for a, b in zip(
         reading.judge(middles, [0.0] * 3, UNLIMITED),
@@ -138,6 +140,46 @@ def test_typing_and_deleting_read_only_what_is_new_and_say_the_same(weights: Pat
         assert b is not None
         # Chunks of other sizes round alike but for the order of sums.
         assert (a.middle, a.suffix) == pytest.approx((b.middle, b.suffix), abs=0.05)
+
+
+def test_who_comes_to_a_place_has_what_is_near_and_later_all(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = load_llama(weights)
+    judge.network.token_ms = 10.0  # and so what is far takes a second more
+    monkeypatch.setattr(judge.network, "_took", lambda *_: None)
+    long = CODE * 40 + "def area(width: int, hei"
+    request = InfillRequest(prefix=long, suffix=SUFFIX)
+    near = judge.read(request, SOON)
+    assert near is not None
+    assert not near.whole
+    assert NEAR - 64 <= near.prefix_tokens <= NEAR
+
+    near.ahead(UNLIMITED)
+    said = near.continuations(lambda _: (), SOON)
+    looks = iter([False] * 5 + [True] * 100)
+    assert judge.read(request, Budget(cancelled=lambda: next(looks))) is None
+    # What is only half read takes nothing from what was known.
+    again = judge.read(request, SOON)
+    assert again is not None
+    assert not again.whole
+    assert again.tree is near.tree
+    assert again.continuations(lambda _: (), SOON) == said
+
+    whole = read(judge, long)
+    assert whole.whole
+    assert whole.prefix_tokens > NEAR
+    typed = judge.read(InfillRequest(prefix=long + "ght: ", suffix=SUFFIX), SOON)
+    assert typed is not None
+    assert typed.whole
+    assert typed.prefix_tokens >= whole.prefix_tokens
+
+
+def test_a_short_file_is_read_once(judge: LlamaJudge) -> None:
+    short = judge.read(InfillRequest(prefix="a = ", suffix=""), SOON)
+    assert short is not None
+    assert short.whole
+    assert not judge._near._prefixes
 
 
 def test_several_threads_read_the_same_prefix(weights: Path) -> None:
@@ -166,7 +208,9 @@ def test_only_what_goes_on_with_what_is_owed_is_likely(judge: LlamaJudge) -> Non
 def test_few_places_are_kept(judge: LlamaJudge) -> None:
     for number in range(9):
         read(judge, f"{number} " * 300)
-    assert len(judge._prefixes) <= 3
+        judge.read(InfillRequest(prefix=f"{number} " * 300, suffix=""), SOON)
+    assert len(judge._far._prefixes) <= 3
+    assert len(judge._near._prefixes) <= 3
 
 
 def test_a_continuation_ends_with_its_line_or_before_what_follows(judge: LlamaJudge) -> None:
@@ -266,17 +310,21 @@ def test_where_the_text_ends_is_not_what_follows_elsewhere(judge: LlamaJudge) ->
     assert tree._following(0) is None
 
 
-def test_what_there_is_no_time_for_is_read_the_next_time(judge: LlamaJudge) -> None:
+@pytest.mark.parametrize(("threads", "together"), [(1, CHUNK), (2, blocks.CHUNK)])
+def test_what_there_is_no_time_for_is_read_the_next_time(
+    weights: Path, threads: int, together: int
+) -> None:
+    judge = load_llama(weights, threads)
     request = InfillRequest(prefix=PREFIX * 4, suffix=SUFFIX)
     looks = 0
 
     def later() -> bool:
         nonlocal looks
         looks += 1
-        return looks > 3
+        return looks > 4
 
     assert judge.read(request, Budget(cancelled=later)) is None
-    assert len(judge._prefixes[-1].ids) == 2 * CHUNK
+    assert len(judge._far._prefixes[-1].ids) == 2 * together
     assert judge.read(request, UNLIMITED) is not None
     # A deadline that is sure to be missed is not waited for.
     started = time.monotonic()
@@ -343,7 +391,7 @@ def test_typing_what_was_read_reads_it_not_again_and_says_the_same(
     def counted(network: Llama, prefix: Prefix, ids: list[int], *more: Any) -> Any:
         nonlocal tokens
         tokens += len(ids)
-        return (read_tree if more else push)(network, prefix, ids, *more)
+        return (read_tree if len(more) > 1 else push)(network, prefix, ids, *more)
 
     def judged(reading: LlamaReading, middle: str) -> tuple[float, float]:
         (found,) = reading.judge([middle], [0.0], UNLIMITED)

@@ -91,6 +91,10 @@ class GgufReading:
     def prefix_tokens(self) -> int:
         return self._tree.start
 
+    @property
+    def whole(self) -> bool:
+        return True
+
     def ahead(self, budget: Budget) -> None:
         """Nothing: a pass is dear, and its tree is gone with this reading."""
 
