@@ -30,7 +30,8 @@ class EngineConfig:
 
     `device` is "auto", "cpu", "cuda" or, of Apple's, "mlx" for checkpoints, and "mps" for a masked
     Qwen2; `threads` None is one for the embedded model, two of them for the judge's long reads,
-    and the physical cores, at most 4, for others. `max_denoising_steps` None lets the canvas length decide.
+    and the physical cores, at most 4, for others. `max_denoising_steps` None lets the canvas
+    length decide.
 
     A server is "http://HOST:PORT" or "https://HOST/PATH", with the model's name as "#NAME" or in
     `remote_model`; a server of one model needs no name. Its key is never a setting: it is read

@@ -22,7 +22,8 @@ from infill_engine.request import FILE_END, InfillRequest
 from infill_engine.windows import last_tokens, prefix_window
 
 # Tokens before the cursor that are read: as many as are worth it (train/LOG.md) when nobody waits,
-# and the last of them when somebody comes to a place where it would take WORTH_WAITING seconds more.
+# and the last of them when somebody comes to a place where all would take WORTH_WAITING seconds
+# more.
 FAR, NEAR = 512, 256
 WORTH_WAITING = 0.3
 CHARACTERS_PER_TOKEN = 3.6
