@@ -1,10 +1,13 @@
 """A judge that comes some time after the model it judges for."""
 
+import logging
 import math
 from concurrent.futures import Future, wait
 
 from infill_engine.budget import Budget
 from infill_engine.judge.judge import Judge
+
+log = logging.getLogger(__name__)
 
 
 class AwaitedJudge:
@@ -25,8 +28,12 @@ class AwaitedJudge:
         if budget.deadline == math.inf:
             self.wait(budget)
         if self._coming is not None and self._coming.done():
-            self.judge, self.without = self._coming.result()
-            self._coming = None
+            coming, self._coming = self._coming, None
+            if (error := coming.exception()) is not None:
+                log.warning("the judge could not be loaded and is left out: %r", error)
+                self.leave(f"off: it could not be loaded ({error!r})")
+            else:
+                self.judge, self.without = coming.result()
         return self.judge
 
     def leave(self, why: str) -> None:

@@ -210,6 +210,15 @@ def test_a_reason_why_there_is_none_is_said() -> None:
     assert found.describe().show_threshold == 0
 
 
+def test_a_judge_that_could_not_be_loaded_is_left_out() -> None:
+    coming: Future[tuple[Judge | None, str]] = Future()
+    coming.set_exception(MemoryError("67 MB"))
+    found = LocalEngine(Oracle(["one"]), coming)
+    found.warm(REQUEST)
+    assert last(found).text == "one"
+    assert "MemoryError('67 MB')" in found.describe().judge
+
+
 def test_a_request_that_is_taken_back_is_not_judged() -> None:
     judge = Opinion({"one": -1.0})
     found = engine(judge)
