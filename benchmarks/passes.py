@@ -186,7 +186,7 @@ def measure(places: int, tokens: int, threads: int) -> dict[str, Any]:
     if level is None:
         raise SystemExit(f"there are no routines for this CPU: {reason}")
     say("keystrokes")
-    parts = answers(load_engine(EngineConfig()), places)
+    parts = answers(load_engine(EngineConfig(threads=1)), places)
     say(f"reads of {tokens} tokens")
     return {
         "benchmark": "passes",
