@@ -12,7 +12,7 @@ from pathlib import Path
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
 # So probable is what nobody asked for, to be shown.
-SHOWN_FROM = 0.22
+SHOWN_FROM = 0.20
 NEAR = 21  # lines
 # What is seldom or never due after a file's first change, by which the others are fitted: imports
 # stand at its head, and calls of a function that changed are few.

@@ -9,7 +9,8 @@ from infill_ls.completion.next_edit.proposal import Proposal, Site
 _F_STRING = re.compile(r"(?<!\w)[fF][rR]?[\"']|(?<!\w)[rR][fF][\"']")
 _FORMATTED = re.compile(r"[\"']\s*%\s*[\w(]|[\"']\s*\.format\(")
 _STRING = r"(?P<quote>[\"'])(?P<text>(?:(?!(?P=quote))[^\\\n{}]|\\.)*)(?P=quote)"
-_PERCENT = re.compile(rf"(?<!\w){_STRING}\s+%\s+(?P<value>[\w.]+(?=[),\]]|$)|\()")
+_PERCENT = re.compile(rf"(?<!\w){_STRING}\s+%\s+(?P<value>[\w.]+(?=[),\]]|$)|[\w.]+\(|\()")
+_REPR = re.compile(r"repr\(([^()]*)\)")
 _FORMAT = re.compile(
     r"(?<!\w)(?P<quote>[\"'])(?P<text>(?:(?!(?P=quote))[^\\\n]|\\.)*)(?P=quote)\.format\("
 )
@@ -32,13 +33,14 @@ def as_f_strings(site: Site) -> Iterator[Proposal]:
         return
     formatted, summed = _FORMATTED.search(old), _PLUS.search(old)
     for at, line in enumerate(site.lines):
-        if site.change.first <= at < site.change.end:
+        if site.change.first <= at < site.change.end or not (formatted or summed):
             continue
-        if formatted and _FORMATTED.search(line):
+        is_sum = not _FORMATTED.search(line)
+        if not is_sum:
             whole = _whole_call(site.lines, at)
             changed = f_string(whole)
             size = 1 if whole == line else _size(site.lines, at)
-        elif summed and _PLUS.search(line):
+        elif _PLUS.search(line):
             changed, size = of_sum(line), 1
         else:
             continue
@@ -48,7 +50,11 @@ def as_f_strings(site: Site) -> Iterator[Proposal]:
                 first=at,
                 end=at + size,
                 lines=(changed,),
-                evidence=(("lines", float(size > 1)), ("sum", float(not formatted))),
+                evidence=(
+                    ("lines", float(size > 1)),
+                    ("sum", float(is_sum)),
+                    ("same", float(bool(summed if is_sum else formatted))),
+                ),
             )
 
 
@@ -91,6 +97,8 @@ def f_string(line: str) -> str:
         found = [match["value"]], match.end()
         if match["value"] == "(":
             found = arguments(line, match.end())
+        elif match["value"][-1] == "(":
+            found = _called(line, match.start("value"), match.end())
         text = _of_percents(match["text"], found[0]) if found else ""
     else:
         match = _FORMAT.search(line)
@@ -104,6 +112,15 @@ def f_string(line: str) -> str:
     return line[: match.start()] + f"f{quote}{text}{quote}" + line[found[1] :]
 
 
+def _called(line: str, start: int, inside: int) -> tuple[list[str], int] | None:
+    """The call whose brackets open before `inside`, with the attributes of its result."""
+    found = arguments(line, inside)
+    if found is None:
+        return None
+    attributes = re.compile(r"(?:\.\w+)*(?=[),\]]|$)").match(line, found[1])
+    return ([line[start : attributes.end()]], attributes.end()) if attributes else None
+
+
 def _of_percents(text: str, values: list[str]) -> str:
     kinds = [each for each in _FIELD.findall(text) if each != "%"]
     if len(kinds) != len(values) or "%" in _FIELD.sub("", text):
@@ -113,7 +130,12 @@ def _of_percents(text: str, values: list[str]) -> str:
     def field(found: re.Match[str]) -> str:
         if found[1] == "%":
             return "%"
-        return "{" + next(given) + ("!r}" if found[1] == "r" else "}")
+        value = next(given)
+        if said := _REPR.fullmatch(value):
+            value, kind = said[1], "r"
+        else:
+            kind = found[1]
+        return "{" + value + ("!r}" if kind == "r" else "}")
 
     return _FIELD.sub(field, text)
 

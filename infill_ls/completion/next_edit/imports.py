@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
@@ -89,6 +90,10 @@ class Module:
                 )
         return found
 
+    def statement(self, each: Imported) -> list[Imported]:
+        """All that its statement binds."""
+        return [other for other in self.imports if other.first == each.first]
+
     @cached_property
     def bound(self) -> frozenset[str]:
         """By imports."""
@@ -144,6 +149,18 @@ class Module:
         return []
 
 
+def annotations(module: Module) -> Iterator[ast.expr]:
+    """Of parameters, results and variables."""
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.AnnAssign(annotation=said) | ast.arg(annotation=ast.expr() as said):
+                yield said
+            case ast.FunctionDef(returns=ast.expr() as said):
+                yield said
+            case ast.AsyncFunctionDef(returns=ast.expr() as said):
+                yield said
+
+
 def modules_of(site: Site) -> tuple[Module, Module] | None:
     """Before and after the edit; None where one of them does not parse."""
     if site.document.language_id != "python" or len(site.document.text) > MAX_CHARACTERS:
@@ -189,7 +206,7 @@ def _twice(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
             and (each.top or not other.top)
         ):
             statements.setdefault(other.first, []).append(other)
-    for others in statements.values():
+    for others in _together(new, [*statements.values()]):
         same = all(names[other.bound].module == other.module for other in others)
         yield from _without(
             new,
@@ -200,6 +217,22 @@ def _twice(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
             ("both_top", float(others[0].top and names[others[0].bound].top)),
             ("added", float(min(len(added), 4))),
         )
+
+
+def _together(module: Module, statements: list[list[Imported]]) -> list[list[Imported]]:
+    """Whole statements that follow each other, as one."""
+
+    def whole(names: list[Imported]) -> bool:
+        return not names[0].filling and len(names) == len(module.statement(names[0]))
+
+    runs: list[list[list[Imported]]] = []
+    for names in sorted(statements, key=lambda names: names[0].first):
+        last = runs[-1][-1] if runs else []
+        if last and last[0].end == names[0].first and whole(last) and whole(names):
+            runs[-1].append(names)
+        else:
+            runs.append([names])
+    return [[*chain.from_iterable(run)] for run in runs]
 
 
 def _gone(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
@@ -224,7 +257,10 @@ def _gone(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
             # `typing.Any` with `import typing` gone and `Any` imported.
             pattern = re.compile(rf"(?<![\w.]){re.escape(module)}\.(\w+)")
             said = pattern.findall(line)
-            bound = all(each in came and came[each].module == name for each in said)
+            # Types of Python's typing are those of collections.abc as well.
+            bound = all(
+                each in came and (name == "typing" or came[each].module == name) for each in said
+            )
             if said and (bound or not came):
                 lines = (pattern.sub(r"\1", line),)
                 yield Proposal(
@@ -288,10 +324,10 @@ def _for_nothing(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
 def _without(
     module: Module, gone: list[Imported], rule: str, *evidence: tuple[str, float]
 ) -> Iterator[Proposal]:
-    """A statement without some of its names, or the file without the statement."""
-    first, end = gone[0].first, gone[0].end
-    of_statement = [each for each in module.imports if each.first == first]
-    if len(gone) == len(of_statement):
+    """A statement without some of its names, or the file without the statement, or without several
+    that follow each other."""
+    first, end = gone[0].first, gone[-1].end
+    if gone[-1].first > first or len(gone) == len(module.statement(gone[0])):
         if gone[0].filling:
             return
         before = module.lines[first - 1].strip() if first else ""

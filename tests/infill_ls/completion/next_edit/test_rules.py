@@ -89,10 +89,60 @@ MIGRATED = {
         "«import warnings\n▸»import abc\nimport os\n‹▹import warnings\n›\nwarnings.warn(abc, os)\n"
     ),
 }
+FUTURE = "«▸from __future__ import annotations\n\n»"
+UNQUOTED = [
+    FUTURE + 'a: ‹"X"▹X› = 1\n',
+    FUTURE + 'def f(x: int, y: ‹list["X"]▹list[X]›): ...\n',
+    FUTURE + 'async def f() -> ‹"X"▹X›: ...\n',
+    FUTURE + "import typing as t\n\na: ‹t.Optional[t.List[t.Any]]▹list[t.Any] | None› = 1\n",
+    FUTURE + 'from typing import Literal\n\na: ‹Literal["b"] | "X"▹Literal["b"] | X› = 1\n',
+]
+TYPED = "from typing import TYPE_CHECKING«, Any▸»\n\nimport a\n\n"
+MOVED = [
+    # In a section of its own, in the one of its like, and in that of the standard library.
+    TYPED
+    + "if TYPE_CHECKING:\n‹▹    from typing import Any\n\n›    from b import c\n\nx: Any = a\n",
+    (
+        TYPED
+        + "if TYPE_CHECKING:\n    from collections import abc\n‹▹    from typing import Any\n›"
+        "\n    from b import c\n\nx: Any = a\n"
+    ),
+    TYPED
+    + "if TYPE_CHECKING:\n    ‹from typing import b▹from typing import Any, b›\n\nx: Any = a\n",
+    (
+        "«from c import d\n▸»from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n"
+        "    from typing import Any\n‹▹\n    from c import d\n›\nx: d = 1\n"
+    ),
+    (
+        "from typing import «Any▸TYPE_CHECKING»\n\nimport a\n‹▹\nif TYPE_CHECKING:\n"
+        "    from typing import Any\n›\nx: Any = a\n"
+    ),
+    # Not back to where it stood, among those that are in another order.
+    "«import c\n▸»from a import b\n‹▹import c\n›\nx = c.d(b)\n",
+]
+LEFTOVERS = {
+    "orphaned": "«from a import log\n▸»import b\n‹\nlogger = log()\n▹›\nprint(b)\n",
+    "class_variable": (
+        "from typing import Any«▸, ClassVar»\n\n\nclass A:\n    size = 1\n"
+        "    names‹▹: ClassVar[list[str]]› = ['b', 'c']\n"
+    ),
+    "instead": "«▸from a import NOTSET\n»\nif ‹NOT_SET▹NOTSET›:\n    pass\n",
+    "twice": (
+        "«▸from c import A, B\n»import os\n‹from a import A\nfrom b import B\n▹›\nos.x(A, B)\n"
+    ),
+    "unqualified": (
+        "«import typing▸from collections.abc import Sequence»\n\n"
+        "a: ‹typing.Sequence▹Sequence›[int] = b\n"
+    ),
+}
 F_STRINGS = [
     ('raise E("no %s" % a)', 'raise E(f"no {a}")'),
     ('x = "%r of %d%%" % (a.b, c(d))', 'x = f"{a.b!r} of {c(d)}%"'),
     ('x = "{} and {!r}".format(a, b[0])', 'x = f"{a} and {b[0]!r}"'),
+    ('E("no %s" % type(a).b)', 'E(f"no {type(a).b}")'),
+    ('x = "a-%s" % b(c, d[0])', 'x = f"a-{b(c, d[0])}"'),
+    ('x = "%s." % (repr(a.b), )', 'x = f"{a.b!r}."'),
+    ('x = "%s" % b("c")', ""),
     ('x = "%(a)s" % b', ""),
     ('x = "%s %s" % a', ""),
     ('x = "{0}".format(a)', ""),
@@ -156,6 +206,27 @@ def test_the_same_lines_change_elsewhere(rule: str) -> None:
 @pytest.mark.parametrize("rule", MIGRATED)
 def test_what_an_import_says_of_the_lines_that_use_it(rule: str) -> None:
     check(MIGRATED[rule], rule)
+
+
+@pytest.mark.parametrize("source", UNQUOTED)
+def test_annotations_that_are_no_longer_evaluated(source: str) -> None:
+    check(source, "annotated")
+
+
+@pytest.mark.parametrize("source", MOVED)
+def test_where_an_import_goes_that_is_still_needed(source: str) -> None:
+    check(source, "moved")
+
+
+@pytest.mark.parametrize("rule", LEFTOVERS)
+def test_what_an_import_leaves_to_be_done(rule: str) -> None:
+    check(LEFTOVERS[rule], rule)
+
+
+def test_strings_and_sums_become_f_strings_together() -> None:
+    old = 'x = "%s" % a\ny = "b-" + c\n'
+
+    assert proposed(old, 'x = f"{a}"\ny = "b-" + c\n')["f_string"] == 'x = f"{a}"\ny = f"b-{c}"\n'
 
 
 def test_all_changes_of_a_line_are_made_together() -> None:
