@@ -355,7 +355,6 @@ class Worker:
         started = time.perf_counter()
         engine = self._loaded_engine(config)
         # Now, rather than in the first request, and while the judge is being loaded.
-        import infill_ls.completion.next_edit.offer
         import infill_ls.completion.pipeline  # noqa: F401
 
         info = engine.describe()
