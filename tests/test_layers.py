@@ -37,7 +37,7 @@ WITHOUT_TORCH = [
 # The modules behind the names of `infill_engine/__init__.py`.
 PUBLIC_FACE = {
     f"infill_engine.{name}"
-    for name in ("budget", "config", "errors", "load", "remedies", "request")
+    for name in ("budget", "config", "errors", "load", "remedies", "request", "weighing")
 }
 NOT_SHIPPED = {"train", "bench", "benchmarks", "tests"}
 # Within the server's package: a layer imports those below it, and what all of them know.

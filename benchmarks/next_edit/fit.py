@@ -4,17 +4,29 @@ rules before anything is known."""
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.next_edit.pairs import Pair, pairs
+from benchmarks.progress import counted
+from infill_engine import EngineConfig, InfillRequest, load_engine
+from infill_engine.weighing import weigh
 from infill_ls.completion.next_edit import calibration
-from infill_ls.completion.next_edit.calibration import BY_JUDGEMENT, evidence
+from infill_ls.completion.next_edit.calibration import (
+    BY_JUDGEMENT,
+    UNSURE,
+    WEIGHED,
+    confidence,
+    evidence,
+    weighed_evidence,
+)
 from infill_ls.completion.next_edit.history import EditHistories
 from infill_ls.completion.next_edit.offer import RULES, site_of
-from infill_ls.completion.next_edit.proposal import Site
+from infill_ls.completion.next_edit.proposal import Proposal, Site
+from infill_ls.completion.next_edit.weighed import alternatives
+from infill_ls.completion.steps import at_once
 from infill_ls.documents import Change, DocumentStore
 
 CALIBRATION = Path(calibration.__file__).with_name("calibration.json")
@@ -33,6 +45,7 @@ SCRIPTS_FITTED_ON = {
     "webpack": "5.100.0 5.104.0 5.108.0 5.110.0 5.113.0",
     "fastify": "5.0.0 5.4.0 5.8.0 5.12.8",
 }
+THRESHOLDS = 0.15, 0.20, 0.22, 0.23, 0.24, 0.25, 0.28, 0.30, 0.35, 0.40
 STEPS = 20
 BEFORE, WEIGHT = 0.25, 4.0  # what is said of a rule before anything is known, and of how many pairs
 
@@ -50,7 +63,82 @@ def fitted(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, float
                 rows[rule].append(row)
     for rule, of_rule in sorted(rows.items()):
         say(f"{rule}: {len(of_rule)} proposals, {sum(right for *_, right in of_rule)} right")
-    return {rule: regression(of_rule) for rule, of_rule in sorted(rows.items())}
+    weighed = [*with_judge([*several, *single], rows, say)]
+    said = (f"{len(weighed)} weighed", f"{sum(right for *_, right in weighed)} right")
+    say(", ".join(said))
+    curve(weighed, {pair.name for pair in several}, say)
+    return {rule: regression(of_rule) for rule, of_rule in sorted(rows.items())} | {
+        WEIGHED: regression(weighed)
+    }
+
+
+def with_judge(
+    of: Sequence[Pair], rows: Mapping[str, list[Row]], say: Callable[[str], None]
+) -> Iterator[Row]:
+    """Of each pair what the rules find likeliest by weights of other packages, and what the judge
+    says of it."""
+    engine = load_engine(EngineConfig())
+    engine.warm(InfillRequest(prefix="", suffix=""))  # waits for the judge
+    tick, by = counted("pairs", len(of)), dict[str, dict[str, dict[str, float]]]()
+    for pair in of:
+        package = package_of(pair.name)
+        if package not in by:
+            others = {
+                rule: [row for row in of_rule if package_of(row[0]) != package]
+                for rule, of_rule in rows.items()
+            }
+            by[package] = {rule: regression(of_rule) for rule, of_rule in others.items() if of_rule}
+        best = likeliest(pair, by[package])
+        tick()
+        if best is None or best[2] < UNSURE:
+            continue
+        at, proposal, likely = best
+        asked = alternatives(at, proposal)
+        found = at_once(weigh(engine, asked.before, (asked.new, asked.old)))
+        assert found is not None, "the judge was waited for, and there is time"
+        right = pair.due(proposal.first, proposal.end, [f"{line}\n" for line in proposal.lines])
+        yield pair.name, weighed_evidence(likely, found[0] - found[1]), right
+
+
+def likeliest(
+    pair: Pair, by: Mapping[str, Mapping[str, float]]
+) -> tuple[Site, Proposal, float] | None:
+    """By weights of rules."""
+    at = site(pair)
+    found = (
+        [
+            (confidence(each, at, by), -index, each)
+            for index, each in enumerate(each for rule in RULES for each in rule(at))
+        ]
+        if at
+        else []
+    )
+    if not at or not found:
+        return None
+    likely, _, best = max(found, key=lambda each: each[:2])
+    return at, best, likely
+
+
+def package_of(name: str) -> str:
+    return name.partition(" ")[0]
+
+
+def curve(rows: Sequence[Row], several: set[str], say: Callable[[str], None]) -> None:
+    """Right and wrong of what is shown from several thresholds on, each package by weights fitted
+    on the others: with the judge, and by the rules alone."""
+    shown: dict[str, list[tuple[float, bool]]] = {"judge": [], "rules": []}
+    for package in {package_of(name) for name, *_ in rows}:
+        weights = regression([row for row in rows if package_of(row[0]) != package])
+        for name, found, right in rows:
+            if package_of(name) == package and name in several:
+                odds = weights["constant"] + sum(weights.get(k, 0.0) * x for k, x in found.items())
+                shown["judge"].append((1 / (1 + math.exp(-odds)), right))
+                shown["rules"].append((1 / (1 + math.exp(-found["odds"])), right))
+    for how, each in shown.items():
+        for least in THRESHOLDS:
+            rights = [right for likely, right in each if likely >= least]
+            right, wrong = (100 * n / len(several) for n in (sum(rights), rights.count(False)))
+            say(f"{how}, from {least:.2f} on: {right:.1f} % right, {wrong:.1f} % wrong")
 
 
 def site(pair: Pair) -> Site | None:

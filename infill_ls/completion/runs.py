@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from infill_engine import Budget, EngineInfo, InfillError, ModelError
+from infill_ls.completion.next_edit.calibration import SHOWN_FROM
 from infill_ls.completion.next_edit.history import Edit
 from infill_ls.documents import Document
 
@@ -40,12 +41,12 @@ class Run:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditQuery:
     """What is to follow the edits of a document, newest last. `seconds` count from when it is
-    asked. What is less probable than `min_confidence` is not wanted."""
+    asked. What rules find less probable than `least` is not wanted."""
 
     document: Document
     edits: tuple[Edit, ...]
     seconds: float
-    min_confidence: float = 0.0
+    least: float = SHOWN_FROM
 
 
 class EditRun(Run):

@@ -6,13 +6,16 @@ benchmarks.next_edit --fit`.
 
 import json
 import math
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
-# So probable is what nobody asked for, to be shown.
-SHOWN_FROM = 0.20
+# So probable is what nobody asked for, to be shown: as the rules say, and as a judge says as well,
+# which is asked of what is not surer or less sure than so.
+SHOWN_FROM, WEIGHED_FROM = 0.20, 0.28
+UNSURE, SURE = 0.05, 0.80
 NEAR = 21  # lines
 # What is seldom or never due after a file's first change, by which the others are fitted: imports
 # stand at its head, and calls of a function that changed are few.
@@ -25,12 +28,14 @@ BY_JUDGEMENT = {
     "passed_on": 0.4,
 }
 UNKNOWN = {"constant": -9.0}  # of a rule that was not fitted: it is not shown
+WEIGHED, _NATS = "weighed", 4.0  # what a rule and the judge count for together
 _FITTED = Path(__file__).with_name("calibration.json")
 
 
 @cache
 def fitted() -> dict[str, dict[str, float]]:
-    """By rule what each part of the evidence counts for, and before any ("constant")."""
+    """By rule what each part of the evidence counts for, and before any ("constant"); and under
+    WEIGHED."""
     found: dict[str, dict[str, float]] = json.loads(_FITTED.read_text(encoding="utf-8"))
     return found
 
@@ -47,10 +52,26 @@ def evidence(proposal: Proposal, site: Site) -> dict[str, float]:
     }
 
 
-def confidence(proposal: Proposal, site: Site) -> float:
+def confidence(
+    proposal: Proposal, site: Site, by: Mapping[str, Mapping[str, float]] | None = None
+) -> float:
+    """By the weights of rules that are shipped, or by others."""
     if proposal.rule in BY_JUDGEMENT:
         return BY_JUDGEMENT[proposal.rule]
-    weights = fitted().get(proposal.rule, UNKNOWN)
-    odds = weights["constant"]
-    odds += sum(weights.get(name, 0.0) * x for name, x in evidence(proposal, site).items())
+    weights = (fitted() if by is None else by).get(proposal.rule, UNKNOWN)
+    return _likely(weights, evidence(proposal, site))
+
+
+def weighed_evidence(confidence: float, nats: float) -> dict[str, float]:
+    """Of a proposal that a judge finds so many nats likelier than what is there."""
+    return {"odds": math.log(confidence / (1 - confidence)), "judge": math.tanh(nats / _NATS)}
+
+
+def weighed(confidence: float, nats: float) -> float:
+    """How likely it is with what the judge says."""
+    return _likely(fitted()[WEIGHED], weighed_evidence(confidence, nats))
+
+
+def _likely(weights: Mapping[str, float], found: Mapping[str, float]) -> float:
+    odds = weights["constant"] + sum(weights.get(name, 0.0) * x for name, x in found.items())
     return 1 / (1 + math.exp(-odds))

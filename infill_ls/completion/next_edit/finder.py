@@ -88,18 +88,13 @@ class EditFinder:
     def _find(self, run: EditRun) -> None:
         if run.stopped():
             return
-        from infill_ls.completion.next_edit.offer import next_edit
+        from infill_ls.completion.next_edit.offer import likeliest
 
         query = run.query
         if not self._imported:
             self._imported = True
             run.deadline = time.monotonic() + query.seconds
         try:
-            run.found = next_edit(
-                query.document,
-                query.edits,
-                min_confidence=query.min_confidence,
-                budget=run.budget(),
-            )
+            run.found = likeliest(query.document, query.edits, query.least, budget=run.budget())
         except BudgetSpent:
             run.late = True

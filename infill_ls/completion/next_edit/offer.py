@@ -21,6 +21,7 @@ from infill_ls.completion.next_edit.proposal import Proposal, Site
 from infill_ls.completion.next_edit.separators import separated
 from infill_ls.completion.next_edit.siblings import beside
 from infill_ls.completion.next_edit.signatures import calls_after
+from infill_ls.completion.next_edit.weighed import Alternatives, alternatives
 from infill_ls.documents import Document
 from infill_ls.syntax.edits import tree_edit
 from infill_ls.syntax.language import language_of
@@ -45,7 +46,7 @@ _RECENT, _OLDER = 3, 0.9  # edits that are looked at, and what one counts that i
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextEdit:
     """[start, end) of a document, whole lines, is better replaced by `text`, which has the
-    document's line ends; `line` is the first one that changes."""
+    document's line ends; `line` is the first one that changes. `alternatives` are for a judge."""
 
     start: int
     end: int
@@ -53,6 +54,7 @@ class NextEdit:
     line: int
     rule: str
     confidence: float
+    alternatives: Alternatives
 
 
 def next_edit(
@@ -64,25 +66,37 @@ def next_edit(
 ) -> NextEdit | None:
     """None where nothing is probable enough, by what was measured and by `min_confidence`. Raises
     BudgetSpent."""
-    least = max(SHOWN_FROM, min_confidence)
-    probable = [each for each in _after_all(document, edits, budget) if each.confidence >= least]
+    return likeliest(document, edits, max(SHOWN_FROM, min_confidence), budget=budget)
+
+
+def likeliest(
+    document: Document, edits: Sequence[Edit], least: float, *, budget: Budget = UNLIMITED
+) -> NextEdit | None:
+    """None where nothing is as probable as `least`. Raises BudgetSpent."""
+    found = _after_all(document, edits, budget)
+    probable = [(each, site) for each, site in found if each.confidence >= least]
     if not probable:
         return None
     at = document.lines.line_of(edits[-1].end)
-    probable.sort(key=lambda each: (-each.confidence, each.first < at, abs(each.first - at)))
-    for each in probable[:_MOST_PARSED]:
-        found = _as_edit(document, each)
-        if parses(document, found, budget):
-            return found
+
+    def worth(of: tuple[Proposal, Site]) -> tuple[float, bool, int]:
+        return -of[0].confidence, of[0].first < at, abs(of[0].first - at)
+
+    for each, site in sorted(probable, key=worth)[:_MOST_PARSED]:
+        edit = _as_edit(document, each, site)
+        if parses(document, edit, budget):
+            return edit
     return None
 
 
-def _after_all(document: Document, edits: Sequence[Edit], budget: Budget) -> list[Proposal]:
-    """What follows from the last few edits: also what an older one leaves to be done, where no
-    newer one was made. Raises BudgetSpent."""
+def _after_all(
+    document: Document, edits: Sequence[Edit], budget: Budget
+) -> list[tuple[Proposal, Site]]:
+    """What follows from the last few edits, and from which: also what an older one leaves to be
+    done, where no newer one was made. Raises BudgetSpent."""
     if len(document.text) > MAX_CHARACTERS:
         return []
-    found: dict[tuple[int, int, tuple[str, ...]], Proposal] = {}
+    found: dict[tuple[int, int, tuple[str, ...]], tuple[Proposal, Site]] = {}
     since: list[tuple[int, int]] = []  # lines of newer edits
     for age, edit in enumerate(reversed(edits[-_RECENT:])):
         site = site_of(document, edit)
@@ -91,7 +105,8 @@ def _after_all(document: Document, edits: Sequence[Edit], budget: Budget) -> lis
                 continue
             place = each.first, each.end, each.lines
             aged = replace(each, confidence=each.confidence * _OLDER**age)
-            found[place] = max(aged, found.get(place, aged), key=lambda each: each.confidence)
+            if site and (place not in found or aged.confidence > found[place][0].confidence):
+                found[place] = aged, site
         first = document.lines.line_of(edit.start)
         since.append((first, document.lines.line_of(edit.end) + 1))
     return list(found.values())
@@ -112,7 +127,7 @@ def proposals(site: Site, budget: Budget) -> Iterator[Proposal]:
             yield replace(proposal, confidence=confidence(proposal, site))
 
 
-def _as_edit(document: Document, proposal: Proposal) -> NextEdit:
+def _as_edit(document: Document, proposal: Proposal, site: Site) -> NextEdit:
     first, end, newline = proposal.first, proposal.end, document.newline
     start, text = document.line_start(first), newline.join(proposal.lines)
     if end > first and proposal.lines:
@@ -130,6 +145,7 @@ def _as_edit(document: Document, proposal: Proposal) -> NextEdit:
         line=first,
         rule=proposal.rule,
         confidence=proposal.confidence,
+        alternatives=alternatives(site, proposal),
     )
 
 

@@ -5,17 +5,29 @@ empty at once, and its work ends. Belongs to the event loop of one connection.
 """
 
 import asyncio
+import logging
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from infill_engine import InfillError
+from infill_engine import Budget, Engine, InfillError
+from infill_ls.completion.next_edit.calibration import (
+    SHOWN_FROM,
+    SURE,
+    UNSURE,
+    WEIGHED_FROM,
+    weighed,
+)
 from infill_ls.completion.runs import EditQuery, EditRun
+from infill_ls.completion.steps import Steps
 from infill_ls.completion.worker import Worker
 
 if TYPE_CHECKING:  # it brings the grammars: the finder's thread imports it
     from infill_ls.completion.next_edit.offer import NextEdit
+    from infill_ls.completion.next_edit.weighed import Alternatives
 
+logger = logging.getLogger(__name__)
 # Past the deadline, for the last look at it.
 GRACE_SECONDS = 0.05
 
@@ -49,7 +61,7 @@ class EditRequests:
         self._turns: dict[str, asyncio.Future[None]] = {}  # done when superseded
         self._closed = False
 
-    async def answer(self, query: EditQuery) -> EditResult:
+    async def answer(self, query: EditQuery, min_confidence: float = 0.0) -> EditResult:
         if self._closed:
             return EditResult(how="closed")
         uri, loop = query.document.uri, asyncio.get_running_loop()
@@ -57,9 +69,14 @@ class EditRequests:
         if not query.edits:
             return EditResult(how="no edit")
         turn = self._turns[uri] = loop.create_future()
-        run = self._worker.next_edit(query, self)
+        has_judge = self._worker.has_judge
+        least = UNSURE if has_judge else max(SHOWN_FROM, min_confidence)
+        run = self._worker.next_edit(replace(query, least=least), self)
         try:
-            return await self._answer(run, turn, loop)
+            result = await self._answer(run, turn, loop)
+            if has_judge and result.edit is not None:
+                result = await self._weighed(run, turn, result.edit, min_confidence)
+            return result
         finally:
             run.stop()
             if self._turns.get(uri) is turn:
@@ -101,5 +118,42 @@ class EditRequests:
             return EditResult(how="failed", complaint=complaint)
         if run.late:
             return EditResult(how="late")
-        edit = run.result.result()
-        return EditResult(how="nothing" if edit is None else "offered", edit=edit)
+        return _offered(run.result.result())
+
+    async def _weighed(
+        self, run: EditRun, turn: "asyncio.Future[None]", edit: "NextEdit", min_confidence: float
+    ) -> EditResult:
+        """By the rules and the judge, or by the rules alone where it has no time."""
+        said: tuple[float, ...] = ()
+        if edit.confidence < SURE:
+            budget = run.budget()
+            work = partial(_nats, edit.alternatives, budget)
+            done = asyncio.wrap_future(self._worker.perform(work))
+            waiting: set[asyncio.Future[Any]] = {turn, done}
+            left = budget.left()
+            await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if turn.done():
+                done.cancel()
+                return EditResult(how="superseded")
+            if not done.done():
+                done.cancel()
+            elif error := done.exception():
+                logger.warning("a next edit is not weighed: %s", error)
+            else:
+                said = done.result() or ()
+        for nats in said:
+            edit = replace(edit, confidence=weighed(edit.confidence, nats))
+        shown_from = WEIGHED_FROM if said else SHOWN_FROM
+        return _offered(edit if edit.confidence >= max(shown_from, min_confidence) else None)
+
+
+def _offered(edit: "NextEdit | None") -> EditResult:
+    return EditResult(how="nothing" if edit is None else "offered", edit=edit)
+
+
+def _nats(of: "Alternatives", budget: Budget, engine: Engine) -> Steps[tuple[float, ...]]:
+    """How much likelier the judge finds the new lines, where it says so."""
+    from infill_engine.weighing import weigh
+
+    found = yield from weigh(engine, of.before, (of.new, of.old), budget)
+    return () if found is None else (found[0] - found[1],)

@@ -17,6 +17,7 @@ from infill_ls.server.policy import refusal
 from infill_ls.server.session import DocumentSnapshot, Session
 
 METHOD = "textDocument/copilotInlineEdit"
+AS_LONG = 2.0  # times as an infill may take: nobody waits for a next edit as for text
 
 
 async def inline_edit(
@@ -61,10 +62,9 @@ async def _answered(
     query = EditQuery(
         document=document,
         edits=session.edits.of(document.uri),
-        seconds=settings.deadline_ms / 1000,
-        min_confidence=settings.min_confidence or 0.0,
+        seconds=AS_LONG * settings.deadline_ms / 1000,
     )
-    result = await session.next_edits.answer(query)
+    result = await session.next_edits.answer(query, settings.min_confidence or 0.0)
     if result.complaint:
         session.tell(lsp.MessageType.ERROR, result.complaint)
     return result

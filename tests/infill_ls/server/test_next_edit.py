@@ -3,14 +3,18 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from infill_engine import BudgetSpent, Engine, EngineConfig
+from infill_engine import Budget, BudgetSpent, Engine, EngineConfig, EngineInfo, weighing
 from infill_ls.completion.next_edit import offer
+from infill_ls.completion.next_edit.weighed import Alternatives
 from infill_ls.completion.runs import EditQuery
+from infill_ls.completion.steps import Steps
 from infill_ls.completion.worker import Worker
+from infill_ls.documents import Document
 from infill_ls.settings import Settings
 from tests.infill_ls.engines import Knowing, Stepping, last_name, loads
 from tests.infill_ls.server.editor import Editor, editing
@@ -37,6 +41,26 @@ async def editor(worker: Worker) -> AsyncIterator[Editor]:
         editor.open(TEXT, URI, "python")
         change(editor, 2, RENAMED, "subtotal")
         yield editor
+
+
+class Judging(Knowing):
+    """With a judge."""
+
+    def describe(self) -> EngineInfo:
+        return replace(super().describe(), judge_parameters=1)
+
+
+@pytest.fixture
+async def judged() -> AsyncIterator[Editor]:
+    worker = Worker(loads(Judging(last_name)))
+    worker.load(EngineConfig()).result(60)
+    worker.has_judge = True  # as after the first answer
+    async with editing(worker) as editor:
+        editor.session.settings = Settings(deadline_ms=60_000)
+        editor.open(TEXT, URI, "python")
+        change(editor, 2, RENAMED, "subtotal")
+        yield editor
+    assert worker.close(60)
 
 
 def change(editor: Editor, version: int, at: dict[str, Any], text: str) -> None:
@@ -172,8 +196,49 @@ async def test_no_time_is_not_said_to_be_nothing(
     key = editor.session._documents.all()[0]
     query = EditQuery(document=key, edits=editor.session.edits.of(key.uri), seconds=60)
     for search, how in ((spent, "late"), (fails, "failed"), (lambda *_, **__: None, "nothing")):
-        monkeypatch.setattr(offer, "next_edit", search)
+        monkeypatch.setattr(offer, "likeliest", search)
         assert (await editor.session.next_edits.answer(query)).how == how
+
+
+@pytest.mark.parametrize(
+    ("confidence", "nats", "offered"),
+    [(0.15, 9.0, True), (0.15, -9.0, False), (0.15, None, False), (0.3, -9.0, False),
+     (0.3, None, True), (0.9, -9.0, True)],
+)  # fmt: skip
+async def test_what_is_not_sure_is_what_the_judge_says_as_well(
+    judged: Editor,
+    monkeypatch: pytest.MonkeyPatch,
+    confidence: float,
+    nats: float | None,
+    offered: bool,
+) -> None:
+    def likeliest(document: Document, *_: Any, **__: Any) -> offer.NextEdit:
+        asked = Alternatives(before="a\n", new="b\n", old="c\n")
+        return offer.NextEdit(
+            start=0, end=4, text="x", line=0, rule="", confidence=confidence, alternatives=asked
+        )
+
+    def weigh(_: Engine, before: str, texts: tuple[str, ...], budget: Budget) -> Steps[Any]:
+        assert (before, texts) == ("a\n", ("b\n", "c\n"))
+        yield
+        return None if nats is None else [nats, 0.0]
+
+    monkeypatch.setattr(offer, "likeliest", likeliest)
+    monkeypatch.setattr(weighing, "weigh", weigh)
+
+    assert len(await edits(judged)) == offered
+
+
+async def test_where_the_judge_fails_the_rules_say_it_alone(
+    judged: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Steps[Any]:
+        yield
+        raise RuntimeError
+
+    monkeypatch.setattr(weighing, "weigh", fails)
+
+    assert len(await edits(judged)) == 1
 
 
 async def test_the_newest_request_and_an_edit_overtake_the_one_before(editor: Editor) -> None:

@@ -1,0 +1,48 @@
+"""How likely the judge finds texts that somebody else wrote, with little of what stands before."""
+
+from collections.abc import Generator, Sequence
+
+from infill_engine.budget import UNLIMITED, Budget
+from infill_engine.judge.llama import LlamaJudge
+from infill_engine.judge.tree import Tree
+from infill_engine.judge.vocabulary import END_OF_TEXT
+from infill_engine.local import LocalEngine
+from infill_engine.request import Engine
+
+# Tokens that are read of what stands before, the last ones, and of each text, the first ones; and
+# those that are read in a step.
+BEFORE, EACH, CHUNK = 40, 24, 16
+
+
+def weigh(
+    engine: Engine, before: str, texts: Sequence[str], budget: Budget = UNLIMITED
+) -> Generator[None, None, list[float] | None]:
+    """The log-probability of each text behind `before`, in steps of some 25 ms; None where no
+    embedded judge is there yet, or the budget is too short.
+
+    What the judge has read of other places stays as it is.
+    """
+    judge = engine._awaited.judge if isinstance(engine, LocalEngine) else None
+    if not isinstance(judge, LlamaJudge):
+        return None
+    network, vocabulary = judge.network, judge.vocabulary
+    ids = [END_OF_TEXT, *vocabulary.encode(before)[-BEFORE:]]
+    rows = [vocabulary.encode(text)[:EACH] for text in texts]
+    nodes = {tuple(row[:size]) for row in rows for size in range(1, len(row) + 1)}
+    if budget.left() < network.seconds(len(ids) + len(nodes)):
+        return None
+    prefix = network.prefix(len(ids))
+    for at in range(0, len(ids), CHUNK):
+        network.push(prefix, ids[at : at + CHUNK])
+        yield
+        if budget.over:
+            return None
+    tree = Tree(network, vocabulary, prefix, len(nodes), b"")
+    found = []
+    for row in rows:
+        (path,) = tree.grow([row], budget)
+        if len(path) <= len(row):
+            return None
+        found.append(sum(tree.log_probabilities(path[:-1], row, alone=True)))
+        yield
+    return found
