@@ -11,13 +11,13 @@ from infill_engine.request import Engine
 
 # Tokens that are read of what stands before, the last ones, and of each text, the first ones; and
 # those that are read in a step.
-BEFORE, EACH, CHUNK = 40, 24, 16
+BEFORE, EACH, CHUNK = 40, 24, 8
 
 
 def weigh(
     engine: Engine, before: str, texts: Sequence[str], budget: Budget = UNLIMITED
 ) -> Generator[None, None, list[float] | None]:
-    """The log-probability of each text behind `before`, in steps of some 25 ms; None where no
+    """The log-probability of each text behind `before`, in steps of some 12 ms; None where no
     embedded judge is there yet, or the budget is too short.
 
     What the judge has read of other places stays as it is.
@@ -40,9 +40,11 @@ def weigh(
     tree = Tree(network, vocabulary, prefix, len(nodes), b"")
     found = []
     for row in rows:
+        for size in range(CHUNK, len(row) + CHUNK, CHUNK):
+            tree.grow([row[:size]], budget)
+            yield
         (path,) = tree.grow([row], budget)
         if len(path) <= len(row):
             return None
         found.append(sum(tree.log_probabilities(path[:-1], row, alone=True)))
-        yield
     return found
