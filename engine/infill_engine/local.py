@@ -78,16 +78,16 @@ class LocalEngine(Generic[MemoryT]):
     ) -> None:
         self._denoiser = denoiser
         self._memories = Memories(denoiser)
-        self._awaited = AwaitedJudge(judge)
+        self.awaited = AwaitedJudge(judge)
         self._judging = 0.0  # milliseconds that it took of this request
         self._judge_tokens = 0  # that it has read of its prefix
         self._left_out: list[LeftOut] = []  # of this request
 
     def describe(self) -> EngineInfo:
         info = self._denoiser.describe()
-        if self._awaited.judge is None:
-            return replace(info, judge=self._awaited.without)
-        judge = self._awaited.judge.describe()
+        if self.awaited.judge is None:
+            return replace(info, judge=self.awaited.without)
+        judge = self.awaited.judge.describe()
         shown = judge.calibration.show_threshold or info.show_threshold
         return replace(
             info,
@@ -100,18 +100,18 @@ class LocalEngine(Generic[MemoryT]):
     def warm(self, request: InfillRequest, *, budget: Budget = UNLIMITED) -> None:
         asked = template(request).request
         self._memories.encode(self._denoiser.sides(asked), budget)
-        self._awaited.wait(budget)
+        self.awaited.wait(budget)
         reading = self._read(asked, budget.within(NEAR_SECONDS), ahead=True)
         if budget.deadline == math.inf and not (reading and reading.whole):
             self._read(asked, budget, ahead=True)
 
     def forget(self) -> None:
         self._memories.kept.clear()
-        self._awaited.forget()
+        self.awaited.forget()
 
     def _read(self, request: InfillRequest, budget: Budget, ahead: bool = False) -> Reading | None:
         """What the judge has read; None where there is no judge, or no time."""
-        judge, reading = self._awaited.here(budget), None
+        judge, reading = self.awaited.here(budget), None
         if judge is None:
             return None
         with self._judges():
@@ -351,7 +351,7 @@ class LocalEngine(Generic[MemoryT]):
     ) -> list[Candidate]:
         """As the judge ranks them, the best gone on with where lines may follow; as they are where
         there is no judge, or no time for it."""
-        if reading is None or self._awaited.judge is None or not candidates:
+        if reading is None or self.awaited.judge is None or not candidates:
             return candidates
         best = candidates
         with self._judges():
@@ -363,7 +363,7 @@ class LocalEngine(Generic[MemoryT]):
                 lambda texts: self._middles(texts, hole, best, denoised),
                 budget,
             )
-            tokens_left = budget.left() * 1e3 / max(self._awaited.judge.describe().token_ms, 1e-3)
+            tokens_left = budget.left() * 1e3 / max(self.awaited.judge.describe().token_ms, 1e-3)
             self._left_out += unjudged(hole.request, best, tokens_left)
         return best
 
@@ -375,7 +375,7 @@ class LocalEngine(Generic[MemoryT]):
             yield
         except (ModelError, MemoryError) as error:
             log.warning("the judge failed and is left out from here on: %s", error)
-            self._awaited.leave(f"off: {error}")
+            self.awaited.leave(f"off: {error}")
         finally:
             self._judging += (time.perf_counter() - started) * 1e3
 

@@ -22,7 +22,7 @@ def weigh(
 
     What the judge has read of other places stays as it is.
     """
-    judge = engine._awaited.judge if isinstance(engine, LocalEngine) else None
+    judge = engine.awaited.judge if isinstance(engine, LocalEngine) else None
     if not isinstance(judge, LlamaJudge):
         return None
     network, vocabulary = judge.network, judge.vocabulary
