@@ -202,9 +202,7 @@ class Worker:
                 before.result.set_result(None)
             if self._running_ahead is not None:
                 self._running_ahead.stop()
-            if (warm := self._running_warm) is not None:
-                warm.stop()
-                self._waiting_warm = self._waiting_warm or ModelRun(warm.query, warm.owner)
+            self._put_off_warm()
             if self._closing:
                 self._drop_ahead()
             self._changed.notify()
@@ -215,6 +213,7 @@ class Worker:
         another one before it is done."""
         run = SteppedRun(work)
         with self._changed:
+            self._put_off_warm()
             self._stop_idle()
             self._add_step(run)
         return run.done
@@ -278,6 +277,12 @@ class Worker:
         for idle in (self._running_ahead, self._running_warm):
             if idle is not None:
                 idle.stop()
+
+    def _put_off_warm(self) -> None:
+        """Until what is done now is."""
+        if (warm := self._running_warm) is not None:
+            warm.stop()
+            self._waiting_warm = self._waiting_warm or ModelRun(warm.query, warm.owner)
 
     def _add_step(self, run: SteppedRun[T]) -> None:
         step = Task("work on demand", partial(self._step, run), run.done.set_exception)

@@ -6,8 +6,8 @@ import threading
 from infill_engine import Engine, EngineConfig
 from infill_ls.completion.steps import Steps
 from infill_ls.completion.worker import Worker
-from tests.infill_ls.completion.test_worker import ME, query
-from tests.infill_ls.engines import Knowing, last_name, loads
+from tests.infill_ls.completion.test_worker import ME, eventually, query, warming
+from tests.infill_ls.engines import Knowing, Stepping, last_name, loads
 
 
 class Slow:
@@ -38,6 +38,18 @@ async def test_an_answer_waits_for_one_step_at_most() -> None:
 
     assert [await asyncio.wrap_future(each) for each in (done, then)] == ["done", "done"]
     assert slow.order == ["a", "answer", "a", "b", "b", "c", "c"]
+    assert worker.close(60)
+
+
+async def test_what_is_read_ahead_is_gone_on_with_after_them() -> None:
+    engine, slow = Stepping(last_name, steps=1, keeps_warming=True), Slow()
+    worker = await warming(engine)
+    slow.go_on.set()
+    done = worker.perform(slow.work)
+
+    assert await asyncio.wrap_future(done) == "done"
+    await eventually(engine.journal.wait, "warm", 2)
+    assert engine.warmed[0] == engine.warmed[1]
     assert worker.close(60)
 
 
