@@ -392,6 +392,19 @@ def test_what_there_is_no_time_for_is_read_the_next_time(judge: GgufJudge) -> No
     assert len(reading._tree) == 1
 
 
+def test_what_was_deleted_while_a_request_was_taken_back_says_nothing(judge: GgufJudge) -> None:
+    before = CODE + "a = "
+    read(judge, before + "alpha + beta")
+    cut = InfillRequest(prefix=before + "alpha", suffix=SUFFIX)
+    assert judge.read(cut, Budget(cancelled=lambda: True)) is None
+    (again,) = read(judge, before).judge(["th"], [0.0], UNLIMITED)
+    judge.forget()
+    (fresh,) = read(judge, before).judge(["th"], [0.0], UNLIMITED)
+    assert again is not None
+    assert fresh is not None
+    assert (again.middle, again.suffix) == pytest.approx((fresh.middle, fresh.suffix), abs=1e-3)
+
+
 def test_a_pass_that_would_take_too_long_is_not_begun(judge: GgufJudge) -> None:
     reading, soon = read(judge), Budget(deadline=time.monotonic() + 30.0)
     judge._cache.token_ms = 1e6
