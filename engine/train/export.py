@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from infill_engine.models.two_sided.config import TwoSidedConfig
+from infill_engine.models.writing import write_whole
 from infill_ls.cli.machine import commit
 from train import checkpoint
 
@@ -138,12 +139,9 @@ def card(
 
 
 def write_weights(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
-    """Writes a weights file by rename, readable by everybody."""
+    """Writes a weights file by rename, with the umask's mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(arrays, partial, metadata)
-    partial.chmod(0o644)
-    partial.replace(path)
+    write_whole(path, lambda partial: save_file(arrays, partial, metadata))
 
 
 def export(run: Path, target: Path, extra: dict[str, str], table: Path = TABLE) -> None:

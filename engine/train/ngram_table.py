@@ -24,6 +24,7 @@ from infill_engine.models.two_sided.ngram_table import (
     packed,
     to_arrays,
 )
+from infill_engine.models.writing import write_whole
 from train.shards import Shard, load, save, shard_of
 
 KEPT = 0.2  # of the documents: to read, not to count
@@ -189,7 +190,8 @@ def main() -> None:
     val.unlink(missing_ok=True)
     val.hardlink_to(args.data / "val.npz")
     found = table(groups, args.vocab_size, args.size)
-    save_file(to_arrays(found), args.out / "table.safetensors")
+    arrays = to_arrays(found)
+    write_whole(args.out / "table.safetensors", lambda partial: save_file(arrays, partial))
     tokens = sum(len(ids) for group in groups for ids in group)
     size = {"contexts": len(found.keys), "bytes": 6 * len(found.keys)}
     print(json.dumps({"tokens": tokens, **size}))

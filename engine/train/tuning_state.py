@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from infill_engine import ModelError
+from infill_engine.models.writing import write_whole
 from train.recipe import Pair, Recipe, Tuner
 
 STATE = "resume.safetensors"  # in the adapter's folder, until the run has ended
@@ -37,13 +38,9 @@ def save(
         for name, tensor in optimiser.state[parameter].items():
             tensors[f"{key}.{name}"] = tensor
     told = {"model": model, "recipe": asdict(recipe), "run": asdict(run)}
-    partial = out / f".{STATE}"
-    save_file(
-        {key: tensor.cpu().contiguous() for key, tensor in tensors.items()},
-        partial,
-        {key: json.dumps(value) for key, value in told.items()},
-    )
-    partial.replace(out / STATE)
+    here = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
+    metadata = {key: json.dumps(value) for key, value in told.items()}
+    write_whole(out / STATE, lambda partial: save_file(here, partial, metadata))
 
 
 def standing(out: Path, model: str, recipe: Recipe) -> Run:

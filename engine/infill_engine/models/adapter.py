@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +21,7 @@ from infill_engine.config import EngineConfig
 from infill_engine.errors import ModelError
 from infill_engine.models.checkpoint import first_line, read_json
 from infill_engine.models.finite import check_finite
+from infill_engine.models.writing import write_whole
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -52,7 +54,7 @@ class Adapter:
 
 def read_adapter(folder: Path) -> Adapter:
     """Raises ModelError where there is none, one of another kind, or one that is damaged."""
-    told = read_json(folder / CONFIG)
+    told = _config(folder / CONFIG)
     try:
         tensors = load_file(folder / WEIGHTS)
         rank, alpha = int(told["r"]), float(told["lora_alpha"])
@@ -90,6 +92,22 @@ def read_adapter(folder: Path) -> Adapter:
     return Adapter(rank=rank, scale=alpha / rank, pairs=pairs)
 
 
+def _config(path: Path) -> dict[str, Any]:
+    """What PEFT's file says, nothing where there is none; a ModelError where it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} cannot be read as JSON ({first_line(error)}); copy it again from where it was "
+            "trained"
+        ) from error
+    return found
+
+
 def described(config: EngineConfig) -> str:
     """What `EngineInfo` says of an adapter, "" where there is none."""
     if config.adapter is None:
@@ -117,7 +135,5 @@ def write_adapter(folder: Path, adapter: Adapter, model: str) -> None:
         key = PREFIX + name.removesuffix(".weight")
         tensors[key + DOWN] = down.detach().to("cpu", torch.float32).contiguous()
         tensors[key + UP] = up.detach().to("cpu", torch.float32).contiguous()
-    partial = folder / f".{WEIGHTS}"
-    save_file(tensors, partial)
-    partial.replace(folder / WEIGHTS)
+    write_whole(folder / WEIGHTS, lambda partial: save_file(tensors, partial))
     (folder / CONFIG).write_text(json.dumps(told, indent=2), encoding="utf-8")

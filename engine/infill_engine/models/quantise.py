@@ -45,6 +45,7 @@ from infill_engine.models.masked_qwen2 import checkpoint as qwen
 from infill_engine.models.masked_qwen2.loading import noise_logits as qwen_logits
 from infill_engine.models.nvfp4 import Nvfp4Files
 from infill_engine.models.quantised import FORMATS, quantise
+from infill_engine.models.writing import write_whole
 
 SHARD_BYTES = 4 << 30
 INDEX = "model.safetensors.index.json"
@@ -172,7 +173,8 @@ class ShardWriter:
 
     def _flush(self) -> None:
         path = self._folder / f"part-{len(self._files)}.safetensors"
-        save_file(self._waiting, path, metadata={"format": "pt"})
+        waiting = self._waiting
+        write_whole(path, lambda partial: save_file(waiting, partial, metadata={"format": "pt"}))
         self._files.append((path, list(self._waiting)))
         self._waiting, self._bytes = {}, 0
 
