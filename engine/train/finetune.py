@@ -6,9 +6,10 @@
         --adapter ~/mine-adapter
 
 Trains LoRA beside the matrices, which stay as they are, and of all but DiffusionGemma may have 4
-bits. One file in ten is kept to measure by. Ctrl-C ends a run behind its step, and the same command
-goes on with it. `--plan` says what memory it takes, without `--model` that of the published ones;
-`--export unsloth FILE` or `--export nemo FILE` writes the same holes for other trainers.
+bits. One file in ten is kept to measure by. Ctrl-C ends a run behind its step or measured hole, and
+the same command goes on with it. `--plan` says what memory it takes, without `--model` that of the
+published ones; `--export unsloth FILE` or `--export nemo FILE` writes the same holes for other
+trainers.
 """
 
 import argparse
@@ -28,11 +29,12 @@ from typing import get_args
 import torch
 
 from infill_engine import EngineConfig, InfillError, ModelError
-from infill_engine.config import Dtype
+from infill_engine.config import HUB, Dtype
 from infill_engine.models.adapter import Adapter, write_adapter
 from infill_engine.models.checkpoint import kind_of
-from infill_engine.models.hub import find_checkpoint
+from infill_engine.models.hub import check_name, find_checkpoint
 from infill_engine.models.masked_qwen2.denoiser import load_masked_qwen2
+from infill_engine.models.placement import chosen_device
 from infill_ls.cli.files import new_file, new_folder
 from infill_ls.cli.machine import counted
 from train import tuning_memory
@@ -58,8 +60,8 @@ def finetune(
     """Trains, or goes on with a run that stopped, and gives back how far it is.
 
     The adapter is written after every `recipe.every` steps, with what it takes to go on, and where
-    `stopped` says so after a step. Raises ModelError where there is nothing to learn from, the
-    folder has another run, or the loss is no number any more.
+    `stopped` says so after a step; a measuring that it ends gives no line. Raises ModelError where
+    there is nothing to learn from, the folder has another run, or the loss is no number any more.
     """
     learned = [each for each in found if not each.held_out]
     kept = [each for each in found if each.held_out] or learned
@@ -93,7 +95,10 @@ def finetune(
             if run.losses:
                 line["loss"] = sum(run.losses) / len(run.losses)
             if measured:
-                line["exact"] = tuner.exact(measured)
+                exact = tuner.exact(measured, stopped)
+                if exact is None:
+                    return run  # as it was just written; the same command measures
+                line["exact"] = exact
             run.log.append(line)
             run.losses = []
             say(_told(line))
@@ -146,6 +151,15 @@ def tuner_of(config: EngineConfig, recipe: Recipe) -> Tuner:
     from train.gemma_tuning import GemmaTuner
 
     return GemmaTuner(config, recipe)
+
+
+def check_model(config: EngineConfig) -> None:
+    """Raises ModelError where model or device cannot be had; nothing is read of weights, and
+    nothing fetched."""
+    check_name(config.model)
+    here = not config.model.startswith(HUB)
+    gemma = here and kind_of(find_checkpoint(config.model)) == "diffusion_gemma"
+    chosen_device(config, mps=not gemma)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -251,7 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{tuning_memory.told(size)}  {name}")
         return 0
     if not options.export:
-        standing(options.out, options.model, recipe)  # before what takes minutes
+        check_model(config)  # before what takes minutes
+        standing(options.out, options.model, recipe)
     found = looked_through(options.data)
     if options.export:
         form, target = options.export
@@ -266,11 +281,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("dtype", "device"):
         if getattr(options, name) != "auto":
             tries += [f"--{name}", getattr(options, name)]
-    if run.step < recipe.steps:
+    ended = not (options.out / STATE).exists()
+    if not ended:
         print(f"stopped behind step {run.step} of {recipe.steps}; the same command goes on")
     print(f"adapter in {options.out}; it fills holes by")
     print("    " + shlex.join([*tries, "--adapter", str(options.out)]))
-    return 0 if run.step == recipe.steps else INTERRUPTED
+    return 0 if ended else INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ stands beside the matrices of attention and of the dense MLP, whose weights both
 experts, router, table and norms stay as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,8 +33,9 @@ from infill_engine.models.diffusion_gemma.loading import load_model
 from infill_engine.models.diffusion_gemma.network import Network, cache_parameter
 from infill_engine.models.diffusion_gemma.text import GemmaText
 from infill_engine.models.hub import find_checkpoint
-from train.recipe import NOISE_LEVELS, Pair, Recipe, exact
+from train.recipe import NOISE_LEVELS, Pair, Recipe, check_rank, share
 from train.repository import Gap
+from train.stopping import never
 
 MATRICES = {
     "self_attn": ("q_proj", "k_proj", "v_proj", "o_proj"),
@@ -182,23 +183,28 @@ class GemmaHoles:
 
 
 class GemmaTuner(GemmaHoles):
-    """Implements `Tuner`. Raises ModelError where the weights are none that learn."""
+    """Implements `Tuner`. Raises ModelError where the weights are none that learn, or the rank is
+    too high for them."""
 
     def __init__(self, config: EngineConfig, recipe: Recipe) -> None:
         super().__init__(config, recipe.tokens, recipe.seed)
         self._recipe = recipe
         self.pairs: dict[str, Pair] = {}
         layers = zip(self._encoder.layers, self.model.model.decoder.layers, strict=True)
-        for at, passes in enumerate(layers):
-            for part, names in MATRICES.items():
-                for name in names:
-                    key = f"model.decoder.layers.{at}.{part}.{name}.weight"
-                    self._attach(key, [getattr(layer, part) for layer in passes], name)
+        places = [
+            (f"model.decoder.layers.{at}.{part}.{name}.weight", parents, name)
+            for at, passes in enumerate(layers)
+            for part, names in MATRICES.items()
+            for parents in [[getattr(layer, part) for layer in passes]]
+            for name in names
+            if getattr(parents[0], name) is not None  # full layers have no values of their own
+        ]
+        check_rank(recipe, [getattr(first, name).weight.shape for _, (first, _), name in places])
+        for place in places:
+            self._attach(*place)
 
     def _attach(self, key: str, parents: Sequence[Any], name: str) -> None:
-        """One pair for both passes; full layers have no values of their own."""
-        if getattr(parents[0], name) is None:
-            return
+        """One pair for both passes."""
         outputs, inputs = getattr(parents[0], name).weight.shape
         down = torch.randn(self._recipe.rank, inputs, generator=self._generator) / inputs**0.5
         pair = self.pairs[key] = (
@@ -214,8 +220,8 @@ class GemmaTuner(GemmaHoles):
     def set_noise_state(self, state: Tensor) -> None:
         self._generator.set_state(state)
 
-    def exact(self, measured: Sequence[Gap]) -> float:
-        return exact(LocalEngine(self.denoiser()), measured, self.asked) / max(1, len(measured))
+    def exact(self, measured: Sequence[Gap], stopped: Callable[[], bool] = never) -> float | None:
+        return share(LocalEngine(self.denoiser()), measured, self.asked, stopped)
 
     def denoiser(self) -> DiffusionGemma:
         """With what is learned by now."""

@@ -1,7 +1,7 @@
 """Fine-tuning a masked Qwen2 for holes: LoRA beside its matrices, and the hole objective."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,8 +12,9 @@ from infill_engine.local import LocalEngine
 from infill_engine.models.masked_qwen2.denoiser import MaskedQwen2
 from infill_engine.models.masked_qwen2.network import Lora, Matrix, Network
 from train.hole_objective import Example, loss_of, noised
-from train.recipe import Pair, Recipe, exact
+from train.recipe import Pair, Recipe, check_rank, share
 from train.repository import Gap
+from train.stopping import never
 
 # The matrices that are stacked into one, by the layer's field.
 STACKED: dict[str, tuple[str, ...]] = {
@@ -25,9 +26,13 @@ STACKED: dict[str, tuple[str, ...]] = {
 
 
 def attach(network: Network, recipe: Recipe) -> dict[str, Pair]:
-    """Puts LoRA beside every matrix of the blocks; the pairs by the matrices' names."""
+    """Puts LoRA beside every matrix of the blocks; the pairs by the matrices' names.
+
+    Raises ModelError where the recipe's rank is too high for them.
+    """
     sizes, generator = network.sizes, torch.Generator().manual_seed(recipe.seed)
     shapes = sizes.shapes(tied=True)
+    check_rank(recipe, [shape for key, shape in shapes.items() if key.endswith("_proj.weight")])
     pairs: dict[str, Pair] = {}
     for at, layer in enumerate(network.layers):
         made: dict[str, Matrix] = {}
@@ -84,5 +89,5 @@ class MaskedTuner:
     def asked(self, gap: Gap) -> InfillRequest:
         return gap.request
 
-    def exact(self, measured: Sequence[Gap]) -> float:
-        return exact(LocalEngine(self._denoiser), measured, self.asked) / max(1, len(measured))
+    def exact(self, measured: Sequence[Gap], stopped: Callable[[], bool] = never) -> float | None:
+        return share(LocalEngine(self._denoiser), measured, self.asked, stopped)

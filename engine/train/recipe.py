@@ -1,13 +1,14 @@
 """What a run of fine-tuning is, and what one asks of a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
-from infill_engine import Engine, InfillRequest
+from infill_engine import Engine, InfillRequest, ModelError
 from train.repository import Gap
+from train.stopping import never
 
 Pair = tuple[Tensor, Tensor]  # down [r, K], up [N, r], float32: up @ down is added to [N, K]
 
@@ -69,9 +70,20 @@ class Tuner(Protocol):
         knows no end."""
         ...
 
-    def exact(self, measured: Sequence[Gap]) -> float:
-        """The share of holes that are filled exactly, as the engine fills them."""
+    def exact(self, measured: Sequence[Gap], stopped: Callable[[], bool] = never) -> float | None:
+        """The share of holes that are filled exactly, as the engine fills them; None where
+        `stopped` says so before the last of them."""
         ...
+
+
+def check_rank(recipe: Recipe, shapes: Iterable[Sequence[int]]) -> None:
+    """Raises ModelError where LoRA would be wider than a matrix that it stands beside."""
+    side = min(min(shape) for shape in shapes)
+    if recipe.rank > side:
+        raise ModelError(
+            f"--rank {recipe.rank} is more than {side}, the smallest side of the matrices that "
+            f"LoRA stands beside; choose {min(16, side)}, or {side} at the most"
+        )
 
 
 def exact(engine: Engine, measured: Sequence[Gap], asked: Callable[[Gap], InfillRequest]) -> int:
@@ -82,3 +94,18 @@ def exact(engine: Engine, measured: Sequence[Gap], asked: Callable[[Gap], Infill
         right += bool(drafts) and drafts[-1].text == gap.middle
         engine.forget()
     return right
+
+
+def share(
+    engine: Engine,
+    measured: Sequence[Gap],
+    asked: Callable[[Gap], InfillRequest],
+    stopped: Callable[[], bool],
+) -> float | None:
+    """The same as a share; None where `stopped`, which is asked before each hole, says so."""
+    right = 0
+    for gap in measured:
+        if stopped():
+            return None
+        right += exact(engine, [gap], asked)
+    return right / max(1, len(measured))
