@@ -12,6 +12,7 @@ from infill_ls.completion.fills import Gap, filled, is_value
 from infill_ls.completion.steps import Steps, at_once
 from infill_ls.completion.structures.json_template import json_template
 from infill_ls.completion.structures.json_text import HOLE
+from infill_ls.completion.structures.patterns import UnsupportedPattern
 from infill_ls.completion.structures.schema import Schema, SchemaError
 from infill_ls.completion.structures.slots import Piece, Slot, composed, slots_of
 from infill_ls.completion.structures.toml_text import is_toml, toml_template
@@ -56,6 +57,8 @@ def json_task(text: str, schema: Schema, *, everything: bool = False, seed: int 
     """
     try:
         pieces = json_template(text, schema, everything=everything)
+    except UnsupportedPattern as why:
+        raise SchemaError(f"A pattern of the schema is not supported: {why}.") from None
     except RecursionError:
         raise SchemaError(
             "The schema refers to itself without end, or the document is nested too deep for it; "

@@ -1,11 +1,13 @@
-"""The string nearest to a text that regular expressions match, within bounds on its length.
+"""Whether a regular expression matches a text, and the string nearest to a text that several do.
 
-An expression becomes an automaton of characters; the cheapest way through it, where a character
+An expression becomes an automaton of characters. All the ways through it are gone at once, so that
+no text takes exponentially long, as it may with Python's `re`. The cheapest way, where a character
 that is kept costs nothing and one that is changed, added or left out costs one, is found by
 Dijkstra's algorithm. Knows nothing of JSON.
 """
 
 import heapq
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,6 +29,10 @@ class UnsupportedPattern(Exception):
     """The sentence says what of the pattern is meant."""
 
 
+class UnreadablePattern(UnsupportedPattern):
+    """It is no regular expression."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Chars:
     """A class of characters: ranges and categories, or all but these."""
@@ -36,6 +42,11 @@ class _Chars:
 
     def __contains__(self, char: str) -> bool:
         return any(_within(char, item) for item in self.items) != self.negated
+
+    def matches(self, char: str) -> bool:
+        """As in `re`, whose categories have all of Unicode: of a text that is there. What is made
+        is right for dialects with ASCII's, too."""
+        return any(_matches(char, item) for item in self.items) != self.negated
 
     def samples(self) -> Iterator[str]:
         """Some of them, fit for a text, the plainest first."""
@@ -67,6 +78,27 @@ def _within(char: str, item: tuple[int, int] | str) -> bool:
     return item[0] <= ord(char) <= item[1]
 
 
+def _matches(char: str, item: tuple[int, int] | str) -> bool:
+    match item:
+        case "digit":
+            return char.isdecimal()
+        case "word":
+            return char == "_" or char.isalnum()
+        case "space":
+            return char.isspace()
+    return _within(char, item)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """From `start` to `final`, beginning so many characters `behind` the place."""
+
+    start: int
+    final: int
+    negated: bool
+    behind: int
+
+
 # Of `re`; a dialect that has fewer characters in a category than Python is satisfied as well.
 _CATEGORIES = {
     op.CATEGORY_DIGIT: "digit",
@@ -81,18 +113,22 @@ _NAMED = {
     op.ASSERT_NOT: "a negative lookahead or lookbehind",
     op.GROUPREF: "a back reference",
     op.AT: "a word boundary",
+    op.SUBPATTERN: "flags",
 }
 _EVERY = _Chars(((0, _ANY),))
-_FREE, _START, _END = "free", "start", "end"  # edges that read nothing
+# Edges that read nothing.
+_FREE, _START, _END, _BOUNDARY, _INSIDE = "free", "start", "end", "boundary", "inside"
 
 
 @dataclass(slots=True)
 class _Automaton:
     """`edges[node]` leads on by a class of characters, or by reading nothing: anywhere, only at the
-    start, only at the end. It begins at node 0; `final` is where it may stop."""
+    start, only at the end, where words begin, end or neither, or where a look says so. It begins at
+    node 0; `final` is where it may stop. No text is made by what is `unmade`."""
 
-    edges: list[list[tuple[_Chars | str, int]]] = field(default_factory=lambda: [[]])
+    edges: list[list[tuple[_Chars | _Look | str, int]]] = field(default_factory=lambda: [[]])
     final: int = 0
+    unmade: str = ""
 
     def node(self) -> int:
         if len(self.edges) >= _MOST_NODES:
@@ -100,7 +136,7 @@ class _Automaton:
         self.edges.append([])
         return len(self.edges) - 1
 
-    def read(self, at: int, chars: _Chars | str) -> int:
+    def read(self, at: int, chars: _Chars | _Look | str) -> int:
         to = self.node()
         self.edges[at].append((chars, to))
         return to
@@ -120,7 +156,7 @@ class _Automaton:
                 return self.read(at, _Chars(((10, 10),), negated=True))
             case op.IN:
                 return self.read(at, _class(argument))
-            case op.SUBPATTERN:
+            case op.SUBPATTERN if not (argument[1] or argument[2]):
                 return self.all_of(argument[-1], at)
             case op.BRANCH:
                 to = self.node()
@@ -133,12 +169,26 @@ class _Automaton:
             case op.AT if argument in (op.AT_BEGINNING, op.AT_BEGINNING_STRING):
                 return self.read(at, _START)
             case op.AT if argument in (op.AT_END, op.AT_END_STRING):
+                # As in JavaScript and so in JSON Schema; Python's `$` lets a line feed follow.
                 return self.read(at, _END)
+            case op.AT if argument in (op.AT_BOUNDARY, op.AT_NON_BOUNDARY):
+                self.unmade = f"it has {_NAMED[operation]}"
+                return self.read(at, _BOUNDARY if argument is op.AT_BOUNDARY else _INSIDE)
+            case op.ASSERT | op.ASSERT_NOT:
+                self.unmade = f"it has {_NAMED[operation]}"
+                direction, parsed = argument
+                start = self.node()
+                final = self.all_of(parsed, start)
+                behind = parsed.getwidth()[0] if direction < 0 else 0
+                negated = operation is op.ASSERT_NOT
+                return self.read(at, _Look(start, final, negated, behind))
         raise UnsupportedPattern(f"it has {_NAMED.get(operation, str(operation).lower())}")
 
     def _repeated(self, least: int, most: Any, parsed: Any, at: int) -> int:
         for _ in range(least):
-            at = self.all_of(parsed, at)
+            before, at = at, self.all_of(parsed, at)
+            if at == before:  # of nothing any number is the same
+                return at
         if most is op.MAXREPEAT:
             loop = self.read(at, _FREE)
             self.edges[self.all_of(parsed, loop)].append((_FREE, loop))
@@ -146,7 +196,9 @@ class _Automaton:
         to = self.node()
         self.edges[at].append((_FREE, to))
         for _ in range(most - least):
-            at = self.all_of(parsed, at)
+            before, at = at, self.all_of(parsed, at)
+            if at == before:
+                break
             self.edges[at].append((_FREE, to))
         return to
 
@@ -164,20 +216,109 @@ def _class(items: Any) -> _Chars:
     return _Chars(tuple(kept), negated=items[0][0] is op.NEGATE)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _automaton(pattern: str) -> _Automaton:
     """Of a pattern that may stand anywhere in the string, as JSON Schema has it. Raises
     UnsupportedPattern."""
     try:
         parsed = _parser.parse(pattern)
     except Exception as error:
-        raise UnsupportedPattern(f"it cannot be read: {error}") from None
+        raise UnreadablePattern(f"it cannot be read: {error}") from None
+    if parsed.state.flags & ~op.SRE_FLAG_UNICODE:
+        raise UnsupportedPattern("it has flags")
     automaton = _Automaton()
     automaton.edges[0].append((_EVERY, 0))
     at = automaton.all_of(parsed, automaton.read(0, _FREE))
     automaton.edges[at].append((_EVERY, at))
     automaton.final = at
     return automaton
+
+
+def check(pattern: str) -> None:
+    """Raises UnsupportedPattern, and of those UnreadablePattern where it is no expression."""
+    _automaton(pattern)
+
+
+def is_plain(pattern: str) -> bool:
+    """Whether `re` matches it in reasonable time, too: it branches or repeats twice at most, and
+    repeats single characters."""
+    return _num_choices(_parser.parse(pattern)) <= 2
+
+
+def _num_choices(parsed: Any) -> float:
+    found = 0.0
+    for operation, argument in parsed:
+        if operation is op.SUBPATTERN:
+            found += _num_choices(argument[-1])
+        elif operation is op.BRANCH:
+            found += 1 + sum(map(_num_choices, argument[1]))
+        elif operation in (op.MAX_REPEAT, op.MIN_REPEAT):
+            single = [each for each, _ in argument[2]] in ([op.LITERAL], [op.IN], [op.ANY])
+            found += 1 if single else math.inf
+        elif operation in (op.ASSERT, op.ASSERT_NOT):
+            found = math.inf
+    return found
+
+
+def is_found(pattern: str, text: str) -> bool:
+    """Whether the pattern matches anywhere in the text, in a time that grows with the product of
+    their lengths. Raises UnsupportedPattern."""
+    automaton = _automaton(pattern)
+    return bool(_begins(automaton, 0, automaton.final, text, {}, everywhere=False))
+
+
+def _begins(
+    automaton: _Automaton,
+    start: int,
+    final: int,
+    text: str,
+    looks: dict[int, int],
+    *,
+    everywhere: bool,
+) -> int:
+    """A bit for each place in the text from which a way leads from one node to the other; unless
+    `everywhere`, of the first place alone. `looks` has the same of looks, by their start."""
+
+    def passes(edge: _Look | str, at: int) -> bool:
+        if isinstance(edge, _Look):
+            if edge.start not in looks:
+                looks[edge.start] = _begins(
+                    automaton, edge.start, edge.final, text, looks, everywhere=True
+                )
+            begin = at - edge.behind
+            return (begin >= 0 and bool(looks[edge.start] >> begin & 1)) != edge.negated
+        if edge in (_BOUNDARY, _INSIDE):
+            before, behind = text[max(at - 1, 0) : at], text[at : at + 1]
+            changes = _is_word(before) != _is_word(behind)
+            return changes == (edge == _BOUNDARY)
+        return edge == _FREE or at == (0 if edge == _START else len(text))
+
+    found, nodes = 0, dict[int, int]()  # of each node the places from which it was reached
+    for at in range(len(text) + 1):
+        if everywhere or at == 0:
+            nodes[start] = nodes.get(start, 0) | 1 << at
+        waiting = [*nodes]
+        while waiting:
+            node = waiting.pop()
+            for edge, to in automaton.edges[node]:
+                new = nodes[node] & ~nodes.get(to, 0)
+                if new and not isinstance(edge, _Chars) and passes(edge, at):
+                    nodes[to] = nodes.get(to, 0) | new
+                    waiting.append(to)
+        found |= nodes.get(final, 0)
+        if at == len(text) or (found and not everywhere):
+            break
+        read = dict[int, int]()
+        for node, places in nodes.items():
+            for edge, to in automaton.edges[node]:
+                if isinstance(edge, _Chars) and edge.matches(text[at]):
+                    read[to] = read.get(to, 0) | places
+        nodes = read
+    return found
+
+
+def _is_word(char: str) -> bool:
+    return bool(char) and _matches(char, "word")
 
 
 def nearest(
@@ -190,6 +331,8 @@ def nearest(
     if least > most or least > LONGEST_MADE:
         return None
     automata = [_automaton(pattern) for pattern in patterns]
+    for unmade in (each.unmade for each in automata if each.unmade):
+        raise UnsupportedPattern(unmade)
     text = begin + near[:_MOST_NEAR]
     found = _cheapest(automata, text, len(begin), least, _ANY)
     if found is not None and len(found) > most:

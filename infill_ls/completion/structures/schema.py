@@ -4,7 +4,6 @@ What is not understood here is still held against the whole document by `jsonsch
 """
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +17,14 @@ from jsonschema.validators import validator_for
 from referencing.jsonschema import EMPTY_REGISTRY
 
 from infill_engine import RequestError
+from infill_ls.completion.structures.keywords import with_our_patterns
+from infill_ls.completion.structures.patterns import (
+    UnreadablePattern,
+    UnsupportedPattern,
+    check,
+    is_found,
+    is_plain,
+)
 
 _BRIEF = 100  # characters
 TYPES = ("string", "number", "object", "array", "boolean", "null")
@@ -133,7 +140,7 @@ class Shape:
         for each in self.conjuncts:
             own = [each["properties"][key]] if key in each.get("properties", ()) else []
             for pattern, of_pattern in each.get("patternProperties", {}).items():
-                own += [of_pattern] if re.search(pattern, key) else []
+                own += [of_pattern] if is_found(pattern, key) else []
             evaluated |= bool(own)
             found += own or (
                 [each["additionalProperties"]] if "additionalProperties" in each else []
@@ -215,8 +222,10 @@ class Schema:
                 f"The schema is not valid at {pointer(error.absolute_path)}: {_message(error)}. "
                 "Correct it there."
             ) from None
+        _check_patterns(root)
+        self.root = _undeclared(root)
         # With a registry of its own it fetches nothing.
-        self._validator = kind(
+        self._validator = with_our_patterns(kind)(
             self.root, format_checker=kind.FORMAT_CHECKER, registry=EMPTY_REGISTRY
         )
         for each, path in _schemas(root) if isinstance(root, dict) else ():
@@ -340,6 +349,48 @@ def _schemas(
     for key, child in children:
         if isinstance(child, dict | list) and (named or key not in _DATA):
             yield from _schemas(child, (*path, key))
+
+
+def _check_patterns(root: Any) -> None:
+    """Raises SchemaError where one is not supported."""
+    schemas = list(_schemas(root)) if isinstance(root, dict) else []
+    looked_at = any("unevaluatedProperties" in each for each, _ in schemas)
+    for each, path in schemas:
+        names = each.get("patternProperties")
+        names = list(names) if isinstance(names, dict) else []
+        own = each.get("pattern")
+        places = [((*path, "patternProperties", name), name) for name in names]
+        if isinstance(own, str):
+            places.append(((*path, "pattern"), own))
+        for place, pattern in places:
+            try:
+                check(pattern)
+                if looked_at and pattern in names and not is_plain(pattern):
+                    raise UnsupportedPattern(
+                        "beside unevaluatedProperties one may branch or repeat twice, and repeat "
+                        "single characters"
+                    )
+            except UnreadablePattern:
+                pass  # no schema is there, or it would have been refused
+            except UnsupportedPattern as why:
+                raise SchemaError(
+                    f"At {pointer(place)} the pattern {brief(pattern)} is not supported: {why}. "
+                    "Write it more simply there."
+                ) from None
+
+
+def _undeclared(schema: Any, path: tuple[str | int, ...] = ()) -> Any:
+    """Without `$schema`, by which jsonschema would leave our class of validators for its own."""
+    if isinstance(schema, list):
+        return [_undeclared(child, (*path, at)) for at, child in enumerate(schema)]
+    if not isinstance(schema, dict):
+        return schema
+    named = path[-1:] in _NAMES
+    return {
+        key: child if key in _DATA and not named else _undeclared(child, (*path, key))
+        for key, child in schema.items()
+        if named or key != "$schema"
+    }
 
 
 def _leaves(

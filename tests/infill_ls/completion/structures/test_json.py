@@ -161,6 +161,55 @@ def test_a_schema_that_cannot_be_met_is_a_sentence(schema: Any, says: str) -> No
         json_task("", Schema(schema))
 
 
+EVIL = "^(a|aa)+$"
+
+
+@pytest.mark.parametrize("draft", ["draft/2020-12/schema", "draft/2019-09/schema"])
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "string", "pattern": EVIL}, '"{}"'),
+        ({"propertyNames": {"pattern": EVIL}}, '{"{}": 1}'),
+        ({"patternProperties": {EVIL: {}}, "additionalProperties": False}, '{"{}": 1}'),
+        ({"$defs": {"a": {"pattern": EVIL}}, "items": {"$ref": "#/$defs/a"}}, '["{}"]'),
+    ],
+)
+def test_no_pattern_takes_for_ever(schema: Any, value: str, draft: str) -> None:
+    schema = schema | {"$schema": f"https://json-schema.org/{draft}"}
+    started = time.process_time()
+
+    right = value.replace("{}", "a" * 60)
+    assert finished(right, schema) == right
+    with pytest.raises((DocumentError, SchemaError)):
+        json_task(value.replace("{}", "a" * 60 + "!"), Schema(schema))
+
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"pattern": r"(a)\1"}, r"At #/pattern the pattern .* a back reference"),
+        ({"properties": {"a": {"pattern": "(?i)a"}}}, "At #/properties/a/pattern .* flags"),
+        ({"patternProperties": {"(?i:a)": {}}}, "At #/patternProperties/.* flags"),
+        ({"patternProperties": {EVIL: {}}, "unevaluatedProperties": False}, "repeat twice"),
+    ],
+)
+def test_patterns_that_are_not_supported_are_said_with_their_place(schema: Any, says: str) -> None:
+    with pytest.raises(SchemaError, match=says):
+        Schema(schema)
+
+
+def test_messages_and_properties_named_pattern_are_none() -> None:
+    schema = {
+        "properties": {"pattern": {"const": "("}, "$schema": {"const": "b"}},
+        "errorMessage": {"pattern": "no (name"},
+        "required": ["pattern", "$schema"],
+    }
+
+    assert json.loads(finished("", schema)) == {"pattern": "(", "$schema": "b"}
+
+
 def test_a_number_beyond_floats_is_said_where_it_is_compared() -> None:
     with pytest.raises(DocumentError, match="too large to be compared"):
         json_task("9" * 400, Schema({"multipleOf": 0.3}))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infill_ls.completion.structures.formats import FORMATS, RIGHT
-from infill_ls.completion.structures.patterns import UnsupportedPattern, nearest
+from infill_ls.completion.structures.patterns import UnsupportedPattern, is_found, nearest
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,26 @@ def test_what_is_found_is_matched_and_what_matches_is_kept(
     ascii_only = near.isascii() and "\n" not in near  # \w and \d mean ASCII here
     if ascii_only and least <= len(near) and all(re.search(each, near) for each in patterns):
         assert found == near
+
+
+LOOKS = st.sampled_from(["(?=a)", "(?!ab)", "(?<=a)", "(?<!1.)", r"\b", r"\B", "^", "$"])
+NESTED = st.recursive(
+    REPEATED | LOOKS,
+    lambda inner: (
+        st.tuples(inner, inner).map("".join)
+        | st.tuples(inner, inner, st.sampled_from(["", "*", "+?", "{1,2}"])).map(
+            lambda parts: f"(?:{parts[0]}|{parts[1]}){parts[2]}"
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(NESTED, st.text("ab1xyz_ é\u0663", min_size=1, max_size=8))
+def test_what_is_found_is_what_re_finds(pattern: str, text: str) -> None:
+    assert is_found(pattern, text) == bool(re.search(pattern, text))
+
+
+def test_nothing_repeated_any_number_of_times_is_nothing() -> None:
+    assert is_found("^(?:){4000000000}()*(){3,4000000000}a$", "a")
