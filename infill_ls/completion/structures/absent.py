@@ -72,7 +72,9 @@ class Absent:
             complaint = self.schema.complaint(json.loads(composed(pieces)), raw)
             if complaint is None:
                 return joined(pieces)
-            why = f"at {pointer(path)} {complaint[0]}"
+            # Not what is wrong with the value, which nobody wrote.
+            rule = complaint.rule[-1] if complaint.rule else "false"
+            why = f"at {pointer((*path, *complaint.path))} its {rule!r} leaves no value"
         for value in annotated(shape):
             if nth == 0 and self.schema.valid(value, raw):
                 return [dumped(value)]
@@ -112,6 +114,8 @@ class Absent:
         self, shape: Shape, path: Path, indent: str | None, depth: int, nth: int
     ) -> list[Piece]:
         count = shape.most("minItems")
+        if count > (most := shape.least("maxItems", count)):
+            raise Contradiction(f"minItems {count} is more than maxItems {most}")
         inside = self._deeper(indent)
         if count == 0 and depth <= _DEEP and shape.least("maxItems", 1) and nth == 0:
             item = shape.of_item(0)

@@ -50,10 +50,14 @@ def json_template(text: str, schema: Schema, *, everything: bool = False) -> lis
     pieces = joined(spliced(text, 0, len(text), edits))
     value = json.loads(composed(pieces))
     if (wrong := schema.complaint(value, schema.root)) is not None:
-        message, path = wrong
+        if text.strip() in ("", HOLE):
+            raise SchemaError(
+                f"No value was found that satisfies the schema: {pointer(wrong.rule)} of it "
+                "leaves none. Correct it there, or give a default or examples."
+            )
         raise SchemaError(
-            f"At {pointer(path)} of the document {message}, and nothing that could be filled in "
-            "changes that; change the document there, or the schema."
+            f"At {pointer(wrong.path)} of the document {wrong.message}, and nothing that "
+            "could be filled in changes that; change the document there, or the schema."
         )
     return pieces
 
@@ -112,7 +116,7 @@ class _Builder:
     def _check(self, text: str, raw: Any, node: Node) -> None:
         complaint = self._schema.complaint(json.loads(text), raw)
         if complaint is not None:
-            raise Contradiction(_sentence(complaint[0]), node.start)
+            raise Contradiction(_sentence(complaint.message), node.start)
 
     def _filled(self, node: Node, raw: Any, path: Path, nth: int) -> Edit:
         """A value in place of a hole, with a space between it and a colon."""
@@ -133,7 +137,7 @@ class _Builder:
             complaint = self._schema.complaint(node.value, raw)
             if complaint is None and nth == 0:
                 return []
-            why = _sentence(complaint[0]) if complaint else "it is there twice"
+            why = _sentence(complaint.message) if complaint else "it is there twice"
             if not (node.kind == "number" and at_end):
                 raise Contradiction(why, node.start)
         for shape in self._schema.alternatives(self._schema.shape(raw)):

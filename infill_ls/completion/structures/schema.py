@@ -64,6 +64,15 @@ class Contradiction(Exception):
         self.offset = offset
 
 
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What is wrong, at which `path` of the value, and by which `rule` of the schema."""
+
+    message: str
+    path: tuple[str | int, ...]
+    rule: tuple[str | int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """All of `conjuncts` hold, and one of each of `unions`. `never`: nothing satisfies it."""
@@ -243,13 +252,17 @@ class Schema:
         except OverflowError:
             return False
 
-    def complaint(self, value: Any, schema: Any) -> tuple[str, list[str | int]] | None:
-        """What is wrong with a value and where in it; None where nothing is."""
+    def complaint(self, value: Any, schema: Any) -> Complaint | None:
+        """What is wrong with a value; None where nothing is."""
         try:
             error = best_match(self._validator.evolve(schema=schema).iter_errors(value))
         except OverflowError:
-            return "a number is too large to be compared", []
-        return None if error is None else (_message(error), list(error.absolute_path))
+            return Complaint("a number is too large to be compared", (), ())
+        if error is None:
+            return None
+        return Complaint(
+            _message(error), tuple(error.absolute_path), tuple(error.absolute_schema_path)
+        )
 
     def shape(self, schema: Any) -> Shape:
         return self._flat(schema, frozenset())
