@@ -32,6 +32,7 @@ from infill_ls.cli.bench.latency import PREFIX_CHARS, SUFFIX_CHARS, arguments, l
 from infill_ls.cli.bench.scores import percentile
 from infill_ls.cli.bench.wire import ROOT, SECONDS, ServerError, ServerProcess
 from infill_ls.cli.machine import busy_cpus, commit, this_machine
+from infill_ls.fim.service import LOADING
 from infill_ls.settings import Settings
 
 PLACES, TYPED = 40, 3  # characters at each
@@ -121,7 +122,9 @@ class HttpClient:
 
     def loaded(self) -> None:
         given_up = time.monotonic() + SECONDS
-        while self._json("/health").get("status") != "ok":
+        while (health := self._json("/health")).get("status") != "ok":
+            if not (why := health["error"]["message"]).startswith(LOADING):
+                raise ServerError(why)
             if time.monotonic() > given_up:
                 raise ServerError("The model was not loaded in time.")
             time.sleep(0.1)

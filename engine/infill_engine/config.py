@@ -67,6 +67,10 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):
             raise ValueError(f"dtype={self.dtype!r} must be one of {', '.join(get_args(Dtype))}")
+        if not self.judge.strip():
+            raise ValueError(
+                f"judge={self.judge!r} names none; it is auto, off, a folder or a file"
+            )
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads={self.threads} must be at least 1, or unset for automatic")
         if self.max_denoising_steps is not None and self.max_denoising_steps < 1:

@@ -1,7 +1,8 @@
 """From a configuration to a running engine. Tensor libraries are imported here and not before."""
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,12 +61,13 @@ def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
 
     check_no_adapter(config)
     if config.judge == "auto":
+        from infill_engine.judge.awaited import coming
         from infill_engine.judge.loading import load_embedded
+        from infill_kernels.blocks import native
 
+        native()  # found or compiled once, not by both threads
         # Beside the model, and once that is there beside its first answer.
-        judges = ThreadPoolExecutor(1, thread_name_prefix="infill-judge")
-        judge: Future[tuple[Judge | None, str]] = judges.submit(load_embedded, config.threads)
-        judges.shutdown(wait=False)
+        judge = coming(partial(load_embedded, config.threads))
         return LocalEngine(load_default(config), judge)
     return LocalEngine(load_default(config), named_judge(config))
 

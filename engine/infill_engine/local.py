@@ -43,8 +43,8 @@ WORTH_CONTINUING = -2.5
 # The part of the time left that the judge may take. As much is right as with twice the part
 # (train/LOG.md), and what it has not said by then it says ahead, once nobody waits.
 FOR_JUDGE = 0.4
-# In which the judge reads ahead what it can, before it reads all.
-NEAR_SECONDS = 2.0
+# In which the judge reads ahead what it can, before it reads all; a slow CPU takes half of that.
+NEAR_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,10 +45,11 @@ def console_of(stream: TextIO) -> Console:
     """rich knows FORCE_COLOR, COLUMNS and dumb terminals. With NO_COLOR there is no style at all:
     what is bold for rich is a colour for many terminals. A pipe or a file has no edge to wrap at,
     so that what looks for a path or a sentence there finds it whole."""
-    edge = stream.isatty() or os.environ.get("COLUMNS")
+    columns = os.environ.get("COLUMNS", "")
+    edge = columns.isdecimal() and int(columns) > 0
     return _Console(
         file=stream,
-        width=None if edge else WIDE,
+        width=int(columns) if edge else None if stream.isatty() else WIDE,
         color_system=None if os.environ.get("NO_COLOR") else "auto",
         markup=False,
         emoji=False,

@@ -29,6 +29,8 @@ from infill_ls.settings import Settings
 logger = logging.getLogger(__name__)
 LOAD_SECONDS = 30.0  # that a request waits for the model to be loaded
 TURN_SECONDS = 30.0  # and for those before it
+RETRY_SECONDS = 30.0  # from an attempt to load that failed until the next
+LOADING = "The model is being loaded"
 IDLE_SECONDS = 300.0  # until nothing is kept of the places that were asked about
 MORE_TIME = "--fim-deadline-ms or, in llama.cpp's requests, t_max_predict_ms"
 _NEEDED = {"encoding", "denoising", "checks"}  # without which there is no text
@@ -89,11 +91,21 @@ class FimService:
         self._turn = asyncio.Lock()
         self._num_late = 0  # in a row
         self._idle: asyncio.TimerHandle | None = None
+        self._loading: Future[EngineInfo] | None = None  # the last attempt of ours
+        self._tried = 0.0  # when that ended
 
     def load(self) -> "Future[EngineInfo]":
         """Begins to load the engine, unless it is there. The future raises InfillError."""
         config = None if self._worker.failed else self._worker.config
-        return self._worker.load(config or self._config)
+        loading = self._worker.load(config or self._config)
+        if loading is not self._loading:
+            self._loading = loading
+            loading.add_done_callback(self._load_ended)
+        return loading
+
+    def _load_ended(self, _: "Future[EngineInfo]") -> None:
+        """On the engine's thread."""
+        self._tried = time.monotonic()
 
     async def infill(self, request: FimRequest) -> FimAnswer:
         """Raises Unavailable while there is no model, Failed where it fails, and TooLarge."""
@@ -104,7 +116,8 @@ class FimService:
                 f"The text has {length} characters, of which {most} are read; send only what "
                 "is round the cursor."
             )
-        info = await self.loaded(LOAD_SECONDS)
+        again = time.monotonic() - self._tried > RETRY_SECONDS
+        info = await self.loaded(LOAD_SECONDS, again=again)
         self._wake()
         document = self._places.take(request.before, request.after, request.language_id)
         try:
@@ -129,16 +142,20 @@ class FimService:
             raise Failed(result.complaint or "infill-ls failed at this request; its log says why.")
         return _answer(result, request, document, info)
 
-    async def loaded(self, seconds: float) -> EngineInfo:
-        """Raises Unavailable where that takes longer, or cannot be."""
-        loading = self.load()
+    async def loaded(self, seconds: float, *, again: bool = False) -> EngineInfo:
+        """Raises Unavailable where that takes longer, or cannot be. What failed is tried `again`
+        on demand alone: who only looks shall not keep the machine busy."""
+        loading = self._loading
+        failed = loading is not None and loading.done() and loading.exception() is not None
+        if loading is None or again or not (failed and self._worker.failed):
+            loading = self.load()
         if not loading.done():
             ended = asyncio.wrap_future(loading)
             await asyncio.wait([ended], timeout=seconds)
         if not loading.done():
             stage, done = self._worker.progress
             how_far = f" ({stage}, {done:.0%})" if stage else ""
-            raise Unavailable(f"The model is being loaded{how_far}; try again.")
+            raise Unavailable(f"{LOADING}{how_far}; try again.")
         try:
             return loading.result()
         except InfillError as error:

@@ -1,12 +1,15 @@
 """The same hole is asked for over HTTP and by LSP."""
 
 import json
+import time
 
 import pytest
 
 from benchmarks import fim
 from benchmarks.fim import Hole, holes
+from infill_engine import EngineConfig
 from infill_ls.cli.bench.cases import python_cases
+from infill_ls.cli.bench.wire import ServerError
 from infill_ls.documents import Document
 
 
@@ -44,6 +47,16 @@ def test_ends_in_a_line_of_json_that_holds_every_figure(
     assert min(result[of]["p50"] for of in ("lsp", "fim")) > 0
     assert all(any(goal["name"] in line for line in printed) for goal in result["goals"])
     assert max(map(len, printed[:-1])) <= 100
+
+
+@pytest.mark.e2e
+def test_a_judge_that_is_not_there_ends_it_soon() -> None:
+    started = time.monotonic()
+
+    with pytest.raises(ServerError, match="/nope"), fim.fim_server(EngineConfig(judge="/nope"), 1):
+        pass
+
+    assert time.monotonic() - started < 60
 
 
 def test_bad_input_is_one_sentence() -> None:

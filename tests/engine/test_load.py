@@ -59,3 +59,9 @@ def test_a_gpu_is_looked_for_without_torch(monkeypatch: pytest.MonkeyPatch) -> N
     assert has_gpu("cpu")
     monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
     assert has_gpu("cuda:0")
+
+
+@pytest.mark.parametrize("judge", ["", " "])
+def test_an_empty_name_is_no_judge(judge: str) -> None:
+    with pytest.raises(ValueError, match=f"judge='{judge}' names none; it is auto, off"):
+        EngineConfig(judge=judge)

@@ -2,12 +2,29 @@
 
 import logging
 import math
+import threading
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 
 from infill_engine.budget import Budget
 from infill_engine.judge.judge import Judge
 
 log = logging.getLogger(__name__)
+LOOK_SECONDS = 0.02  # between two looks at whether somebody wants something else
+
+
+def coming(load: "Callable[[], tuple[Judge | None, str]]") -> "Future[tuple[Judge | None, str]]":
+    """What `load` gives, from a thread that holds up no end of the process."""
+    found: Future[tuple[Judge | None, str]] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(load())
+        except BaseException as error:  # for whoever waits
+            found.set_exception(error)
+
+    threading.Thread(target=run, name="infill-judge", daemon=True).start()
+    return found
 
 
 class AwaitedJudge:
@@ -20,8 +37,8 @@ class AwaitedJudge:
 
     def wait(self, budget: Budget) -> None:
         """At most as long as the budget lasts."""
-        if self._coming is not None and not budget.over:
-            wait((self._coming,), None if budget.deadline == math.inf else budget.left())
+        while self._coming is not None and not (self._coming.done() or budget.over):
+            wait((self._coming,), min(budget.left(), LOOK_SECONDS))
 
     def here(self, budget: Budget) -> Judge | None:
         """Waited for where the budget has no end."""

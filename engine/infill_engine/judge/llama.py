@@ -145,16 +145,17 @@ class LlamaJudge:
             return True
         # The last token is read again where nothing is new: the state behind it is what goes on.
         kept = common_length(prefix.ids, ids)
-        if kept < len(prefix.ids):
-            del prefix.ids[min(kept, len(ids) - 1) :]
-        if not self._soon(len(ids) - len(prefix.ids), budget):
-            return False
-        chunk = CHUNK if self.network.threads == 1 else len(ids)
+        kept = min(kept, len(ids) - 1) if kept < len(prefix.ids) else kept
 
         def going() -> bool:
             return self.network.seconds(CHUNK) <= budget.left()
 
-        while len(prefix.ids) < len(ids) and going():
+        if not (self._soon(len(ids) - kept, budget) and going()):
+            return False
+        # Only now, for the state is that behind the last of its tokens: something is read.
+        del prefix.ids[kept:]
+        chunk = CHUNK if self.network.threads == 1 else len(ids)
+        while len(prefix.ids) == kept or (len(prefix.ids) < len(ids) and going()):
             self.network.push(prefix, ids[len(prefix.ids) : len(prefix.ids) + chunk], going)
         return len(prefix.ids) == len(ids)
 

@@ -67,9 +67,13 @@ def load_llama(folder: Path = WEIGHTS, threads: int | None = None) -> LlamaJudge
         else:
             network = _compiled(config, tensors, threads or min(READERS, physical_cores()))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AssertionError) as error:
+        remedy = (
+            "install infill-ls again, or name another"
+            if folder == WEIGHTS
+            else "name a folder with judge.safetensors and judge_tokenizer.json, or a GGUF file"
+        )
         raise ModelError(
-            f"cannot read the judge {path}: {error!r}; install infill-ls again, or name another "
-            "(--judge, infill.judge)"
+            f"cannot read the judge {path}: {error!r}; {remedy} (--judge, infill.judge)"
         ) from error
     network.token_ms = token_ms(network)
     vocabulary = JudgeVocabulary(folder / "judge_tokenizer.json")

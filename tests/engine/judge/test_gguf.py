@@ -392,6 +392,15 @@ def test_what_there_is_no_time_for_is_read_the_next_time(judge: GgufJudge) -> No
     assert len(reading._tree) == 1
 
 
+def test_what_was_deleted_while_a_request_was_taken_back_says_nothing(judge: GgufJudge) -> None:
+    before, back = CODE + "a = ", Budget(cancelled=lambda: True)
+    read(judge, before + "alpha + beta")
+    assert judge.read(InfillRequest(prefix=before + "alpha", suffix=SUFFIX), back) is None
+    again = read(judge, before).continuations(nothing, UNLIMITED)
+    judge.forget()
+    assert again == read(judge, before).continuations(nothing, UNLIMITED)
+
+
 def test_a_pass_that_would_take_too_long_is_not_begun(judge: GgufJudge) -> None:
     reading, soon = read(judge), Budget(deadline=time.monotonic() + 30.0)
     judge._cache.token_ms = 1e6

@@ -12,6 +12,7 @@ import pytest
 from infill_engine import Budget, Draft, InfillRequest
 from infill_engine.budget import UNLIMITED
 from infill_engine.errors import ModelError
+from infill_engine.judge.awaited import coming
 from infill_engine.judge.calibration import Calibration
 from infill_engine.judge.judge import Drafts, Judge, JudgeInfo, Judgement, Reading
 from infill_engine.local import LocalEngine
@@ -208,6 +209,28 @@ def test_a_reason_why_there_is_none_is_said() -> None:
     found.warm(REQUEST)
     assert found.describe().judge == "off: too slow"
     assert found.describe().show_threshold == 0
+
+
+def test_who_waits_for_something_else_waits_for_no_judge() -> None:
+    wanted: list[bool] = []
+    found = LocalEngine(Oracle(["one"]), Future())
+    threading.Timer(0.1, wanted.append, [True]).start()
+    found.warm(REQUEST, budget=Budget(cancelled=lambda: bool(wanted)))
+    assert last(found, Budget(deadline=time.monotonic() + 60)).text == "one"
+
+
+def test_a_judge_is_loaded_by_a_thread_that_holds_up_no_end() -> None:
+    going = threading.Event()
+
+    def load() -> tuple[Judge | None, str]:
+        going.wait(60)
+        raise OSError("the disk is gone")
+
+    found = coming(load)
+    (loading,) = (each for each in threading.enumerate() if each.name == "infill-judge")
+    assert loading.daemon
+    going.set()
+    assert isinstance(found.exception(60), OSError)
 
 
 def test_a_judge_that_could_not_be_loaded_is_left_out() -> None:

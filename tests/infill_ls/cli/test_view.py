@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from infill_ls.cli.view import Player, Surroundings, code, console_of, is_live, page
+from infill_ls.cli.view import WIDE, Player, Surroundings, code, console_of, is_live, page
 
 
 def around(prefix: str, suffix: str = "") -> Surroundings:
@@ -164,6 +164,19 @@ def test_a_pipe_with_forced_colour_is_no_terminal_to_draw_in(
     monkeypatch.setenv("FORCE_COLOR", "1")
 
     assert not is_live(console_of(io.StringIO()))
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [(None, WIDE), ("", WIDE), ("0", WIDE), ("abc", WIDE), ("60", 60)]
+)
+def test_a_pipe_has_an_edge_only_where_somebody_says_so(
+    monkeypatch: pytest.MonkeyPatch, columns: str | None, width: int
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+
+    assert console_of(io.StringIO()).width == width
 
 
 def terminal() -> tuple[Console, io.StringIO]:

@@ -363,6 +363,28 @@ async def test_a_model_that_is_not_there_is_said_with_the_remedy() -> None:
         assert (await server.http.get("/health")).status_code == 503
 
 
+async def test_what_could_not_be_loaded_is_tried_again_on_demand_alone_and_not_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempts = []
+
+    def load(config: EngineConfig) -> Engine:
+        attempts.append(config)
+        return unloadable(config) if len(attempts) == 1 else Knowing(last_name)
+
+    async with endpoint_of(Worker(load)) as server:
+        for _ in range(2):  # also at the second look, when it is known to have failed
+            await server.refusal("/infill", SIDES)
+            for path in ("/health", "/v1/models"):
+                answer = await server.http.get(path)
+                assert answer.status_code == 503
+                assert "There is no model in default" in answer.json()["error"]["message"]
+        assert len(attempts) == 1
+        monkeypatch.setattr(service, "RETRY_SECONDS", 0.0)
+        assert await asks(server, 1) == "use_name1"
+        assert (await server.http.get("/health")).status_code == 200
+
+
 async def test_places_are_forgotten_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "IDLE_SECONDS", 0.1)
     journal = Journal()

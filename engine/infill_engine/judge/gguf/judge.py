@@ -88,7 +88,7 @@ class GgufJudge:
         place.head, place.suffix = prompt.head, prompt.suffix
         # The last token is read again where nothing is new: the logits behind it are what counts.
         kept = common_length(place.ids, ids)
-        if kept < len(place.ids):
+        if kept < len(place.ids) or place.logits is None:
             self._cut(place, min(kept, len(ids) - 1))
         # What would take most of the time that is left is left for when nobody waits.
         new = len(ids) - len(place.ids)
