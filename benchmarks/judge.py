@@ -34,6 +34,7 @@ from benchmarks.replay import Replay
 from benchmarks.systems import engine_system
 from infill_engine import Engine, EngineConfig, InfillError, InfillRequest, RequestError
 from infill_engine.budget import UNLIMITED
+from infill_engine.judge.awaited import at_hand
 from infill_engine.judge.gguf.judge import PLACES, GgufJudge
 from infill_engine.judge.gguf.loading import BATCH, DRAFTED, ON_CPU, load_gguf
 from infill_engine.judge.judge import Drafts
@@ -222,7 +223,7 @@ def chosen(data: Path, kinds: Sequence[str], limit: int) -> list[Task]:
 
 def systems_of(judge: GgufJudge, replay: Replay | None) -> dict[str, System]:
     """By name. With a replay drafts are verified there, by a judge that is the same otherwise."""
-    engine = LocalEngine(load_default(EngineConfig()), lambda: (judge, ""))
+    engine = LocalEngine(load_default(EngineConfig()), at_hand(judge))
     verifying, verified_by = judge, engine
     if replay is not None:
         verifying = GgufJudge(
@@ -234,7 +235,7 @@ def systems_of(judge: GgufJudge, replay: Replay | None) -> dict[str, System]:
             drafted=DRAFTED,
             drafter=judge.drafter,
         )
-        verified_by = LocalEngine(load_default(EngineConfig()), lambda: (verifying, ""))
+        verified_by = LocalEngine(load_default(EngineConfig()), at_hand(verifying))
     return {
         "greedy": System(judge, alone(judge, nothing), drafted=0),
         "prompt lookup": System(verifying, alone(verifying, lookup(judge))),

@@ -84,17 +84,16 @@ def named_judge(config: EngineConfig) -> "Future[tuple[Judge | None, str]] | Non
     """The judge that is asked for by name, which has to be there; None where none is."""
     if config.judge in ("auto", "off"):
         return None
-    found: Future[tuple[Judge | None, str]] = Future()
+    from infill_engine.judge.awaited import at_hand
+
     path = Path(config.judge).expanduser()
     if path.is_dir():
         from infill_engine.judge.loading import load_llama
 
-        found.set_result((load_llama(path, config.threads), ""))
-        return found
+        return at_hand(load_llama(path, config.threads))
     from infill_engine.judge.gguf.loading import load_gguf
 
-    found.set_result((load_gguf(config), ""))
-    return found
+    return at_hand(load_gguf(config))
 
 
 def _without_torch(config: EngineConfig) -> ModelError:

@@ -27,6 +27,13 @@ def coming(load: "Callable[[], tuple[Judge | None, str]]") -> "Future[tuple[Judg
     return found
 
 
+def at_hand(judge: Judge | None, why: str = "") -> "Future[tuple[Judge | None, str]]":
+    """One that is there already, or none for a reason."""
+    found: Future[tuple[Judge | None, str]] = Future()
+    found.set_result((judge, why))
+    return found
+
+
 class AwaitedJudge:
     """`judge` is None until it is `here`, and where there is none; `without` says why."""
 

@@ -1,5 +1,4 @@
-"""A GGUF judge says what transformers' Llama says of the same tensors, and its own text whatever
-is drafted."""
+"""A GGUF judge says what transformers' Llama does, and its own text whatever is drafted."""
 
 import itertools
 import time
@@ -14,13 +13,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_engine.config import EngineConfig
+from infill_engine.judge.awaited import at_hand
 from infill_engine.judge.gguf.judge import CHUNK, GgufJudge
 from infill_engine.judge.gguf.loading import DRAFTED, load_gguf
 from infill_engine.judge.gguf.reading import GgufReading
 from infill_engine.judge.judge import Drafts, Reading, behind_line
 from infill_engine.local import LocalEngine
 from infill_engine.request import InfillRequest
-from tests.engine.judge.test_judged import Opinion, there
+from tests.engine.judge.test_judged import Opinion
 from tests.engine.oracle import Oracle
 from tests.train import tiny_gguf
 from tests.train.tiny_gguf import CODE, HEADS, KV_HEADS, WIDTH
@@ -395,7 +395,7 @@ def test_what_there_is_no_time_for_is_read_the_next_time(judge: GgufJudge) -> No
 def test_what_was_deleted_while_a_request_was_taken_back_says_nothing(judge: GgufJudge) -> None:
     before, back = CODE + "a = ", Budget(cancelled=lambda: True)
     read(judge, before + "alpha + beta")
-    assert judge.read(InfillRequest(prefix=before + "alpha", suffix=SUFFIX), back) is None
+    assert judge.read(InfillRequest(prefix=before + "alpha", suffix=""), back) is None
     again = read(judge, before).continuations(nothing, UNLIMITED)
     judge.forget()
     assert again == read(judge, before).continuations(nothing, UNLIMITED)
@@ -442,7 +442,7 @@ def test_what_is_asked_for_exactly_is_its_own_text_else_the_likeliest(
         oracle = Oracle(
             [drafted], lengths=(24,), canvas_lengths=(24,), guessed={"dth * height": 0.0}
         )
-        engine = LocalEngine(oracle, there(judge))
+        engine = LocalEngine(oracle, at_hand(judge))
         engine.warm(request)
         *_, draft = engine.infill(request)
         texts = [draft.text, *(other.text for other in draft.others)]

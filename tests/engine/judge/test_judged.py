@@ -12,7 +12,7 @@ import pytest
 from infill_engine import Budget, Draft, InfillRequest
 from infill_engine.budget import UNLIMITED
 from infill_engine.errors import ModelError
-from infill_engine.judge.awaited import coming
+from infill_engine.judge.awaited import at_hand, coming
 from infill_engine.judge.calibration import Calibration
 from infill_engine.judge.judge import Drafts, Judge, JudgeInfo, Judgement, Reading
 from infill_engine.local import LocalEngine
@@ -88,14 +88,8 @@ class Opinion:
         self.forgotten += 1
 
 
-def there(judge: Judge | None, why: str = "") -> "Future[tuple[Judge | None, str]]":
-    found: Future[tuple[Judge | None, str]] = Future()
-    found.set_result((judge, why))
-    return found
-
-
 def engine(judge: Judge, oracle: Oracle | None = None) -> LocalEngine:
-    return LocalEngine(oracle or Oracle(["one"], guessed={"two": -1.0}), there(judge))
+    return LocalEngine(oracle or Oracle(["one"], guessed={"two": -1.0}), at_hand(judge))
 
 
 def last(found: LocalEngine, budget: Budget = UNLIMITED) -> Draft:
@@ -205,7 +199,7 @@ def test_what_is_near_is_read_and_gone_on_with_before_what_is_far() -> None:
 
 
 def test_a_reason_why_there_is_none_is_said() -> None:
-    found = LocalEngine(Oracle(["one"]), there(None, "off: too slow"))
+    found = LocalEngine(Oracle(["one"]), at_hand(None, "off: too slow"))
     found.warm(REQUEST)
     assert found.describe().judge == "off: too slow"
     assert found.describe().show_threshold == 0

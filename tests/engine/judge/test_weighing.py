@@ -1,11 +1,11 @@
 """Texts are weighed behind what stands before, and nothing else is touched."""
 
 import time
-from concurrent.futures import Future
 
 import pytest
 
 from infill_engine.budget import UNLIMITED, Budget
+from infill_engine.judge.awaited import at_hand
 from infill_engine.judge.judge import Judge
 from infill_engine.judge.llama import LlamaJudge
 from infill_engine.judge.tree import Tree
@@ -18,9 +18,7 @@ from tests.train.tiny_gguf import CODE
 
 
 def engine_with(judge: Judge | None) -> LocalEngine[object]:
-    judged = Future[tuple[Judge | None, str]]()
-    judged.set_result((judge, ""))
-    engine = LocalEngine(Oracle(fills=["x"]), judged)
+    engine = LocalEngine(Oracle(fills=["x"]), at_hand(judge))
     engine.warm(InfillRequest(prefix="", suffix=""))
     return engine
 
