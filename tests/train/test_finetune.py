@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import random
 import shlex
 import signal
@@ -359,10 +358,10 @@ def test_what_is_no_number_is_blamed_on_the_weights_before_anything_is_learned(
 def test_the_first_request_to_end_waits_for_the_step_and_the_second_does_not() -> None:
     with stoppable() as stopped:
         assert not stopped()
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stopped()
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_run_ends_with_the_command_that_fills_holes_by_it(
