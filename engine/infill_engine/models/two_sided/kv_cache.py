@@ -24,11 +24,14 @@ from infill_engine.models.two_sided.ngram_table import (
 
 
 def common_length(old: Sequence[int], new: Sequence[int]) -> int:
-    """How many leading ids are the same."""
+    """How many leading ids are the same; of lists, most often all, that is found at once."""
+    size = min(len(old), len(new))
+    if old[:size] == new[:size]:
+        return size
     for at, (a, b) in enumerate(zip(old, new, strict=False)):
         if a != b:
             return at
-    return min(len(old), len(new))
+    return size
 
 
 class SideCache:
