@@ -106,7 +106,7 @@ def examine(config: EngineConfig, load: Callable[[EngineConfig], Engine]) -> Fin
         engine = load(config)
         server = engine.probe() if isinstance(engine, Remote) else None
         findings = replace(findings, engine=engine.describe(), server=server)
-        # What is loaded once the model is idle is there afterwards.
+        # A judge that is still being loaded is there afterwards.
         speed = _measure(engine, started)
         findings = replace(findings, engine=engine.describe(), speed=speed)
     except InfillError as error:

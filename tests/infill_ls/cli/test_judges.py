@@ -56,9 +56,9 @@ def test_what_fits_is_advised_with_how_to_get_it(
 
 
 class Lazy:
-    """An engine that loads its judge when it is warmed, as the local one does."""
+    """An engine whose judge is there once it was warmed, as the local one's is."""
 
-    judge = "loaded once the model is idle"
+    judge = "being loaded"
 
     def describe(self) -> EngineInfo:
         return replace(ENGINE, judge=self.judge)
