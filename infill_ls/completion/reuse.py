@@ -30,6 +30,8 @@ ELSE, SAYS_IT = 0.1, 0.75
 # characters of a word, so many of them, or some that begin another one.
 UNLIKELY, IN_WORD, ELSEWHERE = 0.55, 3, 2
 _WITHIN_WORD = re.compile(r"\w\w\Z")
+# So many characters of it are enough to go along with a text.
+GONE_ALONG = 3
 # So much text on either side makes the place: enough that no other place in a file is taken for it.
 PREFIX_WINDOW = 1000
 SUFFIX_WINDOW = 500
@@ -53,6 +55,7 @@ class _Entry:
     judged: bool = True
     hurried: bool = False
     known: int = 0
+    doubt: float = 1.0
     files: tuple[str, ...] = ()  # of the workspace, which it may be from
     opened: int = 0  # the last edit that may have opened or closed a string
 
@@ -67,8 +70,10 @@ class Reuse:
     """At most 250 suggestions of the last five minutes, the least recently used dropped first.
 
     What was found by less than there is to go by now is of no use: without the judge that has come
-    since (`has_judge`), or before the workspace was read; nor is it where an edit above may have
-    made a string or a comment of the place, or where a file is gone that it may be from.
+    since (`has_judge`), before the workspace was read, or where the user has come to take other
+    suggestions; it goes on where some of it was typed or taken by then. Nor is it of use where an
+    edit above may have made a string or a comment of the place, or a file is gone that it may be
+    from.
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class Reuse:
             judged=judged,
             hurried=hurried,
             known=around.known,
+            doubt=query.limits.doubt,
             files=around.files,
             opened=self.openings.now(query.document.uri),
         )
@@ -124,7 +130,7 @@ class Reuse:
         key = _reuse_key(query)
         for before in [b for b, e in self._entries(key).items() if e.until < self._clock()]:
             self._drop(key, before)
-        for entry, typed in self._typed_since(query):
+        for entry, typed in self._typed_since(query, outdated=True):
             rest = _rest(entry, typed, query.selected)
             nothing = not (typed or entry.candidates or entry.hurried)
             if rest or (nothing and entry.selected == query.selected):
@@ -156,19 +162,27 @@ class Reuse:
             return not _any_head(entry.said, query, UNLIKELY)
         return False
 
-    def _typed_since(self, query: Query) -> "Iterator[tuple[_Entry, str]]":
+    def _typed_since(
+        self, query: Query, *, outdated: bool = False
+    ) -> "Iterator[tuple[_Entry, str]]":
         """What is remembered of places before this one, the nearest first, and what was typed
-        since."""
+        since; also what is `outdated`, where the user went along with that."""
         entries = self._entries(_reuse_key(query))
         reach = max((max(entry.reach, IN_WORD) for entry in entries.values()), default=-1)
-        has_judge, known = self._has_judge(), query.surroundings.known
         for num_typed in range(min(reach, query.offset) + 1):
             at = query.offset - num_typed
             entry = entries.get(_before(query.document, at))
-            if entry is None or entry.judged < has_judge or entry.known < known:
+            if entry is None:
+                continue
+            if not (self._holds(entry, query) or (outdated and num_typed >= GONE_ALONG)):
                 continue
             if not self.openings.any_since(query.document.uri, entry.opened, at - PREFIX_WINDOW):
                 yield entry, lf(query.document.text[at : query.offset])
+
+    def _holds(self, entry: _Entry, query: Query) -> bool:
+        """Whether the model would say so again, by all that there is to go by now."""
+        known = entry.known >= query.surroundings.known and entry.judged >= self._has_judge()
+        return known and entry.doubt == query.limits.doubt
 
     def forget(self, document: str) -> None:
         self.openings.forget(document)
@@ -271,7 +285,8 @@ def _any_head(said: "Sequence[Candidate]", query: Query, least: float) -> bool:
 
 def _reuse_key(query: Query) -> _ReuseKey:
     after = query.document.text[query.offset : query.offset + SUFFIX_WINDOW]
-    return _ReuseKey(document=query.document.uri, limits=query.limits, suffix=after)
+    limits = replace(query.limits, doubt=1.0)
+    return _ReuseKey(document=query.document.uri, limits=limits, suffix=after)
 
 
 def _before(document: Document, offset: int) -> str:

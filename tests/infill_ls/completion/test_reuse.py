@@ -318,6 +318,31 @@ def test_what_was_found_by_less_of_the_workspace_is_looked_for_again(
     assert (found is not None) is holds
 
 
+@pytest.mark.parametrize(
+    ("text", "taken", "goes_on"),
+    [("\n    1,\n    2,\n", "\n    1,", True), ("second", "sec", True), ("second", "se", False)],
+)
+def test_what_is_typed_or_taken_goes_on_whatever_is_known_by_then(
+    text: str, taken: str, goes_on: bool
+) -> None:
+    judge = False
+    place, later = query("x = ‸\ny", limits=UNASKED), query(f"x = {taken}‸\ny", limits=UNASKED)
+    for now in (
+        replace(later, surroundings=Surroundings(known=2)),
+        replace(later, limits=replace(UNASKED, doubt=1.1)),
+        later,
+    ):
+        reuse = Reuse(has_judge=lambda: judge)
+        reuse.remember(place, (sure(text, 0.9),), judged=False)
+        judge = now is later
+
+        found = reuse.find(now)
+
+        judge = False
+        assert [each.text for each in found or ()] == [text[len(taken) :]] * goes_on
+    assert reuse.find(replace(place, limits=replace(UNASKED, doubt=1.1))) is None
+
+
 def test_nothing_that_the_judge_had_no_time_for_is_looked_at_again_there() -> None:
     reuse, place = Reuse(has_judge=lambda: True), query("x = t‸\ny", limits=UNASKED)
     reuse.remember(place, (), (sure("otal", 0.02),), hurried=True)
