@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.editors.conftest import SUITES, program
+from tests.editors.conftest import SETTINGS, SUITES, program
 from tests.editors.editor import ROOT, Editor
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -26,7 +26,7 @@ def knowing(
     folder = tmp_path_factory.mktemp("shapes")
     serve = str(ROOT / "tests" / "e2e" / "serve.py")
     server = [serve, json.dumps({"texts": [SEVERAL]})]
-    editor = Editor(program(programs, str(request.param)), folder, server)
+    editor = Editor(program(programs, str(request.param)), folder, server, {"settings": SETTINGS})
     try:
         editor.open("first.py", b"")
         assert editor.until(editor.ready)
