@@ -26,7 +26,7 @@ def resident_mb(pid: int) -> float:
 async def visit(server: Tcp, number: int) -> None:
     """Opens large files, asks in each, and is gone without didClose, shutdown or exit."""
     wire = await server.connect()
-    await wire.initialize(initializationOptions={"deadlineMs": 60_000})
+    await wire.initialize()
     await wire.ready()
     for file in range(FILES):
         uri = f"file:///project{number}/{file}.py"

@@ -27,7 +27,6 @@ from tests.infill_ls.engines import read_journal
 
 pytestmark = pytest.mark.e2e
 SLOW: dict[str, Any] = {"steps": 200, "seconds": 0.05}
-SLOW_SETTINGS = {"initializationOptions": {"deadlineMs": 60_000}}
 
 
 async def test_initialize_is_answered_in_under_a_second_and_before_torch(tmp_path: Path) -> None:
@@ -98,7 +97,7 @@ async def test_a_missing_model_is_said_once_and_the_server_goes_on() -> None:
 async def test_shutdown_in_flight_is_answered_null_and_exit_is_zero(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     async with running({**SLOW, "journal": str(journal)}) as (process, wire):
-        await wire.initialize(**SLOW_SETTINGS)
+        await wire.initialize()
         await wire.ready()
         wire.open("alpha ")
         wire.send(wire.asks(1, INFILL, infill_at(0, 6)))

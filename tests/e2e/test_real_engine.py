@@ -21,7 +21,6 @@ from tests.e2e.wire import INFILL, ROOT, Wire, ended, infill_at, shown, spawned,
 
 pytestmark = pytest.mark.e2e
 URI = "file:///project/a.py"
-PATIENT = {"deadlineMs": 60_000, "deadlineInvokedMs": 60_000}
 SOURCE = """import math
 
 
@@ -41,7 +40,7 @@ class Circle:
 async def infill_ls() -> AsyncIterator[tuple[Wire, int]]:
     """The server as an editor starts it, ready; and its process id."""
     async with spawned("-m", "infill_ls", "--stdio") as (process, wire):
-        await wire.initialize(initializationOptions=PATIENT)
+        await wire.initialize()
         await wire.ready()
         wire.open(SOURCE, uri=URI, language="python")
         yield wire, process.pid
@@ -112,7 +111,7 @@ async def test_a_line_of_another_file_of_the_workspace_is_suggested(tmp_path: Pa
     (tmp_path / "known.py").write_text(f"{head}{body}\n")
     # A judge may well like something else better.
     async with spawned("-m", "infill_ls", "--stdio", "--judge", "off") as (process, wire):
-        await wire.initialize(initializationOptions=PATIENT, rootUri=tmp_path.as_uri())
+        await wire.initialize(rootUri=tmp_path.as_uri())
         await wire.ready()
         await wire.notification("window/logMessage", "workspace: 1 files")
         typed = "\n".join(["import decimal", "", "", head + "ledger.post_entry(acc"])

@@ -50,7 +50,7 @@ async def server_pids(folder: Path) -> set[int]:
 
 async def ready(wire: Wire) -> None:
     """The model answers with a text."""
-    await wire.initialize(initializationOptions={"deadlineInvokedMs": 60_000})
+    await wire.initialize()
     wire.open(SOURCE, language="python")
     end = time.monotonic() + 60
     while not (await wire.request(INFILL, AT))["items"]:

@@ -19,7 +19,7 @@ from pytest_lsp import (
     make_test_lsp_client,
 )
 
-from tests.e2e.wire import INFILL, SERVE, URI, infill_at, shown, stdio, types
+from tests.e2e.wire import INFILL, PATIENT, SERVE, URI, infill_at, shown, stdio, types
 from tests.infill_ls.engines import read_journal
 
 pytestmark = pytest.mark.e2e
@@ -37,7 +37,11 @@ async def editor(name: str, spec: dict[str, Any]) -> AsyncIterator[LanguageClien
     assert capabilities.text_document is not None
     capabilities.text_document.inline_completion = T.InlineCompletionClientCapabilities(True)
     await client.initialize_session(
-        T.InitializeParams(capabilities=capabilities, root_uri="file:///project")
+        T.InitializeParams(
+            capabilities=capabilities,
+            root_uri="file:///project",
+            initialization_options=PATIENT,
+        )
     )
     while not any("engine:" in message.message for message in client.log_messages):
         await client.wait_for_notification(T.WINDOW_LOG_MESSAGE)
@@ -159,7 +163,7 @@ async def test_cancelling_answers_at_once_and_stops_the_model_within_one_step(
     journal = tmp_path / "journal"
     spec = {"steps": 500, "seconds": 0.02, "journal": str(journal)}
     async with stdio(spec) as wire:
-        await wire.initialize(initializationOptions={"deadlineMs": 60_000})
+        await wire.initialize()
         await wire.ready()
         wire.open("alpha ")
         wire.send(wire.asks("q", INFILL, infill_at(0, 6)))
@@ -249,7 +253,7 @@ async def test_a_change_while_the_model_runs_gives_an_empty_answer_never_another
     journal = tmp_path / "journal"
     spec = {"steps": 500, "seconds": 0.01, "journal": str(journal), "texts": ["one"]}
     async with stdio(spec) as wire:
-        await wire.initialize(initializationOptions={"deadlineMs": 60_000})
+        await wire.initialize()
         await wire.ready()
         wire.open("alpha \nbeta ")
         wire.send(wire.asks("moved", INFILL, infill_at(1, 5)))
@@ -269,7 +273,7 @@ async def test_typing_what_the_running_model_says_is_answered_by_that_run(tmp_pa
     journal = tmp_path / "journal"
     spec = {"steps": 40, "seconds": 0.02, "journal": str(journal), "texts": ["one two"]}
     async with stdio(spec) as wire:
-        await wire.initialize(initializationOptions={"deadlineMs": 60_000, "warm": False})
+        await wire.initialize(initializationOptions={"warm": False})
         await wire.ready()
         wire.open("")
         wire.send(wire.asks("first", INFILL, infill_at(0, 0)))

@@ -318,29 +318,28 @@ def test_what_was_found_by_less_of_the_workspace_is_looked_for_again(
     assert (found is not None) is holds
 
 
+@pytest.mark.parametrize("since", ["judge", "workspace", "doubt"])
 @pytest.mark.parametrize(
     ("text", "taken", "goes_on"),
     [("\n    1,\n    2,\n", "\n    1,", True), ("second", "sec", True), ("second", "se", False)],
 )
 def test_what_is_typed_or_taken_goes_on_whatever_is_known_by_then(
-    text: str, taken: str, goes_on: bool
+    text: str, taken: str, goes_on: bool, since: str
 ) -> None:
     judge = False
-    place, later = query("x = ‸\ny", limits=UNASKED), query(f"x = {taken}‸\ny", limits=UNASKED)
-    for now in (
-        replace(later, surroundings=Surroundings(known=2)),
-        replace(later, limits=replace(UNASKED, doubt=1.1)),
-        later,
-    ):
-        reuse = Reuse(has_judge=lambda: judge)
-        reuse.remember(place, (sure(text, 0.9),), judged=False)
-        judge = now is later
+    reuse, place = Reuse(has_judge=lambda: judge), query("x = ‸\ny", limits=UNASKED)
+    reuse.remember(place, (sure(text, 0.9),), judged=False)
+    judge = since == "judge"
+    limits = replace(UNASKED, doubt=1.1 if since == "doubt" else 1.0)
+    now = Surroundings(known=2 if since == "workspace" else 0)
 
-        found = reuse.find(now)
+    def found(marked: str) -> list[str] | None:
+        at = replace(query(marked, limits=limits), surroundings=now)
+        candidates = reuse.find(at)
+        return None if candidates is None else [each.text for each in candidates]
 
-        judge = False
-        assert [each.text for each in found or ()] == [text[len(taken) :]] * goes_on
-    assert reuse.find(replace(place, limits=replace(UNASKED, doubt=1.1))) is None
+    assert found(f"x = {taken}‸\ny") == ([text[len(taken) :]] if goes_on else None)
+    assert found("x = ‸\ny") is None
 
 
 def test_nothing_that_the_judge_had_no_time_for_is_looked_at_again_there() -> None:
