@@ -6,24 +6,30 @@
 A file of the older release is opened, the first hunk of what differs is made as the user's edit,
 and the next edit is asked for. It is right where it makes one place exactly what the newer release
 has there: a later hunk, or whole lines of one. Files that differ in one hunk alone say how often
-something is offered where nothing is due. The last line is JSON.
+something is offered where nothing is due.
+
+That is done twice: with the file alone, and as somebody goes through the files of a release, by
+their paths: those before it that differ a little, measured or not, are open, and all their hunks
+were made. Every pair of releases has a server of its own. The last line is JSON.
 
 `--fit` fits how likely a proposal of each rule is right, on other packages.
 """
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from benchmarks import report
 from benchmarks.next_edit.fit import CALIBRATION, fitted
-from benchmarks.next_edit.pairs import Pair, pairs
+from benchmarks.next_edit.pairs import Pair, applied, by_release, pairs
 from benchmarks.progress import counted, say
 from benchmarks.report import Goal
 from infill_engine import EngineConfig, InfillError
@@ -37,6 +43,8 @@ from infill_ls.settings import Settings
 PAIRS = 300
 RIGHT, WRONG, BOUND_MS = 25.0, 10.0, 300.0
 METHOD = "textDocument/copilotInlineEdit"
+ALONE, IN_TURN = "alone", "in_turn"
+JUDGED = re.compile(r"\bjudge (?!0\.0\b)\d")  # in the server's log, ms of an answer
 Place = tuple[int, int]
 
 
@@ -58,22 +66,19 @@ class Editor:
 
     def __init__(self, server: ServerProcess) -> None:
         self._server = server
-        self._number = 0
+        self._number, self._uri = 0, ""
 
     def sample(self, pair: Pair) -> Sample:
-        """The first hunk is made, and what is offered then looked at."""
+        """The first hunk is made, and what is offered then looked at. The file stays open."""
         self._number += 1
-        uri = f"file:///bench/{self._number}/{pair.name.rpartition('/')[2]}"
-        self._server.open(uri, pair.language_id, pair.old)
-        change = {"range": _range(*edit_range(pair)), "text": "".join(pair.hunks[0].lines)}
-        document = {"uri": uri, "version": 2}
-        about = {"textDocument": document, "contentChanges": [change]}
-        self._server.notify("textDocument/didChange", about)
+        self._uri = f"file:///bench/{self._number}/{pair.name.rpartition('/')[2]}"
+        self._server.open(self._uri, pair.language_id, pair.old)
+        self._edit(pair, 1)
+        document = {"uri": self._uri, "version": 2}
         at = {"line": pair.cursor_line, "character": 0}
         started, before = time.perf_counter(), cpu_ms(self._server.pid)
         answer = self._server.request(METHOD, {"textDocument": document, "position": at})
         ms, computed = (time.perf_counter() - started) * 1e3, cpu_ms(self._server.pid) - before
-        self._server.close(uri)
         edit = next(iter(answer["edits"]), None)
         return Sample(
             offered=edit is not None,
@@ -83,6 +88,22 @@ class Editor:
             lines=all(hunk.end - hunk.start <= 1 >= len(hunk.lines) for hunk in pair.hunks),
         )
 
+    def close(self) -> None:
+        self._server.close(self._uri)
+
+    def make_the_others(self, pair: Pair) -> None:
+        """The other hunks of the file, as they stand."""
+        for number in range(2, len(pair.hunks) + 1):
+            self._edit(pair, number)
+
+    def _edit(self, pair: Pair, number: int) -> None:
+        """Makes one hunk, counted from 1."""
+        about = {"uri": self._uri, "version": number + 1}
+        start, end = edit_range(pair, number)
+        change = {"range": _range(start, end), "text": "".join(pair.hunks[number - 1].lines)}
+        changes = {"textDocument": about, "contentChanges": [change]}
+        self._server.notify("textDocument/didChange", changes)
+
 
 def cpu_ms(pid: int) -> float:
     """What a process has computed so far; NaN where the system does not tell."""
@@ -91,11 +112,15 @@ def cpu_ms(pid: int) -> float:
     return sum(found) / 1e6 if found else float("nan")
 
 
-def edit_range(pair: Pair) -> tuple[Place, Place]:
-    first, lines = pair.hunks[0], pair.old.splitlines(keepends=True)
-    if first.end == len(lines) and lines and not lines[-1].endswith("\n"):
-        return (first.start, 0), (first.end - 1, len(lines[-1].encode("utf-16-le")) // 2)
-    return (first.start, 0), (first.end, 0)
+def edit_range(pair: Pair, number: int) -> tuple[Place, Place]:
+    """Of a hunk, counted from 1, in the text with those before it."""
+    hunk = pair.hunks[number - 1]
+    before = applied(pair.old, pair.hunks[: number - 1])
+    moved = before.count("\n") - pair.old.count("\n")
+    start, end, lines = hunk.start + moved, hunk.end + moved, before.splitlines(keepends=True)
+    if end == len(lines) and lines and not lines[-1].endswith("\n") and start < end:
+        return (start, 0), (end - 1, len(lines[-1].encode("utf-16-le")) // 2)
+    return (start, 0), (end, 0)
 
 
 def _range(start: Place, end: Place) -> dict[str, Any]:
@@ -113,26 +138,54 @@ def made(text: str, edit: dict[str, Any]) -> str:
     return str(text[:start] + edit["text"] + text[end:])
 
 
-def samples(config: EngineConfig, given: Sequence[Pair], deadline_ms: int) -> list[Sample]:
-    tick, found = counted("pairs", len(given)), []
+def alone(config: EngineConfig, given: Sequence[Pair], deadline_ms: int) -> list[Sample]:
+    tick, found = counted("files", len(given)), []
     with ServerProcess(arguments(config)) as server:
-        server.initialize({"deadlineMs": deadline_ms})
-        _loaded(server)
-        editor = Editor(server)
+        editor = _editor(server, config, deadline_ms)
         for pair in given:
             found.append(editor.sample(pair))
+            editor.close()
             tick()
     return found
 
 
-def _loaded(server: ServerProcess) -> None:
-    """Until the model says something."""
-    uri, given_up = "file:///bench/first.py", time.monotonic() + SECONDS
+def in_turn(
+    config: EngineConfig, given: Sequence[Pair], every: Sequence[Pair], deadline_ms: int
+) -> list[Sample]:
+    """Those that are `given`, in the midst of `every`."""
+    found, measured = dict[str, Sample](), {pair.name for pair in given}
+    tick = counted("files in their turn", len(given))
+    for files in by_release(every).values():
+        last = max((at for at, pair in enumerate(files) if pair.name in measured), default=-1)
+        if last < 0:
+            continue
+        with ServerProcess(arguments(config)) as server:
+            editor = _editor(server, config, deadline_ms)
+            for pair in files[: last + 1]:
+                sample = editor.sample(pair)
+                editor.make_the_others(pair)
+                if pair.name in measured:
+                    found[pair.name] = sample
+                    tick()
+    return [found[pair.name] for pair in given]
+
+
+def _editor(server: ServerProcess, config: EngineConfig, deadline_ms: int) -> Editor:
+    """Once the model says something, and the judge has its say in it."""
+    server.initialize({"deadlineMs": deadline_ms})
+    uri, started = "file:///bench/first.py", time.monotonic()
     server.open(uri, "python", "import os\n\npath = os.path.join(")
     while not server.complete(uri, 2, 20, invoked=True):
-        if time.monotonic() > given_up:
+        if time.monotonic() - started > SECONDS:
             raise ServerError("There never was an answer.")
         time.sleep(0.1)
+    while config.judge != "off" and not any(map(JUDGED.search, server.logged)):
+        if time.monotonic() - started > SECONDS:
+            raise ServerError("There never was a judge.")
+        server.complete(uri, 2, 20, invoked=True)
+        time.sleep(0.1)
+    server.close(uri)
+    return Editor(server)
 
 
 def figures(several: Sequence[Sample], single: Sequence[Sample]) -> dict[str, Any]:
@@ -161,6 +214,7 @@ def _share(found: Sequence[Sample], name: str) -> float:
 def measure(cache: Path, judges: Sequence[str], limit: int, deadline_ms: int) -> dict[str, Any]:
     machine, revision, busy = this_machine(), commit(), busy_cpus()
     several, single = pairs(cache, limit, say)
+    every = [*chain(*pairs(cache, 10_000, lambda _: None))]
     if not several:
         raise InfillError("no package could be fetched; pip and npm say why when they are asked")
     result: dict[str, Any] = {
@@ -173,16 +227,23 @@ def measure(cache: Path, judges: Sequence[str], limit: int, deadline_ms: int) ->
         "judge": {},
     }
     for judge in judges:
-        found = samples(EngineConfig(judge=judge), [*several, *single], deadline_ms)
-        result["judge"][judge] = figures(found[: len(several)], found[len(several) :])
+        config, given = EngineConfig(judge=judge), [*several, *single]
+        result["judge"][judge] = {
+            how: figures(found[: len(several)], found[len(several) :])
+            for how, found in (
+                (ALONE, alone(config, given, deadline_ms)),
+                (IN_TURN, in_turn(config, given, every, deadline_ms)),
+            )
+        }
     return result
 
 
 def reached(result: dict[str, Any]) -> list[Goal]:
-    judge, found = next(iter(result["judge"].items()))
+    judge, both = next(iter(result["judge"].items()))
+    found = both[IN_TURN]
     return [
         Goal(
-            name=f"second edits offered rightly, judge {judge}",
+            name=f"second edits offered rightly, a file in its turn, judge {judge}",
             value=100 * found["right"],
             bound=RIGHT,
             unit="%",
@@ -203,18 +264,23 @@ def show(result: dict[str, Any]) -> None:
         print(f"Other programs kept {result['busy_cpus']:.1f} CPUs busy: times are not the best.")
     heads = ("right %", "wrong %", "p50 ms", "p95 ms", "p95 CPU")
     print(f"{'':<44}" + "".join(f"{head:>9}" for head in heads))
-    for judge, found in result["judge"].items():
-        shares = (report.percent(found[name]) for name in ("right", "wrong"))
-        times = (report.number(found[name], 1) for name in ("p50", "p95", "cpu_p95"))
-        print(f"  {'judge ' + judge:<42}" + "".join(f"{each:>9}" for each in (*shares, *times)))
-        lines = found["one_line_hunks"]
-        shares = (report.percent(lines[name]) for name in ("right", "wrong"))
-        name = f"  of them {lines['pairs']} with hunks of one line"
-        print(f"  {name:<42}" + "".join(f"{each:>9}" for each in shares))
-        due = found["nothing_due"]
-        share = report.percent(due["nothing_offered"])
-        print(f"    nothing offered in {share} % of {due['pairs']} files with one hunk")
+    for judge, both in result["judge"].items():
+        for how, found in both.items():
+            _show(f"judge {judge}, a file {'alone' if how == ALONE else 'in its turn'}", found)
     print()
+
+
+def _show(name: str, found: dict[str, Any]) -> None:
+    shares = (report.percent(found[each]) for each in ("right", "wrong"))
+    times = (report.number(found[each], 1) for each in ("p50", "p95", "cpu_p95"))
+    print(f"  {name:<42}" + "".join(f"{each:>9}" for each in (*shares, *times)))
+    lines = found["one_line_hunks"]
+    shares = (report.percent(lines[each]) for each in ("right", "wrong"))
+    name = f"  of them {lines['pairs']} with hunks of one line"
+    print(f"  {name:<42}" + "".join(f"{each:>9}" for each in shares))
+    due = found["nothing_due"]
+    share = report.percent(due["nothing_offered"])
+    print(f"    nothing offered in {share} % of {due['pairs']} files with one hunk")
 
 
 def main(given: Sequence[str] | None = None) -> None:

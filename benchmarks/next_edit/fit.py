@@ -5,13 +5,16 @@ rules before anything is known."""
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.next_edit.pairs import Pair, pairs
+from benchmarks.next_edit.pairs import Pair, applied, by_release, pairs
 from benchmarks.progress import counted
 from infill_engine import EngineConfig, InfillRequest, load_engine
+from infill_engine.budget import UNLIMITED
 from infill_engine.weighing import weigh
 from infill_ls.completion.next_edit import calibration
 from infill_ls.completion.next_edit.calibration import (
@@ -22,12 +25,21 @@ from infill_ls.completion.next_edit.calibration import (
     evidence,
     weighed_evidence,
 )
-from infill_ls.completion.next_edit.history import EditHistories
-from infill_ls.completion.next_edit.offer import RULES, site_of
+from infill_ls.completion.next_edit.changes import Elsewhere
+from infill_ls.completion.next_edit.earlier import EarlierChanges
+from infill_ls.completion.next_edit.history import Edit, EditHistories
+from infill_ls.completion.next_edit.offer import (
+    MOST_PARSED,
+    after_others,
+    as_edit,
+    parses,
+    proposals,
+    site_of,
+)
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 from infill_ls.completion.next_edit.weighed import alternatives
 from infill_ls.completion.steps import at_once
-from infill_ls.documents import Change, DocumentStore
+from infill_ls.documents import Change, Document, DocumentStore, Splice
 
 CALIBRATION = Path(calibration.__file__).with_name("calibration.json")
 FITTED_ON = {
@@ -52,71 +64,149 @@ BEFORE, WEIGHT = 0.25, 4.0  # what is said of a rule before anything is known, a
 Row = tuple[str, dict[str, float], bool]  # the pair's name, what speaks for it, and whether right
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A proposal after the first change of a pair, and whether it is right."""
+
+    proposal: Proposal
+    site: Site
+    evidence: dict[str, float]
+    right: bool
+
+
 def fitted(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
     """By rule the weights of `calibration.json`."""
     several, single = pairs(cache, 10_000, say, FITTED_ON, SCRIPTS_FITTED_ON)
     say(f"{len(several)} files that differ in several places, {len(single)} in one")
+    found = dict(candidates([*several, *single], say))
     rows: dict[str, list[Row]] = defaultdict(list)
-    for pair in (*several, *single):
-        for rule, row in proposed(pair):
-            if rule not in BY_JUDGEMENT:
-                rows[rule].append(row)
+    for name, of_pair in found.items():
+        for each in of_pair:
+            if each.proposal.rule not in BY_JUDGEMENT:
+                rows[each.proposal.rule].append((name, each.evidence, each.right))
     for rule, of_rule in sorted(rows.items()):
         say(f"{rule}: {len(of_rule)} proposals, {sum(right for *_, right in of_rule)} right")
-    weighed = [*with_judge([*several, *single], rows, say)]
+    names = {pair.name for pair in several}
+    for what, of in (("the file's own", False), ("other files'", True)):
+        some = sum(
+            any(each.right and each.site.has_edit is not of for each in found[name])
+            for name in names
+        )
+        say(f"something right after {what} changes in {some} of {len(names)} files")
+    weighed = [*with_judge(found, rows, say)]
     said = (f"{len(weighed)} weighed", f"{sum(right for *_, right in weighed)} right")
     say(", ".join(said))
-    curve(weighed, {pair.name for pair in several}, say)
+    curve(weighed, names, say)
     return {rule: regression(of_rule) for rule, of_rule in sorted(rows.items())} | {
         WEIGHED: regression(weighed)
     }
 
 
+def candidates(
+    given: Sequence[Pair], say: Callable[[str], None]
+) -> Iterator[tuple[str, list[Candidate]]]:
+    """By the pair's name; after the other files of the same releases that come before it."""
+    tick = counted("files", len(given))
+    for of_releases in by_release(given).values():
+        files = _Files()
+        for pair in of_releases:
+            document = files.opened(pair)
+            yield pair.name, [*_candidates(pair, document, files.edits(document), files)]
+            files.edit(pair, 2, len(pair.hunks))
+            tick()
+
+
+class _Files:
+    """Those of a release that are open, as the server follows their edits."""
+
+    def __init__(self) -> None:
+        self._store, self._histories = DocumentStore(), EditHistories()
+        self._earlier = EarlierChanges()
+
+    def opened(self, pair: Pair) -> Document:
+        """A file, with the first edit made."""
+        self._store.open(pair.name, pair.language_id, 1, pair.old)
+        return self.edit(pair, 1, 1)
+
+    def edit(self, pair: Pair, first: int, last: int) -> Document:
+        """Makes these edits of a file, counted from 1."""
+        for number in range(first, last + 1):
+            change = Change(text=applied(pair.old, pair.hunks[:number]))
+            self._store.change(pair.name, number + 1, [change], "utf-16", self._saw)
+        document = self._store.get(pair.name)
+        assert document is not None, "it is open"
+        return document
+
+    def edits(self, document: Document) -> tuple[Edit, ...]:
+        return self._histories.of(document.uri)
+
+    def elsewhere(self, document: Document) -> Elsewhere:
+        last = ((each, self.edits(each)[-1:]) for each in self._store.all())
+        others = [(each, edit) for each, edits in last for edit in edits]
+        return self._earlier.for_document(document, others)
+
+    def _saw(self, before: Document, splice: Splice) -> None:
+        if over := self._histories.saw(before, splice):
+            self._earlier.add(before, over)
+
+
+def _candidates(
+    pair: Pair, document: Document, edits: Sequence[Edit], files: _Files
+) -> Iterator[Candidate]:
+    site = site_of(document, edits[-1]) if edits else None
+    if site is None:
+        return
+    local = ((each, site) for each in proposals(site, UNLIMITED))
+    for proposal, at in chain(local, after_others(site, files.elsewhere(document))):
+        lines = [f"{line}\n" for line in proposal.lines]
+        yield Candidate(
+            proposal=proposal,
+            site=at,
+            evidence=evidence(proposal, at),
+            right=pair.due(proposal.first, proposal.end, lines),
+        )
+
+
 def with_judge(
-    of: Sequence[Pair], rows: Mapping[str, list[Row]], say: Callable[[str], None]
+    of: Mapping[str, Sequence[Candidate]],
+    rows: Mapping[str, list[Row]],
+    say: Callable[[str], None],
 ) -> Iterator[Row]:
     """Of each pair what the rules find likeliest by weights of other packages, and what the judge
     says of it."""
     engine = load_engine(EngineConfig())
     engine.warm(InfillRequest(prefix="", suffix=""))  # waits for the judge
     tick, by = counted("pairs", len(of)), dict[str, dict[str, dict[str, float]]]()
-    for pair in of:
-        package = package_of(pair.name)
+    for name, found in of.items():
+        package = package_of(name)
         if package not in by:
             others = {
                 rule: [row for row in of_rule if package_of(row[0]) != package]
                 for rule, of_rule in rows.items()
             }
             by[package] = {rule: regression(of_rule) for rule, of_rule in others.items() if of_rule}
-        best = likeliest(pair, by[package])
         tick()
-        if best is None or best[2] < UNSURE:
+        likely, best = likeliest(found, by[package])
+        if best is None:
             continue
-        at, proposal, likely = best
-        asked = alternatives(at, proposal)
-        found = at_once(weigh(engine, asked.before, (asked.new, asked.old)))
-        assert found is not None, "the judge was waited for, and there is time"
-        right = pair.due(proposal.first, proposal.end, [f"{line}\n" for line in proposal.lines])
-        yield pair.name, weighed_evidence(likely, found[0] - found[1]), right
+        asked = alternatives(best.site, best.proposal)
+        nats = at_once(weigh(engine, asked.before, (asked.new, asked.old)))
+        assert nats is not None, "the judge was waited for, and there is time"
+        yield name, weighed_evidence(likely, nats[0] - nats[1]), best.right
 
 
 def likeliest(
-    pair: Pair, by: Mapping[str, Mapping[str, float]]
-) -> tuple[Site, Proposal, float] | None:
-    """By weights of rules."""
-    at = site(pair)
-    found = (
-        [
-            (confidence(each, at, by), -index, each)
-            for index, each in enumerate(each for rule in RULES for each in rule(at))
-        ]
-        if at
-        else []
-    )
-    if not at or not found:
-        return None
-    likely, _, best = max(found, key=lambda each: each[:2])
-    return at, best, likely
+    found: Sequence[Candidate], by: Mapping[str, Mapping[str, float]]
+) -> tuple[float, Candidate | None]:
+    """By weights of rules, as it is offered: of the likeliest ones the first that parses."""
+    likely = [confidence(each.proposal, each.site, by) for each in found]
+    order = sorted(range(len(found)), key=lambda at: -likely[at])
+    for at in order[:MOST_PARSED]:
+        document = found[at].site.document
+        edit = as_edit(document, found[at].proposal, found[at].site)
+        if likely[at] >= UNSURE and parses(document, edit, UNLIMITED):
+            return likely[at], found[at]
+    return 0.0, None
 
 
 def package_of(name: str) -> str:
@@ -139,25 +229,6 @@ def curve(rows: Sequence[Row], several: set[str], say: Callable[[str], None]) ->
             rights = [right for likely, right in each if likely >= least]
             right, wrong = (100 * n / len(several) for n in (sum(rights), rights.count(False)))
             say(f"{how}, from {least:.2f} on: {right:.1f} % right, {wrong:.1f} % wrong")
-
-
-def site(pair: Pair) -> Site | None:
-    """After the user's edit."""
-    store, histories = DocumentStore(), EditHistories()
-    store.open(pair.name, pair.language_id, 1, pair.old)
-    document = store.change(pair.name, 2, [Change(text=pair.edited)], "utf-16", histories.saw)
-    edits = histories.of(document.uri) if document else ()
-    return site_of(document, edits[-1]) if document and edits else None
-
-
-def proposed(pair: Pair) -> Iterator[tuple[str, Row]]:
-    """By rule."""
-    at = site(pair)
-    for rule in RULES if at else ():
-        assert at is not None, "it was looked at"
-        for each in rule(at):
-            right = pair.due(each.first, each.end, [f"{line}\n" for line in each.lines])
-            yield each.rule, (pair.name, evidence(each, at), right)
 
 
 def regression(rows: list[Row]) -> dict[str, float]:

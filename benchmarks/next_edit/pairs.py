@@ -112,6 +112,14 @@ class Pair:
         return frozenset(found)
 
 
+def by_release(given: Sequence[Pair]) -> dict[str, list[Pair]]:
+    """By package and releases, as somebody goes through its files: by their paths."""
+    found: dict[str, list[Pair]] = {}
+    for pair in sorted(given, key=lambda pair: pair.name):
+        found.setdefault(pair.name.partition("/")[0], []).append(pair)
+    return found
+
+
 def least(before: Sequence[str], hunk: Hunk) -> Hunk:
     """What differs, as early as it can stand: of two like lines either may be the new one."""
     start, end, lines = hunk.start, hunk.end, list(hunk.lines)

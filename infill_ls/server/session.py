@@ -17,7 +17,9 @@ from typing import Any, Protocol
 from infill_engine import EngineConfig
 from infill_ls import secret_texts
 from infill_ls.completion.acceptance import Acceptance, doubt, of_user
-from infill_ls.completion.next_edit.history import EditHistories
+from infill_ls.completion.next_edit.changes import Elsewhere
+from infill_ls.completion.next_edit.earlier import EarlierChanges
+from infill_ls.completion.next_edit.history import Edit, EditHistories
 from infill_ls.completion.next_edit.requests import EditRequests
 from infill_ls.completion.offers import Offers
 from infill_ls.completion.requests import Requests
@@ -93,6 +95,7 @@ class Session:
         self.requests = Requests(worker, thinking=self._thinking)
         self.offers = Offers(acceptance=Acceptance())
         self.edits = EditHistories()
+        self.earlier = EarlierChanges()
         self.next_edits = EditRequests(worker)
         self.workspace = WorkspaceMemory(lambda: worker.busy, self._workspace_read)
         self.snoozed_until = 0.0  # seconds of `time.time()`
@@ -115,6 +118,7 @@ class Session:
         self.requests.close()
         self.next_edits.close()
         self.edits.clear()
+        self.earlier.clear()
         self.workspace.close()
         self.offers.clear()
         for document in self._documents.all():
@@ -198,8 +202,30 @@ class Session:
         return document
 
     def _saw(self, before: Document, splice: Splice) -> None:
-        self.edits.saw(before, splice)
+        self._over(before, self.edits.saw(before, splice))
         self.requests.reuse.openings.saw(before, splice)
+
+    def _over(self, document: Document, edit: Edit | None) -> None:
+        """An edit is, and is known to other documents from now on; not where nothing is offered in
+        this one either."""
+        if edit and self._may_tell(document):
+            self.earlier.add(document, edit)
+
+    def _may_tell(self, document: Document) -> bool:
+        settings = self.settings_at(document)
+        return settings.next_edit and not refusal(settings, self.ignore_policy, document)
+
+    def _last_edit(self, document: Document) -> Edit | None:
+        return next(reversed(self.edits.of(document.uri)), None)
+
+    def elsewhere(self, document: Document) -> Elsewhere:
+        """What was changed in other documents."""
+        others = [
+            (other, self._last_edit(other))
+            for other in self._documents.all()
+            if self.edits.of(other.uri) and self._may_tell(other)
+        ]
+        return self.earlier.for_document(document, others)
 
     def lose_document(self, uri: str) -> bool:
         """Its text is unknown until it comes again as a whole; False where it is not open."""
@@ -211,6 +237,7 @@ class Session:
         self.offers.forget(key)
         self.next_edits.ended(key)
         self.edits.forget(key)
+        self.earlier.forget(key)
 
     def close_document(self, uri: str) -> None:
         self._documents.close(uri)

@@ -34,9 +34,9 @@ def same_lines(site: Site) -> Iterator[Proposal]:
 
 
 def _outside(site: Site, size: int) -> Iterator[int]:
-    """Where so many lines begin that the edit did not touch."""
+    """Where so many lines begin that the edit did not touch; behind the last line end is none."""
     first, end = site.change.first, site.change.end
-    for at in range(len(site.lines) - size + 1):
+    for at in range(len(site.lines) - (site.lines[-1] == "") - size + 1):
         if at + size <= first or at >= end:
             yield at
 
@@ -44,30 +44,40 @@ def _outside(site: Site, size: int) -> Iterator[int]:
 def _put_in(site: Site) -> Iterator[Proposal]:
     """Between two lines as those between which the edit put some."""
     change, lines = site.change, site.lines
-    above, below = _line(lines, change.first - 1), _line(lines, change.end)
+    above, below = change.above, change.below
     new = _without_indent(change.new)
-    depth = _indent(above), _indent(below)
-    base = min((_indent(line) for line in change.new if line.strip()), default=0)
+    depth = _depth(above), _depth(below)
+    base = min((_depth(line) for line in change.new if line.strip()), default=0)
     for at in _outside(site, 0):
         if at in (change.first, change.end):
             continue
         over, under = _line(lines, at - 1), _line(lines, at)
         same_over, same_under = over.strip() == above.strip(), under.strip() == below.strip()
-        if not (_kind(over) == _kind(above) and _kind(under) == _kind(below)):
+        if site.has_edit and not (_kind(over) == _kind(above) and _kind(under) == _kind(below)):
             continue
         if not ((same_over and above.strip()) or (same_under and below.strip()) or not any(new)):
+            continue
+        if not (
+            site.has_edit
+            or (same_over and same_under)
+            or _says(same_over, above, same_under, below)
+        ):
             continue
         if [x.strip() for x in lines[at : at + len(new)]] == [x.strip() for x in new]:
             continue  # it is there
         # As deep as where the edit was, told by the line below or else the one above.
-        shift = _indent(under) - depth[1] if below.strip() else _indent(over) - depth[0]
+        shift = _depth(under) - depth[1] if below.strip() else _depth(over) - depth[0]
         if base + shift < 0:
             continue
+        indent = (base + shift) * (_indent(under)[:1] or _indent(over)[:1] or " ")
+        for line, there, deep in ((over, above, depth[0]), (under, below, depth[1])):
+            if there.strip() and deep == base:
+                indent = _indent(line)
         yield Proposal(
             rule="put_in",
             first=at,
             end=at,
-            lines=tuple(" " * (base + shift) + x if x else "" for x in new),
+            lines=tuple(indent + x if x else "" for x in new),
             evidence=_around(over, under, above, below, new),
         )
 
@@ -75,7 +85,7 @@ def _put_in(site: Site) -> Iterator[Proposal]:
 def _taken_out(site: Site) -> Iterator[Proposal]:
     """Lines as those that the edit took out."""
     change, lines = site.change, site.lines
-    above, below = _line(lines, change.first - 1), _line(lines, change.first)
+    above, below = change.above, change.below
     old = [line.strip() for line in change.old]
     size = len(old)
     for at in _outside(site, size):
@@ -91,6 +101,12 @@ def _taken_out(site: Site) -> Iterator[Proposal]:
             lines=(),
             evidence=_around(over, under, above, below, old),
         )
+
+
+def _says(same_over: bool, above: str, same_under: bool, below: str) -> bool:
+    """Whether a line that is the same has a word in it."""
+    said = above * same_over + below * same_under
+    return re.search(r"\w{3}", said) is not None
 
 
 def _around(
@@ -129,8 +145,8 @@ def _replaced(pattern: Pattern, site: Site, at: int, window: Sequence[str]) -> I
     if "\n" in text[: match.start()] or "\n" in text[match.end() :]:
         return  # of fewer lines
     changed = text[: match.start()] + pattern.filled(match) + text[match.end() :]
-    indent = min(_indent(line) for line in window if line.strip())
-    lines = tuple(" " * indent + line if line else "" for line in changed.split("\n"))
+    indent = min((_indent(line) for line in window if line.strip()), key=len)
+    lines = tuple(indent + line if line else "" for line in changed.split("\n"))
     yield Proposal(
         rule="block",
         first=at,
@@ -162,5 +178,9 @@ def _kind(line: str) -> tuple[str, str]:
     return head, said[-1:] if said[-1:] in ":,({[\"')" else ""
 
 
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _depth(line: str) -> int:
+    return len(_indent(line))

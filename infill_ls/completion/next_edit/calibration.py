@@ -28,6 +28,7 @@ BY_JUDGEMENT = {
     "passed_on": 0.4,
 }
 UNKNOWN = {"constant": -9.0}  # of a rule that was not fitted: it is not shown
+ELSEWHERE = "_elsewhere"  # behind the name of a rule that goes by changes of other documents
 WEIGHED, _NATS = "weighed", 4.0  # what a rule and the judge count for together
 _FITTED = Path(__file__).with_name("calibration.json")
 

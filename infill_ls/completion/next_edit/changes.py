@@ -4,7 +4,8 @@ Tokens are words, runs of blanks, and single other characters; so it works in an
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
 from infill_ls.completion.next_edit.history import Edit
@@ -18,16 +19,38 @@ MAX_LINES = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineChange:
-    """Lines `old`, without their line ends, became `new`, which begin at line `first`."""
+    """Lines `old`, without their line ends, became `new`, which begin at line `first`, between the
+    lines `above` and `below`."""
 
     first: int
     old: tuple[str, ...]
     new: tuple[str, ...]
+    above: str = ""
+    below: str = ""
 
     @property
     def end(self) -> int:
         """The line behind the new ones."""
         return self.first + len(self.new)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeElsewhere:
+    """A change of another document, by its URI."""
+
+    uri: str
+    change: LineChange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What was changed in other documents, oldest first, and what some of these are now, by URI."""
+
+    changes: tuple[ChangeElsewhere, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+NOTHING_ELSEWHERE = Elsewhere()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +81,14 @@ def line_change(document: Document, edit: Edit) -> LineChange | None:
         first += 1
     if max(len(old), len(new)) > MAX_LINES or "".join(old).split() == "".join(new).split():
         return None
-    return LineChange(first=first, old=tuple(old), new=tuple(new))
+    above, below = _line(document, first - 1), _line(document, first + len(new))
+    return LineChange(first=first, old=tuple(old), new=tuple(new), above=above, below=below)
+
+
+def _line(document: Document, at: int) -> str:
+    if not 0 <= at < document.num_lines:
+        return ""
+    return document.text[document.line_start(at) : document.line_end(at)]
 
 
 def tokens(text: str) -> list[str]:

@@ -95,6 +95,12 @@ class EditFinder:
             self._imported = True
             run.deadline = time.monotonic() + query.seconds
         try:
-            run.found = likeliest(query.document, query.edits, query.least, budget=run.budget())
+            run.found = likeliest(
+                query.document,
+                query.edits,
+                query.least,
+                elsewhere=query.elsewhere,
+                budget=run.budget(),
+            )
         except BudgetSpent:
             run.late = True

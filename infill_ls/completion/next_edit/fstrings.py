@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from infill_ls.completion.next_edit.arguments import arguments, balanced
+from infill_ls.completion.next_edit.changes import LineChange
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
 _F_STRING = re.compile(r"(?<!\w)[fF][rR]?[\"']|(?<!\w)[rR][fF][\"']")
@@ -28,10 +29,7 @@ _FIELD = re.compile(r"%([srd%])")
 def as_f_strings(site: Site) -> Iterator[Proposal]:
     if site.document.language_id != "python":
         return
-    old, new = "\n".join(site.change.old), "\n".join(site.change.new)
-    if _F_STRING.search(old) or not _F_STRING.search(new):
-        return
-    formatted, summed = _FORMATTED.search(old), _PLUS.search(old)
+    formatted, summed = formats(site.change)
     for at, line in enumerate(site.lines):
         if site.change.first <= at < site.change.end or not (formatted or summed):
             continue
@@ -53,9 +51,17 @@ def as_f_strings(site: Site) -> Iterator[Proposal]:
                 evidence=(
                     ("lines", float(size > 1)),
                     ("sum", float(is_sum)),
-                    ("same", float(bool(summed if is_sum else formatted))),
+                    ("same", float(summed if is_sum else formatted)),
                 ),
             )
+
+
+def formats(change: LineChange) -> tuple[bool, bool]:
+    """Whether what became f-strings was formatted, and whether it was a sum."""
+    old, new = "\n".join(change.old), "\n".join(change.new)
+    if _F_STRING.search(old) or not _F_STRING.search(new):
+        return False, False
+    return bool(_FORMATTED.search(old)), bool(_PLUS.search(old))
 
 
 def _size(lines: Sequence[str], at: int) -> int:

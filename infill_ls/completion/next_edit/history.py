@@ -42,15 +42,17 @@ class EditHistories:
         """Newest last."""
         return self._edits.get(uri, ())
 
-    def saw(self, before: Document, splice: Splice) -> None:
-        """One change of a text."""
+    def saw(self, before: Document, splice: Splice) -> Edit | None:
+        """One change of a text; the edit of the document before it that this one does not go on
+        with, if there is one."""
         if not (splice.removed or splice.inserted):
-            return
-        edits = noted(self.of(before.uri), before.text, splice, self._clock())
-        self._edits[before.uri] = edits
+            return None
+        edits, now = self.of(before.uri), self._clock()
+        self._edits[before.uri] = noted(edits, before.text, splice, now)
         self._edits.move_to_end(before.uri)
         if len(self._edits) > MAX_DOCUMENTS:
             self._edits.popitem(last=False)
+        return edits[-1] if edits and not _goes_on(edits[-1], before.text, splice, now) else None
 
     def forget(self, uri: str) -> None:
         self._edits.pop(uri, None)

@@ -3,15 +3,22 @@ edits, if the file parses with it."""
 
 import ast
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tree_sitter import Parser
 
-from infill_engine.budget import UNLIMITED, Budget
+from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_ls.completion.next_edit.arguments import balanced
 from infill_ls.completion.next_edit.blocks import same_lines
 from infill_ls.completion.next_edit.calibration import SHOWN_FROM, confidence
-from infill_ls.completion.next_edit.changes import LINE_END, line_change
+from infill_ls.completion.next_edit.changes import (
+    LINE_END,
+    NOTHING_ELSEWHERE,
+    Elsewhere,
+    line_change,
+)
+from infill_ls.completion.next_edit.elsewhere import changed_elsewhere
 from infill_ls.completion.next_edit.fstrings import as_f_strings
 from infill_ls.completion.next_edit.history import Edit
 from infill_ls.completion.next_edit.migrations import migrated
@@ -39,7 +46,8 @@ RULES: tuple[Rule, ...] = (
     separated,
 )
 MAX_CHARACTERS = 200_000  # of a file that can be parsed whole in time
-_MOST_PARSED = 4  # proposals
+MOST_PARSED = 4  # proposals
+SECONDS_ELSEWHERE = 0.1  # for what was changed in other documents
 _RECENT, _OLDER = 3, 0.9  # edits that are looked at, and what one counts that is older by one
 
 
@@ -62,18 +70,25 @@ def next_edit(
     edits: Sequence[Edit],
     *,
     min_confidence: float = 0.0,
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE,
     budget: Budget = UNLIMITED,
 ) -> NextEdit | None:
     """None where nothing is probable enough, by what was measured and by `min_confidence`. Raises
     BudgetSpent."""
-    return likeliest(document, edits, max(SHOWN_FROM, min_confidence), budget=budget)
+    least = max(SHOWN_FROM, min_confidence)
+    return likeliest(document, edits, least, elsewhere=elsewhere, budget=budget)
 
 
 def likeliest(
-    document: Document, edits: Sequence[Edit], least: float, *, budget: Budget = UNLIMITED
+    document: Document,
+    edits: Sequence[Edit],
+    least: float,
+    *,
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE,
+    budget: Budget = UNLIMITED,
 ) -> NextEdit | None:
     """None where nothing is as probable as `least`. Raises BudgetSpent."""
-    found = _after_all(document, edits, budget)
+    found = _after_all(document, edits, elsewhere, budget)
     probable = [(each, site) for each, site in found if each.confidence >= least]
     if not probable:
         return None
@@ -82,34 +97,51 @@ def likeliest(
     def worth(of: tuple[Proposal, Site]) -> tuple[float, bool, int]:
         return -of[0].confidence, of[0].first < at, abs(of[0].first - at)
 
-    for each, site in sorted(probable, key=worth)[:_MOST_PARSED]:
-        edit = _as_edit(document, each, site)
+    for each, site in sorted(probable, key=worth)[:MOST_PARSED]:
+        edit = as_edit(document, each, site)
         if parses(document, edit, budget):
             return edit
     return None
 
 
 def _after_all(
-    document: Document, edits: Sequence[Edit], budget: Budget
+    document: Document, edits: Sequence[Edit], elsewhere: Elsewhere, budget: Budget
 ) -> list[tuple[Proposal, Site]]:
     """What follows from the last few edits, and from which: also what an older one leaves to be
-    done, where no newer one was made. Raises BudgetSpent."""
+    done, where no newer one was made, and what those of other documents do. Raises BudgetSpent."""
     if len(document.text) > MAX_CHARACTERS:
         return []
     found: dict[tuple[int, int, tuple[str, ...]], tuple[Proposal, Site]] = {}
     since: list[tuple[int, int]] = []  # lines of newer edits
+
+    def keep(each: Proposal, site: Site) -> None:
+        place = each.first, each.end, each.lines
+        edited = any(each.first < end and first < each.end for first, end in since)
+        if not edited and (place not in found or each.confidence > found[place][0].confidence):
+            found[place] = each, site
+
     for age, edit in enumerate(reversed(edits[-_RECENT:])):
         site = site_of(document, edit)
         for each in proposals(site, budget) if site else ():
-            if any(each.first < end and first < each.end for first, end in since):
-                continue
-            place = each.first, each.end, each.lines
-            aged = replace(each, confidence=each.confidence * _OLDER**age)
-            if site and (place not in found or aged.confidence > found[place][0].confidence):
-                found[place] = aged, site
+            assert site is not None, "it is what is proposed for"
+            keep(replace(each, confidence=each.confidence * _OLDER**age), site)
         first = document.lines.line_of(edit.start)
         since.append((first, document.lines.line_of(edit.end) + 1))
+    if newest := site_of(document, edits[-1]) if edits else None:
+        for each, site in after_others(newest, elsewhere, budget):
+            keep(each, site)
     return list(found.values())
+
+
+def after_others(
+    site: Site, elsewhere: Elsewhere, budget: Budget = UNLIMITED
+) -> Iterator[tuple[Proposal, Site]]:
+    """What follows from the changes of other documents, as far as there is time for it."""
+    with suppress(BudgetSpent):
+        of_these = budget.within(SECONDS_ELSEWHERE)
+        for proposal, there in changed_elsewhere(site, elsewhere, of_these):
+            yield replace(proposal, confidence=confidence(proposal, there)), there
+    budget.check()
 
 
 def site_of(document: Document, edit: Edit) -> Site | None:
@@ -127,7 +159,7 @@ def proposals(site: Site, budget: Budget) -> Iterator[Proposal]:
             yield replace(proposal, confidence=confidence(proposal, site))
 
 
-def _as_edit(document: Document, proposal: Proposal, site: Site) -> NextEdit:
+def as_edit(document: Document, proposal: Proposal, site: Site) -> NextEdit:
     first, end, newline = proposal.first, proposal.end, document.newline
     start, text = document.line_start(first), newline.join(proposal.lines)
     if end > first and proposal.lines:

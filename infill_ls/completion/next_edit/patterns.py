@@ -18,7 +18,7 @@ _CONTEXT = 12  # tokens on each side that are compared
 _NEAR = 4  # those that are looked for first where something was put in
 _VALUE = re.compile(r"\w")
 _MOST_PLACES, _MOST_GROUPS = 200, 3
-_LEAST = 0.7 / 8  # of "near": a name is the same, or three other tokens
+LEAST = 0.7 / 8  # of "near": a name is the same, or three other tokens
 LONGEST_LINE = 300  # characters: an expression with groups takes long on more
 
 
@@ -56,7 +56,7 @@ def repeated(site: Site) -> Iterator[Proposal]:
             continue
         seen.add((change.old, change.new))
         for pattern in patterns_of(change):
-            found = list(_places(pattern, site))
+            found = list(places(pattern, site))
             yield from (replace(each, places=len(found)) for each in found)
     yield from _together(site)
 
@@ -112,7 +112,7 @@ def patterns_of(change: TokenChange) -> Iterator[Pattern]:
     yield Pattern(
         change=change,
         regex=re.compile(_literal(change.old) or ""),
-        needed=("".join(change.old),),
+        needed=("".join(change.old),) if change.old else _round(change),
         template=("".join(change.new),),
         weight=_weight(change.old),
     )
@@ -178,9 +178,14 @@ def _weight(part: Sequence[str]) -> float:
     return sum(1.0 if NAME.fullmatch(token) else 0.3 for token in part if token.strip())
 
 
-def _places(pattern: Pattern, site: Site) -> Iterator[Proposal]:
-    change, count = pattern.change, 0
-    regex = pattern.regex if change.old else _gap(change)
+def regex_of(pattern: Pattern) -> re.Pattern[str]:
+    """What is looked for; where something was put in, the place between what stands round it."""
+    return pattern.regex if pattern.change.old else _gap(pattern.change)
+
+
+def places(pattern: Pattern, site: Site) -> Iterator[Proposal]:
+    """Where it is found on the document's lines, but for those of the edit."""
+    regex, count = regex_of(pattern), 0
     for at, line in enumerate(site.lines):
         if site.change.first <= at < site.change.end or not line.strip():
             continue
@@ -197,7 +202,7 @@ def _places(pattern: Pattern, site: Site) -> Iterator[Proposal]:
             if new == line:
                 continue
             evidence = evidence_of(pattern, line, match)
-            if dict(evidence)["near"] < _LEAST:
+            if dict(evidence)["near"] < LEAST:
                 continue
             count += 1
             yield Proposal(
@@ -240,10 +245,13 @@ def only_names(change: TokenChange) -> bool:
 
 def _gap(change: TokenChange) -> re.Pattern[str]:
     """What stands round an insertion: some tokens to the next name on either side, or that one."""
-    before = re.escape("".join(reversed(_plain(change.before[::-1]))))
-    after = re.escape("".join(_plain(change.after)))
+    before, after = map(re.escape, _round(change))
     head = f"(?<={before})" if before else r"(?<=\w)" if change.before else "^"
     return re.compile(head + (f"(?={after})" if after else r"(?=\w)" if change.after else "$"))
+
+
+def _round(change: TokenChange) -> tuple[str, str]:
+    return "".join(reversed(_plain(change.before[::-1]))), "".join(_plain(change.after))
 
 
 def _plain(part: Sequence[str]) -> list[str]:

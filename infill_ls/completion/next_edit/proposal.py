@@ -16,6 +16,11 @@ class Site:
     change: LineChange
 
     @property
+    def has_edit(self) -> bool:
+        """Whether it is one of this document; else it is behind its last line."""
+        return self.change.first <= len(self.lines)
+
+    @property
     def old_text(self) -> str:
         """The document before the edit."""
         lines = self.lines

@@ -21,6 +21,8 @@ class Alternatives:
 def alternatives(site: Site, proposal: Proposal) -> Alternatives:
     lines, change = site.lines, site.change
     edited = lines[max(change.first - _BESIDE, 0) : change.end + _BESIDE]
+    if not site.has_edit:
+        edited = (change.above, *change.new, change.below)
     above = lines[max(proposal.first - _ABOVE, 0) : proposal.first]
     below = lines[proposal.end : proposal.end + 1]
     return Alternatives(

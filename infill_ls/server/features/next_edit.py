@@ -62,6 +62,7 @@ async def _answered(
     query = EditQuery(
         document=document,
         edits=session.edits.of(document.uri),
+        elsewhere=session.elsewhere(document),
         seconds=AS_LONG * settings.deadline_ms / 1000,
     )
     result = await session.next_edits.answer(query, settings.min_confidence or 0.0)

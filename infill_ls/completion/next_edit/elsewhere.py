@@ -1,0 +1,157 @@
+"""What was changed in other documents, where it is due in this one too: most changes go through
+several files.
+
+The rules are those for places of the same document; how often, where and how lately a change was
+made tells how likely it is due here.
+"""
+
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+
+from infill_engine.budget import UNLIMITED, Budget
+from infill_ls.completion.next_edit.blocks import same_lines
+from infill_ls.completion.next_edit.calibration import ELSEWHERE
+from infill_ls.completion.next_edit.changes import (
+    ChangeElsewhere,
+    Elsewhere,
+    LineChange,
+    token_changes,
+)
+from infill_ls.completion.next_edit.fstrings import as_f_strings, formats
+from infill_ls.completion.next_edit.patterns import (
+    LEAST,
+    LONGEST_LINE,
+    Pattern,
+    patterns_of,
+    places,
+    regex_of,
+)
+from infill_ls.completion.next_edit.proposal import Proposal, Site
+
+_MOST_LIKE = 3  # changes of a kind whose surroundings are compared, the newest ones
+_NEWEST = 3  # documents that were changed last
+_MANY = 8  # documents, and changes: more say no more
+_F_STRINGS = "f-strings"
+
+Evidence = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What changes have in common that count as the same one, and the pattern that finds where it
+    is due; whole lines have none."""
+
+    key: Hashable
+    pattern: Pattern | None = None
+
+
+_Seen = tuple[ChangeElsewhere, _Kind]
+
+
+def changed_elsewhere(
+    site: Site, elsewhere: Elsewhere, budget: Budget = UNLIMITED
+) -> Iterator[tuple[Proposal, Site]]:
+    """Each proposal comes with the site that its change would have here; the newest changes come
+    first. Raises BudgetSpent."""
+    alike: dict[Hashable, list[_Seen]] = {}
+    for each in reversed(elsewhere.changes):
+        for kind in _kinds(each.change):
+            alike.setdefault(kind.key, []).append((each, kind))
+    own = {kind.key for kind in _kinds(site.change)}
+    along = {each.uri for key in own for each, _ in alike.get(key, ())}
+    newest = list(islice(dict.fromkeys(each.uri for each in reversed(elsewhere.changes)), _NEWEST))
+    stripped = {line.strip() for line in site.lines} - {""}
+    for key, seen in alike.items():
+        budget.check()
+        found: dict[tuple[int, int, tuple[str, ...]], tuple[Proposal, Site]] = {}
+        for proposal, there in _places(site, seen, stripped):
+            place = proposal.first, proposal.end, proposal.lines
+            if place not in found or _alike(proposal) > _alike(found[place][0]):
+                found[place] = proposal, there
+        if not found:
+            continue
+        of = {each.uri for each, _ in seen}
+        evidence = (
+            ("documents", min(len(of), _MANY) / _MANY),
+            ("times", min(len(seen), _MANY) / _MANY),
+            ("once", float(len(seen) == 1)),
+            ("own", float(key in own)),
+            ("along", float(bool(along))),
+            ("together", len(of & along) / max(len(along), 1)),
+            ("newest", float(not of.isdisjoint(newest))),
+            ("last", float(newest[0] in of)),
+            *_untouched(seen, elsewhere.texts),
+        )
+        for proposal, there in found.values():
+            said = replace(
+                proposal,
+                rule=proposal.rule + ELSEWHERE,
+                places=len(found),
+                evidence=(*proposal.evidence, *evidence),
+            )
+            yield said, there
+
+
+def _places(
+    site: Site, seen: Sequence[_Seen], stripped: set[str]
+) -> Iterator[tuple[Proposal, Site]]:
+    """`stripped` are the document's lines without the blanks round them."""
+    pattern = seen[0][1].pattern
+    if pattern and not pattern.possible(site.document.text):
+        return
+    for each, kind in seen[:_MOST_LIKE]:
+        change = each.change
+        there = replace(site, change=replace(change, first=len(site.lines) + 1))
+        if kind.pattern:
+            found = places(kind.pattern, there)
+        elif kind.key == _F_STRINGS:
+            found = as_f_strings(there)
+        else:
+            needed = {line.strip() for line in change.old or (change.above, change.below)}
+            found = iter(()) if needed.isdisjoint(stripped) else same_lines(there)
+        for proposal in found:
+            edited = site.change.first <= proposal.first < site.change.end
+            if not edited and dict(proposal.evidence).get("near", 1.0) >= LEAST:
+                yield proposal, there
+
+
+def _untouched(seen: Sequence[_Seen], texts: Mapping[str, str]) -> Evidence:
+    """How much of what a pattern finds was left as it is in other documents."""
+    pattern = seen[0][1].pattern
+    if not pattern:
+        return ()
+    regex = regex_of(pattern)
+    left = sum(
+        sum(1 for _ in regex.finditer(line))
+        for text in texts.values()
+        if pattern.possible(text)
+        for line in text.split("\n")
+        if len(line) <= LONGEST_LINE and pattern.possible(line)
+    )
+    return ("untouched", left / (left + len(seen))), ("none_left", float(not left))
+
+
+def _alike(proposal: Proposal) -> float:
+    """How much is the same round a place as where the change was made."""
+    found = dict(proposal.evidence)
+    return found.get("near", found.get("same_above", 0.0) + found.get("same_below", 0.0))
+
+
+@lru_cache(maxsize=1024)
+def _kinds(change: LineChange) -> tuple[_Kind, ...]:
+    if any(formats(change)):
+        return (_Kind(_F_STRINGS),)
+    if len(change.old) != len(change.new):
+        old, new = (tuple(line.strip() for line in lines) for lines in (change.old, change.new))
+        return (_Kind((old, new)),)
+    found = []
+    for of_line in token_changes(change):
+        try:
+            for pattern in patterns_of(of_line):
+                found.append(_Kind((regex_of(pattern).pattern, pattern.template), pattern))
+        except re.error:  # what stood before is longer than an expression may be
+            continue
+    return tuple(found)
