@@ -142,16 +142,17 @@ def _alike(proposal: Proposal) -> float:
 
 @lru_cache(maxsize=1024)
 def _kinds(change: LineChange) -> tuple[_Kind, ...]:
-    if any(formats(change)):
-        return (_Kind(_F_STRINGS),)
     if len(change.old) != len(change.new):
         old, new = (tuple(line.strip() for line in lines) for lines in (change.old, change.new))
         return (_Kind((old, new)),)
-    found = []
+    is_f_string = any(formats(change))
+    found = [_Kind(_F_STRINGS)] if is_f_string else []
     for of_line in token_changes(change):
         try:
             for pattern in patterns_of(of_line):
-                found.append(_Kind((regex_of(pattern).pattern, pattern.template), pattern))
+                # With other values in it a string is formatted by the rule for that.
+                if not (is_f_string and pattern.regex.groups):
+                    found.append(_Kind((regex_of(pattern).pattern, pattern.template), pattern))
         except re.error:  # what stood before is longer than an expression may be
             continue
     return tuple(found)
