@@ -4,7 +4,15 @@ import pytest
 
 from benchmarks.next_edit import __main__ as next_edit
 from benchmarks.next_edit import fit
-from benchmarks.next_edit.pairs import PYTHON, SCRIPTS, Hunk, applied, hunks_of, pair_of
+from benchmarks.next_edit.pairs import (
+    PYTHON,
+    SCRIPTS,
+    Hunk,
+    applied,
+    by_release,
+    hunks_of,
+    pair_of,
+)
 from train.corpus.packages import held_out
 
 OLD = "".join(f"line {n}\n" for n in range(20))
@@ -31,8 +39,37 @@ def test_the_first_hunk_is_the_users_and_the_others_are_due() -> None:
     )
     assert applied(OLD, pair.hunks) == NEW
     assert pair.edited == OLD.replace("line 2\n", "two\n")
-    assert next_edit.edit_range(pair) == ((2, 0), (3, 0))
+    assert [next_edit.edit_range(pair, number) for number in (1, 2, 3)] == [
+        ((2, 0), (3, 0)),
+        ((8, 0), (10, 0)),
+        ((15, 0), (16, 0)),
+    ]
     assert pair.cursor_line == 2
+
+
+def test_later_hunks_stand_where_those_before_moved_them() -> None:
+    new = NEW.replace("two\n", "2\n2\n").replace("line 19\n", "last")
+    pair = pair_of("a.py", OLD.encode(), (new).encode())
+
+    assert pair is not None
+    text = OLD
+    for number, hunk in enumerate(pair.hunks, 1):
+        (start, _), (end, _) = next_edit.edit_range(pair, number)
+        lines = text.splitlines(keepends=True)
+        text = "".join((*lines[:start], *hunk.lines, *lines[end:]))
+    assert text == new
+
+
+def test_files_are_gone_through_by_their_paths_release_by_release() -> None:
+    given = [
+        pair
+        for name in ("x 1 2/b.py", "x 2 3/a.py", "x 1 2/a.py")
+        if (pair := pair_of(name, OLD.encode(), NEW.encode()))
+    ]
+
+    found = {of: [pair.name for pair in files] for of, files in by_release(given).items()}
+
+    assert found == {"x 1 2": ["x 1 2/a.py", "x 1 2/b.py"], "x 2 3": ["x 2 3/a.py"]}
 
 
 @pytest.mark.parametrize(

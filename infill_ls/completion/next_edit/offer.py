@@ -16,7 +16,9 @@ from infill_ls.completion.next_edit.changes import (
     LINE_END,
     NOTHING_ELSEWHERE,
     Elsewhere,
+    LineChange,
     line_change,
+    token_changes,
 )
 from infill_ls.completion.next_edit.elsewhere import changed_elsewhere
 from infill_ls.completion.next_edit.fstrings import as_f_strings
@@ -120,17 +122,32 @@ def _after_all(
         if not edited and (place not in found or each.confidence > found[place][0].confidence):
             found[place] = each, site
 
+    newer: list[LineChange] = []
     for age, edit in enumerate(reversed(edits[-_RECENT:])):
         site = site_of(document, edit)
-        for each in proposals(site, budget) if site else ():
-            assert site is not None, "it is what is proposed for"
-            keep(replace(each, confidence=each.confidence * _OLDER**age), site)
+        if site is not None:
+            again = sum(_same_tokens(site.change, each) for each in newer)
+            for each in proposals(site, budget):
+                keep(replace(each, confidence=_aged(each.confidence, age, again)), site)
+            newer.append(site.change)
         first = document.lines.line_of(edit.start)
         since.append((first, document.lines.line_of(edit.end) + 1))
     if newest := site_of(document, edits[-1]) if edits else None:
         for each, site in after_others(newest, elsewhere, budget):
             keep(each, site)
     return list(found.values())
+
+
+def _aged(confidence: float, age: int, again: int) -> float:
+    """Of what follows from an edit that is older than `age` others; those of them that did the same
+    `again` speak for it as much as it does."""
+    return 1 - (1 - confidence) ** (1 + again) if again else confidence * _OLDER**age
+
+
+def _same_tokens(one: LineChange, other: LineChange) -> bool:
+    """Whether the same became the same in both, wherever."""
+    a, b = ({(x.old, x.new) for x in token_changes(each)} for each in (one, other))
+    return not a.isdisjoint(b)
 
 
 def after_others(

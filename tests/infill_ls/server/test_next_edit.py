@@ -202,8 +202,8 @@ async def test_no_time_is_not_said_to_be_nothing(
 
 @pytest.mark.parametrize(
     ("confidence", "nats", "offered"),
-    [(0.15, 9.0, True), (0.15, -9.0, False), (0.15, None, False), (0.3, -9.0, False),
-     (0.3, None, True), (0.9, -9.0, True)],
+    [(0.25, 9.0, True), (0.25, -9.0, False), (0.25, None, False), (0.4, -9.0, False),
+     (0.4, None, True), (0.9, -9.0, True)],
 )  # fmt: skip
 async def test_what_is_not_sure_is_what_the_judge_says_as_well(
     judged: Editor,
@@ -269,6 +269,34 @@ async def test_nothing_is_offered_where_it_is_off_or_not_probable_enough(editor:
     editor.session.settings = Settings(deadline_ms=60_000)
     editor.session.snooze(5)
     assert await edits(editor) == []
+
+
+async def test_what_was_changed_in_another_document_is_offered(worker: Worker) -> None:
+    old = "import a\n\nx = a.get_value(1)\n"
+    async with editing(worker) as editor:
+        session = editor.session
+        session.settings = Settings(deadline_ms=60_000, disabled_files=("**/secret*",))
+        for number, name in enumerate(("one", "two", "three", "secret")):
+            uri = f"file:///project/{name}.py"
+            editor.open(old.replace("1", str(number)), uri, "python")
+            at = {"start": {"line": 2, "character": 6}, "end": {"line": 2, "character": 9}}
+            about = {"uri": uri, "version": 2}
+            changes = {"textDocument": about, "contentChanges": [{"range": at, "text": "fetch"}]}
+            editor.notify("textDocument/didChange", changes)
+        editor.open(f"y = 1\n{old}", URI, "python")
+        at = {"start": {"line": 0, "character": 4}, "end": {"line": 0, "character": 5}}
+        change(editor, 2, at, "2")
+
+        (edit,) = await edits(editor)
+        (document,) = [each for each in session._documents.all() if each.uri.endswith("file.py")]
+        known = session.elsewhere(document)
+
+        assert edit["text"] == "x = a.fetch_value(1)"
+        assert edit["range"]["start"] == {"line": 3, "character": 0}
+        assert {each.uri[-6:] for each in known.changes} == {"one.py", "two.py", "ree.py"}
+        assert len(known.texts) == 3
+        editor.notify("textDocument/didClose", {"textDocument": {"uri": "file:///project/one.py"}})
+        assert len(session.elsewhere(document).changes) == 2
 
 
 async def test_nothing_is_kept_of_what_was_closed(editor: Editor) -> None:
