@@ -5,7 +5,7 @@ rules before anything is known."""
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from infill_engine.weighing import weigh
 from infill_ls.completion.next_edit import calibration
 from infill_ls.completion.next_edit.calibration import (
     BY_JUDGEMENT,
-    UNSURE,
+    UNWEIGHED,
     WEIGHED,
     confidence,
     evidence,
@@ -29,15 +29,14 @@ from infill_ls.completion.next_edit.changes import Elsewhere
 from infill_ls.completion.next_edit.earlier import EarlierChanges
 from infill_ls.completion.next_edit.history import Edit, EditHistories
 from infill_ls.completion.next_edit.offer import (
-    MOST_PARSED,
+    NextEdit,
     after_others,
-    as_edit,
-    parses,
+    first_that_parses,
+    merged,
     proposals,
     site_of,
 )
 from infill_ls.completion.next_edit.proposal import Proposal, Site
-from infill_ls.completion.next_edit.weighed import alternatives
 from infill_ls.completion.steps import at_once
 from infill_ls.documents import Change, Document, DocumentStore, Splice
 
@@ -93,12 +92,18 @@ def fitted(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, float
             for name in names
         )
         say(f"something right after {what} changes in {some} of {len(names)} files")
-    weighed = [*with_judge(found, rows, say)]
+    of_name = {pair.name: pair for pair in (*several, *single)}
+    weighed = [*with_judge(of_name, found, rows, say)]
     said = (f"{len(weighed)} weighed", f"{sum(right for *_, right in weighed)} right")
     say(", ".join(said))
-    curve(weighed, names, say)
+    alone = [
+        (name, {k: x for k, x in of.items() if k != "judge"}, right) for name, of, right in weighed
+    ]
+    for how, of_best in (("judge", weighed), ("rules", alone)):
+        curve(how, of_best, names, say)
     return {rule: regression(of_rule) for rule, of_rule in sorted(rows.items())} | {
-        WEIGHED: regression(weighed)
+        WEIGHED: regression(weighed),
+        UNWEIGHED: regression(alone),
     }
 
 
@@ -168,6 +173,7 @@ def _candidates(
 
 
 def with_judge(
+    of_name: Mapping[str, Pair],
     of: Mapping[str, Sequence[Candidate]],
     rows: Mapping[str, list[Row]],
     say: Callable[[str], None],
@@ -186,58 +192,54 @@ def with_judge(
             }
             by[package] = {rule: regression(of_rule) for rule, of_rule in others.items() if of_rule}
         tick()
-        likely, best = likeliest(found, by[package])
+        best = likeliest(found, by[package])
         if best is None:
             continue
-        asked = alternatives(best.site, best.proposal)
+        asked = best.alternatives
         nats = at_once(weigh(engine, asked.before, (asked.new, asked.old)))
         assert nats is not None, "the judge was waited for, and there is time"
-        yield name, weighed_evidence(likely, nats[0] - nats[1]), best.right
+        said = weighed_evidence(best.confidence, best.agreed, nats[0] - nats[1])
+        text = of_name[name].edited
+        right = of_name[name].right(text[: best.start] + best.text + text[best.end :])
+        yield name, said, right
 
 
-def likeliest(
-    found: Sequence[Candidate], by: Mapping[str, Mapping[str, float]]
-) -> tuple[float, Candidate | None]:
-    """By weights of rules, as it is offered: of the likeliest ones the first that parses."""
-    likely = [confidence(each.proposal, each.site, by) for each in found]
-    order = sorted(range(len(found)), key=lambda at: -likely[at])
-    for at in order[:MOST_PARSED]:
-        document = found[at].site.document
-        edit = as_edit(document, found[at].proposal, found[at].site)
-        if likely[at] >= UNSURE and parses(document, edit, UNLIMITED):
-            return likely[at], found[at]
-    return 0.0, None
+def likeliest(found: Sequence[Candidate], by: Mapping[str, Mapping[str, float]]) -> NextEdit | None:
+    """By weights of rules, as it is offered."""
+    rated = [
+        (replace(each.proposal, confidence=confidence(each.proposal, each.site, by)), each.site)
+        for each in found
+    ]
+    return first_that_parses(sorted(merged(rated), key=lambda each: -each[0].confidence))
 
 
 def package_of(name: str) -> str:
     return name.partition(" ")[0]
 
 
-def curve(rows: Sequence[Row], several: set[str], say: Callable[[str], None]) -> None:
+def curve(how: str, rows: Sequence[Row], several: set[str], say: Callable[[str], None]) -> None:
     """Right and wrong of what is shown from several thresholds on, each package by weights fitted
-    on the others: with the judge, and by the rules alone. Of all files, and where every package
-    counts the same, as nearly in the benchmark."""
-    shown: dict[str, list[tuple[str, float, bool]]] = {"judge": [], "rules": []}
+    on the others. Of all files, and where every package counts the same, as nearly in the
+    benchmark."""
+    shown: list[tuple[str, float, bool]] = []
     files = Counter(map(package_of, several))
     for package in {package_of(name) for name, *_ in rows}:
         weights = regression([row for row in rows if package_of(row[0]) != package])
         for name, found, right in rows:
             if package_of(name) == package and name in several:
                 odds = weights["constant"] + sum(weights.get(k, 0.0) * x for k, x in found.items())
-                shown["judge"].append((package, 1 / (1 + math.exp(-odds)), right))
-                shown["rules"].append((package, 1 / (1 + math.exp(-found["odds"])), right))
-    for how, each in shown.items():
-        for least in THRESHOLDS:
-            shares = []
-            for wanted in (True, False):
-                of = Counter(p for p, likely, right in each if likely >= least and right is wanted)
-                by_package = [of[package] / files[package] for package in files]
-                shares += [100 * sum(of.values()) / len(several), 100 * float(np.mean(by_package))]
-            right, right_alike, wrong, wrong_alike = shares
-            say(
-                f"{how}, from {least:.2f} on: {right:.1f} % right, {wrong:.1f} % wrong; "
-                f"of packages {right_alike:.1f} and {wrong_alike:.1f}"
-            )
+                shown.append((package, 1 / (1 + math.exp(-odds)), right))
+    for least in THRESHOLDS:
+        shares = []
+        for wanted in (True, False):
+            of = Counter(p for p, likely, right in shown if likely >= least and right is wanted)
+            by_package = [of[package] / files[package] for package in files]
+            shares += [100 * sum(of.values()) / len(several), 100 * float(np.mean(by_package))]
+        right, right_alike, wrong, wrong_alike = shares
+        say(
+            f"{how}, from {least:.2f} on: {right:.1f} % right, {wrong:.1f} % wrong; "
+            f"of packages {right_alike:.1f} and {wrong_alike:.1f}"
+        )
 
 
 def regression(rows: list[Row]) -> dict[str, float]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from infill_engine import Budget, EngineInfo, InfillError, ModelError
-from infill_ls.completion.next_edit.calibration import SHOWN_FROM
 from infill_ls.completion.next_edit.changes import NOTHING_ELSEWHERE, Elsewhere
 from infill_ls.completion.next_edit.history import Edit
 from infill_ls.documents import Document
@@ -42,13 +41,12 @@ class Run:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditQuery:
     """What is to follow the edits of a document, newest last, and those `elsewhere`. `seconds`
-    count from when it is asked. What rules find less probable than `least` is not wanted."""
+    count from when it is asked."""
 
     document: Document
     edits: tuple[Edit, ...]
     elsewhere: Elsewhere = NOTHING_ELSEWHERE
     seconds: float
-    least: float = SHOWN_FROM
 
 
 class EditRun(Run):

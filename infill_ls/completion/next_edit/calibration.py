@@ -12,9 +12,9 @@ from pathlib import Path
 
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
-# So probable is what nobody asked for, to be shown: as the rules say, and as a judge says as well,
-# which is asked of what is not surer or less sure than so.
-SHOWN_FROM, WEIGHED_FROM = 0.37, 0.34
+# So probable is what nobody asked for, to be shown. A judge is asked of what the rules find more
+# likely than UNSURE and less than SURE.
+SHOWN_FROM = 0.33
 UNSURE, SURE = 0.05, 0.80
 NEAR = 21  # lines
 # What is seldom or never due after a file's first change, by which the others are fitted: imports
@@ -29,7 +29,8 @@ BY_JUDGEMENT = {
 }
 UNKNOWN = {"constant": -9.0}  # of a rule that was not fitted: it is not shown
 ELSEWHERE = "_elsewhere"  # behind the name of a rule that goes by changes of other documents
-WEIGHED, _NATS = "weighed", 4.0  # what a rule and the judge count for together
+# What the rules and the judge count for together, and the rules alone.
+WEIGHED, UNWEIGHED, _NATS = "weighed", "unweighed", 4.0
 _FITTED = Path(__file__).with_name("calibration.json")
 
 
@@ -63,14 +64,17 @@ def confidence(
     return _likely(weights, evidence(proposal, site))
 
 
-def weighed_evidence(confidence: float, nats: float) -> dict[str, float]:
-    """Of a proposal that a judge finds so many nats likelier than what is there."""
-    return {"odds": math.log(confidence / (1 - confidence)), "judge": math.tanh(nats / _NATS)}
+def weighed_evidence(confidence: float, agreed: bool, nats: float | None) -> dict[str, float]:
+    """Of a proposal that a judge finds so many nats likelier than what is there, or None asked."""
+    odds = math.log(confidence / (1 - confidence))
+    judge = {} if nats is None else {"judge": math.tanh(nats / _NATS)}
+    return {"odds": odds, "agreed": float(agreed)} | judge
 
 
-def weighed(confidence: float, nats: float) -> float:
-    """How likely it is with what the judge says."""
-    return _likely(fitted()[WEIGHED], weighed_evidence(confidence, nats))
+def weighed(confidence: float, agreed: bool, nats: float | None) -> float:
+    """How likely it is with what the judge says, where that was asked."""
+    by = fitted()[WEIGHED if nats is not None else UNWEIGHED]
+    return _likely(by, weighed_evidence(confidence, agreed, nats))
 
 
 def _likely(weights: Mapping[str, float], found: Mapping[str, float]) -> float:

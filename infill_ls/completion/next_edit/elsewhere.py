@@ -35,6 +35,7 @@ _MOST_LIKE = 3  # changes of a kind whose surroundings are compared, the newest 
 _NEWEST = 3  # documents that were changed last
 _MANY = 8  # documents, and changes: more say no more
 _F_STRINGS = "f-strings"
+_IMPORT, _NAME = re.compile(r"^\s*(?:from|import)\b|\brequire\("), re.compile(r"[^\W\d]\w*")
 
 Evidence = tuple[tuple[str, float], ...]
 
@@ -90,7 +91,7 @@ def changed_elsewhere(
                 proposal,
                 rule=proposal.rule + ELSEWHERE,
                 places=len(found),
-                evidence=(*proposal.evidence, *evidence),
+                evidence=(*proposal.evidence, *evidence, *_imports(site, proposal)),
             )
             yield said, there
 
@@ -132,6 +133,22 @@ def _untouched(seen: Sequence[_Seen], texts: Mapping[str, str]) -> Evidence:
         if len(line) <= LONGEST_LINE and pattern.possible(line)
     )
     return ("untouched", left / (left + len(seen))), ("none_left", float(not left))
+
+
+def _imports(site: Site, proposal: Proposal) -> Evidence:
+    """Of lines that import: whether a name that goes is used still, and none that comes is yet."""
+    old = site.lines[proposal.first : proposal.end]
+    if not any(map(_IMPORT.search, (*old, *proposal.lines))):
+        return ()
+    before, after = (set(_NAME.findall("\n".join(lines))) for lines in (old, proposal.lines))
+    others = (*site.lines[: proposal.first], *site.lines[proposal.end :])
+    used = set(_NAME.findall("\n".join(line for line in others if not _IMPORT.search(line))))
+    come = after - before
+    return (
+        ("import", 1.0),
+        ("gone_but_used", float(bool((before - after) & used))),
+        ("come_unused", float(bool(come) and not come & used)),
+    )
 
 
 def _alike(proposal: Proposal) -> float:

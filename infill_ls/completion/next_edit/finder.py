@@ -98,7 +98,6 @@ class EditFinder:
             run.found = likeliest(
                 query.document,
                 query.edits,
-                query.least,
                 elsewhere=query.elsewhere,
                 budget=run.budget(),
             )

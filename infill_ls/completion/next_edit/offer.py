@@ -2,7 +2,8 @@
 edits, if the file parses with it."""
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from tree_sitter import Parser
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_ls.completion.next_edit.arguments import balanced
 from infill_ls.completion.next_edit.blocks import same_lines
-from infill_ls.completion.next_edit.calibration import SHOWN_FROM, confidence
+from infill_ls.completion.next_edit.calibration import UNSURE, confidence
 from infill_ls.completion.next_edit.changes import (
     LINE_END,
     NOTHING_ELSEWHERE,
@@ -48,7 +49,7 @@ RULES: tuple[Rule, ...] = (
     separated,
 )
 MAX_CHARACTERS = 200_000  # of a file that can be parsed whole in time
-MOST_PARSED = 4  # proposals
+_MOST_PARSED = 4  # proposals
 SECONDS_ELSEWHERE = 0.1  # for what was changed in other documents
 _RECENT, _OLDER = 3, 0.9  # edits that are looked at, and what one counts that is older by one
 
@@ -56,7 +57,9 @@ _RECENT, _OLDER = 3, 0.9  # edits that are looked at, and what one counts that i
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextEdit:
     """[start, end) of a document, whole lines, is better replaced by `text`, which has the
-    document's line ends; `line` is the first one that changes. `alternatives` are for a judge."""
+    document's line ends; `line` is the first one that changes. `confidence` is what the rules say,
+    `agreed` that it follows from the document's edits and from those of others as well;
+    `alternatives` are for a judge."""
 
     start: int
     end: int
@@ -64,78 +67,84 @@ class NextEdit:
     line: int
     rule: str
     confidence: float
+    agreed: bool
     alternatives: Alternatives
-
-
-def next_edit(
-    document: Document,
-    edits: Sequence[Edit],
-    *,
-    min_confidence: float = 0.0,
-    elsewhere: Elsewhere = NOTHING_ELSEWHERE,
-    budget: Budget = UNLIMITED,
-) -> NextEdit | None:
-    """None where nothing is probable enough, by what was measured and by `min_confidence`. Raises
-    BudgetSpent."""
-    least = max(SHOWN_FROM, min_confidence)
-    return likeliest(document, edits, least, elsewhere=elsewhere, budget=budget)
 
 
 def likeliest(
     document: Document,
     edits: Sequence[Edit],
-    least: float,
     *,
     elsewhere: Elsewhere = NOTHING_ELSEWHERE,
     budget: Budget = UNLIMITED,
 ) -> NextEdit | None:
-    """None where nothing is as probable as `least`. Raises BudgetSpent."""
-    found = _after_all(document, edits, elsewhere, budget)
-    probable = [(each, site) for each, site in found if each.confidence >= least]
-    if not probable:
+    """None where nothing is worth a second look. Raises BudgetSpent."""
+    found = merged(_after_all(document, edits, elsewhere, budget))
+    if not edits:
         return None
     at = document.lines.line_of(edits[-1].end)
 
     def worth(of: tuple[Proposal, Site]) -> tuple[float, bool, int]:
         return -of[0].confidence, of[0].first < at, abs(of[0].first - at)
 
-    for each, site in sorted(probable, key=worth)[:MOST_PARSED]:
-        edit = as_edit(document, each, site)
-        if parses(document, edit, budget):
-            return edit
+    return first_that_parses(sorted(found, key=worth), budget)
+
+
+def first_that_parses(
+    found: Sequence[tuple[Proposal, Site]], budget: Budget = UNLIMITED
+) -> NextEdit | None:
+    """Of the first few, those that are too unlikely left out. Raises BudgetSpent."""
+    for each, site in found[:_MOST_PARSED]:
+        if each.confidence >= UNSURE:
+            edit = _as_edit(site.document, each, site)
+            if parses(site.document, edit, budget):
+                return edit
     return None
+
+
+def merged(found: Iterable[tuple[Proposal, Site]]) -> list[tuple[Proposal, Site]]:
+    """Each change once, as likely as its surest rule finds it; what follows from the document's
+    edits and from those of others as well is likelier."""
+    by_place: dict[tuple[int, int, tuple[str, ...]], dict[bool, tuple[Proposal, Site]]] = {}
+    for each, site in found:
+        ways = by_place.setdefault((each.first, each.end, each.lines), {})
+        before = ways.get(site.has_edit)
+        if before is None or each.confidence > before[0].confidence:
+            ways[site.has_edit] = each, site
+    best = []
+    for ways in by_place.values():
+        each, site = max(ways.values(), key=lambda way: way[0].confidence)
+        doubt = math.prod(1 - way.confidence for way, _ in ways.values())
+        best.append((replace(each, confidence=1 - doubt, agreed=len(ways) > 1), site))
+    return best
 
 
 def _after_all(
     document: Document, edits: Sequence[Edit], elsewhere: Elsewhere, budget: Budget
-) -> list[tuple[Proposal, Site]]:
+) -> Iterator[tuple[Proposal, Site]]:
     """What follows from the last few edits, and from which: also what an older one leaves to be
     done, where no newer one was made, and what those of other documents do. Raises BudgetSpent."""
     if len(document.text) > MAX_CHARACTERS:
-        return []
-    found: dict[tuple[int, int, tuple[str, ...]], tuple[Proposal, Site]] = {}
+        return
     since: list[tuple[int, int]] = []  # lines of newer edits
-
-    def keep(each: Proposal, site: Site) -> None:
-        place = each.first, each.end, each.lines
-        edited = any(each.first < end and first < each.end for first, end in since)
-        if not edited and (place not in found or each.confidence > found[place][0].confidence):
-            found[place] = each, site
-
     newer: list[LineChange] = []
+
+    def is_due(each: Proposal) -> bool:
+        return not any(each.first < end and first < each.end for first, end in since)
+
     for age, edit in enumerate(reversed(edits[-_RECENT:])):
         site = site_of(document, edit)
         if site is not None:
             again = sum(_same_tokens(site.change, each) for each in newer)
-            for each in proposals(site, budget):
-                keep(replace(each, confidence=_aged(each.confidence, age, again)), site)
+            for each in filter(is_due, proposals(site, budget)):
+                yield replace(each, confidence=_aged(each.confidence, age, again)), site
             newer.append(site.change)
         first = document.lines.line_of(edit.start)
         since.append((first, document.lines.line_of(edit.end) + 1))
     if newest := site_of(document, edits[-1]) if edits else None:
         for each, site in after_others(newest, elsewhere, budget):
-            keep(each, site)
-    return list(found.values())
+            if is_due(each):
+                yield each, site
 
 
 def _aged(confidence: float, age: int, again: int) -> float:
@@ -176,7 +185,7 @@ def proposals(site: Site, budget: Budget) -> Iterator[Proposal]:
             yield replace(proposal, confidence=confidence(proposal, site))
 
 
-def as_edit(document: Document, proposal: Proposal, site: Site) -> NextEdit:
+def _as_edit(document: Document, proposal: Proposal, site: Site) -> NextEdit:
     first, end, newline = proposal.first, proposal.end, document.newline
     start, text = document.line_start(first), newline.join(proposal.lines)
     if end > first and proposal.lines:
@@ -194,6 +203,7 @@ def as_edit(document: Document, proposal: Proposal, site: Site) -> NextEdit:
         line=first,
         rule=proposal.rule,
         confidence=proposal.confidence,
+        agreed=proposal.agreed,
         alternatives=alternatives(site, proposal),
     )
 

@@ -31,7 +31,8 @@ class Site:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
     """Lines [first, end) should become `lines`. `evidence` says by name what speaks for it, and
-    `places` at how many the rule found the same."""
+    `places` at how many the rule found the same; `agreed` that rules for this document's edits and
+    for those of others propose it."""
 
     rule: str
     first: int
@@ -40,3 +41,4 @@ class Proposal:
     evidence: tuple[tuple[str, float], ...] = ()
     places: int = 1
     confidence: float = 0.0
+    agreed: bool = False

@@ -15,8 +15,6 @@ from infill_engine import Budget, Engine, InfillError
 from infill_ls.completion.next_edit.calibration import (
     SHOWN_FROM,
     SURE,
-    UNSURE,
-    WEIGHED_FROM,
     weighed,
 )
 from infill_ls.completion.runs import EditQuery, EditRun
@@ -69,12 +67,10 @@ class EditRequests:
         if not query.edits:
             return EditResult(how="no edit")
         turn = self._turns[uri] = loop.create_future()
-        has_judge = self._worker.has_judge
-        least = UNSURE if has_judge else max(SHOWN_FROM, min_confidence)
-        run = self._worker.next_edit(replace(query, least=least), self)
+        run = self._worker.next_edit(query, self)
         try:
             result = await self._answer(run, turn, loop)
-            if has_judge and result.edit is not None:
+            if result.edit is not None:
                 result = await self._weighed(run, turn, result.edit, min_confidence)
             return result
         finally:
@@ -125,7 +121,7 @@ class EditRequests:
     ) -> EditResult:
         """By the rules and the judge, or by the rules alone where it has no time."""
         said: tuple[float, ...] = ()
-        if edit.confidence < SURE:
+        if edit.confidence < SURE and self._worker.has_judge:
             budget = run.budget()
             work = partial(_nats, edit.alternatives, budget)
             done = asyncio.wrap_future(self._worker.perform(work))
@@ -141,10 +137,9 @@ class EditRequests:
                 logger.warning("a next edit is not weighed: %s", error)
             else:
                 said = done.result() or ()
-        for nats in said:
-            edit = replace(edit, confidence=weighed(edit.confidence, nats))
-        shown_from = WEIGHED_FROM if said else SHOWN_FROM
-        return _offered(edit if edit.confidence >= max(shown_from, min_confidence) else None)
+        likely = weighed(edit.confidence, edit.agreed, said[0] if said else None)
+        least = max(SHOWN_FROM, min_confidence)
+        return _offered(replace(edit, confidence=likely) if likely >= least else None)
 
 
 def _offered(edit: "NextEdit | None") -> EditResult:

@@ -215,7 +215,14 @@ async def test_what_is_not_sure_is_what_the_judge_says_as_well(
     def likeliest(document: Document, *_: Any, **__: Any) -> offer.NextEdit:
         asked = Alternatives(before="a\n", new="b\n", old="c\n")
         return offer.NextEdit(
-            start=0, end=4, text="x", line=0, rule="", confidence=confidence, alternatives=asked
+            start=0,
+            end=4,
+            text="x",
+            line=0,
+            rule="",
+            confidence=confidence,
+            agreed=False,
+            alternatives=asked,
         )
 
     def weigh(_: Engine, before: str, texts: tuple[str, ...], budget: Budget) -> Steps[Any]:

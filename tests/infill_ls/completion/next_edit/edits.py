@@ -1,8 +1,9 @@
 """Edits by two texts: what a user's was, and what is proposed after it."""
 
 from infill_engine.budget import UNLIMITED
+from infill_ls.completion.next_edit.calibration import SHOWN_FROM, weighed
 from infill_ls.completion.next_edit.history import Edit, noted
-from infill_ls.completion.next_edit.offer import next_edit, proposals, site_of
+from infill_ls.completion.next_edit.offer import NextEdit, likeliest, proposals, site_of
 from infill_ls.documents import Change, Document, DocumentStore, Splice
 
 URI = "file:///a.py"
@@ -35,8 +36,15 @@ def proposed(old: str, new: str, language: str = "python") -> dict[str, str]:
     return found
 
 
+def shown(document: Document, edits: tuple[Edit, ...]) -> NextEdit | None:
+    """What is offered by the rules alone."""
+    edit = likeliest(document, edits)
+    likely = weighed(edit.confidence, edit.agreed, None) if edit else 0.0
+    return edit if likely >= SHOWN_FROM else None
+
+
 def offered(old: str, new: str, language: str = "python") -> str | None:
     """The document after what is offered; None where nothing is."""
     document, edits = edited(old, new, language)
-    edit = next_edit(document, edits)
+    edit = shown(document, edits)
     return edit and document.text[: edit.start] + edit.text + document.text[edit.end :]

@@ -51,7 +51,7 @@ class Files:
         document = self.edit(HERE)
         known = self.elsewhere(document) if elsewhere is None else elsewhere
         edits = self._histories.of(HERE)
-        edit = likeliest(document, edits, 0.0, elsewhere=known, budget=budget)
+        edit = likeliest(document, edits, elsewhere=known, budget=budget)
         return edit and edit.text
 
     def _saw(self, before: Document, splice: Splice) -> None:

@@ -10,10 +10,9 @@ from infill_ls.completion.next_edit.changes import token_change, tokens
 from infill_ls.completion.next_edit.fstrings import f_string, of_sum
 from infill_ls.completion.next_edit.history import EditHistories
 from infill_ls.completion.next_edit.imports import modernised
-from infill_ls.completion.next_edit.offer import next_edit
 from infill_ls.completion.next_edit.patterns import patterns_of, regex_of
 from infill_ls.documents import Change, DocumentStore
-from tests.infill_ls.completion.next_edit.edits import offered, proposed
+from tests.infill_ls.completion.next_edit.edits import offered, proposed, shown
 
 EDIT = re.compile(r"«([^«»]*)▸([^«»]*)»")
 DUE = re.compile(r"‹([^‹›]*)▹([^‹›]*)›")
@@ -317,7 +316,7 @@ def test_what_an_older_edit_leaves_to_be_done_is_offered_after_the_newest() -> N
         at = (line, start, line, end)
         document = store.change(uri, 2, [Change(text=inserted, range=at)], "utf-8", histories.saw)
         assert document is not None
-        edit = next_edit(document, histories.of(uri))
+        edit = shown(document, histories.of(uri))
         return edit and edit.text
 
     assert change(0, 22, 28, "") == "a: list[Any] = []"
