@@ -166,10 +166,8 @@ def _kinds(change: LineChange) -> tuple[_Kind, ...]:
     found = [_Kind(_F_STRINGS)] if is_f_string else []
     for of_line in token_changes(change):
         try:
-            for pattern in patterns_of(of_line):
-                # With other values in it a string is formatted by the rule for that.
-                if not (is_f_string and pattern.regex.groups):
-                    found.append(_Kind((regex_of(pattern).pattern, pattern.template), pattern))
+            for pattern in patterns_of(of_line, general=not is_f_string):
+                found.append(_Kind((regex_of(pattern).pattern, pattern.template), pattern))
         except re.error:  # what stood before is longer than an expression may be
             continue
     return tuple(found)

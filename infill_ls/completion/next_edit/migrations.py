@@ -146,8 +146,9 @@ def _instead(site: Site, old: Module, new: Module, outside: list[int]) -> Iterat
         for share, other in best:
             if -share < 0.5:
                 continue
-            # With what it was an attribute of.
-            pattern = re.compile(rf"(?<![\w.])(?:[a-z]\w*\.)?{re.escape(other)}(?!\w)")
+            # With what it was an attribute of; not where it is what something else is called.
+            said = rf"(?:[a-z]\w*\.)?{re.escape(other)}(?!\w)"
+            pattern = re.compile(rf"(?<=-> ){said}|(?<![\w.]){said}(?!\s*:\s*\w|\s*=(?!=))")
             found = [at for at in outside if pattern.search(site.lines[at])]
             if len(found) > _MOST_LINES:
                 continue

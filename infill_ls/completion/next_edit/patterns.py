@@ -107,8 +107,9 @@ def _pieces(change: TokenChange) -> Iterator[tuple[tuple[str, ...], tuple[str, .
             yield change.old[low:high], change.new[other_low:other_high]
 
 
-def patterns_of(change: TokenChange) -> Iterator[Pattern]:
-    regex, template, needed, weight, general = _generalised(change)
+def patterns_of(change: TokenChange, *, general: bool = True) -> Iterator[Pattern]:
+    """`general` ones are right with other values too; where a string is formatted anew there is a
+    rule for that."""
     yield Pattern(
         change=change,
         regex=re.compile(_literal(change.old) or ""),
@@ -116,9 +117,12 @@ def patterns_of(change: TokenChange) -> Iterator[Pattern]:
         template=("".join(change.new),),
         weight=_weight(change.old),
     )
-    if general and weight > 0:
+    if not general:
+        return
+    regex, template, needed, weight, has_groups = _generalised(change)
+    if has_groups and weight > 0:
         yield Pattern(change=change, regex=regex, needed=needed, template=template, weight=weight)
-    elif general and change.before and change.after:
+    elif has_groups and change.before and change.after:
         # What is added round a text is told by what stands before and behind it.
         head, tail = [*change.before[-2:]], _plain(change.after) or [change.after[0]]
         behind = f"(?={re.escape(''.join(tail))})"
