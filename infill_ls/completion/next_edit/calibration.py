@@ -12,9 +12,10 @@ from pathlib import Path
 
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
-# So probable is what nobody asked for, to be shown. A judge is asked of what the rules find more
-# likely than UNSURE and less than SURE.
-SHOWN_FROM = 0.33
+# So probable is what nobody asked for, to be shown; where nothing was changed in other documents
+# less is proposed, and less of it wrong. A judge is asked of what the rules find more likely than
+# UNSURE and less than SURE.
+SHOWN_FROM, SHOWN_FROM_ALONE = 0.33, 0.22
 UNSURE, SURE = 0.05, 0.80
 NEAR = 21  # lines
 # What is seldom or never due after a file's first change, by which the others are fitted: imports

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from infill_engine import Budget, Engine, InfillError
 from infill_ls.completion.next_edit.calibration import (
     SHOWN_FROM,
+    SHOWN_FROM_ALONE,
     SURE,
     weighed,
 )
@@ -138,7 +139,8 @@ class EditRequests:
             else:
                 said = done.result() or ()
         likely = weighed(edit.confidence, edit.agreed, said[0] if said else None)
-        least = max(SHOWN_FROM, min_confidence)
+        shown_from = SHOWN_FROM if run.query.elsewhere.changes else SHOWN_FROM_ALONE
+        least = max(shown_from, min_confidence)
         return _offered(replace(edit, confidence=likely) if likely >= least else None)
 
 

@@ -202,8 +202,8 @@ async def test_no_time_is_not_said_to_be_nothing(
 
 @pytest.mark.parametrize(
     ("confidence", "nats", "offered"),
-    [(0.25, 9.0, True), (0.25, -9.0, False), (0.25, None, False), (0.4, -9.0, False),
-     (0.4, None, True), (0.9, -9.0, True)],
+    [(0.15, 9.0, True), (0.15, -9.0, False), (0.1, None, False), (0.3, -9.0, False),
+     (0.3, None, True), (0.9, -9.0, True)],
 )  # fmt: skip
 async def test_what_is_not_sure_is_what_the_judge_says_as_well(
     judged: Editor,
@@ -234,6 +234,24 @@ async def test_what_is_not_sure_is_what_the_judge_says_as_well(
     monkeypatch.setattr(weighing, "weigh", weigh)
 
     assert len(await edits(judged)) == offered
+
+
+async def test_where_other_documents_changed_less_is_offered(
+    judged: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = offer.NextEdit(
+        start=0, end=4, text="x", line=0, rule="", confidence=0.3, agreed=False,
+        alternatives=Alternatives(before="", new="", old=""),
+    )  # fmt: skip
+    monkeypatch.setattr(offer, "likeliest", lambda *_, **__: found)
+
+    assert len(await edits(judged)) == 1
+    other = "file:///project/other.py"
+    judged.open(TEXT, other, "python")
+    about = {"uri": other, "version": 2}
+    changes = {"textDocument": about, "contentChanges": [{"range": RENAMED, "text": "subtotal"}]}
+    judged.notify("textDocument/didChange", changes)
+    assert await edits(judged) == []
 
 
 async def test_where_the_judge_fails_the_rules_say_it_alone(
