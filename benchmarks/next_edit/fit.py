@@ -56,7 +56,7 @@ SCRIPTS_FITTED_ON = {
     "webpack": "5.100.0 5.104.0 5.108.0 5.110.0 5.113.0",
     "fastify": "5.0.0 5.4.0 5.8.0 5.12.8",
 }
-THRESHOLDS = 0.20, 0.25, 0.28, 0.30, 0.33, 0.34, 0.35, 0.36, 0.38, 0.40, 0.45, 0.50
+THRESHOLDS = 0.20, 0.22, 0.25, 0.28, 0.30, 0.33, 0.34, 0.35, 0.36, 0.38, 0.40, 0.45, 0.50
 STEPS = 20
 BEFORE, WEIGHT = 0.25, 4.0  # what is said of a rule before anything is known, and of how many pairs
 
@@ -86,10 +86,9 @@ def fitted(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, float
     for rule, of_rule in sorted(rows.items()):
         say(f"{rule}: {len(of_rule)} proposals, {sum(right for *_, right in of_rule)} right")
     names = {pair.name for pair in several}
-    for what, of in (("the file's own", False), ("other files'", True)):
+    for what, own in (("the file's own", True), ("other files'", False)):
         some = sum(
-            any(each.right and each.site.has_edit is not of for each in found[name])
-            for name in names
+            any(each.right and each.site.has_edit is own for each in found[name]) for name in names
         )
         say(f"something right after {what} changes in {some} of {len(names)} files")
     of_name = {pair.name: pair for pair in (*several, *single)}
@@ -100,7 +99,9 @@ def fitted(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, float
         (name, {k: x for k, x in of.items() if k != "judge"}, right) for name, of, right in weighed
     ]
     for how, of_best in (("judge", weighed), ("rules", alone)):
-        curve(how, of_best, names, say)
+        curve(how, of_best, of_best, names, say)
+    of_own = {name: [x for x in of_pair if x.site.has_edit] for name, of_pair in found.items()}
+    curve("a file alone, judge", weighed, [*with_judge(of_name, of_own, rows, say)], names, say)
     return {rule: regression(of_rule) for rule, of_rule in sorted(rows.items())} | {
         WEIGHED: regression(weighed),
         UNWEIGHED: regression(alone),
@@ -217,14 +218,20 @@ def package_of(name: str) -> str:
     return name.partition(" ")[0]
 
 
-def curve(how: str, rows: Sequence[Row], several: set[str], say: Callable[[str], None]) -> None:
+def curve(
+    how: str,
+    fitted_on: Sequence[Row],
+    rows: Sequence[Row],
+    several: set[str],
+    say: Callable[[str], None],
+) -> None:
     """Right and wrong of what is shown from several thresholds on, each package by weights fitted
     on the others. Of all files, and where every package counts the same, as nearly in the
     benchmark."""
     shown: list[tuple[str, float, bool]] = []
     files = Counter(map(package_of, several))
     for package in {package_of(name) for name, *_ in rows}:
-        weights = regression([row for row in rows if package_of(row[0]) != package])
+        weights = regression([row for row in fitted_on if package_of(row[0]) != package])
         for name, found, right in rows:
             if package_of(name) == package and name in several:
                 odds = weights["constant"] + sum(weights.get(k, 0.0) * x for k, x in found.items())
