@@ -25,8 +25,8 @@ from infill_ls.completion.next_edit.calibration import (
     evidence,
     weighed_evidence,
 )
-from infill_ls.completion.next_edit.changes import Elsewhere
 from infill_ls.completion.next_edit.earlier import EarlierChanges
+from infill_ls.completion.next_edit.elsewhere import Elsewhere
 from infill_ls.completion.next_edit.history import Edit, EditHistories
 from infill_ls.completion.next_edit.offer import (
     NextEdit,

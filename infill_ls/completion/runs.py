@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from infill_engine import Budget, EngineInfo, InfillError, ModelError
-from infill_ls.completion.next_edit.changes import NOTHING_ELSEWHERE, Elsewhere
+from infill_ls.completion.next_edit.elsewhere import NOTHING_ELSEWHERE, Elsewhere
 from infill_ls.completion.next_edit.history import Edit
 from infill_ls.documents import Document
 

@@ -7,6 +7,7 @@ results come by futures that are set on the engine's thread. Nothing that goes w
 
 import gc
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -467,6 +468,7 @@ class Worker:
 
         if self._engine is not None and not self._trees:
             self._engine.forget()
+        re.purge()  # expressions are made of what stands in documents
         give_back()
 
 

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from infill_engine import EngineConfig
 from infill_ls import secret_texts
 from infill_ls.completion.acceptance import Acceptance, doubt, of_user
-from infill_ls.completion.next_edit.changes import Elsewhere
 from infill_ls.completion.next_edit.earlier import EarlierChanges
+from infill_ls.completion.next_edit.elsewhere import Elsewhere
 from infill_ls.completion.next_edit.history import Edit, EditHistories
 from infill_ls.completion.next_edit.requests import EditRequests
 from infill_ls.completion.offers import Offers

@@ -4,8 +4,7 @@ Tokens are words, runs of blanks, and single other characters; so it works in an
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from infill_ls.completion.next_edit.history import Edit
@@ -32,25 +31,6 @@ class LineChange:
     def end(self) -> int:
         """The line behind the new ones."""
         return self.first + len(self.new)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeElsewhere:
-    """A change of another document, by its URI."""
-
-    uri: str
-    change: LineChange
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
-    """What was changed in other documents, oldest first, and what some of these are now, by URI."""
-
-    changes: tuple[ChangeElsewhere, ...] = ()
-    texts: Mapping[str, str] = field(default_factory=dict)
-
-
-NOTHING_ELSEWHERE = Elsewhere()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

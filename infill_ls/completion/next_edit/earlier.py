@@ -8,12 +8,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from infill_ls.completion.next_edit.changes import (
-    ChangeElsewhere,
-    Elsewhere,
-    LineChange,
-    line_change,
-)
+from infill_ls.completion.next_edit.changes import LineChange, line_change
+from infill_ls.completion.next_edit.elsewhere import ChangeElsewhere, Elsewhere
 from infill_ls.completion.next_edit.history import Edit
 from infill_ls.documents import Document
 

@@ -7,19 +7,14 @@ made tells how likely it is due here.
 
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_ls.completion.next_edit.blocks import same_lines
 from infill_ls.completion.next_edit.calibration import ELSEWHERE
-from infill_ls.completion.next_edit.changes import (
-    ChangeElsewhere,
-    Elsewhere,
-    LineChange,
-    token_changes,
-)
+from infill_ls.completion.next_edit.changes import LineChange, token_changes
 from infill_ls.completion.next_edit.fstrings import as_f_strings, formats
 from infill_ls.completion.next_edit.patterns import (
     LEAST,
@@ -41,7 +36,7 @@ Evidence = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class Kind:
     """What changes have in common that count as the same one, and the pattern that finds where it
     is due; whole lines have none."""
 
@@ -49,7 +44,28 @@ class _Kind:
     pattern: Pattern | None = None
 
 
-_Seen = tuple[ChangeElsewhere, _Kind]
+@dataclass(frozen=True, kw_only=True)
+class ChangeElsewhere:
+    """A change of another document, by its URI."""
+
+    uri: str
+    change: LineChange
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        return kinds_of(self.change)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What was changed in other documents, oldest first, and what some of these are now, by URI."""
+
+    changes: tuple[ChangeElsewhere, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+NOTHING_ELSEWHERE = Elsewhere()
+_Seen = tuple[ChangeElsewhere, Kind]
 
 
 def changed_elsewhere(
@@ -59,9 +75,9 @@ def changed_elsewhere(
     first. Raises BudgetSpent."""
     alike: dict[Hashable, list[_Seen]] = {}
     for each in reversed(elsewhere.changes):
-        for kind in _kinds(each.change):
+        for kind in each.kinds:
             alike.setdefault(kind.key, []).append((each, kind))
-    own = {kind.key for kind in _kinds(site.change)}
+    own = {kind.key for kind in kinds_of(site.change)}
     along = {each.uri for key in own for each, _ in alike.get(key, ())}
     newest = list(islice(dict.fromkeys(each.uri for each in reversed(elsewhere.changes)), _NEWEST))
     stripped = {line.strip() for line in site.lines} - {""}
@@ -157,17 +173,16 @@ def _alike(proposal: Proposal) -> float:
     return found.get("near", found.get("same_above", 0.0) + found.get("same_below", 0.0))
 
 
-@lru_cache(maxsize=1024)
-def _kinds(change: LineChange) -> tuple[_Kind, ...]:
+def kinds_of(change: LineChange) -> tuple[Kind, ...]:
     if len(change.old) != len(change.new):
         old, new = (tuple(line.strip() for line in lines) for lines in (change.old, change.new))
-        return (_Kind((old, new)),)
+        return (Kind((old, new)),)
     is_f_string = any(formats(change))
-    found = [_Kind(_F_STRINGS)] if is_f_string else []
+    found = [Kind(_F_STRINGS)] if is_f_string else []
     for of_line in token_changes(change):
         try:
             for pattern in patterns_of(of_line, general=not is_f_string):
-                found.append(_Kind((regex_of(pattern).pattern, pattern.template), pattern))
+                found.append(Kind((regex_of(pattern).pattern, pattern.template), pattern))
         except re.error:  # what stood before is longer than an expression may be
             continue
     return tuple(found)

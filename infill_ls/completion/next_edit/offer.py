@@ -15,13 +15,15 @@ from infill_ls.completion.next_edit.blocks import same_lines
 from infill_ls.completion.next_edit.calibration import UNSURE, confidence
 from infill_ls.completion.next_edit.changes import (
     LINE_END,
-    NOTHING_ELSEWHERE,
-    Elsewhere,
     LineChange,
     line_change,
     token_changes,
 )
-from infill_ls.completion.next_edit.elsewhere import changed_elsewhere
+from infill_ls.completion.next_edit.elsewhere import (
+    NOTHING_ELSEWHERE,
+    Elsewhere,
+    changed_elsewhere,
+)
 from infill_ls.completion.next_edit.fstrings import as_f_strings
 from infill_ls.completion.next_edit.history import Edit
 from infill_ls.completion.next_edit.migrations import migrated

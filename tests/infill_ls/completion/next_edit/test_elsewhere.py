@@ -3,8 +3,8 @@
 import pytest
 
 from infill_engine import Budget, BudgetSpent
-from infill_ls.completion.next_edit.changes import Elsewhere
 from infill_ls.completion.next_edit.earlier import MAX_CHANGES, EarlierChanges
+from infill_ls.completion.next_edit.elsewhere import Elsewhere
 from infill_ls.completion.next_edit.history import EditHistories
 from infill_ls.completion.next_edit.offer import after_others, likeliest, site_of
 from infill_ls.documents import Change, Document, DocumentStore, Splice
