@@ -261,9 +261,9 @@ class DocumentStore:
         key = document_key(uri)
         document = self._documents.get(key)
         for change in changes:
-            if change.range is None:
-                document = document or self._lost.get(key)
-            if document is not None:
+            if document is None and change.range is None and (lost := self._lost.get(key)):
+                document = _changed(lost, version, change, encoding, None)  # no edit of anybody's
+            elif document is not None:
                 document = _changed(document, version, change, encoding, seen)
         if document is None:
             return None

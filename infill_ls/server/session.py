@@ -212,18 +212,21 @@ class Session:
             self.earlier.add(document, edit)
 
     def _may_tell(self, document: Document) -> bool:
-        settings = self.settings_at(document)
-        return settings.next_edit and not refusal(settings, self.ignore_policy, document)
+        settings, policy = self.settings_at(document), self.ignore_policy
+        if policy.remote and secret_texts.takes_long(document.uri, document.text):
+            return False
+        return settings.next_edit and not refusal(settings, policy, document)
 
     def _last_edit(self, document: Document) -> Edit | None:
         return next(reversed(self.edits.of(document.uri)), None)
 
     def elsewhere(self, document: Document) -> Elsewhere:
         """What was changed in other documents."""
+        changed = self.earlier.uris
         others = [
             (other, self._last_edit(other))
             for other in self._documents.all()
-            if self.edits.of(other.uri) and self._may_tell(other)
+            if (other.uri in changed or self.edits.of(other.uri)) and self._may_tell(other)
         ]
         return self.earlier.for_document(document, others)
 

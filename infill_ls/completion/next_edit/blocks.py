@@ -67,12 +67,19 @@ def _put_in(site: Site) -> Iterator[Proposal]:
             continue  # it is there
         # As deep as where the edit was, told by the line below or else the one above.
         shift = _depth(under) - depth[1] if below.strip() else _depth(over) - depth[0]
-        if base + shift < 0:
+        mixed = len({_indent(line)[:1] for line in (*change.new, above, below, over, under)} - {""})
+        if base + shift < 0 or (mixed > 1 and any(line[:1].isspace() for line in new)):
             continue
         indent = (base + shift) * (_indent(under)[:1] or _indent(over)[:1] or " ")
-        for line, there, deep in ((over, above, depth[0]), (under, below, depth[1])):
-            if there.strip() and deep == base:
-                indent = _indent(line)
+        alike = [
+            _indent(line)
+            for line, there in ((under, below), (over, above))
+            if there.strip() and _depth(there) == base
+        ]
+        if alike:
+            indent = alike[0]
+        elif mixed > 1:  # how deep a tab is counts nobody knows
+            continue
         yield Proposal(
             rule="put_in",
             first=at,

@@ -6,7 +6,6 @@ In memory alone, and no longer than a document is open. Belongs to the event loo
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from infill_ls.completion.next_edit.changes import LineChange, line_change
 from infill_ls.completion.next_edit.elsewhere import ChangeElsewhere, Elsewhere
@@ -14,68 +13,94 @@ from infill_ls.completion.next_edit.history import Edit
 from infill_ls.documents import Document
 
 MAX_CHANGES = 400
+LONGEST = 1_000  # characters of a line: what is longer was hardly written by hand
 MAX_TEXTS, MAX_CHARACTERS = 8, 200_000  # of other documents as they are now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Earlier:
-    language_id: str
-    change: ChangeElsewhere
-
-
 class EarlierChanges:
-    """The newest ones, without those that were undone."""
+    """The newest ones."""
 
     def __init__(self) -> None:
-        self._changes: deque[_Earlier] = deque(maxlen=MAX_CHANGES)
+        self._changes: deque[ChangeElsewhere] = deque(maxlen=MAX_CHANGES)
 
     def __len__(self) -> int:
         return len(self._changes)
 
+    @property
+    def uris(self) -> set[str]:
+        """Of the documents that were changed."""
+        return {each.uri for each in self._changes}
+
     def add(self, document: Document, edit: Edit) -> None:
         """One that is over."""
-        change = line_change(document, edit)
-        if change is None:
-            return
-        for each in reversed(self._changes):
-            if each.change.uri == document.uri and _undoes(change, each.change.change):
-                self._changes.remove(each)
-                return
-        new = ChangeElsewhere(uri=document.uri, change=change)
-        self._changes.append(_Earlier(language_id=document.language_id, change=new))
+        change = _change(document, edit)
+        if change is not None:
+            self._changes.append(ChangeElsewhere(uri=document.uri, change=change))
 
     def for_document(
         self, document: Document, others: Iterable[tuple[Document, Edit | None]]
     ) -> Elsewhere:
-        """Those of other documents in the same language. `others` are open ones, with the edit of
-        each that may go on."""
-        found = [
-            each.change
-            for each in self._changes
-            if each.change.uri != document.uri and each.language_id == document.language_id
+        """Those that others in the same language still have. `others` are the open ones that may
+        be told of, with the edit of each that may go on."""
+        given = [
+            (other, edit)
+            for other, edit in others
+            if other.uri != document.uri and other.language_id == document.language_id
         ]
-        texts = {}
-        for other, edit in others:
-            if other.uri == document.uri or other.language_id != document.language_id:
-                continue
-            texts[other.uri] = other.text
-            change = line_change(other, edit) if edit else None
+        now = {other.uri: other for other, _ in given}
+        found = [each for each in self._changes if each.uri in now]
+        for other, edit in given:
+            change = _change(other, edit) if edit else None
             if change is not None:
                 found.append(ChangeElsewhere(uri=other.uri, change=change))
-        newest = [
-            uri for uri in dict.fromkeys(each.uri for each in reversed(found)) if uri in texts
+        whole = {uri: _lines(other.newline, other.text) for uri, other in now.items()}
+        changes = [
+            each
+            for each in _net(found)
+            if _stands(each.change, now[each.uri].newline, whole[each.uri])
         ]
-        kept = {uri: texts[uri] for uri in newest[:MAX_TEXTS] if len(texts[uri]) <= MAX_CHARACTERS}
-        return Elsewhere(changes=tuple(found[-MAX_CHANGES:]), texts=kept)
+        newest = dict.fromkeys(each.uri for each in reversed(changes))
+        texts = {uri: now[uri].text for uri in list(newest)[:MAX_TEXTS]}
+        return Elsewhere(
+            changes=tuple(changes[-MAX_CHANGES:]),
+            texts={uri: text for uri, text in texts.items() if len(text) <= MAX_CHARACTERS},
+        )
 
     def forget(self, uri: str) -> None:
         """A document is closed, or its text not known."""
-        for each in [each for each in self._changes if each.change.uri == uri]:
-            self._changes.remove(each)
+        if any(each.uri == uri for each in self._changes):
+            kept = [each for each in self._changes if each.uri != uri]
+            self._changes = deque(kept, maxlen=MAX_CHANGES)
 
     def clear(self) -> None:
         self._changes.clear()
 
 
-def _undoes(new: LineChange, old: LineChange) -> bool:
-    return (new.old, new.new) == (old.new, old.old)
+def _change(document: Document, edit: Edit) -> LineChange | None:
+    change = line_change(document, edit)
+    if change is None:
+        return None
+    lines = (*change.old, *change.new, change.above, change.below)
+    return change if max(map(len, lines)) <= LONGEST else None
+
+
+def _net(changes: Iterable[ChangeElsewhere]) -> list[ChangeElsewhere]:
+    """Each once, and neither what was undone nor its undoing."""
+    found: dict[tuple[str, tuple[str, ...], tuple[str, ...], str, str], ChangeElsewhere] = {}
+    for each in changes:
+        change = each.change
+        round_it = change.above, change.below
+        if found.pop((each.uri, change.new, change.old, *round_it), None) is None:
+            found[each.uri, change.old, change.new, *round_it] = each
+    return list(found.values())
+
+
+def _lines(newline: str, *lines: str) -> str:
+    return newline.join(("", *lines, ""))
+
+
+def _stands(change: LineChange, newline: str, text: str) -> bool:
+    """Whether a document, with a line end before and behind it, is still as the change made it."""
+    if change.new:
+        return _lines(newline, *change.new) in text
+    return _lines(newline, change.above, *change.old, change.below) not in text

@@ -6,6 +6,7 @@ made tells how likely it is due here.
 """
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from itertools import islice
 from infill_engine.budget import UNLIMITED, Budget
 from infill_ls.completion.next_edit.blocks import same_lines
 from infill_ls.completion.next_edit.calibration import ELSEWHERE
-from infill_ls.completion.next_edit.changes import LineChange, token_changes
+from infill_ls.completion.next_edit.changes import LINE_END, LineChange, token_changes
 from infill_ls.completion.next_edit.fstrings import as_f_strings, formats
 from infill_ls.completion.next_edit.patterns import (
     LEAST,
@@ -33,14 +34,16 @@ _F_STRINGS = "f-strings"
 _IMPORT, _NAME = re.compile(r"^\s*(?:from|import)\b|\brequire\("), re.compile(r"[^\W\d]\w*")
 
 Evidence = tuple[tuple[str, float], ...]
+_OldNew = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What changes have in common that count as the same one, and the pattern that finds where it
-    is due; whole lines have none."""
+    """What changes have in common that count as the same one, what became what in it, and the
+    pattern that finds where it is due; whole lines have none."""
 
     key: Hashable
+    change: _OldNew = ((), ())
     pattern: Pattern | None = None
 
 
@@ -74,17 +77,22 @@ def changed_elsewhere(
     """Each proposal comes with the site that its change would have here; the newest changes come
     first. Raises BudgetSpent."""
     alike: dict[Hashable, list[_Seen]] = {}
+    undone = _undone_by(site.change)
     for each in reversed(elsewhere.changes):
+        budget.check()
         for kind in each.kinds:
-            alike.setdefault(kind.key, []).append((each, kind))
+            if kind.change not in undone:
+                alike.setdefault(kind.key, []).append((each, kind))
     own = {kind.key for kind in kinds_of(site.change)}
     along = {each.uri for key in own for each, _ in alike.get(key, ())}
     newest = list(islice(dict.fromkeys(each.uri for each in reversed(elsewhere.changes)), _NEWEST))
     stripped = {line.strip() for line in site.lines} - {""}
+    used = Counter(name for line in site.lines for name in _used(line))
     for key, seen in alike.items():
         budget.check()
         found: dict[tuple[int, int, tuple[str, ...]], tuple[Proposal, Site]] = {}
-        for proposal, there in _places(site, seen, stripped):
+        for proposal, there in _places(site, seen, stripped, budget):
+            budget.check()
             place = proposal.first, proposal.end, proposal.lines
             if place not in found or _alike(proposal) > _alike(found[place][0]):
                 found[place] = proposal, there
@@ -107,13 +115,13 @@ def changed_elsewhere(
                 proposal,
                 rule=proposal.rule + ELSEWHERE,
                 places=len(found),
-                evidence=(*proposal.evidence, *evidence, *_imports(site, proposal)),
+                evidence=(*proposal.evidence, *evidence, *_imports(site, proposal, used)),
             )
             yield said, there
 
 
 def _places(
-    site: Site, seen: Sequence[_Seen], stripped: set[str]
+    site: Site, seen: Sequence[_Seen], stripped: set[str], budget: Budget
 ) -> Iterator[tuple[Proposal, Site]]:
     """`stripped` are the document's lines without the blanks round them."""
     pattern = seen[0][1].pattern
@@ -123,7 +131,7 @@ def _places(
         change = each.change
         there = replace(site, change=replace(change, first=len(site.lines) + 1))
         if kind.pattern:
-            found = places(kind.pattern, there)
+            found = places(kind.pattern, there, budget)
         elif kind.key == _F_STRINGS:
             found = as_f_strings(there)
         else:
@@ -145,26 +153,36 @@ def _untouched(seen: Sequence[_Seen], texts: Mapping[str, str]) -> Evidence:
         sum(1 for _ in regex.finditer(line))
         for text in texts.values()
         if pattern.possible(text)
-        for line in text.split("\n")
+        for line in LINE_END.split(text)
         if len(line) <= LONGEST_LINE and pattern.possible(line)
     )
     return ("untouched", left / (left + len(seen))), ("none_left", float(not left))
 
 
-def _imports(site: Site, proposal: Proposal) -> Evidence:
-    """Of lines that import: whether a name that goes is used still, and none that comes is yet."""
+def _imports(site: Site, proposal: Proposal, used: Mapping[str, int]) -> Evidence:
+    """Of lines that import: whether a name that goes is used still, and none that comes is yet.
+    `used` says how often a name is in the document."""
     old = site.lines[proposal.first : proposal.end]
     if not any(map(_IMPORT.search, (*old, *proposal.lines))):
         return ()
     before, after = (set(_NAME.findall("\n".join(lines))) for lines in (old, proposal.lines))
-    others = (*site.lines[: proposal.first], *site.lines[proposal.end :])
-    used = set(_NAME.findall("\n".join(line for line in others if not _IMPORT.search(line))))
+    here = Counter(name for line in old for name in _used(line))
     come = after - before
     return (
         ("import", 1.0),
-        ("gone_but_used", float(bool((before - after) & used))),
-        ("come_unused", float(bool(come) and not come & used)),
+        ("gone_but_used", float(any(used.get(x, 0) > here[x] for x in before - after))),
+        ("come_unused", float(bool(come) and not any(used.get(x, 0) > here[x] for x in come))),
     )
+
+
+def _used(line: str) -> list[str]:
+    return [] if _IMPORT.search(line) else _NAME.findall(line)
+
+
+def _undone_by(change: LineChange) -> set[_OldNew]:
+    """What it is the undoing of: nobody wants that back who has just made it."""
+    lines = [tuple(line.strip() for line in each) for each in (change.new, change.old)]
+    return {(lines[0], lines[1])} | {(x.new, x.old) for x in token_changes(change)}
 
 
 def _alike(proposal: Proposal) -> float:
@@ -176,13 +194,14 @@ def _alike(proposal: Proposal) -> float:
 def kinds_of(change: LineChange) -> tuple[Kind, ...]:
     if len(change.old) != len(change.new):
         old, new = (tuple(line.strip() for line in lines) for lines in (change.old, change.new))
-        return (Kind((old, new)),)
+        return (Kind((old, new), (old, new)),)
     is_f_string = any(formats(change))
     found = [Kind(_F_STRINGS)] if is_f_string else []
     for of_line in token_changes(change):
         try:
             for pattern in patterns_of(of_line, general=not is_f_string):
-                found.append(Kind((regex_of(pattern).pattern, pattern.template), pattern))
+                key = regex_of(pattern).pattern, pattern.template
+                found.append(Kind(key, (of_line.old, of_line.new), pattern))
         except re.error:  # what stood before is longer than an expression may be
             continue
     return tuple(found)

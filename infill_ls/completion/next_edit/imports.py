@@ -166,7 +166,7 @@ def modules_of(site: Site) -> tuple[Module, Module] | None:
     if site.document.language_id != "python" or len(site.document.text) > MAX_CHARACTERS:
         return None
     try:
-        return Module(site.old_text), Module(site.document.text)
+        return Module(site.old_text), Module("\n".join(site.lines))
     except (SyntaxError, ValueError, RecursionError):
         return None
 

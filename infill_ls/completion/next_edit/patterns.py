@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import takewhile
 
+from infill_engine.budget import UNLIMITED, Budget
 from infill_ls.completion.next_edit.arguments import balanced
 from infill_ls.completion.next_edit.changes import NAME, TokenChange, token_changes, tokens
 from infill_ls.completion.next_edit.proposal import Proposal, Site
@@ -19,7 +20,10 @@ _NEAR = 4  # those that are looked for first where something was put in
 _VALUE = re.compile(r"\w")
 _MOST_PLACES, _MOST_GROUPS = 200, 3
 LEAST = 0.7 / 8  # of "near": a name is the same, or three other tokens
-LONGEST_LINE = 300  # characters: an expression with groups takes long on more
+# Characters, by how many groups an expression has: it takes long on more.
+_LONGEST_LINES = (300, 300, 200, 120)
+LONGEST_LINE = max(_LONGEST_LINES)
+_MOST_TOKENS = 160  # that are compared to find what was kept: it takes long with more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,7 @@ def _together(site: Site) -> Iterator[Proposal]:
         dict.fromkeys(
             (old, new)
             for x in token_changes(site.change)
+            if len(x.old) + len(x.new) <= _MOST_TOKENS
             for old, new in _pieces(x)
             if old and "".join(old) not in "".join(new)
         )
@@ -117,7 +122,7 @@ def patterns_of(change: TokenChange, *, general: bool = True) -> Iterator[Patter
         template=("".join(change.new),),
         weight=_weight(change.old),
     )
-    if not general:
+    if not general or len(change.old) + len(change.new) > _MOST_TOKENS:
         return
     regex, template, needed, weight, has_groups = _generalised(change)
     if has_groups and weight > 0:
@@ -187,14 +192,16 @@ def regex_of(pattern: Pattern) -> re.Pattern[str]:
     return pattern.regex if pattern.change.old else _gap(pattern.change)
 
 
-def places(pattern: Pattern, site: Site) -> Iterator[Proposal]:
-    """Where it is found on the document's lines, but for those of the edit."""
+def places(pattern: Pattern, site: Site, budget: Budget = UNLIMITED) -> Iterator[Proposal]:
+    """Where it is found on the document's lines, but for those of the edit. Raises BudgetSpent."""
     regex, count = regex_of(pattern), 0
+    longest = _LONGEST_LINES[min(regex.groups, _MOST_GROUPS)]
     for at, line in enumerate(site.lines):
         if site.change.first <= at < site.change.end or not line.strip():
             continue
-        if len(line) > LONGEST_LINE or not pattern.possible(line):
+        if len(line) > longest or not pattern.possible(line):
             continue
+        budget.check()
         for match in regex.finditer(line):
             if not all(balanced(group) for group in match.groups()):
                 continue

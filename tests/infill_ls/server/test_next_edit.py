@@ -331,3 +331,46 @@ async def test_nothing_is_kept_of_what_was_closed(editor: Editor) -> None:
     assert editor.session.edits.of(key) == ()
     editor.open(TEXT, URI, "python", version=7)
     assert await edits(editor, version=7) == []
+
+
+async def test_a_file_that_may_tell_no_more_does_not(worker: Worker) -> None:
+    async with editing(worker) as editor:
+        session = editor.session
+        session.settings = Settings(deadline_ms=60_000)
+        one, other = "file:///project/one.py", "file:///project/other.py"
+        for uri in (one, other):
+            editor.open(TEXT, uri, "python")
+        for version, at in ((2, RENAMED), (3, {"start": {"line": 4, "character": 6},
+                                               "end": {"line": 4, "character": 11}})):  # fmt: skip
+            about = {"uri": one, "version": version}
+            changes = {"textDocument": about, "contentChanges": [{"range": at, "text": "subtotal"}]}
+            editor.notify("textDocument/didChange", changes)
+        (document,) = [each for each in session._documents.all() if each.uri == other]
+        assert len(session.elsewhere(document).changes) == 2
+        assert len(session.elsewhere(document).texts) == 1
+
+        session.settings = Settings(deadline_ms=60_000, disabled_files=("**/one.py",))
+
+        assert session.elsewhere(document).changes == ()
+        session.settings = Settings(deadline_ms=60_000)
+        assert session.lose_document(one)
+        whole = {
+            "textDocument": {"uri": one, "version": 9},
+            "contentChanges": [{"text": "a = 1\n"}],
+        }
+        editor.notify("textDocument/didChange", whole)
+        assert session.elsewhere(document).changes == ()
+
+
+@pytest.mark.parametrize("newline", ["\r", "\r\n"])
+async def test_imports_are_looked_at_whatever_ends_the_lines(worker: Worker, newline: str) -> None:
+    async with editing(worker) as editor:
+        editor.session.settings = Settings(deadline_ms=60_000)
+        text = "import a\nfrom b import c\nx = c\ny = a\n".replace("\n", newline)
+        editor.open(text, URI, "python")
+        at = {"start": {"line": 2, "character": 4}, "end": {"line": 2, "character": 5}}
+        change(editor, 2, at, "1")
+
+        (edit,) = await edits(editor, version=2)
+
+        assert edit["range"]["start"] == {"line": 1, "character": 0}

@@ -1,12 +1,19 @@
 """What was changed in other documents is proposed where it is due in this one."""
 
+import time
+
 import pytest
 
 from infill_engine import Budget, BudgetSpent
 from infill_ls.completion.next_edit.earlier import MAX_CHANGES, EarlierChanges
 from infill_ls.completion.next_edit.elsewhere import Elsewhere
-from infill_ls.completion.next_edit.history import EditHistories
-from infill_ls.completion.next_edit.offer import after_others, likeliest, site_of
+from infill_ls.completion.next_edit.history import Edit, EditHistories
+from infill_ls.completion.next_edit.offer import (
+    SECONDS_ELSEWHERE,
+    after_others,
+    likeliest,
+    site_of,
+)
 from infill_ls.documents import Change, Document, DocumentStore, Splice
 
 HERE = "file:///here.py"
@@ -15,8 +22,9 @@ HERE = "file:///here.py"
 class Files:
     """Open documents, as a session follows their edits."""
 
-    def __init__(self) -> None:
-        self.earlier, self._now = EarlierChanges(), 0.0
+    def __init__(self, seconds: float = 60.0) -> None:
+        """So long after one another the edits come."""
+        self.earlier, self._now, self._seconds = EarlierChanges(), 0.0, seconds
         self._store, self._histories = DocumentStore(), EditHistories(lambda: self._now)
 
     def edit(self, uri: str, *texts: str, language: str = "python") -> Document:
@@ -24,11 +32,14 @@ class Files:
         if self._store.get(uri) is None:
             self._store.open(uri, language, 1, texts[0])
         for version, text in enumerate(texts[1:], 2):
-            self._now += 60.0
+            self._now += self._seconds
             self._store.change(uri, version, [Change(text=text)], "utf-16", self._saw)
         document = self._store.get(uri)
         assert document is not None
         return document
+
+    def edits(self, uri: str) -> tuple[Edit, ...]:
+        return self._histories.of(uri)
 
     def elsewhere(self, document: Document) -> Elsewhere:
         last = [(each, self._histories.of(each.uri)) for each in self._store.all()]
@@ -130,15 +141,108 @@ def test_what_is_no_longer_known_or_means_something_else_is_not_proposed(how: st
 
 
 def test_only_so_many_changes_are_kept_the_newest_ones() -> None:
-    files = Files()
-    files.edit("file:///there.py", *(f"a = {n}\n" for n in range(MAX_CHANGES + 10)))
+    files, lines = Files(), [f"a{n} = x" for n in range(MAX_CHANGES + 10)]
+    texts = []
+    for n in range(len(lines) + 1):
+        texts.append("\n".join((*(line.replace("x", "y") for line in lines[:n]), *lines[n:])))
+    files.edit("file:///there.py", *texts)
     document = files.edit(HERE, "x = 1\n")
 
     changes = files.elsewhere(document).changes
 
     assert len(changes) == MAX_CHANGES
-    assert changes[-1].change.new == (f"a = {MAX_CHANGES + 9}",)
+    assert changes[-1].change.new == (f"a{MAX_CHANGES + 9} = y",)
     assert len(files.earlier) == MAX_CHANGES
+
+
+A, B = "a = get(1)\nb = 1\n", "a = fetch(1)\nb = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("texts", "known"),
+    [
+        ((A, B, B.replace("b = 1", "b = 2")), {"fetch", "b = 2"}),
+        ((A, B, B.replace("b = 1", "b = 2"), B), {"fetch"}),  # once
+        ((A, B, A), set()),
+        ((A, B, B.replace("b = 1", "b = 2"), B, A, A.replace("b = 1", "b = 3")), {"b = 3"}),
+        ((A, B, A, B), {"fetch"}),
+        ((A, "b = 1\n"), {""}),
+        ((A, "b = 1\n", A), set()),
+    ],
+)
+@pytest.mark.parametrize("seconds", [60.0, 1.0])
+def test_what_was_undone_is_not_known(
+    texts: tuple[str, ...], known: set[str], seconds: float
+) -> None:
+    files = Files(seconds)
+    files.edit("file:///there.py", *texts)
+
+    found = [each.change.new for each in files.elsewhere(files.edit(HERE, "x = 1\n")).changes]
+
+    assert len(found) == len(known)
+    assert all(any(x in "\n".join(new) for new in found) for x in known)
+
+
+def test_what_was_reverted_as_a_whole_is_not_known() -> None:
+    files, old = Files(), "a = get(1)\nb = 1\nc = get(2)\n"
+    one = old.replace("get(1)", "fetch(1)")
+    files.edit("file:///there.py", old, one, one.replace("get(2)", "fetch(2)"), old)
+
+    changes = files.elsewhere(files.edit(HERE, "x = 1\n")).changes
+
+    assert not any("fetch" in line for each in changes for line in each.change.new)
+
+
+def test_what_the_user_has_just_undone_is_not_proposed_back() -> None:
+    files = Files()
+    for n in range(3):
+        files.edit(f"file:///{n}.py", "import a\nimport c\n", "import a\nimport b\nimport c\n")
+    assert files.proposed("import a\nimport b\nimport c\n", "import a\nimport c\n") == {}
+
+    files = Files()
+    files.edit("file:///there.py", "a = fetch(1)\n", "a = get(1)\n")
+    old = "a = get(2)\nb = fetch(3)\n"
+    assert files.proposed(old, old.replace("get", "fetch")) == {}
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [("        check()", "\tif a:\n\tx = 3"), ("\t\tcheck()", "    if a:\n    x = 3")],
+)
+def test_how_deep_a_tab_is_is_not_guessed(there: str, here: str) -> None:
+    files, unit = Files(), there[: len(there) // 2 - 3] if there[0] == " " else "\t"
+    old = f"{unit}if a:\n{unit}x = 1\n"
+    files.edit("file:///there.py", old, old.replace("a:\n", f"a:\n{there}\n"))
+
+    found = files.proposed(f"y = 1\n{here}\n", f"y = 2\n{here}\n")
+
+    assert not any("check" in text for text in found.values())
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        (("from old.q import z\n", "from new.q import z\n"),
+         "".join(f"from old.m{n} import x{n}\n" for n in range(3000))),
+        (("zz(bb,cc,dd)end\n", "yy[bb;cc;dd]fin\n"),
+         ("    " + "a.zz(" * 25 + "b," * 80 + "endx\n") * 20),
+        ((f"T = {[0] * 450}\n", f"T = {[1] * 450}\n"), "T = 0\n"),
+        (('"(.)"' * 600 + "\n", '"(,)"' * 600 + "\n"), "T = 0\n"),
+        (("[1, 2, 3]\n", "((1; 2; 3))\n"), "[1, 2, 3]\n" * 4000),
+        (('a + "b"\n', 'f"{a}b"\n'), 'c + "d"\n' * 5000),
+    ],
+)  # fmt: skip
+def test_it_takes_no_longer_than_it_may(there: tuple[str, str], here: str) -> None:
+    files = Files()
+    files.edit("file:///there.py", *there)
+    document = files.edit(HERE, f"x = 1\n{here}", f"x = 2\n{here}")
+    site = site_of(document, files.edits(HERE)[-1])
+    assert site is not None
+    started = time.thread_time()
+
+    list(after_others(site, files.elsewhere(document)))
+
+    assert time.thread_time() - started < SECONDS_ELSEWHERE + 0.4
 
 
 def test_how_often_it_was_changed_and_what_was_left_is_told() -> None:
@@ -146,7 +250,7 @@ def test_how_often_it_was_changed_and_what_was_left_is_told() -> None:
     files.edit("file:///1.py", "a = get(1)\nb = get(2)\n", "a = fetch(1)\nb = get(2)\n")
     files.edit("file:///2.py", "c = get(3)\n", "c = fetch(3)\n")
     document = files.edit(HERE, "x = 1\nd = get(4)\n", "x = 2\nd = get(4)\n")
-    site = site_of(document, files._histories.of(HERE)[-1])
+    site = site_of(document, files.edits(HERE)[-1])
     assert site is not None
 
     ((proposal, there),) = after_others(site, files.elsewhere(document))
