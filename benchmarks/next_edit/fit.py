@@ -147,8 +147,10 @@ class _Files:
         return self._histories.of(document.uri)
 
     def elsewhere(self, document: Document) -> Elsewhere:
-        last = ((each, self.edits(each)[-1:]) for each in self._store.all())
-        others = [(each, edit) for each, edits in last for edit in edits]
+        others = [
+            (each, next(reversed(self.edits(each)), None))  # of the last edited ones
+            for each in self._store.all()
+        ]
         return self._earlier.for_document(document, others)
 
     def _saw(self, before: Document, splice: Splice) -> None:

@@ -103,4 +103,5 @@ def _stands(change: LineChange, newline: str, text: str) -> bool:
     """Whether a document, with a line end before and behind it, is still as the change made it."""
     if change.new:
         return _lines(newline, *change.new) in text
-    return _lines(newline, change.above, *change.old, change.below) not in text
+    back = _lines(newline, change.above, *change.old, change.below)
+    return _lines(newline, change.above, change.below) in text or back not in text
