@@ -86,9 +86,9 @@ def fitted(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, float
     for rule, of_rule in sorted(rows.items()):
         say(f"{rule}: {len(of_rule)} proposals, {sum(right for *_, right in of_rule)} right")
     names = {pair.name for pair in several}
-    for what, own in (("the file's own", True), ("other files'", False)):
+    for what, of in (("the file's own", {True}), ("other files'", {False}), ("any", {True, False})):
         some = sum(
-            any(each.right and each.site.has_edit is own for each in found[name]) for name in names
+            any(each.right and each.site.has_edit in of for each in found[name]) for name in names
         )
         say(f"something right after {what} changes in {some} of {len(names)} files")
     of_name = {pair.name: pair for pair in (*several, *single)}

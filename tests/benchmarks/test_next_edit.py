@@ -13,6 +13,7 @@ from benchmarks.next_edit.pairs import (
     hunks_of,
     pair_of,
 )
+from infill_engine import EngineConfig
 from train.corpus.packages import held_out
 
 OLD = "".join(f"line {n}\n" for n in range(20))
@@ -139,6 +140,24 @@ def test_hunks_are_runs_of_changed_lines() -> None:
         Hunk(start=1, end=2, lines=("x\n",)),
         Hunk(start=3, end=3, lines=("y\n",)),
     )
+
+
+def test_a_file_in_its_turn_is_offered_what_those_before_it_had() -> None:
+    """By the real server."""
+    given = []
+    for name in ("a", "b", "c"):
+        old = f"x = {len(given)}\n" + "pass\n" * 5 + "value = module.get_value(name)\n"
+        new = old.replace("x =", "y =").replace("get_value", "fetch_value")
+        pair = pair_of(f"p 1 2/{name}.py", old.encode(), new.encode())
+        assert pair is not None
+        given.append(pair)
+    config = EngineConfig(judge="off")
+
+    (last,) = next_edit.in_turn(config, given[-1:], given, 20_000)
+    (by_itself,) = next_edit.alone(config, given[-1:], 20_000)
+
+    assert last.right
+    assert not by_itself.right
 
 
 def test_bad_input_is_one_sentence() -> None:

@@ -17,6 +17,7 @@ from infill_ls.completion.next_edit.proposal import Proposal, Site
 # UNSURE and less than SURE.
 SHOWN_FROM, SHOWN_FROM_ALONE = 0.33, 0.22
 UNSURE, SURE = 0.05, 0.80
+CERTAIN = 1 - 1e-6  # that several rules agree may come to 1 by rounding
 NEAR = 21  # lines
 # What is seldom or never due after a file's first change, by which the others are fitted: imports
 # stand at its head, and calls of a function that changed are few.
@@ -67,6 +68,7 @@ def confidence(
 
 def weighed_evidence(confidence: float, agreed: bool, nats: float | None) -> dict[str, float]:
     """Of a proposal that a judge finds so many nats likelier than what is there, or None asked."""
+    confidence = min(confidence, CERTAIN)
     odds = math.log(confidence / (1 - confidence))
     judge = {} if nats is None else {"judge": math.tanh(nats / _NATS)}
     return {"odds": odds, "agreed": float(agreed)} | judge

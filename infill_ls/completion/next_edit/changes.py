@@ -4,6 +4,8 @@ Tokens are words, runs of blanks, and single other characters; so it works in an
 """
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -14,6 +16,7 @@ TOKEN = re.compile(r"\w+|[^\S\n]+|[^\w]")
 NAME = re.compile(r"[^\W\d]\w*")
 LINE_END = re.compile(r"\r\n|\n|\r")
 MAX_LINES = 40
+_MOST_ALIKE = 20_000  # pairs of equal tokens, some 0.1 s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,13 +103,20 @@ def token_change(old: list[str], new: list[str]) -> TokenChange:
     )
 
 
+def compared(old: Sequence[str], new: Sequence[str]) -> Sequence[tuple[str, int, int, int, int]]:
+    """What became what, as `difflib` says it; nothing where that would take long, which it does by
+    how often the same tokens come again."""
+    counts, others = Counter(old), Counter(new)
+    if sum(count * others[token] for token, count in counts.items()) > _MOST_ALIKE:
+        return []
+    return SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+
+
 def renamed(change: LineChange) -> dict[str, str]:
     """Which names became which others, where nothing but names differs."""
     old, new = tokens("\n".join(change.old)), tokens("\n".join(change.new))
     found: dict[str, str] = {}
-    for what, low, high, other_low, other_high in SequenceMatcher(
-        None, old, new, autojunk=False
-    ).get_opcodes():
+    for what, low, high, other_low, other_high in compared(old, new):
         if what == "equal":
             continue
         if what != "replace" or high - low != other_high - other_low:

@@ -7,12 +7,17 @@ its brackets match: `Optional[X]` became `X | None` whatever X is.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 from itertools import takewhile
 
 from infill_engine.budget import UNLIMITED, Budget
 from infill_ls.completion.next_edit.arguments import balanced
-from infill_ls.completion.next_edit.changes import NAME, TokenChange, token_changes, tokens
+from infill_ls.completion.next_edit.changes import (
+    NAME,
+    TokenChange,
+    compared,
+    token_changes,
+    tokens,
+)
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
 _CONTEXT = 12  # tokens on each side that are compared
@@ -23,7 +28,6 @@ LEAST = 0.7 / 8  # of "near": a name is the same, or three other tokens
 # Characters, by how many groups an expression has: it takes long on more.
 _LONGEST_LINES = (300, 300, 200, 120)
 LONGEST_LINE = max(_LONGEST_LINES)
-_MOST_TOKENS = 160  # that are compared to find what was kept: it takes long with more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,6 @@ def _together(site: Site) -> Iterator[Proposal]:
         dict.fromkeys(
             (old, new)
             for x in token_changes(site.change)
-            if len(x.old) + len(x.new) <= _MOST_TOKENS
             for old, new in _pieces(x)
             if old and "".join(old) not in "".join(new)
         )
@@ -106,8 +109,7 @@ def _together(site: Site) -> Iterator[Proposal]:
 
 def _pieces(change: TokenChange) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """What became what, without what was kept between."""
-    matcher = SequenceMatcher(None, change.old, change.new, autojunk=False)
-    for what, low, high, other_low, other_high in matcher.get_opcodes():
+    for what, low, high, other_low, other_high in compared(change.old, change.new):
         if what != "equal":
             yield change.old[low:high], change.new[other_low:other_high]
 
@@ -122,7 +124,7 @@ def patterns_of(change: TokenChange, *, general: bool = True) -> Iterator[Patter
         template=("".join(change.new),),
         weight=_weight(change.old),
     )
-    if not general or len(change.old) + len(change.new) > _MOST_TOKENS:
+    if not general:
         return
     regex, template, needed, weight, has_groups = _generalised(change)
     if has_groups and weight > 0:
@@ -166,9 +168,8 @@ def _generalised(
     change: TokenChange,
 ) -> tuple[re.Pattern[str], tuple[str | int, ...], tuple[str, ...], float, bool]:
     """With what was kept within the change as groups."""
-    matcher = SequenceMatcher(None, change.old, change.new, autojunk=False)
     regex, template, needed, weight, groups = "", list[str | int](), list[str](), 0.0, 0
-    for what, low, high, other_low, other_high in matcher.get_opcodes():
+    for what, low, high, other_low, other_high in compared(change.old, change.new):
         part = change.old[low:high]
         if what == "equal" and any(_VALUE.match(token) for token in part):
             groups += 1

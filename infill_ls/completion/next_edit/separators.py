@@ -4,10 +4,9 @@ however many there are. `isinstance(x, A | B)` became `isinstance(x, (A, B))`.""
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from infill_ls.completion.next_edit.arguments import balanced
-from infill_ls.completion.next_edit.changes import TokenChange, token_changes, tokens
+from infill_ls.completion.next_edit.changes import TokenChange, compared, token_changes, tokens
 from infill_ls.completion.next_edit.patterns import LONGEST_LINE, alike
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
@@ -33,10 +32,9 @@ def separated(site: Site) -> Iterator[Proposal]:
 
 def separators_of(change: TokenChange) -> Separated | None:
     """None where it is another kind of change."""
-    matcher = SequenceMatcher(None, change.old, change.new, autojunk=False)
     codes = [
         ("".join(change.old[low:high]), "".join(change.new[other:end]), low, high)
-        for what, low, high, other, end in matcher.get_opcodes()
+        for what, low, high, other, end in compared(change.old, change.new)
         if what != "equal"
     ]
     before = after = ""

@@ -1,18 +1,21 @@
 """What follows from an edit, rule by rule."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infill_ls.completion.next_edit.calibration import weighed
 from infill_ls.completion.next_edit.changes import token_change, tokens
 from infill_ls.completion.next_edit.fstrings import f_string, of_sum
 from infill_ls.completion.next_edit.history import EditHistories
 from infill_ls.completion.next_edit.imports import modernised
+from infill_ls.completion.next_edit.offer import RULES, Rule, site_of
 from infill_ls.completion.next_edit.patterns import patterns_of, regex_of
 from infill_ls.documents import Change, DocumentStore
-from tests.infill_ls.completion.next_edit.edits import offered, proposed, shown
+from tests.infill_ls.completion.next_edit.edits import edited, offered, proposed, shown
 
 EDIT = re.compile(r"«([^«»]*)▸([^«»]*)»")
 DUE = re.compile(r"‹([^‹›]*)▹([^‹›]*)›")
@@ -322,3 +325,20 @@ def test_what_an_older_edit_leaves_to_be_done_is_offered_after_the_newest() -> N
     assert change(0, 22, 28, "") == "a: list[Any] = []"
     assert change(2, 3, 7, "list") == "b: list[Any] = []"
     assert change(3, 3, 7, "Other") is None
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_no_rule_takes_long_where_the_same_tokens_come_again_and_again(rule: Rule) -> None:
+    old = f"T = {[0] * 450}\nx = 1\n"
+    document, edits = edited(old, old.replace("0", "1"))
+    site = site_of(document, edits[-1])
+    assert site is not None
+    started = time.thread_time()
+
+    list(rule(site))
+
+    assert time.thread_time() - started < 0.5
+
+
+def test_what_all_rules_are_sure_of_is_as_likely_as_can_be_said() -> None:
+    assert 0.9 < weighed(1.0, True, None) < 1.0
