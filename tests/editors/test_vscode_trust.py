@@ -18,6 +18,8 @@ SETTINGS = {
 }
 # What a repository could set to have something run, loaded or sent elsewhere.
 WORKSPACE_SETTINGS = {"infill-ls.path": "/bin/sh", "infill.model": "http://127.0.0.1:1"}
+# Seconds: VS Code waits for a page to come back, and gives extensions five more to end.
+GONE = 30
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,16 @@ def test_a_yes_is_remembered_and_closing_leaves_no_server(code: VSCode) -> None:
     assert code.until(lambda: len(code.pids()) == 2, 60), (code.status(), code.messages())
     assert code.wait_status("ready", 60), (code.status(), code.messages())
     assert code.messages() == []
-    assert code.until(lambda: code.running() == code.pids()[-1:], 10), (before, code.running())
+    assert code.until(lambda: code.running() == code.pids()[-1:], GONE), (before, code.running())
+
+
+def test_nor_does_a_page_that_goes_without_a_word(code: VSCode) -> None:
+    num_started = len(code.pids())
+    code.crash()
+
+    assert code.until(lambda: len(code.pids()) > num_started, 60), code.status()
+    assert code.until(lambda: code.running() == code.pids()[-1:], GONE), code.running()
+    assert code.wait_status("ready", 60), (code.status(), code.messages())
 
 
 def test_restarts_that_overlap_leave_one_server(code: VSCode) -> None:
@@ -85,7 +96,7 @@ def test_restarts_that_overlap_leave_one_server(code: VSCode) -> None:
 
     assert code.until(lambda: len(code.pids()) > num_started, 30)
     assert code.wait_status("ready", 60), (code.status(), code.messages())
-    assert code.until(lambda: code.running() == code.pids()[-1:], 10), code.running()
+    assert code.until(lambda: code.running() == code.pids()[-1:], GONE), code.running()
 
 
 def test_another_program_in_its_place_is_asked_about_anew(code: VSCode) -> None:
@@ -96,7 +107,7 @@ def test_another_program_in_its_place_is_asked_about_anew(code: VSCode) -> None:
 
     assert code.wait_status("waits for your answer", 60), code.status()
     assert len(code.pids()) == num_started
-    assert code.until(lambda: not code.running(), 10), code.running()
+    assert code.until(lambda: not code.running(), GONE), code.running()
     code.button("Never")
     assert code.wait_status("is refused", 10), code.status()
     assert len(code.pids()) == num_started

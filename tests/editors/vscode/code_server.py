@@ -179,6 +179,9 @@ class VSCode:
                     f"--bind-addr=127.0.0.1:{port}",
                     "--disable-telemetry",
                     "--disable-update-check",
+                    # A page that goes may fail to say so: its extension host then waits for it
+                    # to come back, three hours if it is not told otherwise.
+                    "--reconnection-grace-time=3",
                     *([] if trust else ["--disable-workspace-trust"]),
                     "--disable-getting-started-override",
                 ],
@@ -197,9 +200,11 @@ class VSCode:
                 # Chromium has no sandbox for root, and tests in containers run as root.
                 args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
             )
-            self.page = self.browser.new_page(viewport={"width": 1100, "height": 640})
+            # Pages of one context: what one has stored, trust included, the next one knows.
+            self._context = self.browser.new_context(viewport={"width": 1100, "height": 640})
             # On a busy machine a page takes its time.
-            self.page.set_default_timeout(90_000)
+            self._context.set_default_timeout(90_000)
+            self.page = self._context.new_page()
             self.load()
         except BaseException:
             self.quit()
@@ -264,6 +269,14 @@ class VSCode:
         while not (last := condition()) and time.monotonic() < end:
             time.sleep(0.05)
         return last
+
+    def crash(self) -> None:
+        """The page's process ends without a word to VS Code; another opens the workspace."""
+        with suppress(Exception):
+            self.page.goto("chrome://crash")
+        self.page.close()
+        self.page = self._context.new_page()
+        self.load()
 
     def load(self) -> None:
         """Opens the workspace, or opens it anew: its extension host ends, and another starts."""
