@@ -31,7 +31,7 @@ from infill_engine.models.two_sided.denoiser import TwoSidedDenoiser
 from infill_engine.models.two_sided.inference import InferenceNetwork
 from infill_engine.models.two_sided.loading import WEIGHTS, load_inference
 from infill_engine.tokenizer import Tokenizer
-from infill_kernels import blocks
+from infill_kernels import native as levels
 from infill_kernels.native import Native, native
 from infill_ls.cli.bench.cases import python_cases
 from infill_ls.cli.machine import busy_cpus, commit, this_machine
@@ -120,7 +120,7 @@ class Meter:
         assert level is not None, reason
         with ExitStack() as stack:
             watched = self.level(level)
-            stack.enter_context(patch.object(blocks, "native", lambda: (watched, reason)))
+            stack.enter_context(patch.object(levels, "native", lambda: (watched, reason)))
             stack.enter_context(patch.object(local, "denoise", self.turns(STEP, local.denoise)))
             for name, owner, methods in PARTS:
                 for method in methods:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from benchmarks.kernels.products import best_of
 from infill_kernels import q4
-from infill_kernels.blocks import Blocks, Head, Matrix
+from infill_kernels.blocks import Blocks
 from infill_kernels.blocks import Shape as Split
+from infill_kernels.heads import Head, Matrix
 
 EPSILON, BASE = 1e-5, 1e5
 SPARE = 256  # tokens of room behind a prompt

@@ -63,7 +63,7 @@ def _loaded(config: EngineConfig, progress: LoadProgress) -> Engine:
     if config.judge == "auto":
         from infill_engine.judge.awaited import coming
         from infill_engine.judge.loading import load_embedded
-        from infill_kernels.blocks import native
+        from infill_kernels.native import native
 
         native()  # found or compiled once, not by both threads
         # Beside the model, and once that is there beside its first answer.
@@ -99,7 +99,7 @@ def named_judge(config: EngineConfig) -> "Future[tuple[Judge | None, str]] | Non
 def _without_torch(config: EngineConfig) -> ModelError:
     """The embedded model takes it only where no routine for this CPU can be used, or not for what
     was asked."""
-    from infill_kernels.blocks import native
+    from infill_kernels.native import native
 
     level, reason = native()
     if not has_gpu(config.device):

@@ -1,4 +1,4 @@
-"""A decoder's blocks, a product and a head as routines for CPUs (`native`), on numpy's arrays.
+"""A decoder's blocks as routines for CPUs (`native`), on numpy's arrays.
 
 Their reference in plain torch is the network that uses them.
 """
@@ -11,207 +11,24 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from infill_kernels import q4
 from infill_kernels.bfloat16 import BFloat16
+from infill_kernels.heads import Asked, Head, Matrix, fits
 from infill_kernels.native import (
-    INT16,
-    PAIRS,
-    PANEL,
-    Q4,
     CacheArgument,
     Floats,
-    Native,
     PassArgument,
     ShapeArgument,
+    ToldArgument,
     address,
-    aligned,
     checked,
-    laid_out_as,
-    native,
+    routines,
 )
+from infill_kernels.rows import RowStatistics
 from infill_kernels.wavefront import Wavefront, always
-
-__all__ = [
-    "Blocks",
-    "Head",
-    "Likeliest",
-    "Matrix",
-    "Statistics",
-    "fits",
-    "multiplies_integers",
-    "native",
-]
-
 
 # Tokens of a long read that a thread takes at a time: enough that weights are read rarely, and few
 # enough that the other threads soon have something to do.
 CHUNK = 32
-
-
-def _found() -> Native:
-    level, reason = native()
-    assert level is not None, reason
-    return level
-
-
-def multiplies_integers() -> bool:
-    """Whether weights are kept in whole numbers of 16 bits here, which this CPU multiplies faster
-    than bfloat16."""
-    level, _ = native()
-    return level is not None and level.format == INT16
-
-
-def fits(*sizes: int) -> bool:
-    return all(size % PAIRS == 0 for size in sizes)
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """A weight [outputs, inputs] as a routine reads it.
-
-    `kept` is laid out as `form` says: bfloat16, whole numbers of 16 bits, or 4 bits (`q4`), whose
-    bytes may be a part of a file that is mapped into memory.
-    """
-
-    form: int
-    kept: NDArray[np.generic]
-    outputs: int
-    inputs: int
-
-    @staticmethod
-    def of(weight: NDArray[np.floating], form: int | None = None) -> "Matrix":
-        """Of any float type; in the form that this CPU is fastest at where none is named."""
-        form = _found().format if form is None else form
-        return Matrix(form, aligned(laid_out_as(form, weight)), *weight.shape)
-
-    @staticmethod
-    def of_panels(panels: NDArray[np.uint8], outputs: int) -> "Matrix":
-        """Of 4 bits, uint8 [O / 16, I / 32, 320], without a copy."""
-        count, groups, size = panels.shape
-        assert size == q4.PANEL, f"a panel has {q4.PANEL} bytes, these have {size}"
-        assert panels.flags.c_contiguous, "panels lie one after the other"
-        assert (count - 1) * PANEL < outputs <= count * PANEL, f"{outputs} rows in {count} panels"
-        return Matrix(Q4, panels, outputs, groups * q4.GROUP)
-
-    def __call__(self, x: Floats) -> Floats:
-        """x [..., I] -> [..., O] float32. Its reference is `torch.nn.functional.linear`."""
-        flat = checked(x.reshape(-1, self.inputs))
-        rows = -(-self.outputs // PANEL) * PANEL
-        y = np.empty((len(flat), rows), np.float32)
-        done = _found().product(
-            self.form, address(flat), len(flat), address(self.kept), address(y), rows, self.inputs
-        )
-        if not done:
-            raise MemoryError(f"no memory for a product of {len(flat)} rows")
-        return y[:, : self.outputs].reshape(*x.shape[:-1], self.outputs)
-
-    def rows(self, ids: NDArray[np.integer]) -> Floats:
-        """The weights [n, I] of the outputs `ids` [n], of a matrix of 4 bits."""
-        assert self.form == Q4, "other forms are not read back"
-        wanted = np.ascontiguousarray(ids, np.int32)
-        assert wanted.ndim == 1, f"ids are {wanted.shape}"
-        assert not len(wanted) or 0 <= wanted.min() <= wanted.max() < self.outputs, f"{ids=}"
-        found = np.empty((len(wanted), self.inputs), np.float32)
-        _found().rows(address(self.kept), address(wanted), len(wanted), self.inputs, address(found))
-        return found
-
-
-class Statistics(NamedTuple):
-    """Of n rows of logits.
-
-    best     [n] int32, the likeliest token
-    most     [n] its logit
-    total    [n] the logarithm of the sum of exponentials
-    entropy  [n] nats
-    chosen   [n] the logit of the token that was asked about, or 0
-    """
-
-    best: NDArray[np.int32]
-    most: Floats
-    total: Floats
-    entropy: Floats
-    chosen: Floats
-
-
-class Likeliest(NamedTuple):
-    """Of n rows of logits, the likeliest tokens.
-
-    best   [n, count] int32, the likeliest first
-    most   [n, count] their logits
-    total  [n] the logarithm of the sum of all exponentials
-    """
-
-    best: NDArray[np.int32]
-    most: Floats
-    total: Floats
-
-
-class Head:
-    """What is said of logits without keeping them: x [n, I] times a weight [V, I]."""
-
-    def __init__(self, matrix: Matrix) -> None:
-        self.matrix = matrix
-        # Outputs that are padding are never the best, and have no share.
-        padding = -matrix.outputs % PANEL
-        self._none = np.zeros(matrix.outputs + padding, np.float32)
-        self._none[matrix.outputs :] = -1e30
-
-    def bias(self, forbidden: NDArray[np.bool_]) -> Floats:
-        """What is added to logits so that tokens [V] have no share."""
-        found = self._none.copy()
-        found[: self.matrix.outputs][forbidden] = -1e30
-        return found
-
-    def __call__(
-        self,
-        x: Floats,
-        *,
-        bias: Floats | None = None,
-        chosen: NDArray[np.integer] | None = None,
-    ) -> Statistics:
-        """`bias` is what `bias` gave; `chosen` [n] are tokens to ask about."""
-        best, most, found = self._said(x, 1, bias, chosen)
-        return Statistics(best[:, 0], most[:, 0], *found.T)
-
-    def likeliest(self, x: Floats, count: int, *, bias: Floats | None = None) -> Likeliest:
-        """The `count` best tokens."""
-        best, most, found = self._said(x, count, bias, None)
-        return Likeliest(best, most, found[:, 0])
-
-    def _said(
-        self,
-        x: Floats,
-        count: int,
-        bias: Floats | None,
-        chosen: NDArray[np.integer] | None,
-    ) -> tuple[NDArray[np.int32], Floats, Floats]:
-        assert x.ndim == 2, f"x is {x.shape}"
-        assert x.shape[1] == self.matrix.inputs, f"x is {x.shape}, not {self.matrix.inputs} wide"
-        assert 0 < count <= self.matrix.outputs, f"{count} of {self.matrix.outputs} tokens"
-        rows, added = checked(x), self._none if bias is None else bias
-        assert added.shape == self._none.shape, f"a bias of {added.shape}"
-        asked = None if chosen is None else np.ascontiguousarray(chosen, np.int32)
-        assert asked is None or asked.shape == (len(rows),), "one token for each row"
-        best = np.empty((len(rows), count), np.int32)
-        most = np.empty((len(rows), count), np.float32)
-        found = np.empty((len(rows), 3), np.float32)
-        done = _found().head(
-            self.matrix.form,
-            address(rows),
-            len(rows),
-            address(self.matrix.kept),
-            len(added),
-            self.matrix.inputs,
-            address(added),
-            None if asked is None else address(asked),
-            count,
-            address(best),
-            address(most),
-            address(found),
-        )
-        if not done:
-            raise MemoryError(f"no memory for a head of {len(rows)} rows")
-        return best, most, found
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,10 +124,67 @@ class Blocks:
         Several threads ask between chunks whether it is `going` on; where it is not, the states of
         the tokens that were read are all that is returned [B, n', D].
         """
-        level, state = _found(), checked(x).copy()
+        level, state = routines(), checked(x).copy()
         rows, n, width = x.shape
-        kv, head = self.shape.kv, self.shape.head
+        given = self._given(rows, n, cos, sin, keys, values, at, seen, shared, parents)
+
+        def read(start: int, end: int, first: int, layers: int) -> None:
+            """Tokens from `start` to `end` of each row, through some of the layers."""
+            weights = self._argument, self._weights, self._gains
+            part, chunk = given.part(start, end), address(state[:, start:])
+            if not level.blocks(*weights, first, layers, part, chunk):
+                raise MemoryError(f"no memory for {rows} rows of {end - start} tokens")
+
         assert width == self._argument.width, f"{width=} is not {self._argument.width}"
+        wavefront, depth_of_all = self._wavefront, len(self.blocks)
+        if wavefront is None or rows > 1 or seen or parents is not None or n < 2 * CHUNK:
+            read(0, n, 0, depth_of_all)
+        else:
+            stages = wavefront.stages
+            layers = [depth_of_all * stage // stages for stage in range(stages + 1)]
+
+            def step(chunk: int, stage: int) -> None:
+                first, last = layers[stage], layers[stage + 1]
+                read(chunk * CHUNK, min(n, chunk * CHUNK + CHUNK), first, last - first)
+
+            n = min(n, CHUNK * wavefront.run(-(-n // CHUNK), step, going))
+            state = state[:, :n].copy()
+        final = None if self.final is None else address(self.final)
+        level.norm(address(state), rows * n, width, self.shape.epsilon, final)
+        return state
+
+    def steps(
+        self,
+        head: Head,
+        biases: Floats,
+        cos: Floats,
+        sin: Floats,
+        keys: BFloat16,
+        values: BFloat16,
+        shared: tuple[BFloat16, BFloat16],
+    ) -> "Steps":
+        """Many passes over the cells of one canvas, and what `head` says of them with one of the
+        `biases` [., V]: cos, sin, keys and values as for a call whose tokens see all of their row,
+        of as many rows as there may be."""
+        rows, n = keys.shape[1], len(cos)
+        given = self._given(rows, n, cos, sin, keys, values, 0, n, shared, None)
+        return Steps(self, head, checked(biases), given, given.part(0, n), rows)
+
+    def _given(
+        self,
+        rows: int,
+        n: int,
+        cos: Floats,
+        sin: Floats,
+        keys: BFloat16,
+        values: BFloat16,
+        at: int,
+        seen: int,
+        shared: tuple[BFloat16, BFloat16] | None,
+        parents: NDArray[np.int32] | None,
+    ) -> "_Given":
+        """What is as a call says it must be."""
+        kv, head = self.shape.kv, self.shape.head
         assert cos.shape == sin.shape, "an angle's two sides are alike"
         positions = n if parents is None else min(n, len(cos))
         assert cos[:positions].shape == (positions, head // 2), f"angles are {cos.shape}"
@@ -336,46 +210,13 @@ class Blocks:
             assert bool((parents < np.arange(at + n)).all()), "a parent comes before its children"
             assert bool((parents >= -1).all()), "-1 is no parent"
             assert depth(parents) <= len(cos), "each depth has its angle"
-        cos, sin = checked(cos), checked(sin)
         own = CacheArgument(
             address(keys), address(values), *(stride // 2 for stride in keys.strides[:3])
         )
-
-        def read(start: int, end: int, first: int, layers: int) -> None:
-            """Tokens from `start` to `end` of each row, through some of the layers."""
-            given = PassArgument(
-                rows,
-                end - start,
-                None if parents is None else address(parents),
-                address(cos[start:]),
-                address(sin[start:]),
-                ctypes.pointer(common),
-                ctypes.pointer(own),
-                places,
-                at + start,
-                seen,
-            )
-            chunk = address(state[:, start:])
-            weights = self._argument, self._weights, self._gains
-            if not level.blocks(*weights, first, layers, given, chunk):
-                raise MemoryError(f"no memory for {rows} rows of {end - start} tokens")
-
-        wavefront, depth_of_all = self._wavefront, len(self.blocks)
-        if wavefront is None or rows > 1 or seen or parents is not None or n < 2 * CHUNK:
-            read(0, n, 0, depth_of_all)
-        else:
-            stages = wavefront.stages
-            layers = [depth_of_all * stage // stages for stage in range(stages + 1)]
-
-            def step(chunk: int, stage: int) -> None:
-                first, last = layers[stage], layers[stage + 1]
-                read(chunk * CHUNK, min(n, chunk * CHUNK + CHUNK), first, last - first)
-
-            n = min(n, CHUNK * wavefront.run(-(-n // CHUNK), step, going))
-            state = state[:, :n].copy()
-        final = None if self.final is None else address(self.final)
-        level.norm(address(state), rows * n, width, self.shape.epsilon, final)
-        return state
+        read = keys, values, shared
+        return _Given(
+            rows, checked(cos), checked(sin), common, own, places, at, seen, parents, read
+        )
 
     def turn(self, keys: BFloat16, cos: Floats, sin: Floats, to: BFloat16) -> None:
         """Puts keys [L, K, S, E] into `to`, of the same shape, turned by one angle for each pair of
@@ -388,7 +229,7 @@ class Blocks:
             dense = (kv * each.strides[1], each.strides[1], 2 * head, 2)
             assert each.strides == dense, f"keys lie {each.strides} apart"
         cos, sin = checked(cos), checked(sin)
-        _found().turn(
+        routines().turn(
             address(keys),
             layers * kv,
             count,
@@ -399,6 +240,94 @@ class Blocks:
             address(to),
             to.strides[1] // 2,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a pass is told of caches and angles; `read` are arrays that are pointed to."""
+
+    rows: int
+    cos: Floats
+    sin: Floats
+    common: CacheArgument
+    own: CacheArgument
+    places: int
+    at: int
+    seen: int
+    parents: NDArray[np.int32] | None
+    read: object
+
+    def part(self, start: int, end: int) -> PassArgument:
+        """Of the tokens from `start` to `end`."""
+        return PassArgument(
+            self.rows,
+            end - start,
+            None if self.parents is None else address(self.parents),
+            address(self.cos[start:]),
+            address(self.sin[start:]),
+            ctypes.pointer(self.common),
+            ctypes.pointer(self.own),
+            self.places,
+            self.at + start,
+            self.seen,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Passes over one canvas, each of them one routine with the head's, for what comes between two
+    finds little of itself in the caches near the core. Made by `Blocks.steps`."""
+
+    blocks: Blocks
+    head: Head
+    biases: Floats
+    given: _Given
+    argument: PassArgument
+    most: int
+
+    def cells(
+        self, at: NDArray[np.integer], which: NDArray[np.integer], places: NDArray[np.integer]
+    ) -> "_Cells":
+        """Some cells of the rows that are computed, `at` [n] of them in order; the bias of each,
+        and its place among all cells of the canvas."""
+        asked = self.head.ask(len(at), 1, self.biases, None, which, at)
+        for numbers in (at, which, places):
+            assert not len(numbers) or numbers.min() >= 0, f"{numbers.min()} is before the first"
+        assert not len(which) or which.max() < len(self.biases), f"no bias {which.max()}"
+        return _Cells(
+            asked,
+            np.ascontiguousarray(places, np.int32),
+            int(at.max(initial=-1)),
+            int(places.max(initial=-1)),
+        )
+
+    def __call__(self, x: Floats, cells: "_Cells", told: RowStatistics) -> None:
+        """x [B, T, D] not normed yet, overwritten; B of the rows that there may be. Puts what is
+        said of the cells at their places of `told`, whose sample is its best."""
+        blocks, (rows, n, width) = self.blocks, x.shape
+        assert width == blocks._argument.width == self.head.matrix.inputs, f"{width=}"
+        assert rows <= self.most, f"{rows} rows, made for {self.most}"
+        assert n == self.argument.tokens, f"{n} cells, made for {self.argument.tokens}"
+        assert x.dtype == told.entropy.dtype == told.confidence.dtype == np.float32, f"{x.dtype}"
+        assert told.best.dtype == np.int64, f"tokens are {told.best.dtype}"
+        assert cells.last < rows * n, f"cell {cells.last} of {rows} rows of {n}"
+        for each in (x, told.best, told.entropy, told.confidence):
+            assert each.flags.c_contiguous, "rows lie one after the other"
+            assert each is x or cells.last_place < each.size, f"place {cells.last_place} of {each}"
+        self.argument.rows = rows
+        to = ToldArgument(*map(address, (cells.places, told.best, told.entropy, told.confidence)))
+        weights = blocks._argument, blocks._weights, blocks._gains
+        final = None if blocks.final is None else address(blocks.final)
+        asked = cells.asked.argument
+        if not routines().said(*weights, self.argument, address(x), final, asked, to):
+            raise MemoryError(f"no memory for {rows} rows of {n} cells")
+
+
+class _Cells(NamedTuple):
+    asked: Asked
+    places: NDArray[np.int32]
+    last: int  # of the cells
+    last_place: int
 
 
 def depth(parents: NDArray[np.int32]) -> int:

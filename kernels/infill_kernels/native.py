@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,43 @@ class PassArgument(ctypes.Structure):
     ]
 
 
+class AskedArgument(ctypes.Structure):
+    _fields_ = [
+        ("format", ctypes.c_int64),
+        ("rows", ctypes.c_int64),
+        ("weights", ctypes.c_void_p),
+        *[(name, ctypes.c_int64) for name in ("outputs", "inputs", "count")],
+        *[
+            (name, ctypes.c_void_p)
+            for name in ("biases", "which", "at", "chosen", "best", "most", "found")
+        ],
+    ]
+
+
+class ToldArgument(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("places", "best", "entropy", "confidence")]
+
+
+class RulesArgument(ctypes.Structure):
+    _fields_ = [
+        *[
+            (name, ctypes.c_int64)
+            for name in ("cells", "mask", "end", "unending", "steps_left", "step")
+        ],
+        *[(name, ctypes.c_float) for name in ("bound", "correction", "doubt")],
+    ]
+
+
+class RowArgument(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_void_p)
+        for name in (
+            "hole", "best", "sample", "entropy", "confidence", "token_ids", "read", "shown",
+            "decided",
+        )
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Native:
     """A level's routines; `name` is the level's. Each says 0 where there is no memory.
@@ -87,8 +124,10 @@ class Native:
     blocks: Callable[..., int]
     norm: Callable[..., None]
     head: Callable[..., int]
+    said: Callable[..., int]
     turn: Callable[..., None]
     rows: Callable[..., None]
+    settle: Callable[..., int]
     peak: Callable[[int, int], int]
 
 
@@ -121,6 +160,20 @@ def native() -> tuple[Native | None, str]:
     if found is None:
         return None, f"{reason}; {compiled}"
     return levels[-1], f"{levels[-1].name}, {compiled}"
+
+
+def routines() -> Native:
+    """What `native` finds, where it is known that there is one."""
+    level, reason = native()
+    assert level is not None, reason
+    return level
+
+
+def multiplies_integers() -> bool:
+    """Whether weights are kept in whole numbers of 16 bits here, which this CPU multiplies faster
+    than bfloat16."""
+    level, _ = native()
+    return level is not None and level.format == INT16
 
 
 def best_level(library: ctypes.CDLL, allowed: str | None = None) -> tuple[Native | None, str]:
@@ -162,18 +215,23 @@ def level_of(library: ctypes.CDLL, name: str) -> Native | None:
             pointer,
         ),
         "norm": (pointer, number, number, ctypes.c_float, pointer),
-        "head": (
-            number,
-            pointer,
-            number,
-            pointer,
-            *[number] * 2,
+        "head": (ctypes.POINTER(AskedArgument), pointer),
+        "said": (
+            ctypes.POINTER(ShapeArgument),
             *[pointer] * 2,
-            number,
-            *[pointer] * 3,
+            ctypes.POINTER(PassArgument),
+            *[pointer] * 2,
+            ctypes.POINTER(AskedArgument),
+            ctypes.POINTER(ToldArgument),
         ),
         "turn": (pointer, *[number] * 4, *[pointer] * 3, number),
         "rows": (pointer, pointer, number, number, pointer),
+        "settle": (
+            ctypes.POINTER(RulesArgument),
+            number,
+            ctypes.POINTER(RowArgument),
+            *[pointer] * 2,
+        ),
         "peak": (number, number),
     }
     given = {"norm": None, "turn": None, "rows": None, "peak": number}
@@ -272,4 +330,10 @@ def room(size: int) -> NDArray[np.uint8]:
 
 
 def address(x: NDArray[np.generic]) -> int:
-    return int(x.__array_interface__["data"][0])
+    """Where its first number is: a routine is told of a dozen arrays, and numpy's own way takes
+    four times as long."""
+    memory: Any = x  # which some Pythons' types know to be a buffer
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    except (TypeError, ValueError):  # it has gaps, is not to be written to, or has nothing in it
+        return int(x.__array_interface__["data"][0])

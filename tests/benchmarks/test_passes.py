@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks import passes
 from benchmarks.passes import Meter
-from infill_kernels import blocks
+from infill_kernels import heads
+from infill_kernels import native as levels
 from infill_kernels.native import native
 
 
@@ -48,7 +49,7 @@ def test_a_part_is_parted_into_routines_and_the_rest() -> None:
 def test_the_routines_are_watched_and_let_go_again() -> None:
     level, _ = native()
     assert level is not None
-    meter, matrix = Meter(), blocks.Matrix.of(np.ones((16, 32), np.float32))
+    meter, matrix = Meter(), heads.Matrix.of(np.ones((16, 32), np.float32))
     with meter.watching():
         product = matrix(np.ones((1, 32), np.float32))
     inside = meter.inside
@@ -57,7 +58,7 @@ def test_the_routines_are_watched_and_let_go_again() -> None:
     assert inside > 0
     matrix(np.ones((1, 32), np.float32))
     assert meter.inside == inside
-    assert blocks.native()[0] is level
+    assert levels.native()[0] is level
 
 
 @pytest.mark.slow

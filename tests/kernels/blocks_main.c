@@ -34,7 +34,9 @@ static void *counted_alloc(size_t alignment, size_t size) {
 #undef aligned_alloc
 
 #define ROUTINE(name) static __typeof__(EXPORTED(name)) *called_##name = EXPORTED(name);
-#define EACH(DO) DO(ready) DO(format) DO(product) DO(blocks) DO(norm) DO(head) DO(turn) DO(rows)
+#define EACH(DO)                                                                            \
+    DO(ready) DO(format) DO(product) DO(blocks) DO(norm) DO(head) DO(said) DO(turn) DO(rows) \
+    DO(settle)
 EACH(ROUTINE)
 static FILE *told; /* what the routines gave, float32 */
 
@@ -116,9 +118,11 @@ static void products(int64_t form) {
                 tell(y, R * O);
                 const int64_t count = 1 + R % 3;
                 int32_t *best = malloc(4 * R * count), *asked = malloc(4 * R);
-                float *found = malloc(12 * R), *most = malloc(4 * R * count), *bias = floats(O);
-                for (int64_t m = 0; m < R; m++) asked[m] = m % O;
-                CHECK(called_head(form, x, R, w, O, I, bias, asked, count, best, most, found));
+                int32_t *which = malloc(4 * R), *at = malloc(4 * R);
+                float *found = malloc(12 * R), *most = malloc(4 * R * count), *bias = floats(2 * O);
+                for (int64_t m = 0; m < R; m++) asked[m] = m % O, which[m] = m % 2, at[m] = R - 1 - m;
+                const Asked all = {form, R, w, O, I, count, bias, which, at, asked, best, most, found};
+                CHECK(called_head(&all, x));
                 tell(found, 3 * R), tell(most, R * count);
                 for (int64_t m = 0; m < R * count; m++) {
                     CHECK(best[m] >= 0 && best[m] < O);
@@ -126,6 +130,7 @@ static void products(int64_t form) {
                 }
                 if (form == Q4) called_rows(w, asked, 1, I, x), tell(x, I);
                 free(x), free(y), free(w), free(best), free(asked), free(found), free(most), free(bias);
+                free(which), free(at);
             }
 }
 
@@ -144,6 +149,33 @@ static void turns(void) {
             tell(wide, size);
             free(keys), free(to), free(cosine), free(sine), free(wide);
         }
+}
+
+static void cells(void) {
+    for (int64_t T = 1; T <= 40; T += 13) {
+        const int64_t rows = 3, V = 9, size = rows * T;
+        int64_t *ids[5]; /* hole, best, sample, token_ids, read */
+        float *entropy = floats(size), *confidence = floats(size), *shown = floats(size);
+        uint8_t *decided = calloc(size, 1), ends[9] = {0, 0, 0, 1, 0, 0, 1}, done[3] = {0, 1, 0};
+        for (int i = 0; i < 5; i++) {
+            ids[i] = malloc(8 * size);
+            for (int64_t c = 0; c < size; c++) ids[i][c] = (int64_t)((uniform() + 1) * 4.4f) % V;
+        }
+        for (int64_t c = 0; c < size; c++) ids[0][c] = ids[0][c] % 4 - 1;
+        entropy[0] = NAN;
+        for (int64_t step = 1; step <= 4; step++) {
+            const Rules rules = {T, 1, 3, T / 2, 5 - step, step, 0.5f, 0.5f, 0.25f};
+            const Row row = {ids[0], ids[1], ids[2], entropy, confidence, ids[3], ids[4], shown, decided};
+            CHECK(called_settle(&rules, rows, &row, step == 2 ? NULL : ends, done));
+            for (int64_t c = 0; c < size; c++) {
+                CHECK(ids[3][c] >= 0 && ids[3][c] < V && ids[4][c] >= 0 && ids[4][c] < V);
+                const float told_of[] = {ids[3][c], ids[4][c], decided[c], done[c / T]};
+                tell(told_of, 4);
+            }
+        }
+        for (int i = 0; i < 5; i++) free(ids[i]);
+        free(entropy), free(confidence), free(shown), free(decided);
+    }
 }
 
 typedef struct {
@@ -165,7 +197,7 @@ static void blocks(Shape shape, Call call) {
         gains[2 * l] = floats(D), gains[2 * l + 1] = floats(D);
     }
     const int64_t nodes = call.at + call.n;
-    float *x = floats(R * D), *cosine = floats(nodes * E / 2), *sine = floats(nodes * E / 2);
+    float *x = floats(R * D), *again = malloc(4 * R * D), *cosine = floats(nodes * E / 2), *sine = floats(nodes * E / 2);
     int32_t *parents = malloc(4 * nodes);
     for (int64_t i = 0; i < nodes; i++) parents[i] = i % 5 ? i - 1 : i / 2 - 1;
     Cache own = {.keys = bf16s(L * call.rows * K * N * E), .values = bf16s(L * call.rows * K * N * E),
@@ -177,6 +209,8 @@ static void blocks(Shape shape, Call call) {
     }
     const Pass pass = {call.rows, call.n, call.tree ? parents : NULL, cosine, sine, &shared, &own,
                        call.count, call.at, call.seen};
+    memcpy(again, x, 4 * R * D);
+    called_norm(x, R, D, shape.epsilon, NULL);
     for (int64_t failing = 0;; failing++) {
         forget();
         allowed = failing;
@@ -189,6 +223,25 @@ static void blocks(Shape shape, Call call) {
     allowed = -1;
     called_norm(x, R, D, shape.epsilon, gains[0]);
     tell(x, R * D);
+    void *w = weights_of(shape.format, 32, D);
+    int32_t best[2], at[2] = {R - 1, 0};
+    float most[4], found[12];
+    const float *const *gain;
+    Asked asked = {shape.format, 2, w, 32, D, 1, NULL, NULL, at, NULL, best, most, found};
+    CHECK(called_head(&asked, x));
+    asked.most = most + 2, asked.found = found + 6;
+    int64_t tokens[4];
+    float entropy[4], confidence[4];
+    const int32_t places[2] = {3, 1};
+    const Told of = {places, tokens, entropy, confidence};
+    gain = shape.normed ? NULL : gains;
+    CHECK(called_said(&shape, weights, gain, &pass, again, gains[0], &asked, &of));
+    CHECK(memcmp(again, x, 4 * R * D) == 0 && memcmp(found, found + 6, 24) == 0);
+    CHECK(memcmp(most, most + 2, 8) == 0);
+    for (int i = 0; i < 2; i++)
+        CHECK(tokens[places[i]] == best[i] && entropy[places[i]] == found[3 * i + 1]);
+    tell(confidence + 3, 1);
+    free(w), free(again);
     for (int64_t i = 0; i < 4 * L; i++) free((void *)weights[i]);
     for (int64_t i = 0; i < 2 * L; i++) free((void *)gains[i]);
     free(weights), free(gains), free(x), free(cosine), free(sine), free(parents);
@@ -228,6 +281,7 @@ int main(int count, char **given) {
         state = 1; /* the same for a form whatever was before it */
         products(forms[f]);
         turns();
+        cells();
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
             shapes[s].format = forms[f], shapes[s].epsilon = 1e-6f;
             for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) blocks(shapes[s], calls[c]);

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from infill_kernels import blocks, q4
+from infill_kernels import blocks, heads, q4
 from infill_kernels.bfloat16 import widened
 from infill_kernels.native import (
     INT16,
@@ -62,7 +62,7 @@ class Blocks:
 
     def __init__(self, layers: list[list[Tensor]], split: tuple[int, int, int]) -> None:
         kv, parts, head = split
-        matrices = [[blocks.Matrix.of(array(weight)) for weight in each] for each in layers]
+        matrices = [[heads.Matrix.of(array(weight)) for weight in each] for each in layers]
         self.routine = blocks.Blocks(matrices, blocks.Shape(kv=kv, group=parts - 2, head=head))
 
     def __call__(
@@ -84,7 +84,7 @@ class Blocks:
 
 
 def product(weight: Tensor, x: Tensor) -> Tensor:
-    return torch.from_numpy(blocks.Matrix.of(array(weight))(array(x)))
+    return torch.from_numpy(heads.Matrix.of(array(weight))(array(x)))
 
 
 def norm(x: Tensor) -> Tensor:
@@ -308,7 +308,7 @@ def test_keys_are_turned_as_one_rotates_them(head: int, size: int) -> None:
     a, b = keys[:, :, 1 : 1 + size].float().chunk(2, -1)
     wanted = torch.cat((a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()), -1)
     given = array(keys)[:, :, 1 : 1 + size], angle.cos().numpy(), angle.sin().numpy()
-    matrices = [[blocks.Matrix.of(np.zeros(shape, np.float32)) for shape in shapes_of(head)]]
+    matrices = [[heads.Matrix.of(np.zeros(shape, np.float32)) for shape in shapes_of(head)]]
     routine = blocks.Blocks(matrices, blocks.Shape(kv=1, group=1, head=head))
 
     routine.turn(*given, array(to)[:, :, 6 : 6 + size])
@@ -334,7 +334,7 @@ def test_products_of_four_bits_are_those_of_what_they_stand_for(
     x = generator.normal(size=(rows, inputs)).astype(np.float32)
     panels = q4.quantise(weight)
     kept = q4.dequantise(panels, outputs)
-    matrix = blocks.Matrix.of_panels(panels, outputs)
+    matrix = heads.Matrix.of_panels(panels, outputs)
     exact = x @ kept.T
 
     found = matrix(x)
@@ -463,7 +463,7 @@ def test_a_level_that_this_cpu_has_not_is_said() -> None:
 
 SHORT_OF_MEMORY = """
 import resource, numpy
-from infill_kernels.blocks import Matrix
+from infill_kernels.heads import Matrix
 x = numpy.zeros((50_000, 1024), numpy.float32)
 routine = Matrix.of(x[:16])
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infill_kernels import blocks
+from infill_kernels import native as levels
 from infill_kernels.compiled import find_compiler
 from infill_kernels.native import (
     INT8,
@@ -65,7 +65,7 @@ def test_a_level_computes_what_torch_does(
     name: str, emulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     level = emulated(name)
-    for module in (blocks, test_blocks):
+    for module in (levels, test_blocks):
         monkeypatch.setattr(module, "native", lambda: (level, "emulated"))
 
     assert computes_rightly(level)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from infill_kernels import blocks
+from infill_kernels import heads
 from infill_kernels.native import native
 
 
@@ -17,7 +17,7 @@ def compiler() -> None:
 def test_statistics_of_a_head_are_those_of_its_logits() -> None:
     torch.manual_seed(0)
     weight, x = torch.randn(700, 64), torch.randn(19, 64)
-    head = blocks.Head(blocks.Matrix.of(weight.numpy()))
+    head = heads.Head(heads.Matrix.of(weight.numpy()))
     chosen = torch.arange(19) * 30
     forbidden = torch.arange(700) % 7 == 0
     logits = torch.from_numpy(head.matrix(x.numpy()))
@@ -51,7 +51,7 @@ def test_the_likeliest_of_a_head_are_the_greatest_of_its_logits(count: int) -> N
     torch.manual_seed(1)
     weight, x = torch.randn(700, 64), torch.randn(19, 64)
     weight[400] = weight[20]  # of equals the first comes first
-    head = blocks.Head(blocks.Matrix.of(weight.numpy()))
+    head = heads.Head(heads.Matrix.of(weight.numpy()))
     for forbidden in (torch.zeros(700, dtype=torch.bool), torch.arange(700) % 7 == 1):
         logits = torch.from_numpy(head.matrix(x.numpy())).masked_fill(forbidden, -1e30)
         most, best = logits.sort(dim=-1, descending=True, stable=True)

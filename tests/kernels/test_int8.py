@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from infill_kernels import blocks
+from infill_kernels import blocks, heads
 from infill_kernels.native import (
     INT8,
     Native,
@@ -100,11 +100,11 @@ def test_blocks_and_heads_may_be_kept_so() -> None:
     angle = generator.standard_normal((9, 16)).astype(np.float32)
     found = []
     for form in (INT8, None):
-        matrices = [blocks.Matrix.of(weight, form) for weight in weights]
+        matrices = [heads.Matrix.of(weight, form) for weight in weights]
         routine = blocks.Blocks([matrices], blocks.Shape(kv=2, group=2, head=32))
         keys, values = np.zeros((2, 1, 1, 2, 9, 32), np.uint16)
         found.append(routine(x, np.cos(angle), np.sin(angle), keys, values, 0, 0)[0])
-        head = blocks.Head(blocks.Matrix.of(weights[0][:200], form))
+        head = heads.Head(heads.Matrix.of(weights[0][:200], form))
         found.append(head(found[-1], chosen=np.arange(9)).total)
 
     for got, wanted in (found[0::2], found[1::2]):

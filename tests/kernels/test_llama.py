@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from infill_kernels import q4
-from infill_kernels.blocks import Blocks, Head, Matrix, Shape, depth, native
+from infill_kernels.blocks import Blocks, Shape, depth
+from infill_kernels.heads import Head, Matrix
+from infill_kernels.native import native
 
 WIDTH, FF, LAYERS, KV, GROUP, HEAD, VOCABULARY = 192, 256, 3, 1, 3, 64, 320
 BASE, EPSILON = 1e5, 1e-5

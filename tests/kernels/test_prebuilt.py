@@ -10,12 +10,13 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from infill_kernels.native import names_of_levels
+from infill_kernels.native import Native, names_of_levels
 from infill_kernels.prebuilt import FOLDER, MADE, SOURCES, made_beforehand, sources_digest
 from infill_kernels.prebuilt.build import SYSTEMS, System, build, compiler_version
 
@@ -64,7 +65,7 @@ def exported(library: Path, system: System) -> set[str]:
 
 
 def expected(system: System) -> set[str]:
-    routines = ("ready", "format", "product", "blocks", "norm", "head", "turn", "rows", "peak")
+    routines = {"ready", "format", *(each.name for each in fields(Native)[2:])}
     names = {f"infill_{level}_{each}" for level in system.levels for each in routines}
     return {"infill_levels", *names}
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from infill_kernels.bfloat16 import widened
-from infill_kernels.blocks import CHUNK, Blocks, Matrix, Shape, native
+from infill_kernels.blocks import CHUNK, Blocks, Shape
+from infill_kernels.heads import Matrix
+from infill_kernels.native import native
 from infill_kernels.wavefront import Wavefront, always
 
 LAYERS, KV, GROUP, HEAD, FF = 5, 2, 2, 32, 192

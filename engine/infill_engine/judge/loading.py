@@ -19,8 +19,9 @@ from infill_engine.judge.vocabulary import JudgeVocabulary
 from infill_engine.machine import physical_cores
 from infill_engine.mapped import read_arrays, read_metadata
 from infill_engine.models.two_sided.inference import Floats
-from infill_kernels.blocks import Blocks, Head, Matrix, Shape, native
-from infill_kernels.native import room
+from infill_kernels.blocks import Blocks, Shape
+from infill_kernels.heads import Head, Matrix
+from infill_kernels.native import native, room
 from infill_kernels.q4 import PANEL, together
 
 WEIGHTS = Path(__file__).parents[1] / "weights"

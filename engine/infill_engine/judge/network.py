@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infill_engine.models.two_sided.inference import ComputeBlocks, ComputeHead, Floats
-from infill_kernels.blocks import CHUNK, Likeliest
+from infill_kernels.blocks import CHUNK
+from infill_kernels.heads import Likeliest
 from infill_kernels.wavefront import always
 
 # A pass of fewer tokens takes as long: it waits for the weights.

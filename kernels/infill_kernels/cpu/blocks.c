@@ -15,6 +15,7 @@
 #include "int16.h"
 #include "q4.h"
 #include "int8.h"
+#include "cells.h"
 #include "peak.h"
 
 static _Thread_local Scratch scratch, outlines;
@@ -260,42 +261,58 @@ static void insert(const float *row, int64_t n, int64_t start, int64_t count, fl
     }
 }
 
-/* Of each row of x [rows][I], whose logits are x w + bias, w [V][I]: the `count` best tokens and their
+/* What is asked of the logits of some rows, x w + bias, w [V][I]: the `count` best tokens and their
    logits, best first, the logarithm of the sum of exponentials, the entropy in nats, and the logit
-   of `chosen`. bias [V] and chosen [rows] may be NULL; no bias is below -1e30. best and most are
-   [rows][count], found is [rows][3]. 0 where there is no memory. */
-int EXPORTED(head)(int64_t format, const float *x, int64_t rows, const void *w, int64_t V,
-                   int64_t I, const float *bias, const int32_t *chosen_ids, int64_t count,
-                   int32_t *best, float *most_of, float *found) {
-    const int64_t M = tiled(rows, row_grain(format));
+   of `chosen`. biases [.][V], none of them below -1e30, of which a row has number which [rows] or
+   the first; biases, which and chosen [rows] may be NULL. `at` [rows] says which rows of x they
+   are, in order where it is NULL. best and most are [rows][count], found is [rows][3]. */
+typedef struct {
+    int64_t format, rows;
+    const void *w;
+    int64_t V, I, count;
+    const float *biases;
+    const int32_t *which, *at, *chosen;
+    int32_t *best;
+    float *most, *found;
+} Asked;
+
+/* x [.][I]. 0 where there is no memory. */
+int EXPORTED(head)(const Asked *asked, const float *x) {
+    const int64_t format = asked->format, rows = asked->rows, I = asked->I, V = asked->V;
+    const int64_t count = asked->count, M = tiled(rows, row_grain(format));
     const int64_t bytes = 4 * M * (I + STRIP) + product_memory(format, M, I) + 4 * M * 4;
     if (!reserve(&scratch, bytes + 6 * LINE)) return 0;
     char *at = scratch.memory;
     float *input = take(&at, 4 * M * I), *logits = take(&at, 4 * M * STRIP);
     float *sums = take(&at, 4 * M * 4);
-    memcpy(input, x, 4 * rows * I);
+    for (int64_t m = 0; m < rows; m++)
+        memcpy(input + m * I, x + (asked->at ? asked->at[m] : m) * I, 4 * I);
     memset(input + rows * I, 0, 4 * (M - rows) * I);
     if (!start_products(M * I)) return 0;
     for (int64_t m = 0; m < rows; m++) {
         sums[4 * m] = -INFINITY, sums[4 * m + 1] = sums[4 * m + 2] = 0;
-        found[3 * m + 2] = 0;
-        for (int64_t i = m * count; i < (m + 1) * count; i++) most_of[i] = -INFINITY, best[i] = 0;
+        asked->found[3 * m + 2] = 0;
+        for (int64_t i = m * count; i < (m + 1) * count; i++)
+            asked->most[i] = -INFINITY, asked->best[i] = 0;
     }
     const int64_t panel = panel_bytes(format, I);
     for (int64_t o = 0; o < V; o += STRIP) {
         const int64_t n = V - o < STRIP ? V - o : STRIP;
-        multiply(format, input, M, (const char *)w + o / 16 * panel, logits, STRIP, n, I, 0, at);
+        multiply(format, input, M, (const char *)asked->w + o / 16 * panel, logits, STRIP, n, I, 0,
+                 at);
         for (int64_t m = 0; m < rows; m++) {
             float *row = logits + m * STRIP, *sum = sums + 4 * m;
+            const float *bias = asked->biases;
+            if (bias) bias += (asked->which ? asked->which[m] : 0) * V + o;
             part most = fill(-INFINITY);
             for (int64_t i = 0; i < n; i += PART) {
                 part v = *(part *)(row + i);
-                if (bias) *(part *)(row + i) = v = v + *(const part *)(bias + o + i);
+                if (bias) *(part *)(row + i) = v = v + *(const part *)(bias + i);
                 most = larger(v, most);
             }
             const float top = greatest(most);
-            if (top > most_of[(m + 1) * count - 1])
-                insert(row, n, o, count, most_of + m * count, best + m * count);
+            if (top > asked->most[(m + 1) * count - 1])
+                insert(row, n, o, count, asked->most + m * count, asked->best + m * count);
             if (top > sum[0]) {
                 /* Sums are of what is below the best so far: e^(x - best) and (x - best) e^(...). */
                 const float lower = sum[0] - top, share = lower > -87 ? expf(lower) : 0;
@@ -309,15 +326,42 @@ int EXPORTED(head)(int64_t format, const float *x, int64_t rows, const void *w, 
                 all += power, weighted += below * power;
             }
             sum[1] += total(all), sum[2] += total(weighted);
-            if (chosen_ids && chosen_ids[m] >= o && chosen_ids[m] < o + n)
-                found[3 * m + 2] = row[chosen_ids[m] - o];
+            if (asked->chosen && asked->chosen[m] >= o && asked->chosen[m] < o + n)
+                asked->found[3 * m + 2] = row[asked->chosen[m] - o];
         }
     }
     end_products();
     for (int64_t m = 0; m < rows; m++) {
         const float *sum = sums + 4 * m;
-        found[3 * m] = sum[0] + logf(sum[1]);
-        found[3 * m + 1] = logf(sum[1]) - sum[2] / sum[1];
+        asked->found[3 * m] = sum[0] + logf(sum[1]);
+        asked->found[3 * m + 1] = logf(sum[1]) - sum[2] / sum[1];
+    }
+    return 1;
+}
+
+/* What is told of the cells of a canvas: of the rows that were asked about, each at its place. */
+typedef struct {
+    const int32_t *places;
+    int64_t *best;
+    float *entropy, *confidence;
+} Told;
+
+/* A step of a canvas: x is normed, then come all blocks, the last norm with its gain [width] or NULL,
+   and a head that says one token of each row. What comes between two calls finds little of itself
+   in the caches near the core, so there is one. */
+int EXPORTED(said)(const Shape *s, const void *const *weights, const float *const *gains,
+                   const Pass *pass, float *x, const float *final, const Asked *asked,
+                   const Told *told) {
+    const int64_t R = pass->rows * pass->tokens;
+    normed(x, R, s->width, s->epsilon, NULL, x);
+    if (!EXPORTED(blocks)(s, weights, gains, 0, s->layers, pass, x)) return 0;
+    normed(x, R, s->width, s->epsilon, final, x);
+    if (!EXPORTED(head)(asked, x)) return 0;
+    for (int64_t m = 0; m < asked->rows; m++) {
+        const int64_t place = told->places[m];
+        told->best[place] = asked->best[m];
+        told->entropy[place] = asked->found[3 * m + 1];
+        told->confidence[place] = expf(asked->most[m] - asked->found[3 * m]);
     }
     return 1;
 }
@@ -325,6 +369,25 @@ int EXPORTED(head)(int64_t format, const float *x, int64_t rows, const void *w, 
 /* Rows `ids` [n] of weights of 4 bits [.][I], as float32 [n][I]. */
 void EXPORTED(rows)(const void *w, const int32_t *ids, int64_t n, int64_t I, float *to) {
     for (int64_t i = 0; i < n; i++) q4_row(w, ids[i], I, to + i * I);
+}
+
+/* A step of `rows` rows of a canvas, each array [rows][cells], in place; see cells.h. ends [V] are the
+   tokens that end a hole, or NULL. Rows that are done [rows] stay as they are. 0 where there is no
+   memory. */
+int EXPORTED(settle)(const Rules *rules, int64_t rows, const Row *all, const uint8_t *ends,
+                     uint8_t *done) {
+    const int64_t T = rules->cells;
+    if (!reserve(&scratch, 3 * 8 * T + T + 4 * LINE)) return 0;
+    char *at = scratch.memory;
+    int64_t *next = take(&at, 8 * T), *read = take(&at, 8 * T), *order = take(&at, 8 * T);
+    uint8_t *flags = take(&at, T);
+    for (int64_t b = 0, c = 0; b < rows; b++, c += T) {
+        const Row row = {all->hole + c, all->best + c, all->sample + c, all->entropy + c,
+                         all->confidence + c, all->token_ids + c, all->read + c, all->shown + c,
+                         all->decided + c};
+        if (!done[b]) done[b] = settle_row(rules, &row, ends, next, read, order, flags);
+    }
+    return 1;
 }
 
 /* `rounds` of a form's multiply-adds in registers alone; returns how many operations that were, each

@@ -7,7 +7,7 @@ import pytest
 
 from infill_engine.judge.llama import LlamaJudge
 from infill_engine.judge.loading import load_llama
-from infill_kernels.blocks import native
+from infill_kernels.native import native
 from tests.train import tiny_gguf
 from train.judge import make
 from train.judge_vocabulary import FIRST_MERGED

@@ -42,6 +42,21 @@ def stepped(
     return made.step(made.canvas_context(before, after, *canvas.shape), canvas.numpy())
 
 
+def test_what_is_laid_behind_a_prefix_stands_behind_what_it_is_now() -> None:
+    made = of_module(model())
+    before = made.cache(PREFIX, capacity=8)
+    draw = random.Random(0)
+    for _ in range(60):
+        before.truncate(draw.randint(0, len(before)))
+        made.push(before, [draw.randrange(9) for _ in range(draw.randint(0, 40))])
+        more = draw.randint(0, 30)
+        size = len(before)
+        for copy, whole in zip(before.with_room(more), (before.keys, before.values), strict=True):
+            assert copy.shape[2] == size + more
+            np.testing.assert_array_equal(copy[:, :, :size], whole[:, :, :size])
+            copy[:, :, size:] = 1e9  # and whoever lays something there is in nobody's way
+
+
 def trained_canvas(made: TwoSidedNetwork, text: Tensor, a: int, b: int, canvas: Tensor) -> Tensor:
     start, end = torch.tensor([[a]]), torch.tensor([[b]])
     return training_pass(made, text[None], start, end, canvas[None, None])[2][0, 0]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -17,12 +18,14 @@ from infill_engine.local import LocalEngine
 from infill_engine.models.two_sided import loading, packed
 from infill_engine.models.two_sided.config import PREFIX, SUFFIX, Precision, TwoSidedConfig
 from infill_engine.models.two_sided.inference import InferenceNetwork
+from infill_engine.models.two_sided.kv_cache import CanvasContext
 from infill_engine.models.two_sided.loading import load_default, load_inference
 from infill_engine.models.two_sided.network import TwoSidedNetwork, load_network
 from infill_engine.models.two_sided.packed import pack, quantise
 from infill_engine.models.two_sided.plain import of_module
 from infill_engine.models.two_sided.scoring import score
-from infill_kernels.blocks import multiplies_integers, native
+from infill_kernels.native import multiplies_integers, native
+from infill_kernels.rows import RowStatistics
 
 # Relative to the largest product: half a unit in bfloat16's last place for the weight, the row
 # and the sum; two roundings to 1/127 of the largest number, averaged over the inputs, for int8.
@@ -94,15 +97,54 @@ def everything(network: InferenceNetwork) -> list[Tensor]:
     before, after = network.cache(PREFIX), network.cache(SUFFIX)
     forward, backward = network.push(before, prefix), network.push(after, suffix)
     context = network.canvas_context(before, after, 2, 16)
-    canvas = network.step(context, torch.randint(300, (2, 16)).numpy())
+    ids = torch.randint(300, (2, 16)).numpy()
+    canvas = network.step(context, ids)
+    told = said_of_cells(network, context, ids, canvas)
     states = [network.head.matrix(each) for each in (forward, backward, canvas)]
     bias = network.head.bias(np.arange(300) < 40)
     said = network.head(forward, bias=bias, chosen=np.arange(40, 80))
     scores = np.concatenate(score(network, before, [[1, 2, 3], [], [4]]))
     likeliest = network.head.likeliest(forward, 5, bias=bias)
     assert likeliest.best.min() >= 40, "the others are forbidden"
-    told = [said.most, said.total, said.entropy, said.chosen, likeliest.most, likeliest.total]
-    return [torch.from_numpy(np.ascontiguousarray(each)) for each in (*states, *told, scores)]
+    heads = [said.most, said.total, said.entropy, said.chosen, likeliest.most, likeliest.total]
+    return [
+        torch.from_numpy(np.ascontiguousarray(each)) for each in (*states, *heads, *told, scores)
+    ]
+
+
+def said_of_cells(
+    network: InferenceNetwork,
+    context: CanvasContext,
+    ids: NDArray[np.int64],
+    hidden: NDArray[np.float32],
+) -> list[NDArray[np.float32]]:
+    """Entropy and confidence, by `say`: what the head says of the hidden states [B, T, D] that a
+    step gives, of each row alone as of both."""
+    forbidden = [np.arange(300) < 40, np.arange(300) % 3 == 1]
+    biases = np.array([network.head.bias(each) for each in forbidden])
+    steps = network.steps(context, biases)
+    at = np.array([0, 1, 5, 17, 30])
+    which = np.array([0, 1, 0, 1, 0], np.int32)
+    found = []
+    for row in (slice(None), slice(0, 1), slice(1, 2)):
+        among = np.isin(at // 16, np.arange(2)[row])
+        first = 16 * (row.start or 0)
+        cells = steps.cells(at[among] - first, which[among], at[among])
+        told = RowStatistics(*(np.full((2, 16), -1, kind) for kind in ("f4", "i8", "i8", "f4")))
+        network.say(context, steps, ids[row], cells, told)
+        for number, bias in enumerate(biases):
+            wanted = network.head(hidden.reshape(32, -1)[at], bias=bias)
+            mine = among & (which == number)
+            for whole, part in (
+                (told.best, wanted.best),
+                (told.entropy, wanted.entropy),
+                (told.confidence, np.exp(wanted.most - wanted.total)),
+            ):
+                np.testing.assert_allclose(whole.reshape(-1)[at[mine]], part[mine], rtol=1e-3)
+        for whole in (told.entropy, told.best, told.confidence):
+            assert (np.delete(whole.reshape(-1), at[among]) == -1).all(), "others stay"
+        found.append(told)
+    return [found[0].entropy, found[0].confidence]
 
 
 @pytest.fixture(params=["compiled", "torch"])

@@ -19,7 +19,7 @@ from infill_engine.denoise import DenoiseConfig
 from infill_engine.denoiser import Scored, Sides
 from infill_engine.early_stop import Chained, Decided, TokenStability
 from infill_engine.models.two_sided.config import PREFIX, SUFFIX
-from infill_engine.models.two_sided.inference import InferenceNetwork
+from infill_engine.models.two_sided.inference import ComputeSteps, InferenceNetwork
 from infill_engine.models.two_sided.kv_cache import CanvasContext, SideCache, common_length
 from infill_engine.models.two_sided.proposals import goes_on, proposals
 from infill_engine.models.two_sided.scoring import score
@@ -54,22 +54,31 @@ class SidesMemory:
     suffix: SideCache
 
 
-class _Limit(NamedTuple):
-    """Some cells [B, T] bool, the tokens [V] bool that may stand in them, and the head's bias."""
+class _Cells(NamedTuple):
+    """Free cells [n] of the rows that go on: among these rows' cells, and among all."""
 
-    cells: NDArray[np.bool_]
-    allowed: NDArray[np.bool_]
-    bias: NDArray[Any]
-
-
-_Limited = tuple[NDArray[np.int64], _Limit]  # where its cells are among those that are looked at
+    going: NDArray[np.bool_]
+    among: NDArray[np.integer]
+    places: NDArray[np.integer]
+    asked: Any
 
 
-class _Steps(NamedTuple):
-    """What the steps of a canvas have in common."""
+@dataclass(slots=True)
+class _State:
+    """What the steps of a canvas [B, T] have in common.
+
+    allowed  of some kinds of cells, the tokens [V] bool that may stand in them
+    kind     [B * T] int32, of each cell
+    told     what was said of the cells; each step says it anew of those of rows that go on
+    cells    for rows of which so many are done, which is what a step mostly asks for again
+    """
 
     context: CanvasContext
-    limits: Sequence[_Limit]
+    steps: ComputeSteps
+    allowed: Sequence[NDArray[np.bool_]]
+    kind: NDArray[np.int32]
+    told: RowStatistics
+    cells: dict[int, _Cells]
 
 
 class TwoSidedDenoiser:
@@ -89,7 +98,6 @@ class TwoSidedDenoiser:
         self._config = config
         self._source = source
         self._vocabulary = Vocabulary(tokenizer, network.config.vocab_size)
-        self._bias = network.head.bias(self._vocabulary.forbidden)
 
     def describe(self) -> EngineInfo:
         computing = self._network.computing
@@ -170,6 +178,8 @@ class TwoSidedDenoiser:
             cache.truncate(common_length(cache.ids, new))
             while len(cache) < len(new) and not budget.over:
                 self._network.push(cache, new[len(cache) : len(cache) + ENCODE_CHUNK])
+        if not budget.over:
+            memory.prefix.with_room(len(memory.suffix))  # now rather than when a canvas is there
         return memory
 
     def holds(self, memory: SidesMemory, sides: Sides) -> bool:
@@ -270,70 +280,70 @@ class TwoSidedDenoiser:
         temperature: float,
         generator: Generator,
     ) -> tuple[RowStatistics, object]:
-        ids, free = canvas.token_ids, canvas.free
-        if not isinstance(state, _Steps):
-            context = self._network.canvas_context(memory.prefix, memory.suffix, *ids.shape)
-            state = _Steps(context, [*self._limits(canvas)])
+        ids = canvas.token_ids
+        if not isinstance(state, _State):
+            state = self._begun(canvas, memory)
         # Rows that are done leave the batch, and the head is for the free cells of the others.
-        going = np.ones(len(ids), np.bool_) if canvas.done is None else ~canvas.done
-        hidden = self._network.step(state.context, ids[going])[free[going]]
-        cells = np.flatnonzero(free & going[:, None])
-        limits = [(np.flatnonzero(each.cells.reshape(-1)[cells]), each) for each in state.limits]
-        if temperature > 0:
-            found = self._drawn(hidden, limits, temperature, generator)
-        else:
-            found = self._likeliest(hidden, limits)
-        every = RowStatistics(
-            entropy=np.zeros(ids.shape, np.float32),
-            best=ids.copy(),
-            sample=ids.copy(),
-            confidence=np.ones(ids.shape, np.float32),
-        )
-        for whole, part in zip(every, found, strict=True):
-            whole.reshape(-1)[cells] = part
-        return every, state
+        num_done = 0 if canvas.done is None else int(canvas.done.sum())
+        cells = state.cells.get(num_done)
+        if cells is None:  # no row goes on again
+            cells = state.cells[num_done] = self._cells(canvas, state)
+        going = ids[cells.going] if num_done else ids
+        if temperature == 0:
+            self._network.say(state.context, state.steps, going, cells.asked, state.told)
+            return state.told, state
+        hidden = self._network.step(state.context, going)
+        hidden = hidden.reshape(-1, hidden.shape[-1])[cells.among]
+        kinds = state.kind[cells.places]
+        drawn = self._drawn(hidden, state.allowed, kinds, temperature, generator)
+        told = state.told._replace(sample=ids.copy())
+        for whole, part in zip(told, drawn, strict=True):
+            whole.reshape(-1)[cells.places] = part
+        return told, state
 
-    def _likeliest(self, hidden: NDArray[Any], limits: Sequence[_Limited]) -> RowStatistics:
-        """Of cells [n, D], at temperature 0."""
-        head = self._network.head
-        said = head(hidden, bias=self._bias)
-        for at, limit in limits:
-            for whole, part in zip(said, head(hidden[at], bias=limit.bias), strict=True):
-                whole[at] = part
-        best = said.best.astype(np.int64)
-        confidence = np.exp(said.most - said.total)
-        return RowStatistics(entropy=said.entropy, best=best, sample=best, confidence=confidence)
+    def _begun(self, canvas: Canvas, memory: SidesMemory) -> _State:
+        shape = canvas.token_ids.shape
+        context = self._network.canvas_context(memory.prefix, memory.suffix, *shape)
+        allowed, kind = self._kinds(canvas)
+        biases = np.array([self._network.head.bias(~these) for these in allowed])
+        best = canvas.token_ids.copy()
+        told = RowStatistics(np.zeros(shape, np.float32), best, best, np.ones(shape, np.float32))
+        return _State(context, self._network.steps(context, biases), allowed, kind, told, {})
+
+    def _cells(self, canvas: Canvas, state: _State) -> _Cells:
+        free = canvas.free
+        going = np.ones(len(free), np.bool_) if canvas.done is None else ~canvas.done
+        among, places = np.flatnonzero(free[going]), np.flatnonzero(free & going[:, None])
+        asked = state.steps.cells(among, state.kind[places], places)
+        return _Cells(going, among, places, asked)
 
     def _drawn(
         self,
         hidden: NDArray[Any],
-        limits: Sequence[_Limited],
+        allowed: Sequence[NDArray[np.bool_]],
+        kinds: NDArray[np.int32],
         temperature: float,
         generator: Generator,
     ) -> RowStatistics:
-        """As `_likeliest`, at a temperature, which needs all logits."""
+        """What is said of cells [n, D] at a temperature, which needs all logits."""
         logits = self._network.head.matrix(hidden)
-        logits[:, self._vocabulary.forbidden] = -np.inf
-        for at, limit in limits:
-            logits[np.ix_(at, ~limit.allowed)] = -np.inf
+        for kind, these in enumerate(allowed):
+            logits[np.ix_(kinds == kind, ~these)] = -np.inf
         return statistics_of(logits, temperature=temperature, generator=generator)
 
-    def _limits(self, canvas: Canvas) -> Iterator[_Limit]:
-        """Of the cells that come first in their row, then of those that say what a hole begins
-        with."""
-        hole = canvas.hole
-
-        def limit(cells: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> _Limit:
-            bias = self._network.head.bias(self._vocabulary.forbidden | ~allowed)
-            return _Limit(cells, allowed, bias)
-
+    def _kinds(self, canvas: Canvas) -> tuple[list[NDArray[np.bool_]], NDArray[np.int32]]:
+        """What may stand in most cells, in those that come first in their row, and in those that
+        say what a hole begins with; and which cells these are."""
+        hole, anything = canvas.hole, ~self._vocabulary.forbidden
+        allowed, kind = [anything], np.zeros(hole.shape, np.int32)
         if canvas.first is not None:
-            first = np.zeros(hole.shape, np.bool_)
-            first[:, canvas.first_free] = True
-            yield limit(first, canvas.first)
-        for number, (cell, allowed) in canvas.initials.items():
+            kind[:, canvas.first_free] = len(allowed)
+            allowed.append(anything & canvas.first)
+        for number, (cell, initials) in canvas.initials.items():
             of_hole = hole == number
-            yield limit(of_hole & (of_hole.cumsum(1) == 1 + cell), allowed)
+            kind[of_hole & (of_hole.cumsum(1) == 1 + cell)] = len(allowed)
+            allowed.append(anything & initials)
+        return allowed, kind.reshape(-1)
 
     def score(
         self, memory: SidesMemory, sides: Sides, rows: Sequence[Sequence[int]]

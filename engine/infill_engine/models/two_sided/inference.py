@@ -27,12 +27,22 @@ from infill_engine.models.two_sided.kv_cache import (
     SideCache,
 )
 from infill_engine.models.two_sided.ngram_table import NgramTable
-from infill_kernels.blocks import Likeliest, Statistics, depth
+from infill_kernels.blocks import depth
+from infill_kernels.heads import Likeliest, Statistics
+from infill_kernels.rows import RowStatistics
 
 _EPSILON = 1e-6
 
 Floats = NDArray[np.floating]  # float32; float64 in tests, so that no mistake hides
 Multiply = Callable[[Floats], Floats]  # x [..., I] -> [..., O]
+
+
+class ComputeSteps(Protocol):
+    """`infill_kernels.blocks.Steps`, or what computes the same."""
+
+    def cells(self, at: NDArray[Any], which: NDArray[Any], places: NDArray[Any]) -> Any: ...
+
+    def __call__(self, x: Floats, cells: Any, told: RowStatistics) -> None: ...
 
 
 class ComputeBlocks(Protocol):
@@ -52,11 +62,22 @@ class ComputeBlocks(Protocol):
         going: Callable[[], bool] = ...,
     ) -> Floats: ...
 
+    def steps(
+        self,
+        head: Any,  # one that computes as these blocks do
+        biases: Floats,
+        cos: Floats,
+        sin: Floats,
+        keys: NDArray[Any],
+        values: NDArray[Any],
+        shared: tuple[NDArray[Any], NDArray[Any]],
+    ) -> ComputeSteps: ...
+
     def turn(self, keys: NDArray[Any], cos: Floats, sin: Floats, to: NDArray[Any]) -> None: ...
 
 
 class ComputeHead(Protocol):
-    """`infill_kernels.blocks.Head`, or what computes the same; `matrix` gives the logits."""
+    """`infill_kernels.heads.Head`, or what computes the same; `matrix` gives the logits."""
 
     @property
     def matrix(self) -> Multiply: ...
@@ -88,7 +109,8 @@ class Computing(NamedTuple):
 
 
 class InferenceNetwork:
-    """See the module. Contexts hold for as long as no cache they were made of changes."""
+    """See the module. Contexts hold for as long as no cache they were made of changes, and that of
+    a canvas until another one is made behind the same prefix."""
 
     def __init__(
         self,
@@ -172,9 +194,7 @@ class InferenceNetwork:
         # The suffix's key of distance e stands at -e; it belongs at p + length + s - 1 - e.
         turn = p + length + s - 1
         (cos,), (sin,) = self._angles(turn, turn + 1)
-        L, K, _, E = prefix.keys.shape
-        keys, values = np.empty((2, L, K, p + s, E), self.computing.cached)
-        keys[:, :, :p], values[:, :, :p] = prefix.keys[:, :, :p], prefix.values[:, :, :p]
+        keys, values = prefix.with_room(s)
         self._blocks.turn(suffix.keys[:, :, :s], cos, sin, keys[:, :, p:])
         values[:, :, p:] = suffix.values[:, :, :s]
         hints = canvas_hints(prefix.ids, suffix.ids[::-1], length, self.table)
@@ -194,6 +214,22 @@ class InferenceNetwork:
         keys, values, shared = context.buffers
         keys, values = keys[:, :rows], values[:, :rows]
         return self._blocks(x, context.cos, context.sin, keys, values, 0, length, shared)
+
+    def steps(self, context: CanvasContext, biases: Floats) -> ComputeSteps:
+        """For `say`, whose cells have one of these biases [., V] each."""
+        return self._blocks.steps(self.head, biases, context.cos, context.sin, *context.buffers)
+
+    def say(
+        self,
+        context: CanvasContext,
+        steps: ComputeSteps,
+        canvas_ids: NDArray[Any],
+        cells: Any,
+        told: RowStatistics,
+    ) -> None:
+        """A step, and what the head says of some cells of the canvas, which `steps` has made, at
+        their places of `told`."""
+        steps(self._lookup(canvas_ids) + context.added, cells, told)
 
     def continuation_context(self, prefix: SideCache, rows: int, size: int) -> ContinuationContext:
         """What `continuation_step` needs for `rows` to read up to `size` tokens after a prefix.

@@ -22,6 +22,8 @@ from infill_engine.models.two_sided.ngram_table import (
     NgramTable,
 )
 
+ROOM = 256  # places that room is made by
+
 
 def common_length(old: Sequence[int], new: Sequence[int]) -> int:
     """How many leading ids are the same; of lists, most often all, that is found at once."""
@@ -54,6 +56,9 @@ class SideCache:
         # Keys that are masked may be anything finite, so there is nothing uninitialised.
         self.keys = np.zeros(shape, dtype)  # [L, K, capacity, E]
         self.values = np.zeros(shape, dtype)
+        # What `with_room` gives out, and how many tokens of it are still this side's.
+        self._copies = np.empty((2, *shape[:2], 0, shape[3]), dtype)
+        self._copied = 0
 
     @property
     def ids(self) -> list[int]:
@@ -102,6 +107,23 @@ class SideCache:
         """Pops the tokens nearest to the cursor until `length` are left."""
         assert 0 <= length <= len(self.ids), f"cannot truncate {len(self.ids)} to {length}"
         self.text.truncate(length)
+        self._copied = min(self._copied, length)
+
+    def with_room(self, more: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Copies of the keys and of the values [L, K, n + more, E] of all n tokens, for others to
+        be laid behind them. They hold until this is asked again: what did not change is not copied
+        anew."""
+        length = len(self)
+        if self._copies.shape[3] < length + more:
+            *shape, _, width = self._copies.shape
+            room = -(-(length + more) // ROOM) * ROOM
+            self._copies, self._copied = np.empty((*shape, room, width), self.keys.dtype), 0
+        new = slice(self._copied, length)
+        for copy, whole in zip(self._copies, (self.keys, self.values), strict=True):
+            copy[:, :, new] = whole[:, :, new]
+        self._copied = length
+        keys, values = self._copies[:, :, :, : length + more]
+        return keys, values
 
     def reserve(self, length: int) -> None:
         """Makes room for `length` tokens in all."""

@@ -27,8 +27,9 @@ from infill_engine.models.two_sided.weights import (
 )
 from infill_engine.remedies import named
 from infill_engine.tokenizer import Tokenizer
-from infill_kernels.blocks import Blocks, Head, Matrix, Shape, fits, multiplies_integers, native
-from infill_kernels.native import INT8
+from infill_kernels.blocks import Blocks, Shape
+from infill_kernels.heads import Head, Matrix, fits
+from infill_kernels.native import INT8, multiplies_integers, native
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 # Two threads that sleep while they wait take twice as long for a step as one alone, and two that

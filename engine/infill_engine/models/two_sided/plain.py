@@ -5,6 +5,7 @@ of each, E head width, L layers, V vocabulary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from infill_engine.models.two_sided.layers import Weight, mlp, norm, product, pr
 from infill_engine.models.two_sided.network import TwoSidedNetwork
 from infill_engine.models.two_sided.ngram_table import NgramTable
 from infill_engine.models.two_sided.packed import GRAIN, pack
-from infill_kernels.blocks import Likeliest, Statistics
+from infill_kernels.heads import Likeliest, Statistics
+from infill_kernels.rows import RowStatistics
 from infill_kernels.wavefront import always
 
 Array = NDArray[Any]
@@ -75,7 +77,7 @@ def of_module(network: TwoSidedNetwork) -> InferenceNetwork:
 
 
 class PlainProduct:
-    """As `infill_kernels.blocks.Matrix`."""
+    """As `infill_kernels.heads.Matrix`."""
 
     def __init__(self, weight: Weight, device: str) -> None:
         self._weight, self._device = weight, device
@@ -87,7 +89,7 @@ class PlainProduct:
 
 
 class PlainHead:
-    """As `infill_kernels.blocks.Head`."""
+    """As `infill_kernels.heads.Head`."""
 
     def __init__(self, weight: Weight, device: str) -> None:
         self.matrix = PlainProduct(weight, device)
@@ -203,12 +205,54 @@ class PlainBlocks:
         found: Array = norm(state, self._epsilon)[:, :n].cpu().numpy()
         return found if self._final is None else found * self._final
 
+    def steps(
+        self,
+        head: PlainHead,
+        biases: Array,
+        cos: Array,
+        sin: Array,
+        keys: Array,
+        values: Array,
+        shared: tuple[Array, Array],
+    ) -> "PlainSteps":
+        return PlainSteps(self, head, biases, (cos, sin), (keys, values), shared)
+
     @torch.inference_mode()
     def turn(self, keys: Array, cos: Array, sin: Array, to: Array) -> None:
         _tensor(to).copy_(rotate(_tensor(keys), _tensor(cos), _tensor(sin)))
 
     def _placed(self, x: Array) -> Tensor:
         return torch.from_numpy(x).to(self._device)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainSteps:
+    """As `infill_kernels.blocks.Steps`."""
+
+    blocks: PlainBlocks
+    head: PlainHead
+    biases: Array
+    angles: tuple[Array, Array]
+    own: tuple[Array, Array]
+    shared: tuple[Array, Array]
+
+    def cells(
+        self, at: NDArray[Any], which: NDArray[Any], places: NDArray[Any]
+    ) -> tuple[NDArray[Any], ...]:
+        return at, which, places
+
+    def __call__(self, x: Array, cells: tuple[NDArray[Any], ...], told: RowStatistics) -> None:
+        at, which, places = cells
+        states = norm(_tensor(x)).numpy()
+        keys, values = (each[:, : len(x)] for each in self.own)
+        hidden = self.blocks(states, *self.angles, keys, values, 0, x.shape[1], self.shared)
+        said = self.head(hidden.reshape(-1, x.shape[-1])[at], bias=self.biases[which])
+        for whole, part in (
+            (told.best, said.best),
+            (told.entropy, said.entropy),
+            (told.confidence, np.exp(said.most - said.total)),
+        ):
+            whole.reshape(-1)[places] = part
 
 
 def visibility(
