@@ -243,7 +243,8 @@ class Settings:
     threads: int | None = _option(
         None,
         "integer",
-        "CPU threads for the model; null takes what is fastest, one for the embedded model.",
+        "CPU threads for the model; null takes what is fastest: one for the embedded model, two "
+        "where its judge reads a long text.",
         low=1,
         high=256,
         optional=True,

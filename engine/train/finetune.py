@@ -224,10 +224,6 @@ def checked(arguments: Sequence[str] | None) -> argparse.Namespace:
         asks.error("--model is missing, a checkpoint's folder or hub:OWNER/NAME")
     if options.out is None:
         asks.error("--out DIR is missing, where the adapter goes")
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        asks.error(f"--out {options.out} cannot be made: {error.strerror}")
     return options
 
 
