@@ -64,6 +64,28 @@ def test_a_key_goes_to_the_next_edit_and_makes_it_and_then_the_one_after(editor:
     assert editor.until(lambda: said in editor.log_file.read_text(encoding="utf-8"), 10)
 
 
+def test_a_file_is_due_what_others_had_as_soon_as_it_is_opened(editor: Editor) -> None:
+    old = "import a\n\n\nx = a.get_value(1)\n"
+    for number in range(5):
+        editor.open(f"next_of_{number}.py", old.replace("1", str(number)).encode())
+        editor.type("4Gwwwwcwfetch_value<Esc>")
+        assert "a.fetch_value" in editor.lines[3]
+        editor.command("silent write")
+    editor.open("next_opened.py", f"y = 1\n{old}".encode())
+
+    assert editor.until(lambda: editor.lua(VISIBLE), 30), editor.messages
+    editor.type("<M-e>")
+    editor.command("edit next_of_1.py")
+    editor.command("edit next_opened.py")
+    assert not editor.until(lambda: editor.lua(VISIBLE), 1.5), "dismissed is dismissed"
+    editor.type("Goz = 1<Esc>")
+    assert editor.until(lambda: editor.lua(VISIBLE), 30), editor.messages
+    editor.type("gg<M-l>")
+    if editor.lines[4] != "x = a.fetch_value(1)":  # it was far
+        editor.type("<M-l>")
+    assert editor.lines[4] == "x = a.fetch_value(1)"
+
+
 def test_it_goes_when_it_is_dismissed_and_when_somebody_types(editor: Editor) -> None:
     editor.open("next_dismissed.py", TEXT.encode())
     renamed(editor)

@@ -34,6 +34,7 @@ SETTINGS = {
     # Ghost text comes before the next edit, and Tab is its key.
     "infill.modes": ["subtle.py: subtle", "line_ends.py: eol-only", "renamed.py: onDemand"],
 }
+FETCHED = "x = a.get({})\ny = 1\n"
 RENAMED = "def total(a):\n    return a\n\n\n# far\n# away\n\nprint(total(1))\n\nprint(total(2))\n"
 SELECTED = LINE.file("value_31 = None")
 FILES = {
@@ -47,6 +48,7 @@ FILES = {
     "wide.py": WIDE_CRLF.file(),
     "selected.py": SELECTED,
     "renamed.py": RENAMED.encode(),
+    **{f"fetched{number}.py": FETCHED.format(number).encode() for number in range(5)},
     **{f"brackets_{number}.py": place.file() for number, place in enumerate(BRACKETS)},
 }
 
@@ -315,6 +317,24 @@ class TestVSCode:
         assert path.read_text() == RENAMED.replace("total", "subtotal")
         said = "next edits shown 2, accepted 2"
         assert code.until(lambda: said in code.log_file.read_text(encoding="utf-8"))
+
+    def test_a_file_is_due_what_others_had_as_soon_as_it_is_opened(self, code: VSCode) -> None:
+        for number in range(4):
+            code.open(f"fetched{number}.py")
+            code.go_to(1)
+            code.press("Home", *["ArrowRight"] * len("x = a."), *["Shift+ArrowRight"] * len("get"))
+            code.type("fetch")
+            code.press("Escape")
+            code.save()
+        path = code.open("fetched4.py")
+
+        assert code.wait_behind("x = a.fetch(4)"), (code.behind_lines(), code.messages())
+        code.shot("next-edit-opened")
+        code.go_to(1)
+        code.press("Tab")
+        assert code.until(lambda: not code.behind_lines(), 5)
+        code.save()
+        assert path.read_text() == FETCHED.format(4).replace("get", "fetch")
 
     def test_a_killed_server_comes_back_with_one_message(self, code: VSCode) -> None:
         path = code.open("killed.py")

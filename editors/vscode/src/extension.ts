@@ -83,7 +83,7 @@ class Extension {
       'infill.snoozeFor': (minutes) => this.about.snooze(minutes),
       'infill.forgetLearned': () => this.about.forget(),
       'infill.nextEdit': () => nextEditing.accept(),
-      'infill.dismissNextEdit': () => nextEditing.clear(),
+      'infill.dismissNextEdit': () => nextEditing.dismiss(),
       'infill.menu': () => this.showMenu(),
       'infill.toggleHere': () => this.pausing.toggleHere().then(() => this.refresh()),
       'infill.toggleLanguage': () => this.pausing.toggleLanguage(),

@@ -1,4 +1,5 @@
-// The next edit in the editor: asked for after an edit, drawn where it stands, and made by a key.
+// The next edit in the editor: asked for after an edit, and of a file that somebody comes to after
+// edits of others; drawn where it stands, and made by a key.
 import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
 import { type Edit, far, hint, type Offer, offerOf, preview } from './nextedit';
@@ -36,6 +37,8 @@ export class NextEditing implements vscode.Disposable {
   private readonly elsewhere = vscode.window.createTextEditorDecorationType({
     after: { color: new vscode.ThemeColor('editorCodeLens.foreground'), fontStyle: 'italic' },
   });
+  /** The versions of documents that nothing more is wanted for. */
+  private readonly dismissed = new WeakMap<vscode.TextDocument, number>();
   private readonly listening: vscode.Disposable;
 
   constructor(
@@ -49,7 +52,13 @@ export class NextEditing implements vscode.Disposable {
           this.soon();
         }
       }),
-      vscode.window.onDidChangeActiveTextEditor(() => this.clear()),
+      vscode.window.onDidChangeActiveTextEditor((editor) => {
+        this.clear();
+        const document = editor?.document;
+        if (document !== undefined && this.dismissed.get(document) !== document.version) {
+          this.soon();
+        }
+      }),
       vscode.window.onDidChangeTextEditorVisibleRanges(() => this.draw()),
       vscode.window.onDidChangeTextEditorSelection(() => this.draw()),
     );
@@ -88,6 +97,13 @@ export class NextEditing implements vscode.Disposable {
       const { command } = answered.command;
       await client.sendRequest('workspace/executeCommand', { command }).catch(() => undefined);
     }
+  }
+
+  dismiss(): void {
+    if (this.shown !== undefined) {
+      this.dismissed.set(this.shown.document, this.shown.version);
+    }
+    this.clear();
   }
 
   clear(): void {

@@ -80,11 +80,10 @@ def likeliest(
     elsewhere: Elsewhere = NOTHING_ELSEWHERE,
     budget: Budget = UNLIMITED,
 ) -> NextEdit | None:
-    """None where nothing is worth a second look. Raises BudgetSpent."""
+    """None where nothing is worth a second look. A document without an edit may be due what was
+    changed in others. Raises BudgetSpent."""
     found = merged(_after_all(document, edits, elsewhere, budget))
-    if not edits:
-        return None
-    at = document.lines.line_of(edits[-1].end)
+    at = document.lines.line_of(edits[-1].end) if edits else 0
 
     def worth(of: tuple[Proposal, Site]) -> tuple[float, bool, int]:
         return -of[0].confidence, of[0].first < at, abs(of[0].first - at)
@@ -143,7 +142,7 @@ def _after_all(
             newer.append(site.change)
         first = document.lines.line_of(edit.start)
         since.append((first, document.lines.line_of(edit.end) + 1))
-    if newest := site_of(document, edits[-1]) if edits else None:
+    if newest := site_of(document, edits[-1]) if edits else without_edit(document):
         for each, site in after_others(newest, elsewhere, budget):
             if is_due(each):
                 yield each, site
@@ -177,6 +176,14 @@ def site_of(document: Document, edit: Edit) -> Site | None:
     change = line_change(document, edit)
     lines = tuple(LINE_END.split(document.text))
     return Site(document=document, lines=lines, change=change) if change else None
+
+
+def without_edit(document: Document) -> Site:
+    """Behind its last line, where nothing became nothing."""
+    lines = tuple(LINE_END.split(document.text))
+    return Site(
+        document=document, lines=lines, change=LineChange(first=len(lines) + 1, old=(), new=())
+    )
 
 
 def proposals(site: Site, budget: Budget) -> Iterator[Proposal]:

@@ -15,6 +15,7 @@ from infill_engine import Budget, Engine, InfillError
 from infill_ls.completion.next_edit.calibration import (
     SHOWN_FROM,
     SHOWN_FROM_ALONE,
+    SHOWN_FROM_OPENED,
     SURE,
     weighed,
 )
@@ -65,7 +66,7 @@ class EditRequests:
             return EditResult(how="closed")
         uri, loop = query.document.uri, asyncio.get_running_loop()
         self.ended(uri)
-        if not query.edits:
+        if not query.edits and not query.elsewhere.changes:
             return EditResult(how="no edit")
         turn = self._turns[uri] = loop.create_future()
         run = self._worker.next_edit(query, self)
@@ -139,9 +140,14 @@ class EditRequests:
             else:
                 said = done.result() or ()
         likely = weighed(edit.confidence, edit.agreed, said[0] if said else None)
-        shown_from = SHOWN_FROM if run.query.elsewhere.changes else SHOWN_FROM_ALONE
-        least = max(shown_from, min_confidence)
+        least = max(_shown_from(run.query), min_confidence)
         return _offered(replace(edit, confidence=likely) if likely >= least else None)
+
+
+def _shown_from(query: EditQuery) -> float:
+    if not query.edits:
+        return SHOWN_FROM_OPENED
+    return SHOWN_FROM if query.elsewhere.changes else SHOWN_FROM_ALONE
 
 
 def _offered(edit: "NextEdit | None") -> EditResult:

@@ -201,7 +201,7 @@ class VSCode:
                 args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
             )
             # Pages of one context: what one has stored, trust included, the next one knows.
-            self._context = self.browser.new_context(viewport={"width": 1100, "height": 640})
+            self._context = self.browser.new_context(viewport={"width": 1100, "height": 800})
             # On a busy machine a page takes its time.
             self._context.set_default_timeout(90_000)
             self.page = self._context.new_page()

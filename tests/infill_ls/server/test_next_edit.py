@@ -324,6 +324,28 @@ async def test_what_was_changed_in_another_document_is_offered(worker: Worker) -
         assert len(session.elsewhere(document).changes) == 2
 
 
+async def test_a_file_is_due_what_others_had_before_it_has_an_edit(worker: Worker) -> None:
+    """Once enough of them had it; where nothing was changed elsewhere nobody looks."""
+    old = "import a\n\nx = a.get_value(1)\n"
+    async with editing(worker) as editor:
+        editor.session.settings = Settings(deadline_ms=60_000)
+        editor.open(f"y = 1\n{old}", URI, "python")
+        assert await edits(editor) == []
+        for number, name in enumerate(("one", "two", "three", "four", "five")):
+            uri = f"file:///project/{name}.py"
+            editor.open(old.replace("1", str(number)), uri, "python")
+            at = {"start": {"line": 2, "character": 6}, "end": {"line": 2, "character": 9}}
+            about = {"uri": uri, "version": 2}
+            changes = {"textDocument": about, "contentChanges": [{"range": at, "text": "fetch"}]}
+            editor.notify("textDocument/didChange", changes)
+
+        (edit,) = await edits(editor)
+        assert edit["text"] == "x = a.fetch_value(1)"
+        assert edit["range"]["start"] == {"line": 3, "character": 0}
+        editor.open("y = 1\n", "file:///project/other.py", "python")
+        assert await edits(editor, uri="file:///project/other.py") == []
+
+
 async def test_nothing_is_kept_of_what_was_closed(editor: Editor) -> None:
     key = editor.session._documents.all()[0].uri
     assert editor.session.edits.of(key)

@@ -1,5 +1,6 @@
 -- What is likely to be edited next, shown where it stands: one key goes there, and once there makes
--- the edit. Asked for in normal mode, after an edit; while you type, ghost text has the say.
+-- the edit. Asked for in normal mode, after an edit, and of a file that you come to after edits of
+-- others; while you type, ghost text has the say.
 local text = require('infill_ls.text')
 
 local M = {}
@@ -11,6 +12,7 @@ local MOST_LINES = 12 -- of the new text that are drawn
 
 local shown -- { bufnr, client_id, edit, tick, row, end_row }
 local pending -- { client_id, id } of the request under way
+local dismissed = {} -- by buffer, the change of its text that nothing more is wanted for
 local tries = 0 -- counts requests: what an older one planned is no longer wanted
 
 local function server()
@@ -193,9 +195,11 @@ function M.accept()
 end
 
 function M.dismiss()
-  if not current() then
+  local offer = current()
+  if not offer then
     return false
   end
+  dismissed[offer.bufnr] = offer.tick
   M.clear()
   return true
 end
@@ -217,7 +221,19 @@ function M.attach(bufnr)
       soon()
     end
   end)
+  local function entered()
+    if dismissed[bufnr] ~= vim.api.nvim_buf_get_changedtick(bufnr) then
+      soon()
+    end
+  end
+  on('BufEnter', entered)
+  on('BufWipeout', function()
+    dismissed[bufnr] = nil
+  end)
   on({ 'InsertEnter', 'TextChangedI', 'BufLeave' }, M.clear)
+  if vim.api.nvim_get_current_buf() == bufnr then
+    entered()
+  end
 end
 
 return M
