@@ -10,7 +10,9 @@ something is offered where nothing is due.
 
 That is done twice: with the file alone, and as somebody goes through the files of a release, by
 their paths: those before it that differ a little, measured or not, are open, and all their hunks
-were made. Every pair of releases has a server of its own. The last line is JSON.
+were made. Every pair of releases has a server of its own. There it is asked for as well before the
+first hunk, when the file was just opened: it is right where it makes any of them, and in files that
+are the same in both releases nothing is due. The last line is JSON.
 
 `--fit` fits how likely a proposal of each rule is right, on other packages.
 """
@@ -21,9 +23,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ from infill_ls.settings import Settings
 PAIRS = 300
 RIGHT, WRONG, BOUND_MS = 25.0, 10.0, 300.0
 METHOD = "textDocument/copilotInlineEdit"
-ALONE, IN_TURN = "alone", "in_turn"
+ALONE, IN_TURN, OPENED = "alone", "in_turn", "opened"
 JUDGED = re.compile(r"\bjudge (?!0\.0\b)\d")  # in the server's log, ms of an answer
+HOW = {ALONE: "alone", IN_TURN: "in its turn", OPENED: "when it is opened"}
 Place = tuple[int, int]
 
 
@@ -68,21 +70,30 @@ class Editor:
         self._server = server
         self._number, self._uri = 0, ""
 
-    def sample(self, pair: Pair) -> Sample:
-        """The first hunk is made, and what is offered then looked at. The file stays open."""
+    def open(self, pair: Pair) -> Sample:
+        """The file is opened, and what is offered then looked at. It stays open."""
         self._number += 1
         self._uri = f"file:///bench/{self._number}/{pair.name.rpartition('/')[2]}"
         self._server.open(self._uri, pair.language_id, pair.old)
+        return self._asked(pair, 1, 0, pair.old, pair.begun)
+
+    def sample(self, pair: Pair) -> Sample:
+        """Of the file that is open, the first hunk is made, and what is offered then looked at."""
         self._edit(pair, 1)
-        document = {"uri": self._uri, "version": 2}
-        at = {"line": pair.cursor_line, "character": 0}
+        return self._asked(pair, 2, pair.cursor_line, pair.edited, pair.right)
+
+    def _asked(
+        self, pair: Pair, version: int, line: int, text: str, right: Callable[[str], bool]
+    ) -> Sample:
+        document = {"uri": self._uri, "version": version}
+        at = {"line": line, "character": 0}
         started, before = time.perf_counter(), cpu_ms(self._server.pid)
         answer = self._server.request(METHOD, {"textDocument": document, "position": at})
         ms, computed = (time.perf_counter() - started) * 1e3, cpu_ms(self._server.pid) - before
         edit = next(iter(answer["edits"]), None)
         return Sample(
             offered=edit is not None,
-            right=edit is not None and pair.right(made(pair.edited, edit)),
+            right=edit is not None and right(made(text, edit)),
             ms=ms,
             cpu_ms=computed,
             lines=all(hunk.end - hunk.start <= 1 >= len(hunk.lines) for hunk in pair.hunks),
@@ -143,6 +154,7 @@ def alone(config: EngineConfig, given: Sequence[Pair], deadline_ms: int) -> list
     with ServerProcess(arguments(config)) as server:
         editor = _editor(server, config, deadline_ms)
         for pair in given:
+            editor.open(pair)
             found.append(editor.sample(pair))
             editor.close()
             tick()
@@ -151,9 +163,11 @@ def alone(config: EngineConfig, given: Sequence[Pair], deadline_ms: int) -> list
 
 def in_turn(
     config: EngineConfig, given: Sequence[Pair], every: Sequence[Pair], deadline_ms: int
-) -> list[Sample]:
-    """Those that are `given`, in the midst of `every`."""
-    found, measured = dict[str, Sample](), {pair.name for pair in given}
+) -> tuple[list[Sample], list[Sample]]:
+    """Those that are `given`, in the midst of `every`: when they are opened, and then. Those that
+    are the same are opened alone."""
+    opened, found = dict[str, Sample](), dict[str, Sample]()
+    measured = {pair.name for pair in given}
     tick = counted("files in their turn", len(given))
     for files in by_release(every).values():
         last = max((at for at, pair in enumerate(files) if pair.name in measured), default=-1)
@@ -162,12 +176,16 @@ def in_turn(
         with ServerProcess(arguments(config)) as server:
             editor = _editor(server, config, deadline_ms)
             for pair in files[: last + 1]:
-                sample = editor.sample(pair)
-                editor.make_the_others(pair)
+                opened[pair.name] = editor.open(pair)
+                if pair.hunks:
+                    found[pair.name] = editor.sample(pair)
+                    editor.make_the_others(pair)
+                else:
+                    editor.close()
                 if pair.name in measured:
-                    found[pair.name] = sample
                     tick()
-    return [found[pair.name] for pair in given]
+    both = [pair.name for pair in given]
+    return [opened[name] for name in both], [found[name] for name in both if name in found]
 
 
 def _editor(server: ServerProcess, config: EngineConfig, deadline_ms: int) -> Editor:
@@ -213,8 +231,9 @@ def _share(found: Sequence[Sample], name: str) -> float:
 
 def measure(cache: Path, judges: Sequence[str], limit: int, deadline_ms: int) -> dict[str, Any]:
     machine, revision, busy = this_machine(), commit(), busy_cpus()
-    several, single = pairs(cache, limit, say)
-    every = [*chain(*pairs(cache, 10_000, lambda _: None))]
+    several, single, same = pairs(cache, limit, say)
+    others = pairs(cache, 10_000, lambda _: None)
+    every = [*others[0], *others[1], *same]
     if not several:
         raise InfillError("no package could be fetched; pip and npm say why when they are asked")
     result: dict[str, Any] = {
@@ -228,12 +247,12 @@ def measure(cache: Path, judges: Sequence[str], limit: int, deadline_ms: int) ->
     }
     for judge in judges:
         config, given = EngineConfig(judge=judge), [*several, *single]
+        by_itself = alone(config, given, deadline_ms)
+        opened, in_its_turn = in_turn(config, [*given, *same], every, deadline_ms)
         result["judge"][judge] = {
-            how: figures(found[: len(several)], found[len(several) :])
-            for how, found in (
-                (ALONE, alone(config, given, deadline_ms)),
-                (IN_TURN, in_turn(config, given, every, deadline_ms)),
-            )
+            ALONE: figures(by_itself[: len(several)], by_itself[len(several) :]),
+            IN_TURN: figures(in_its_turn[: len(several)], in_its_turn[len(several) :]),
+            OPENED: figures(opened[: len(given)], opened[len(given) :]),
         }
     return result
 
@@ -266,7 +285,7 @@ def show(result: dict[str, Any]) -> None:
     print(f"{'':<44}" + "".join(f"{head:>9}" for head in heads))
     for judge, both in result["judge"].items():
         for how, found in both.items():
-            _show(f"judge {judge}, a file {'alone' if how == ALONE else 'in its turn'}", found)
+            _show(f"judge {judge}, a file {HOW[how]}", found)
     print()
 
 
@@ -280,7 +299,7 @@ def _show(name: str, found: dict[str, Any]) -> None:
     print(f"  {name:<42}" + "".join(f"{each:>9}" for each in shares))
     due = found["nothing_due"]
     share = report.percent(due["nothing_offered"])
-    print(f"    nothing offered in {share} % of {due['pairs']} files with one hunk")
+    print(f"    nothing offered in {share} % of {due['pairs']} files where nothing is due")
 
 
 def main(given: Sequence[str] | None = None) -> None:

@@ -75,7 +75,7 @@ class Candidate:
 
 def fitted(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
     """By rule the weights of `calibration.json`."""
-    several, single = pairs(cache, 10_000, say, FITTED_ON, SCRIPTS_FITTED_ON)
+    several, single, _ = pairs(cache, 10_000, say, FITTED_ON, SCRIPTS_FITTED_ON)
     say(f"{len(several)} files that differ in several places, {len(single)} in one")
     found = dict(candidates([*several, *single], say))
     rows: dict[str, list[Row]] = defaultdict(list)

@@ -6,7 +6,7 @@ The first one of a file is taken for what the user did, the others for what is d
 server.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property
@@ -97,19 +97,28 @@ class Pair:
     def _further(self) -> frozenset[Hunk]:
         first = self.hunks[0]
         moved = len(first.lines) - (first.end - first.start)
-        due = list(chain.from_iterable(map(single_lines, self.hunks[1:])))
-        found = set[Hunk]()
-        for low, begin in enumerate(due):
-            lines: tuple[str, ...] = ()
-            at = begin.start
-            for hunk in due[low:]:
-                if hunk.end - begin.start > MAX_SPAN:
-                    break
-                lines += (*self._lines[at + moved : hunk.start + moved], *hunk.lines)
-                at = hunk.end
-                whole = Hunk(start=begin.start + moved, end=at + moved, lines=lines)
-                found.add(least(self._lines, whole))
-        return frozenset(found)
+        return frozenset(one_place(self._lines, self.hunks[1:], moved))
+
+    def begun(self, text: str) -> bool:
+        """Whether `text` is the older version with edits of the user's made: one place."""
+        before, after = (each.splitlines(keepends=True) for each in (self.old, text))
+        whole = Hunk(start=0, end=len(before), lines=tuple(after))
+        return after != before and least(before, whole) in set(one_place(before, self.hunks))
+
+
+def one_place(lines: Sequence[str], hunks: Iterable[Hunk], moved: int = 0) -> Iterator[Hunk]:
+    """What may be made of `lines` at once: hunks that are near each other, or lines of theirs.
+    Those that the hunks stand on are `moved` by so many."""
+    due = list(chain.from_iterable(map(single_lines, hunks)))
+    for low, begin in enumerate(due):
+        new: tuple[str, ...] = ()
+        at = begin.start
+        for hunk in due[low:]:
+            if hunk.end - begin.start > MAX_SPAN:
+                break
+            new += (*lines[at + moved : hunk.start + moved], *hunk.lines)
+            at = hunk.end
+            yield least(lines, Hunk(start=begin.start + moved, end=at + moved, lines=new))
 
 
 def by_release(given: Sequence[Pair]) -> dict[str, list[Pair]]:
@@ -164,8 +173,8 @@ def hunks_of(old: str, new: str) -> tuple[Hunk, ...]:
 
 
 def pair_of(name: str, old: bytes, new: bytes) -> Pair | None:
-    """None where the versions are the same, or differ by more than a little."""
-    if old == new or max(len(old), len(new)) > MAX_BYTES:
+    """None where the versions differ by more than a little; no hunks where they are the same."""
+    if max(len(old), len(new)) > MAX_BYTES:
         return None
     try:
         before, after = (data.decode("utf-8").replace("\r\n", "\n") for data in (old, new))
@@ -177,7 +186,7 @@ def pair_of(name: str, old: bytes, new: bytes) -> Pair | None:
         return None
     hunks = hunks_of(before, after)
     small = all(max(hunk.end - hunk.start, len(hunk.lines)) <= MAX_LINES for hunk in hunks)
-    if not hunks or len(hunks) > MAX_HUNKS or not small:
+    if len(hunks) > MAX_HUNKS or not small:
         return None
     return Pair(name=name, language_id=language_id_of(name), old=before, new=after, hunks=hunks)
 
@@ -188,9 +197,10 @@ def pairs(
     say: Callable[[str], None],
     python: dict[str, str] = PYTHON,
     scripts: dict[str, str] = SCRIPTS,
-) -> tuple[list[Pair], list[Pair]]:
-    """At most `limit` with more than one hunk, and as many with one alone, of every package as
-    evenly as it goes; a smaller limit gives the head of what a larger one gives."""
+) -> tuple[list[Pair], list[Pair], list[Pair]]:
+    """At most `limit` with more than one hunk, as many with one alone, and as many that are the
+    same, of every package as evenly as it goes; a smaller limit gives the head of what a larger one
+    gives."""
     found: list[list[Pair]] = []
     for name, releases in {**python, **scripts}.items():
         index = "npm" if name in scripts else "pypi"
@@ -198,7 +208,8 @@ def pairs(
         found.append(sorted(of_package, key=lambda pair: hashed("next_edit", pair.name)))
     several = [[pair for pair in each if len(pair.hunks) > 1] for each in found]
     single = [[pair for pair in each if len(pair.hunks) == 1] for each in found]
-    return _in_turn(several)[:limit], _in_turn(single)[:limit]
+    same = [[pair for pair in each if not pair.hunks] for each in found]
+    return _in_turn(several)[:limit], _in_turn(single)[:limit], _in_turn(same)[:limit]
 
 
 def _between(
