@@ -40,12 +40,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditQuery:
-    """What is to follow the edits of a document, newest last, if it has any, and those
-    `elsewhere`. `seconds` count from when it is asked."""
+    """What is to follow the edits of a document, newest last, and those `elsewhere`, which is all
+    there is to go by where it was not `touched` yet. `seconds` count from when it is asked."""
 
     document: Document
     edits: tuple[Edit, ...]
     elsewhere: Elsewhere = NOTHING_ELSEWHERE
+    touched: bool = True
     seconds: float
 
 

@@ -291,6 +291,7 @@ class Steps:
         """Some cells of the rows that are computed, `at` [n] of them in order; the bias of each,
         and its place among all cells of the canvas."""
         asked = self.head.ask(len(at), 1, self.biases, None, which, at)
+        assert len(places) == len(at), "one place for each cell"
         for numbers in (at, which, places):
             assert not len(numbers) or numbers.min() >= 0, f"{numbers.min()} is before the first"
         assert not len(which) or which.max() < len(self.biases), f"no bias {which.max()}"

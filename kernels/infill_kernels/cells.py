@@ -61,6 +61,7 @@ class Cells:
         doubt: float,
     ) -> None:
         assert token_ids.shape == hole.shape, f"{token_ids.shape} cells, holes {hole.shape}"
+        assert ends is None or max(token_ids.max(initial=0), end_id) < len(ends), "an unknown token"
         rows, cells = hole.shape
         self.token_ids = token_ids.astype(np.int64)
         self._hole = np.ascontiguousarray(hole, np.int64)

@@ -75,6 +75,7 @@ def test_a_file_is_due_what_others_had_as_soon_as_it_is_opened(editor: Editor) -
 
     assert editor.until(lambda: editor.lua(VISIBLE), 30), editor.messages
     editor.type("<M-e>")
+    editor.type("i<Esc>")
     editor.command("edit next_of_1.py")
     editor.command("edit next_opened.py")
     assert not editor.until(lambda: editor.lua(VISIBLE), 1.5), "dismissed is dismissed"

@@ -181,6 +181,8 @@ def _used(line: str) -> list[str]:
 
 def _undone_by(change: LineChange) -> set[_OldNew]:
     """What it is the undoing of: nobody wants that back who has just made it."""
+    if not (change.old or change.new):
+        return set()
     lines = [tuple(line.strip() for line in each) for each in (change.new, change.old)]
     return {(lines[0], lines[1])} | {(x.new, x.old) for x in token_changes(change)}
 

@@ -42,6 +42,11 @@ class EditHistories:
         """Newest last."""
         return self._edits.get(uri, ())
 
+    def touched(self, uri: str) -> bool:
+        """Whether it was edited since it was opened, as far as is known: also where every edit was
+        taken back, or none is remembered."""
+        return uri in self._edits
+
     def saw(self, before: Document, splice: Splice) -> Edit | None:
         """One change of a text; the edit of the document before it that this one does not go on
         with, if there is one."""

@@ -66,7 +66,7 @@ class EditRequests:
             return EditResult(how="closed")
         uri, loop = query.document.uri, asyncio.get_running_loop()
         self.ended(uri)
-        if not query.edits and not query.elsewhere.changes:
+        if not query.edits and (query.touched or not query.elsewhere.changes):
             return EditResult(how="no edit")
         turn = self._turns[uri] = loop.create_future()
         run = self._worker.next_edit(query, self)

@@ -63,6 +63,7 @@ async def _answered(
         document=document,
         edits=session.edits.of(document.uri),
         elsewhere=session.elsewhere(document),
+        touched=session.edits.touched(document.uri),
         seconds=AS_LONG * settings.deadline_ms / 1000,
     )
     result = await session.next_edits.answer(query, settings.min_confidence or 0.0)

@@ -342,6 +342,10 @@ async def test_a_file_is_due_what_others_had_before_it_has_an_edit(worker: Worke
         (edit,) = await edits(editor)
         assert edit["text"] == "x = a.fetch_value(1)"
         assert edit["range"]["start"] == {"line": 3, "character": 0}
+        change(editor, 2, edit["range"], edit["text"])
+        back = {"start": edit["range"]["start"], "end": {"line": 3, "character": 20}}
+        change(editor, 3, back, "x = a.get_value(1)")
+        assert await edits(editor, version=3) == [], "made, and taken back"
         editor.open("y = 1\n", "file:///project/other.py", "python")
         assert await edits(editor, uri="file:///project/other.py") == []
 

@@ -216,7 +216,7 @@ function M.attach(bufnr)
   local asked -- the change that was asked about last: leaving insert mode may have changed nothing
   on({ 'TextChanged', 'InsertLeave' }, function()
     local tick = vim.api.nvim_buf_get_changedtick(bufnr)
-    if tick ~= asked then
+    if tick ~= asked and tick ~= dismissed[bufnr] then
       asked = tick
       soon()
     end

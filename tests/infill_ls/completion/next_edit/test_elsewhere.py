@@ -115,6 +115,23 @@ def test_what_was_changed_there_is_proposed_here(
     assert files.proposed(old, old.replace("x = 1", "x = 2"))[rule] == wanted
 
 
+def test_a_document_without_an_edit_is_due_what_others_had() -> None:
+    for old, new in (
+        ("value = get_value({})\n", "value = fetch_value({})\n"),
+        ('value = "%s" % a{}\n', 'value = f"{{a{}}}"\n'),
+    ):
+        files = Files()
+        for number in range(5):
+            files.edit(f"file:///{number}.py", old.format(number), new.format(number))
+        document = files.edit(HERE, "x = 1\n" + old.format(9))
+
+        assert likeliest(document, ()) is None
+        edit = likeliest(document, (), elsewhere=files.elsewhere(document))
+        assert edit is not None
+        assert edit.text == new.format(9).rstrip("\n")
+        assert edit.line == 1
+
+
 def test_what_is_edited_here_is_left_as_it_is() -> None:
     files = Files()
     files.edit("file:///there.py", "a = get_value(1)\n", "a = fetch_value(1)\n")
