@@ -23,6 +23,7 @@ NEXT, URI = "textDocument/copilotInlineEdit", "file:///project/some%20file.py"
 TEXT = "def total(a):\n    return a\n\n\nprint(total(1))\nprint(total(2))\n"
 RENAMED = {"start": {"line": 0, "character": 4}, "end": {"line": 0, "character": 9}}
 AT = {"line": 0, "character": 12}
+GOT = "import a\n\nx = a.get_value(1)\n"
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +64,11 @@ async def judged() -> AsyncIterator[Editor]:
     assert worker.close(60)
 
 
-def change(editor: Editor, version: int, at: dict[str, Any], text: str) -> None:
+def change(editor: Editor, version: int, at: dict[str, Any], text: str, uri: str = URI) -> None:
     editor.notify(
         "textDocument/didChange",
         {
-            "textDocument": {"uri": URI, "version": version},
+            "textDocument": {"uri": uri, "version": version},
             "contentChanges": [{"range": at, "text": text}],
         },
     )
@@ -296,19 +297,21 @@ async def test_nothing_is_offered_where_it_is_off_or_not_probable_enough(editor:
     assert await edits(editor) == []
 
 
+def fetched(editor: Editor, *names: str) -> None:
+    """Opens files in which something is got, and has it fetched."""
+    for number, name in enumerate(names):
+        uri = f"file:///project/{name}.py"
+        editor.open(GOT.replace("1", str(number)), uri, "python")
+        at = {"start": {"line": 2, "character": 6}, "end": {"line": 2, "character": 9}}
+        change(editor, 2, at, "fetch", uri)
+
+
 async def test_what_was_changed_in_another_document_is_offered(worker: Worker) -> None:
-    old = "import a\n\nx = a.get_value(1)\n"
     async with editing(worker) as editor:
         session = editor.session
         session.settings = Settings(deadline_ms=60_000, disabled_files=("**/secret*",))
-        for number, name in enumerate(("one", "two", "three", "secret")):
-            uri = f"file:///project/{name}.py"
-            editor.open(old.replace("1", str(number)), uri, "python")
-            at = {"start": {"line": 2, "character": 6}, "end": {"line": 2, "character": 9}}
-            about = {"uri": uri, "version": 2}
-            changes = {"textDocument": about, "contentChanges": [{"range": at, "text": "fetch"}]}
-            editor.notify("textDocument/didChange", changes)
-        editor.open(f"y = 1\n{old}", URI, "python")
+        fetched(editor, "one", "two", "three", "secret")
+        editor.open(f"y = 1\n{GOT}", URI, "python")
         at = {"start": {"line": 0, "character": 4}, "end": {"line": 0, "character": 5}}
         change(editor, 2, at, "2")
 
@@ -326,18 +329,11 @@ async def test_what_was_changed_in_another_document_is_offered(worker: Worker) -
 
 async def test_a_file_is_due_what_others_had_before_it_has_an_edit(worker: Worker) -> None:
     """Once enough of them had it; where nothing was changed elsewhere nobody looks."""
-    old = "import a\n\nx = a.get_value(1)\n"
     async with editing(worker) as editor:
         editor.session.settings = Settings(deadline_ms=60_000)
-        editor.open(f"y = 1\n{old}", URI, "python")
+        editor.open(f"y = 1\n{GOT}", URI, "python")
         assert await edits(editor) == []
-        for number, name in enumerate(("one", "two", "three", "four", "five")):
-            uri = f"file:///project/{name}.py"
-            editor.open(old.replace("1", str(number)), uri, "python")
-            at = {"start": {"line": 2, "character": 6}, "end": {"line": 2, "character": 9}}
-            about = {"uri": uri, "version": 2}
-            changes = {"textDocument": about, "contentChanges": [{"range": at, "text": "fetch"}]}
-            editor.notify("textDocument/didChange", changes)
+        fetched(editor, "one", "two", "three", "four", "five")
 
         (edit,) = await edits(editor)
         assert edit["text"] == "x = a.fetch_value(1)"
