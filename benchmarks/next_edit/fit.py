@@ -37,6 +37,7 @@ from infill_ls.completion.next_edit.offer import (
     site_of,
 )
 from infill_ls.completion.next_edit.proposal import Proposal, Site
+from infill_ls.completion.next_edit.source import Source
 from infill_ls.completion.steps import at_once
 from infill_ls.documents import Change, Document, DocumentStore, Splice
 
@@ -161,7 +162,7 @@ class _Files:
 def _candidates(
     pair: Pair, document: Document, edits: Sequence[Edit], files: _Files
 ) -> Iterator[Candidate]:
-    site = site_of(document, edits[-1]) if edits else None
+    site = site_of(Source(document), edits[-1]) if edits else None
     if site is None:
         return
     local = ((each, site) for each in proposals(site, UNLIMITED))

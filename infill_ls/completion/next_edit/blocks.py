@@ -5,7 +5,7 @@ Indentation may differ. What stands above and below says whether it is the same 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from textwrap import dedent
 
@@ -33,29 +33,31 @@ def same_lines(site: Site) -> Iterator[Proposal]:
         yield from (replace(each, places=len(places)) for each in places)
 
 
-def _outside(site: Site, size: int) -> Iterator[int]:
-    """Where so many lines begin that the edit did not touch; behind the last line end is none."""
+def _outside(site: Site, size: int, rows: Iterable[int]) -> Iterator[int]:
+    """Those rows at which so many lines begin that the edit did not touch; behind the last line end
+    is none."""
     first, end = site.change.first, site.change.end
-    for at in range(len(site.lines) - (site.lines[-1] == "") - size + 1):
-        if at + size <= first or at >= end:
+    last = len(site.lines) - (site.lines[-1] == "") - size
+    for at in rows:
+        if 0 <= at <= last and (at + size <= first or at >= end):
             yield at
 
 
 def _put_in(site: Site) -> Iterator[Proposal]:
     """Between two lines as those between which the edit put some."""
-    change, lines = site.change, site.lines
+    change, lines, rows = site.change, site.lines, site.source.rows
     above, below = change.above, change.below
     new = _without_indent(change.new)
     depth = _depth(above), _depth(below)
     base = min((_depth(line) for line in change.new if line.strip()), default=0)
-    for at in _outside(site, 0):
+    beside = {row + 1 for row in rows.get(above.strip(), ())} if above.strip() else set[int]()
+    beside |= {*rows.get(below.strip(), ())} if below.strip() else set[int]()
+    for at in _outside(site, 0, sorted(beside) if any(new) else range(len(lines) + 1)):
         if at in (change.first, change.end):
             continue
         over, under = _line(lines, at - 1), _line(lines, at)
         same_over, same_under = over.strip() == above.strip(), under.strip() == below.strip()
         if site.has_edit and not (_kind(over) == _kind(above) and _kind(under) == _kind(below)):
-            continue
-        if not ((same_over and above.strip()) or (same_under and below.strip()) or not any(new)):
             continue
         if not (
             site.has_edit
@@ -95,7 +97,7 @@ def _taken_out(site: Site) -> Iterator[Proposal]:
     above, below = change.above, change.below
     old = [line.strip() for line in change.old]
     size = len(old)
-    for at in _outside(site, size):
+    for at in _outside(site, size, site.source.rows.get(old[0], ())):
         if [line.strip() for line in lines[at : at + size]] != old:
             continue
         over, under = _line(lines, at - 1), _line(lines, at + size)
@@ -138,7 +140,9 @@ def _became(site: Site) -> Iterator[Proposal]:
     for pattern in patterns_of(tokens_of):
         if not tokens_of.old:
             continue
-        for at in _outside(site, size):
+        part = max(pattern.longest.split("\n"), key=len)
+        rows = {row - of for row in site.source.rows_with(part) for of in range(size)}
+        for at in _outside(site, size, sorted(rows)):
             window = site.lines[at : at + size]
             if any(line.strip() for line in window) and max(map(len, window)) <= LONGEST_LINE:
                 yield from _replaced(pattern, site, at, window)

@@ -5,7 +5,7 @@ Tokens are words, runs of blanks, and single other characters; so it works in an
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -76,6 +76,11 @@ def _line(document: Document, at: int) -> str:
 
 def tokens(text: str) -> list[str]:
     return TOKEN.findall(text)
+
+
+def each_token(text: str) -> Iterator[str]:
+    """One after the other, where most are not looked at."""
+    return (match[0] for match in TOKEN.finditer(text))
 
 
 def token_changes(change: LineChange) -> list[TokenChange]:

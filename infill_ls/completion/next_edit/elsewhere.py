@@ -15,7 +15,7 @@ from itertools import islice
 from infill_engine.budget import UNLIMITED, Budget
 from infill_ls.completion.next_edit.blocks import same_lines
 from infill_ls.completion.next_edit.calibration import ELSEWHERE
-from infill_ls.completion.next_edit.changes import LINE_END, LineChange, token_changes
+from infill_ls.completion.next_edit.changes import NAME, LineChange, token_changes
 from infill_ls.completion.next_edit.fstrings import as_f_strings, formats
 from infill_ls.completion.next_edit.patterns import (
     LEAST,
@@ -26,12 +26,12 @@ from infill_ls.completion.next_edit.patterns import (
     regex_of,
 )
 from infill_ls.completion.next_edit.proposal import Proposal, Site
+from infill_ls.completion.next_edit.source import IMPORT, Lines, names_used
 
 _MOST_LIKE = 3  # changes of a kind whose surroundings are compared, the newest ones
 _NEWEST = 3  # documents that were changed last
 _MANY = 8  # documents, and changes: more say no more
 _F_STRINGS = "f-strings"
-_IMPORT, _NAME = re.compile(r"^\s*(?:from|import)\b|\brequire\("), re.compile(r"[^\W\d]\w*")
 
 Evidence = tuple[tuple[str, float], ...]
 _OldNew = tuple[tuple[str, ...], tuple[str, ...]]
@@ -85,13 +85,12 @@ def changed_elsewhere(
                 alike.setdefault(kind.key, []).append((each, kind))
     own = {kind.key for kind in kinds_of(site.change)}
     along = {each.uri for key in own for each, _ in alike.get(key, ())}
+    texts = [Lines(text) for text in elsewhere.texts.values()]
     newest = list(islice(dict.fromkeys(each.uri for each in reversed(elsewhere.changes)), _NEWEST))
-    stripped = {line.strip() for line in site.lines} - {""}
-    used = Counter(name for line in site.lines for name in _used(line))
     for key, seen in alike.items():
         budget.check()
         found: dict[tuple[int, int, tuple[str, ...]], tuple[Proposal, Site]] = {}
-        for proposal, there in _places(site, seen, stripped, budget):
+        for proposal, there in _places(site, seen, budget):
             budget.check()
             place = proposal.first, proposal.end, proposal.lines
             if place not in found or _alike(proposal) > _alike(found[place][0]):
@@ -108,22 +107,19 @@ def changed_elsewhere(
             ("together", len(of & along) / max(len(along), 1)),
             ("newest", float(not of.isdisjoint(newest))),
             ("last", float(newest[0] in of)),
-            *_untouched(seen, elsewhere.texts),
+            *_untouched(seen, texts),
         )
         for proposal, there in found.values():
             said = replace(
                 proposal,
                 rule=proposal.rule + ELSEWHERE,
                 places=len(found),
-                evidence=(*proposal.evidence, *evidence, *_imports(site, proposal, used)),
+                evidence=(*proposal.evidence, *evidence, *_imports(site, proposal)),
             )
             yield said, there
 
 
-def _places(
-    site: Site, seen: Sequence[_Seen], stripped: set[str], budget: Budget
-) -> Iterator[tuple[Proposal, Site]]:
-    """`stripped` are the document's lines without the blanks round them."""
+def _places(site: Site, seen: Sequence[_Seen], budget: Budget) -> Iterator[tuple[Proposal, Site]]:
     pattern = seen[0][1].pattern
     if pattern and not pattern.possible(site.document.text):
         return
@@ -135,15 +131,15 @@ def _places(
         elif kind.key == _F_STRINGS:
             found = as_f_strings(there)
         else:
-            needed = {line.strip() for line in change.old or (change.above, change.below)}
-            found = iter(()) if needed.isdisjoint(stripped) else same_lines(there)
+            needed = {line.strip() for line in change.old or (change.above, change.below)} - {""}
+            found = same_lines(there) if any(x in site.source.rows for x in needed) else iter(())
         for proposal in found:
             edited = site.change.first <= proposal.first < site.change.end
             if not edited and dict(proposal.evidence).get("near", 1.0) >= LEAST:
                 yield proposal, there
 
 
-def _untouched(seen: Sequence[_Seen], texts: Mapping[str, str]) -> Evidence:
+def _untouched(seen: Sequence[_Seen], texts: Sequence[Lines]) -> Evidence:
     """How much of what a pattern finds was left as it is in other documents."""
     pattern = seen[0][1].pattern
     if not pattern:
@@ -151,32 +147,27 @@ def _untouched(seen: Sequence[_Seen], texts: Mapping[str, str]) -> Evidence:
     regex = regex_of(pattern)
     left = sum(
         sum(1 for _ in regex.finditer(line))
-        for text in texts.values()
-        if pattern.possible(text)
-        for line in LINE_END.split(text)
+        for each in texts
+        if pattern.possible(each.text)
+        for line in map(each.lines.__getitem__, each.rows_with(pattern.longest))
         if len(line) <= LONGEST_LINE and pattern.possible(line)
     )
     return ("untouched", left / (left + len(seen))), ("none_left", float(not left))
 
 
-def _imports(site: Site, proposal: Proposal, used: Mapping[str, int]) -> Evidence:
-    """Of lines that import: whether a name that goes is used still, and none that comes is yet.
-    `used` says how often a name is in the document."""
+def _imports(site: Site, proposal: Proposal) -> Evidence:
+    """Of lines that import: whether a name that goes is used still, and none that comes is yet."""
     old = site.lines[proposal.first : proposal.end]
-    if not any(map(_IMPORT.search, (*old, *proposal.lines))):
+    if not any(map(IMPORT.search, (*old, *proposal.lines))):
         return ()
-    before, after = (set(_NAME.findall("\n".join(lines))) for lines in (old, proposal.lines))
-    here = Counter(name for line in old for name in _used(line))
+    before, after = (set(NAME.findall("\n".join(lines))) for lines in (old, proposal.lines))
+    here, used = Counter(name for line in old for name in names_used(line)), site.source.uses
     come = after - before
     return (
         ("import", 1.0),
         ("gone_but_used", float(any(used.get(x, 0) > here[x] for x in before - after))),
         ("come_unused", float(bool(come) and not any(used.get(x, 0) > here[x] for x in come))),
     )
-
-
-def _used(line: str) -> list[str]:
-    return [] if _IMPORT.search(line) else _NAME.findall(line)
 
 
 def _undone_by(change: LineChange) -> set[_OldNew]:

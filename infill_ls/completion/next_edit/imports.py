@@ -9,13 +9,12 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 
+from infill_ls.completion.next_edit.changes import NAME
+from infill_ls.completion.next_edit.module import Imported, Module, module_of
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
-MAX_CHARACTERS = 120_000
 # What stands for them since Python 3.9 and 3.10.
 _GENERICS = {
     "Dict": "dict", "List": "list", "Set": "set", "FrozenSet": "frozenset", "Tuple": "tuple",
@@ -23,7 +22,6 @@ _GENERICS = {
 }  # fmt: skip
 _UNIONS = ("Optional", "Union")
 _BUILTINS = frozenset(dir(builtins))
-_WORD = re.compile(r"\w+")
 _KNOWN = {
     "typing": "Any Callable ClassVar Final Generic Iterable Iterator Literal Mapping NamedTuple "
     "Optional Protocol Sequence TypeVar Union cast overload TYPE_CHECKING",
@@ -38,137 +36,25 @@ _KNOWN = {
 _MODULE_OF = {name: module for module, names in _KNOWN.items() for name in names.split()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
-    """A name that a statement of lines [first, end) binds; `module` is "" for `import name`. It is
-    `alone` in its statement, and that `filling` where it is all of its block."""
-
-    name: str
-    bound: str
-    module: str
-    first: int
-    end: int
-    alone: bool
-    top: bool
-    filling: bool
-
-
-class Module:
-    """What is to know of a source that parses. Raises SyntaxError, ValueError."""
-
-    def __init__(self, text: str) -> None:
-        self.tree = ast.parse(text)
-        self.lines = text.split("\n")
-
-    @cached_property
-    def imports(self) -> list[Imported]:
-        found = []
-        top = {id(node) for node in self.tree.body}
-        filling = {
-            id(body[0])
-            for node in ast.walk(self.tree)
-            for body in (getattr(node, "body", None), getattr(node, "orelse", None))
-            if isinstance(body, list) and len(body) == 1
-        }
-        for node in ast.walk(self.tree):
-            if not isinstance(node, ast.Import | ast.ImportFrom):
-                continue
-            module = "" if isinstance(node, ast.Import) else "." * node.level + (node.module or "")
-            for alias in node.names:
-                bound = alias.asname or (alias.name if module else alias.name.partition(".")[0])
-                found.append(
-                    Imported(
-                        name=alias.name,
-                        bound=bound,
-                        module=module,
-                        first=node.lineno - 1,
-                        end=node.end_lineno or node.lineno,
-                        alone=len(node.names) == 1,
-                        top=id(node) in top,
-                        filling=id(node) in filling,
-                    )
-                )
-        return found
-
-    def statement(self, each: Imported) -> list[Imported]:
-        """All that its statement binds."""
-        return [other for other in self.imports if other.first == each.first]
-
-    @cached_property
-    def bound(self) -> frozenset[str]:
-        """By imports."""
-        return frozenset(each.bound for each in self.imports)
-
-    @cached_property
-    def loaded(self) -> frozenset[str]:
-        """Names that are used, in annotations that are strings too."""
-        found: set[str] = set()
-        for node in ast.walk(self.tree):
-            match node:
-                case ast.Name(id=name):
-                    found.add(name)
-                case ast.Constant(value=str(text)) if len(text) < 200:
-                    found.update(_WORD.findall(text))
-        return frozenset(found)
-
-    @cached_property
-    def spoken(self) -> frozenset[str]:
-        """Names and attributes in code."""
-        nodes = [*ast.walk(self.tree)]
-        return frozenset(
-            [node.id for node in nodes if isinstance(node, ast.Name)]
-            + [node.attr for node in nodes if isinstance(node, ast.Attribute)]
-        )
-
-    @cached_property
-    def defined(self) -> frozenset[str]:
-        """Whatever binds a name, anywhere."""
-        found = set(self.bound)
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-                found.add(node.id)
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                found.add(node.name)
-            elif isinstance(node, ast.arg):
-                found.add(node.arg)
-            elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-                found.add(node.name)
-        return frozenset(found)
-
-    @cached_property
-    def exported(self) -> list[ast.Constant]:
-        """The entries of `__all__`."""
-        for node in self.tree.body:
-            match node:
-                case (
-                    ast.Assign(targets=[ast.Name(id="__all__")], value=ast.List(elts=entries))
-                    | ast.Assign(targets=[ast.Name(id="__all__")], value=ast.Tuple(elts=entries))
-                ):
-                    texts = (each for each in entries if isinstance(each, ast.Constant))
-                    return [each for each in texts if isinstance(each.value, str)]
-        return []
-
-
-def annotations(module: Module) -> Iterator[ast.expr]:
-    """Of parameters, results and variables."""
-    for node in ast.walk(module.tree):
-        match node:
-            case ast.AnnAssign(annotation=said) | ast.arg(annotation=ast.expr() as said):
-                yield said
-            case ast.FunctionDef(returns=ast.expr() as said):
-                yield said
-            case ast.AsyncFunctionDef(returns=ast.expr() as said):
-                yield said
-
-
 def modules_of(site: Site) -> tuple[Module, Module] | None:
-    """Before and after the edit; None where one of them does not parse."""
-    if site.document.language_id != "python" or len(site.document.text) > MAX_CHARACTERS:
-        return None
-    try:
-        return Module(site.old_text), Module("\n".join(site.lines))
-    except (SyntaxError, ValueError, RecursionError):
-        return None
+    """Before and after the edit; None where one of them does not parse, or the edit has nothing to
+    do with imports."""
+    new = site.source.module
+    old = module_of(site.old_text) if new and _concerns_imports(site, new) else None
+    return (old, new) if old and new else None
+
+
+def _concerns_imports(site: Site, new: Module) -> bool:
+    """Whether a statement that imports was changed, or a name came or went that one has or should
+    have: it takes as long to know what was before as what is."""
+    change = site.change
+    said = "\n".join((*change.old, *change.new))
+    if "import" in said or any(
+        each.first <= change.end and change.first <= each.end for each in new.imports
+    ):
+        return True
+    concerned = (new.bound - new.loaded) | (new.loaded - new.defined - _BUILTINS)
+    return not concerned.isdisjoint(NAME.findall(said))
 
 
 def mended_imports(site: Site, old: Module, new: Module) -> Iterator[Proposal]:

@@ -4,7 +4,8 @@ was there for go, and class variables are called so once `ClassVar` is imported.
 import ast
 from collections.abc import Iterator
 
-from infill_ls.completion.next_edit.imports import Module, added_by
+from infill_ls.completion.next_edit.imports import added_by
+from infill_ls.completion.next_edit.module import Module
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
 _BUILT = (ast.Dict, ast.List, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
@@ -13,7 +14,7 @@ _BUILT = (ast.Dict, ast.List, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 def orphaned(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
     """Statements that need a name which is no longer imported, and that nothing needs."""
     gone = {x.bound for x in old.imports} - new.defined
-    users = [node for node in new.tree.body if _names(node) & gone]
+    users = [node for node in new.tree.body if _names(node) & gone] if gone else []
     for node in users:
         if not _needless(node, new):
             continue
@@ -35,8 +36,7 @@ def _needless(node: ast.stmt, module: Module) -> bool:
         case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
             exported = {each.value for each in module.exported}
             return name not in exported and not any(
-                isinstance(each, ast.Name) and each.id == name and isinstance(each.ctx, ast.Load)
-                for each in ast.walk(module.tree)
+                each.id == name and isinstance(each.ctx, ast.Load) for each in module.names
             )
         case ast.If(body=[ast.Pass()], orelse=[]):
             return True
@@ -48,7 +48,7 @@ def class_variables(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
     added = {x.bound for x in added_by(site, old, new)}
     if "ClassVar" not in added:
         return
-    for node in ast.walk(new.tree):
+    for node in new.nodes:
         for each in node.body if isinstance(node, ast.ClassDef) else ():
             match each:
                 case ast.AnnAssign(

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 from infill_ls.completion.next_edit.arguments import arguments
 from infill_ls.completion.next_edit.imports import (
-    Module,
     added_by,
-    annotations,
     mended_imports,
     modernised,
     modules_of,
 )
 from infill_ls.completion.next_edit.leftovers import class_variables, orphaned
+from infill_ls.completion.next_edit.module import Module, annotations
 from infill_ls.completion.next_edit.moved_imports import moved
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 

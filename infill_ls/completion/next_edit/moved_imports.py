@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from infill_ls.completion.next_edit.imports import Imported, Module, annotations
+from infill_ls.completion.next_edit.module import Imported, Module, annotations
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
 _BLOCK = re.compile(r"\s*if\s+(?:typing\.|t\.)?TYPE_CHECKING\s*:\s*(?:#.*)?$")
@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"\s*if\s+(?:typing\.|t\.)?TYPE_CHECKING\s*:\s*(?:#.*)?$")
 def moved(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
     """Imports that are gone and still needed: where they belong, which is not where they stood."""
     gone = [x for x in old.imports if x.bound not in new.defined and x.bound in new.loaded]
-    if len(gone) > 3:
+    if not 0 < len(gone) <= 3:
         return
     before = tuple(site.old_text.split("\n"))
     for said in _statements(gone):
@@ -43,10 +43,7 @@ def moved(site: Site, old: Module, new: Module) -> Iterator[Proposal]:
 def _in_annotations_alone(module: Module, names: set[str]) -> bool:
     """Whether nothing needs them when it runs."""
     typed = {id(node) for said in annotations(module) for node in ast.walk(said)}
-    return not any(
-        isinstance(node, ast.Name) and node.id in names and id(node) not in typed
-        for node in ast.walk(module.tree)
-    )
+    return not any(node.id in names and id(node) not in typed for node in module.names)
 
 
 def _statements(gone: list[Imported]) -> list[list[Imported]]:

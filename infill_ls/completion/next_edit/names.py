@@ -11,9 +11,8 @@ from infill_ls.completion.next_edit.changes import (
     TokenChange,
     renamed,
     token_changes,
-    tokens,
 )
-from infill_ls.completion.next_edit.patterns import alike, only_names
+from infill_ls.completion.next_edit.patterns import alike_round, only_names
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
 _FUNCTION = re.compile(
@@ -121,8 +120,7 @@ def _context(contexts: list[TokenChange], old: str, line: str) -> tuple[float, f
         if context.old != (old,):
             continue
         for match in _word(old).finditer(line):
-            left, _ = alike(context.before[::-1], tokens(line[: match.start()])[::-1])
-            right, _ = alike(context.after, tokens(line[match.end() :]))
+            left, right, *_ = alike_round(context, line, match.start(), match.end())
             best = max(best, (left, right), key=sum)
     return best
 

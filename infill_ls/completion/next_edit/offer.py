@@ -13,12 +13,7 @@ from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_ls.completion.next_edit.arguments import balanced
 from infill_ls.completion.next_edit.blocks import same_lines
 from infill_ls.completion.next_edit.calibration import UNSURE, confidence
-from infill_ls.completion.next_edit.changes import (
-    LINE_END,
-    LineChange,
-    line_change,
-    token_changes,
-)
+from infill_ls.completion.next_edit.changes import LineChange, line_change, token_changes
 from infill_ls.completion.next_edit.elsewhere import (
     NOTHING_ELSEWHERE,
     Elsewhere,
@@ -33,6 +28,7 @@ from infill_ls.completion.next_edit.proposal import Proposal, Site
 from infill_ls.completion.next_edit.separators import separated
 from infill_ls.completion.next_edit.siblings import beside
 from infill_ls.completion.next_edit.signatures import calls_after
+from infill_ls.completion.next_edit.source import Source
 from infill_ls.completion.next_edit.weighed import Alternatives, alternatives
 from infill_ls.documents import Document
 from infill_ls.syntax.edits import tree_edit
@@ -127,6 +123,7 @@ def _after_all(
     done, where no newer one was made, and what those of other documents do. Raises BudgetSpent."""
     if len(document.text) > MAX_CHARACTERS:
         return
+    source = Source(document)
     since: list[tuple[int, int]] = []  # lines of newer edits
     newer: list[LineChange] = []
 
@@ -134,7 +131,7 @@ def _after_all(
         return not any(each.first < end and first < each.end for first, end in since)
 
     for age, edit in enumerate(reversed(edits[-_RECENT:])):
-        site = site_of(document, edit)
+        site = site_of(source, edit)
         if site is not None:
             again = sum(_same_tokens(site.change, each) for each in newer)
             for each in filter(is_due, proposals(site, budget)):
@@ -142,7 +139,7 @@ def _after_all(
             newer.append(site.change)
         first = document.lines.line_of(edit.start)
         since.append((first, document.lines.line_of(edit.end) + 1))
-    if newest := site_of(document, edits[-1]) if edits else without_edit(document):
+    if newest := site_of(source, edits[-1]) if edits else without_edit(source):
         for each, site in after_others(newest, elsewhere, budget):
             if is_due(each):
                 yield each, site
@@ -171,19 +168,16 @@ def after_others(
     budget.check()
 
 
-def site_of(document: Document, edit: Edit) -> Site | None:
+def site_of(source: Source, edit: Edit) -> Site | None:
     """None where nothing could follow from the edit."""
-    change = line_change(document, edit)
-    lines = tuple(LINE_END.split(document.text))
-    return Site(document=document, lines=lines, change=change) if change else None
+    change = line_change(source.document, edit)
+    return Site(source=source, change=change) if change else None
 
 
-def without_edit(document: Document) -> Site:
+def without_edit(source: Source) -> Site:
     """Behind its last line, where nothing became nothing."""
-    lines = tuple(LINE_END.split(document.text))
-    return Site(
-        document=document, lines=lines, change=LineChange(first=len(lines) + 1, old=(), new=())
-    )
+    nothing = LineChange(first=len(source.lines) + 1, old=(), new=())
+    return Site(source=source, change=nothing)
 
 
 def proposals(site: Site, budget: Budget) -> Iterator[Proposal]:

@@ -15,8 +15,8 @@ from infill_ls.completion.next_edit.changes import (
     NAME,
     TokenChange,
     compared,
+    each_token,
     token_changes,
-    tokens,
 )
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
@@ -44,6 +44,11 @@ class Pattern:
 
     def filled(self, match: re.Match[str]) -> str:
         return "".join(part if isinstance(part, str) else match[part] for part in self.template)
+
+    @property
+    def longest(self) -> str:
+        """Of the texts that are needed."""
+        return max(self.needed, key=len, default="")
 
     def possible(self, text: str) -> bool:
         """Whether what it needs is there: the expression takes long to find out with its groups."""
@@ -195,15 +200,22 @@ def regex_of(pattern: Pattern) -> re.Pattern[str]:
 
 def places(pattern: Pattern, site: Site, budget: Budget = UNLIMITED) -> Iterator[Proposal]:
     """Where it is found on the document's lines, but for those of the edit. Raises BudgetSpent."""
-    regex, count = regex_of(pattern), 0
+    regex, count, is_weak = regex_of(pattern), 0, pattern.weight < 8 * LEAST
+    left, right = _beside(pattern.change)
     longest = _LONGEST_LINES[min(regex.groups, _MOST_GROUPS)]
-    for at, line in enumerate(site.lines):
+    for at in site.source.rows_with(pattern.longest):
+        line = site.lines[at]
         if site.change.first <= at < site.change.end or not line.strip():
             continue
         if len(line) > longest or not pattern.possible(line):
             continue
         budget.check()
         for match in regex.finditer(line):
+            if is_weak and not (
+                _last_of(line[: match.start()]) == left
+                or _last_of(line[match.end() :][::-1]) == right
+            ):
+                continue
             if not all(balanced(group) for group in match.groups()):
                 continue
             if any(
@@ -228,11 +240,21 @@ def places(pattern: Pattern, site: Site, budget: Budget = UNLIMITED) -> Iterator
             return
 
 
+def _beside(change: TokenChange) -> tuple[tuple[bool, str], tuple[bool, str]]:
+    """Of either side whether blanks are next to it, and the first character that is none."""
+    left, right = "".join(change.before), "".join(change.after)
+    return _last_of(left), _last_of(right[::-1])
+
+
+def _last_of(line: str) -> tuple[bool, str]:
+    bare = line.rstrip()
+    return len(bare) < len(line), bare[-1:]
+
+
 def evidence_of(pattern: Pattern, text: str, match: re.Match[str]) -> tuple[tuple[str, float], ...]:
     """How much is the same round a place as where the change was made."""
     change = pattern.change
-    left, whole_left = alike(change.before[::-1], tokens(text[: match.start()])[::-1])
-    right, whole_right = alike(change.after, tokens(text[match.end() :]))
+    left, right, whole_left, whole_right = alike_round(change, text, match.start(), match.end())
     return (
         ("left", min(left, 6.0) / 6),
         ("right", min(right, 6.0) / 6),
@@ -271,13 +293,28 @@ def _plain(part: Sequence[str]) -> list[str]:
     return list(takewhile(lambda token: not NAME.fullmatch(token), part[:_NEAR]))
 
 
-def alike(one: Sequence[str], other: Sequence[str]) -> tuple[float, bool]:
-    """How much is the same on from the change, and whether it is all of the line."""
-    total = 0.0
-    for count, (a, b) in enumerate(zip(one, other, strict=False)):
+def alike_round(
+    change: TokenChange, line: str, start: int, end: int
+) -> tuple[float, float, bool, bool]:
+    """How much is the same on both sides of [start, end) as round the change, and on which it is
+    all of the line."""
+    # A line is cut into the same tokens from its end on.
+    before = (said[::-1] for said in each_token(line[:start][::-1]))
+    left, whole_left = _alike(change.before[::-1], before)
+    right, whole_right = _alike(change.after, each_token(line[end:]))
+    return left, right, whole_left, whole_right
+
+
+def _alike(one: Sequence[str], other: Iterator[str]) -> tuple[float, bool]:
+    """From the change on."""
+    total, rest = 0.0, iter(one)
+    for count, a in enumerate(rest):
+        b = next(other, None)
+        if b is None:
+            return total, not a.strip() and not "".join(rest).strip()
         if a != b and (a.strip() or b.strip()):
             return total, False
         total += _weight((a,))
         if count == _CONTEXT:
             return total, False
-    return total, not "".join(one[len(other) :]).strip() and not "".join(other[len(one) :]).strip()
+    return total, not any(map(str.strip, other))

@@ -3,17 +3,25 @@
 from dataclasses import dataclass
 
 from infill_ls.completion.next_edit.changes import LineChange
+from infill_ls.completion.next_edit.source import Source
 from infill_ls.documents import Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A document and an edit of it as a change of lines. `lines` are the document's, without line
-    ends."""
+    """A document and an edit of it as a change of lines."""
 
-    document: Document
-    lines: tuple[str, ...]
+    source: Source
     change: LineChange
+
+    @property
+    def document(self) -> Document:
+        return self.source.document
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Without line ends."""
+        return self.source.lines
 
     @property
     def has_edit(self) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infill_ls.completion.next_edit.arguments import balanced
-from infill_ls.completion.next_edit.changes import TokenChange, compared, token_changes, tokens
-from infill_ls.completion.next_edit.patterns import LONGEST_LINE, alike
+from infill_ls.completion.next_edit.changes import TokenChange, compared, token_changes
+from infill_ls.completion.next_edit.patterns import LONGEST_LINE, alike_round
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
 _LONGEST = 160  # characters of a run
@@ -64,8 +64,7 @@ def _elsewhere(site: Site, change: TokenChange, said: Separated) -> Iterator[Pro
         for match in run.finditer(line):
             if said.old not in match[1] or not balanced(match[1]):
                 continue
-            left, _ = alike(change.before[::-1], tokens(line[: match.start()])[::-1])
-            right, _ = alike(change.after, tokens(line[match.end() :]))
+            left, right, *_ = alike_round(change, line, match.start(), match.end())
             new = said.before + match[1].replace(said.old, said.new) + said.after
             yield Proposal(
                 rule="separated",

@@ -4,6 +4,7 @@ from infill_engine.budget import UNLIMITED
 from infill_ls.completion.next_edit.calibration import SHOWN_FROM_ALONE, weighed
 from infill_ls.completion.next_edit.history import Edit, noted
 from infill_ls.completion.next_edit.offer import NextEdit, likeliest, proposals, site_of
+from infill_ls.completion.next_edit.source import Source
 from infill_ls.documents import Change, Document, DocumentStore, Splice
 
 URI = "file:///a.py"
@@ -27,7 +28,7 @@ def edited(old: str, new: str, language: str = "python") -> tuple[Document, tupl
 def proposed(old: str, new: str, language: str = "python") -> dict[str, str]:
     """By rule the document after the first proposal of each."""
     document, edits = edited(old, new, language)
-    site = site_of(document, edits[-1])
+    site = site_of(Source(document), edits[-1])
     found: dict[str, str] = {}
     for each in proposals(site, UNLIMITED) if site else ():
         lines = list(site.lines) if site else []

@@ -14,6 +14,7 @@ from infill_ls.completion.next_edit.offer import (
     likeliest,
     site_of,
 )
+from infill_ls.completion.next_edit.source import Source
 from infill_ls.documents import Change, Document, DocumentStore, Splice
 
 HERE = "file:///here.py"
@@ -49,7 +50,7 @@ class Files:
     def proposed(self, old: str, new: str, language: str = "python") -> dict[str, str]:
         """By rule the document here after the first proposal of each that other documents make."""
         document = self.edit(HERE, old, new, language=language)
-        site = site_of(document, self._histories.of(HERE)[-1])
+        site = site_of(Source(document), self._histories.of(HERE)[-1])
         assert site is not None
         found: dict[str, str] = {}
         for each, _ in after_others(site, self.elsewhere(document)):
@@ -253,7 +254,7 @@ def test_it_takes_no_longer_than_it_may(there: tuple[str, str], here: str) -> No
     files = Files()
     files.edit("file:///there.py", *there)
     document = files.edit(HERE, f"x = 1\n{here}", f"x = 2\n{here}")
-    site = site_of(document, files.edits(HERE)[-1])
+    site = site_of(Source(document), files.edits(HERE)[-1])
     assert site is not None
     started = time.thread_time()
 
@@ -267,7 +268,7 @@ def test_how_often_it_was_changed_and_what_was_left_is_told() -> None:
     files.edit("file:///1.py", "a = get(1)\nb = get(2)\n", "a = fetch(1)\nb = get(2)\n")
     files.edit("file:///2.py", "c = get(3)\n", "c = fetch(3)\n")
     document = files.edit(HERE, "x = 1\nd = get(4)\n", "x = 2\nd = get(4)\n")
-    site = site_of(document, files.edits(HERE)[-1])
+    site = site_of(Source(document), files.edits(HERE)[-1])
     assert site is not None
 
     ((proposal, there),) = after_others(site, files.elsewhere(document))

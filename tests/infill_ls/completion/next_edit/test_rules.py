@@ -14,6 +14,7 @@ from infill_ls.completion.next_edit.history import EditHistories
 from infill_ls.completion.next_edit.imports import modernised
 from infill_ls.completion.next_edit.offer import RULES, Rule, site_of
 from infill_ls.completion.next_edit.patterns import patterns_of, regex_of
+from infill_ls.completion.next_edit.source import Source
 from infill_ls.documents import Change, DocumentStore
 from tests.infill_ls.completion.next_edit.edits import edited, offered, proposed, shown
 
@@ -331,7 +332,7 @@ def test_what_an_older_edit_leaves_to_be_done_is_offered_after_the_newest() -> N
 def test_no_rule_takes_long_where_the_same_tokens_come_again_and_again(rule: Rule) -> None:
     old = f"T = {[0] * 450}\nx = 1\n"
     document, edits = edited(old, old.replace("0", "1"))
-    site = site_of(document, edits[-1])
+    site = site_of(Source(document), edits[-1])
     assert site is not None
     started = time.thread_time()
 
