@@ -1,13 +1,11 @@
 """What the doctor found, as a page for people. Finds out nothing itself."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.measure import Measurement
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from infill_engine import EngineInfo, Probe
@@ -35,40 +33,44 @@ def report(findings: Findings) -> Group:
     return Group(Text(), *map(_block, blocks), _advice(findings))
 
 
-def _block(rows: list[Row]) -> Padding:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(justify="right", style=DIM, min_width=9)
-    table.add_column(overflow="fold")
-    for label, value in rows:
-        table.add_row(Text(label), Words(visible(value)))
-    return Padding(table, (0, 0, 1, 2), expand=False)
-
-
 @dataclass(frozen=True, slots=True)
-class Words:
-    """A text that breaks within a path behind a slash alone, as long as that fits."""
+class Rows:
+    """Each label with what there is to say beside it; nothing is filled up with blanks."""
 
-    text: str
+    rows: Sequence[Row]
+    width: int  # of labels
+    style: str
+    gap: str = "  "
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        line, lines = "", list[str]()
-        for part in re.findall(r"[^\s/\\]*[\s/\\]*", self.text):
-            if line and cell_len((line + part).rstrip()) > options.max_width:
-                lines.append(line.rstrip())
-                line = ""
-            line += part
-        yield Text("\n".join([*lines, line.rstrip()]))
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(1, max(cell_len(self.text), 1)).with_maximum(options.max_width)
+        room = options.max_width - self.width - len(self.gap) - 2
+        for label, value in self.rows:
+            head = Text.assemble("  ", (label.rjust(self.width), self.style), self.gap)
+            for line in broken(visible(value), room) or [""]:
+                said = Text.assemble(head, line)
+                said.rstrip()
+                yield said
+                head = Text(" " * len(head))
 
 
-def _advice(findings: Findings) -> Padding:
-    table = Table.grid(padding=(0, 1))
-    for sentence in findings.advice:
-        mark = "✗" if sentence == findings.model_error else "›"
-        table.add_row(Text(mark, WARN), Text(visible(sentence)))
-    return Padding(table, (0, 0, 0, 2), expand=False)
+def broken(text: str, width: int) -> list[str]:
+    """In lines; within a path behind a slash alone, as long as that fits."""
+    line, lines = "", list[str]()
+    for part in re.findall(r"[^\s/\\]*[\s/\\]*", text):
+        if line and cell_len((line + part).rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        line += part
+    return [each for whole in [*lines, line.rstrip()] for each in chop_cells(whole, max(width, 1))]
+
+
+def _block(rows: list[Row]) -> Group:
+    return Group(Rows(rows, max(9, *(len(label) for label, _ in rows)), DIM), Text())
+
+
+def _advice(findings: Findings) -> Rows:
+    marks = ("✗" if sentence == findings.model_error else "›" for sentence in findings.advice)
+    return Rows([*zip(marks, findings.advice, strict=True)], 1, WARN, " ")
 
 
 def _machine_rows(machine: Machine) -> list[Row]:

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from infill_engine import load_engine
 from infill_ls.cli import main as cli
-from infill_ls.cli.doctor_report import Words, _limit_rows, _model_rows
+from infill_ls.cli.doctor_report import Rows, _limit_rows, _model_rows, broken
 from infill_ls.cli.errors import MODEL
 from infill_ls.cli.machine import others_at_work
+from infill_ls.cli.view import DIM
 from tests.engine.served import Server, serving
 from tests.infill_ls.engines import INFO
 
@@ -179,8 +180,19 @@ def test_a_load_is_one_of_the_whole_machine(
 
 def test_a_path_is_broken_at_its_folders() -> None:
     path = "/home/somebody/a-long-folder/another-one/default.safetensors"
-    console = Console(file=io.StringIO(), width=40)
-    console.print(Words(path))
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
-    assert lines == ["/home/somebody/a-long-folder/", "another-one/default.safetensors"]
+    assert broken(path, 40) == ["/home/somebody/a-long-folder/", "another-one/default.safetensors"]
+    assert broken(path, 20)[-2:] == ["another-one/", "default.safetensors"]
+    assert broken("x" * 25, 20) == ["x" * 20, "x" * 5]
+
+
+def test_nothing_is_filled_up_with_blanks() -> None:
+    file = io.StringIO()
+    Console(file=file, width=1000).print(
+        Rows([("model", "here"), ("", "a longer line, of more words"), ("memory", "")], 9, DIM)
+    )
+
+    assert (
+        file.getvalue()
+        == "      model  here\n             a longer line, of more words\n     memory\n"
+    )
