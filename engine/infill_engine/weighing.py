@@ -9,9 +9,10 @@ from infill_engine.judge.vocabulary import END_OF_TEXT
 from infill_engine.local import LocalEngine
 from infill_engine.request import Engine
 
-# Tokens that are read of what stands before, the last ones, and of each text, the first ones; and
-# those that are read in a step.
-BEFORE, EACH, CHUNK = 40, 24, 8
+# Tokens that are read of what stands before, the last ones behind one that begins a text, and of
+# each text, the first ones; and those that are read in a step. A pass of few takes as long as one
+# of several, so what is read is whole steps.
+BEFORE, EACH, CHUNK = 39, 16, 8
 
 
 def weigh(
@@ -28,7 +29,8 @@ def weigh(
     network, vocabulary = judge.network, judge.vocabulary
     ids = [END_OF_TEXT, *vocabulary.encode(before)[-BEFORE:]]
     rows = [vocabulary.encode(text)[:EACH] for text in texts]
-    nodes = {tuple(row[:size]) for row in rows for size in range(1, len(row) + 1)}
+    # Each once, whichever texts begin with it.
+    nodes = [*dict.fromkeys(tuple(row[:size]) for row in rows for size in range(1, len(row) + 1))]
     if budget.left() < network.seconds(len(ids) + len(nodes)):
         return None
     prefix = network.prefix(len(ids))
@@ -38,13 +40,13 @@ def weigh(
         if budget.over:
             return None
     tree = Tree(network, vocabulary, prefix, len(nodes), b"")
-    found = []
-    for row in rows:
-        for size in range(CHUNK, len(row) + CHUNK, CHUNK):
-            tree.grow([row[:size]], budget)
-            yield
-        (path,) = tree.grow([row], budget)
-        if len(path) <= len(row):
-            return None
-        found.append(sum(tree.log_probabilities(path[:-1], row, alone=True)))
-    return found
+    for at in range(0, len(nodes), CHUNK):
+        tree.grow(nodes[at : at + CHUNK], budget)
+        yield
+    paths = tree.grow(rows, budget)
+    if any(len(path) <= len(row) for path, row in zip(paths, rows, strict=True)):
+        return None
+    return [
+        sum(tree.log_probabilities(path[:-1], row, alone=True))
+        for path, row in zip(paths, rows, strict=True)
+    ]

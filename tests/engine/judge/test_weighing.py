@@ -38,20 +38,21 @@ def weighed(
 
 def test_each_text_behind_what_stands_before(judge: LlamaJudge) -> None:
     texts = ["def f(x):\n", "def g(x):\n" * 30]
+    rows = [judge.vocabulary.encode(text)[:EACH] for text in texts]
     before = [END_OF_TEXT, *judge.vocabulary.encode(CODE * 9)[-BEFORE:]]
     prefix = judge.network.prefix(len(before))
     judge.network.push(prefix, before)
     tree, wanted = Tree(judge.network, judge.vocabulary, prefix, 2 * EACH, b""), []
-    read = [len(before)]
-    for text in texts:
-        ids = judge.vocabulary.encode(text)[:EACH]
+    for ids in rows:
         (path,) = tree.grow([ids], UNLIMITED)
-        read.append(len(ids))
         wanted.append(sum(tree.log_probabilities(path[:-1], ids, alone=True)))
 
     steps, found = weighed(judge, texts)
 
     assert found == pytest.approx(wanted, abs=0.5)
+    shared = next(at for at, (a, b) in enumerate(zip(*rows, strict=False)) if a != b)
+    assert shared, "which are read once"
+    read = [len(before), sum(map(len, rows)) - shared]
     assert steps == sum(-(-size // CHUNK) for size in read), "of a few tokens each"
 
 
