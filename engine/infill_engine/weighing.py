@@ -19,7 +19,8 @@ def weigh(
     engine: Engine, before: str, texts: Sequence[str], budget: Budget = UNLIMITED
 ) -> Generator[None, None, list[float] | None]:
     """The log-probability of each text behind `before`, in steps of some 12 ms; None where no
-    embedded judge is there yet, or the budget is too short.
+    embedded judge is there yet, or the budget is too short, which is known beforehand where it is
+    by far.
 
     What the judge has read of other places stays as it is.
     """
@@ -31,7 +32,8 @@ def weigh(
     rows = [vocabulary.encode(text)[:EACH] for text in texts]
     # Each once, whichever texts begin with it.
     nodes = [*dict.fromkeys(tuple(row[:size]) for row in rows for size in range(1, len(row) + 1))]
-    if budget.left() < network.seconds(len(ids) + len(nodes)):
+    # How long a pass takes is known by those that others were in the way of as well.
+    if 2 * budget.left() < network.seconds(len(ids) + len(nodes)):
         return None
     prefix = network.prefix(len(ids))
     for at in range(0, len(ids), CHUNK):

@@ -4,6 +4,7 @@ Both sides are stacks that end at the hole: typing pushes to the prefix, deletin
 away costs what lies between it and the hole, on that side alone.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -40,7 +41,9 @@ CANVAS_LENGTHS = (16, 32, 64)
 # Steps at most; on the validation packages up to three times as many were no better.
 MAX_STEPS = {16: 3, 32: 6, 64: 10}
 MAX_TOKENS = 192
-ENCODE_CHUNK = 256
+# Tokens that are read between two looks at the budget: while somebody waits, and ahead, where who
+# comes next waits for it.
+ENCODE_CHUNK, AHEAD_CHUNK = 256, 64
 JOIN_TOKENS = 6
 ENTROPY_BOUND = 0.3
 OPENERS = ("(", "[", "{", ":")
@@ -171,13 +174,14 @@ class TwoSidedDenoiser:
                 self._network.cache(PREFIX, capacity=PREFIX_TOKENS + room),
                 self._network.cache(SUFFIX, capacity=SUFFIX_TOKENS + room),
             )
+        chunk = ENCODE_CHUNK if budget.deadline < math.inf else AHEAD_CHUNK
         for cache, new in (
             (memory.prefix, sides.prefix_ids),
             (memory.suffix, sides.suffix_ids[::-1]),
         ):
             cache.truncate(common_length(cache.ids, new))
             while len(cache) < len(new) and not budget.over:
-                self._network.push(cache, new[len(cache) : len(cache) + ENCODE_CHUNK])
+                self._network.push(cache, new[len(cache) : len(cache) + chunk])
         if not budget.over:
             memory.prefix.with_room(len(memory.suffix))  # now rather than when a canvas is there
         return memory
