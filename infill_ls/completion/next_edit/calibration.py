@@ -14,10 +14,10 @@ from infill_ls.completion.next_edit.proposal import Proposal, Site
 
 # So probable is what nobody asked for, to be shown; where nothing was changed in other documents
 # less is proposed, and less of it wrong. Of a document that has no edit yet it is not even known
-# that there is something to be done, and most that somebody opens have nothing. A judge is asked of
-# what the rules find more likely than UNSURE and less than SURE.
+# that there is something to be done, and most that somebody opens have nothing. What the rules find
+# less likely than UNSURE is left out at once.
 SHOWN_FROM, SHOWN_FROM_ALONE, SHOWN_FROM_OPENED = 0.31, 0.22, 0.5
-UNSURE, SURE = 0.05, 0.80
+UNSURE = 0.05
 CERTAIN = 1 - 1e-6  # that several rules agree may come to 1 by rounding
 NEAR = 21  # lines
 # What is seldom or never due after a file's first change, by which the others are fitted: imports

@@ -6,6 +6,7 @@ empty at once, and its work ends. Belongs to the event loop of one connection.
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,6 @@ from infill_ls.completion.next_edit.calibration import (
     SHOWN_FROM,
     SHOWN_FROM_ALONE,
     SHOWN_FROM_OPENED,
-    SURE,
     weighed,
 )
 from infill_ls.completion.runs import EditQuery, EditRun
@@ -122,26 +122,35 @@ class EditRequests:
         self, run: EditRun, turn: "asyncio.Future[None]", edit: "NextEdit", min_confidence: float
     ) -> EditResult:
         """By the rules and the judge, or by the rules alone where it has no time."""
-        said: tuple[float, ...] = ()
-        if edit.confidence < SURE and self._worker.has_judge:
-            budget = run.budget()
-            work = partial(_nats, edit.alternatives, budget)
-            done = asyncio.wrap_future(self._worker.perform(work))
-            waiting: set[asyncio.Future[Any]] = {turn, done}
-            left = budget.left()
-            await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            if turn.done():
-                done.cancel()
-                return EditResult(how="superseded")
-            if not done.done():
-                done.cancel()
-            elif error := done.exception():
-                logger.warning("a next edit is not weighed: %s", error)
-            else:
-                said = done.result() or ()
-        likely = weighed(edit.confidence, edit.agreed, said[0] if said else None)
         least = max(_shown_from(run.query), min_confidence)
+        likely = weighed(edit.confidence, edit.agreed, None)
+        if self._worker.has_judge:
+            worst, best = (weighed(edit.confidence, edit.agreed, x) for x in (-math.inf, math.inf))
+            likely = min(max(likely, worst), best)
+            if worst < least <= best:  # else it is shown, or not, whatever the judge says
+                said = await self._judged(run, turn, edit)
+                if turn.done():
+                    return EditResult(how="superseded")
+                likely = likely if said is None else weighed(edit.confidence, edit.agreed, said)
         return _offered(replace(edit, confidence=likely) if likely >= least else None)
+
+    async def _judged(
+        self, run: EditRun, turn: "asyncio.Future[None]", edit: "NextEdit"
+    ) -> float | None:
+        """By how many nats the judge finds the new lines likelier; None where it does not say so
+        in time."""
+        budget = run.budget()
+        work = partial(_nats, edit.alternatives, budget)
+        done = asyncio.wrap_future(self._worker.perform(work))
+        waiting: set[asyncio.Future[Any]] = {turn, done}
+        await asyncio.wait(waiting, timeout=budget.left(), return_when=asyncio.FIRST_COMPLETED)
+        if turn.done() or not done.done():
+            done.cancel()
+            return None
+        if error := done.exception():
+            logger.warning("a next edit is not weighed: %s", error)
+            return None
+        return next(iter(done.result() or ()), None)
 
 
 def _shown_from(query: EditQuery) -> float:

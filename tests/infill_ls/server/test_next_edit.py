@@ -202,9 +202,10 @@ async def test_no_time_is_not_said_to_be_nothing(
 
 
 @pytest.mark.parametrize(
-    ("confidence", "nats", "offered"),
-    [(0.15, 9.0, True), (0.15, -9.0, False), (0.1, None, False), (0.3, -9.0, False),
-     (0.3, None, True), (0.9, -9.0, True)],
+    ("confidence", "nats", "offered", "is_asked"),
+    [(0.15, 9.0, True, True), (0.15, -9.0, False, True), (0.1, None, False, True),
+     (0.3, -9.0, False, True), (0.3, None, True, True),
+     (0.06, 9.0, False, False), (0.9, -9.0, True, False)],
 )  # fmt: skip
 async def test_what_is_not_sure_is_what_the_judge_says_as_well(
     judged: Editor,
@@ -212,7 +213,11 @@ async def test_what_is_not_sure_is_what_the_judge_says_as_well(
     confidence: float,
     nats: float | None,
     offered: bool,
+    is_asked: bool,
 ) -> None:
+    """Where it could make a difference."""
+    questions = []
+
     def likeliest(document: Document, *_: Any, **__: Any) -> offer.NextEdit:
         asked = Alternatives(before="a\n", new="b\n", old="c\n")
         return offer.NextEdit(
@@ -227,7 +232,7 @@ async def test_what_is_not_sure_is_what_the_judge_says_as_well(
         )
 
     def weigh(_: Engine, before: str, texts: tuple[str, ...], budget: Budget) -> Steps[Any]:
-        assert (before, texts) == ("a\n", ("b\n", "c\n"))
+        questions.append((before, texts))
         yield
         return None if nats is None else [nats, 0.0]
 
@@ -235,6 +240,7 @@ async def test_what_is_not_sure_is_what_the_judge_says_as_well(
     monkeypatch.setattr(weighing, "weigh", weigh)
 
     assert len(await edits(judged)) == offered
+    assert questions == [("a\n", ("b\n", "c\n"))] * is_asked
 
 
 async def test_where_other_documents_changed_less_is_offered(
