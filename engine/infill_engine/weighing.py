@@ -12,7 +12,7 @@ from infill_engine.request import Engine
 # Tokens that are read of what stands before, the last ones behind one that begins a text, and of
 # each text, the first ones; and those that are read in a step. A pass of few takes as long as one
 # of several, so what is read is whole steps.
-BEFORE, EACH, CHUNK = 39, 16, 8
+BEFORE, EACH, CHUNK = 63, 14, 8
 
 
 def weigh(

@@ -17,7 +17,7 @@ from infill_ls.server.policy import refusal
 from infill_ls.server.session import DocumentSnapshot, Session
 
 METHOD = "textDocument/copilotInlineEdit"
-AS_LONG = 2.0  # times as an infill may take: nobody waits for a next edit as for text
+AS_LONG = 2.1  # times as an infill may take: nobody waits for a next edit as for text
 
 
 async def inline_edit(
