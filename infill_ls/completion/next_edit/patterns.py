@@ -200,8 +200,8 @@ def regex_of(pattern: Pattern) -> re.Pattern[str]:
 
 def places(pattern: Pattern, site: Site, budget: Budget = UNLIMITED) -> Iterator[Proposal]:
     """Where it is found on the document's lines, but for those of the edit. Raises BudgetSpent."""
-    # Alone it is not LEAST; nor with both sides, where neither even begins as there. That is told in
-    # a fraction of the time, and of a comma or a bracket it holds nearly everywhere.
+    # Alone it is not LEAST; nor with both sides, where neither even begins as there. That is told
+    # in a fraction of the time, and of a comma or a bracket it holds nearly everywhere.
     regex, count, is_weak = regex_of(pattern), 0, pattern.weight < 8 * LEAST
     left, right = _beside(pattern.change)
     longest = _LONGEST_LINES[min(regex.groups, _MOST_GROUPS)]

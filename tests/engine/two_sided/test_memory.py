@@ -10,6 +10,7 @@ import pytest
 
 from infill_engine.budget import Budget
 from infill_engine.local import LocalEngine
+from infill_engine.models.two_sided.denoiser import AHEAD_CHUNK, ENCODE_CHUNK
 from infill_engine.request import InfillRequest
 from tests.engine.two_sided.networks import SOURCE, canvas_logits
 
@@ -103,6 +104,17 @@ def test_an_encode_that_was_cancelled_is_good_for_reuse(denoiser) -> None:
 
     fresh = denoiser.encode(sides, None)
     assert np.abs(canvas_logits(denoiser, whole) - canvas_logits(denoiser, fresh)).max() < 1e-10
+
+
+def test_what_is_read_ahead_stops_sooner_for_who_comes_next(denoiser) -> None:
+    sides = denoiser.sides(InfillRequest(prefix=SOURCE * 9, suffix=SOURCE))
+
+    def read(deadline: float) -> int:
+        calls = iter([False, True] + [True] * 50)
+        budget = Budget(deadline=deadline, cancelled=lambda: next(calls))
+        return len(denoiser.encode(sides, None, budget=budget).prefix.ids)
+
+    assert read(math.inf) == AHEAD_CHUNK < read(time.monotonic() + 60) <= ENCODE_CHUNK
 
 
 def test_a_deadline_ends_encoding_too_and_still_gives_a_step_to_what_is_encoded(denoiser) -> None:
