@@ -4,7 +4,7 @@ rules before anything is known."""
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -16,9 +16,13 @@ from benchmarks.progress import counted
 from infill_engine import EngineConfig, InfillRequest, load_engine
 from infill_engine.budget import UNLIMITED
 from infill_engine.weighing import weigh
+from infill_ls.cli.bench.cases import hashed
 from infill_ls.completion.next_edit import calibration
 from infill_ls.completion.next_edit.calibration import (
     BY_JUDGEMENT,
+    DOCUMENTS,
+    MADE,
+    UNMADE,
     UNWEIGHED,
     WEIGHED,
     confidence,
@@ -31,6 +35,7 @@ from infill_ls.completion.next_edit.history import Edit, EditHistories
 from infill_ls.completion.next_edit.offer import (
     NextEdit,
     after_others,
+    as_expected,
     first_that_parses,
     merged,
     proposals,
@@ -42,21 +47,12 @@ from infill_ls.completion.steps import at_once
 from infill_ls.documents import Change, Document, DocumentStore, Splice
 
 CALIBRATION = Path(calibration.__file__).with_name("calibration.json")
-FITTED_ON = {
-    "rich": "13.7.1 13.8.1 13.9.0 13.9.4 14.0.0 14.1.0 14.2.0 14.3.0 14.3.4 15.0.0",
-    "click": "8.1.3 8.1.7 8.1.8 8.2.0 8.2.1 8.3.0 8.4.0 8.5.1",
-    "starlette": "0.37.0 0.41.0 0.46.0 0.50.0 0.52.1 1.0.0 1.2.0 1.4.0 1.6.0 1.8.0 1.10.0",
-    "sphinx": "8.0.2 8.1.0 8.1.3 8.2.0 8.2.3 9.0.0 9.0.4",
-    "scrapy": "2.11.0 2.12.0 2.13.0 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0",
-    "textual": "6.0.0 6.5.0 7.0.0 7.5.0 8.0.0 8.1.0 8.2.0 8.2.8",
-    "pytest": "8.0.0 8.1.0 8.2.0 8.3.0 8.4.0 9.0.0 9.1.0 9.2.0",
-    "dask": "2025.9.0 2025.10.0 2025.11.0 2026.1.0 2026.3.0 2026.6.0 2026.8.0",
-}
-SCRIPTS_FITTED_ON = {
-    "eslint": "10.0.0 10.4.0 10.6.0 10.8.0 10.10.0 10.12.0 10.15.0",
-    "webpack": "5.100.0 5.104.0 5.108.0 5.110.0 5.113.0",
-    "fastify": "5.0.0 5.4.0 5.8.0 5.12.8",
-}
+FITTED_ON = Path(__file__).with_name("packages.txt")
+FOLDS = 10  # of packages: what is said of one's files is fitted on the others'
+LEAST_FILES = 5  # of a package for the mean of packages
+# Files of a package whose proposals the judge weighs, which takes 0.1 s a file: of larger ones the
+# rules alone are fitted.
+MOST_JUDGED = 60
 THRESHOLDS = (
     0.18, 0.20, 0.22, 0.25, 0.26, 0.27, 0.28, 0.29, 0.30,
     0.31, 0.32, 0.33, 0.34, 0.36, 0.38, 0.40, 0.45, 0.50,
@@ -77,25 +73,37 @@ class Candidate:
     right: bool
 
 
+def fitted_on() -> tuple[dict[str, str], dict[str, str]]:
+    """Packages of Python and of scripts, and their releases."""
+    found: dict[str, dict[str, str]] = {"pypi": {}, "npm": {}}
+    for line in FITTED_ON.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            index, name, releases = line.split(maxsplit=2)
+            found[index][name] = releases
+    return found["pypi"], found["npm"]
+
+
 def fitted(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
     """By rule the weights of `calibration.json`."""
-    several, single, _ = pairs(cache, 10_000, say, FITTED_ON, SCRIPTS_FITTED_ON)
+    several, single, _ = pairs(cache, 100_000, say, *fitted_on())
     say(f"{len(several)} files that differ in several places, {len(single)} in one")
-    found = dict(candidates([*several, *single], say))
-    rows: dict[str, list[Row]] = defaultdict(list)
-    for name, of_pair in found.items():
+    of_name = {pair.name: pair for pair in (*several, *single)}
+    sizes = Counter(map(package_of, of_name))
+    found, rows = dict[str, list[Candidate]](), defaultdict[str, list[Row]](list)
+    right_after = Counter[tuple[bool, ...]]()  # whether others' changes and the file's own
+    for name, of_pair in candidates([*of_name.values()], say):
         for each in of_pair:
             if each.proposal.rule not in BY_JUDGEMENT:
                 rows[each.proposal.rule].append((name, each.evidence, each.right))
+        after = {each.site.has_edit for each in of_pair if each.right}
+        right_after[False in after, True in after] += len(of_name[name].hunks) > 1
+        if sizes[package_of(name)] <= MOST_JUDGED:
+            found[name] = of_pair
     for rule, of_rule in sorted(rows.items()):
         say(f"{rule}: {len(of_rule)} proposals, {sum(right for *_, right in of_rule)} right")
-    names = {pair.name for pair in several}
-    for what, of in (("the file's own", {True}), ("other files'", {False}), ("any", {True, False})):
-        some = sum(
-            any(each.right and each.site.has_edit in of for each in found[name]) for name in names
-        )
-        say(f"something right after {what} changes in {some} of {len(names)} files")
-    of_name = {pair.name: pair for pair in (*several, *single)}
+    for (others, own), count in right_after.items():
+        say(f"{count} files, something right after others' changes {others}, after its own {own}")
+    names = {pair.name for pair in several} & found.keys()
     weighed = [*with_judge(of_name, found, rows, say)]
     said = (f"{len(weighed)} weighed", f"{sum(right for *_, right in weighed)} right")
     say(", ".join(said))
@@ -104,7 +112,10 @@ def fitted(cache: Path, say: Callable[[str], None]) -> dict[str, dict[str, float
     ]
     for how, of_best in (("judge", weighed), ("rules", alone)):
         curve(how, of_best, of_best, names, say)
-    of_own = {name: [x for x in of_pair if x.site.has_edit] for name, of_pair in found.items()}
+    of_own = {
+        name: [without_record(x) for x in of_pair if x.site.has_edit]
+        for name, of_pair in found.items()
+    }
     curve("a file alone, judge", weighed, [*with_judge(of_name, of_own, rows, say)], names, say)
     return {rule: regression(of_rule) for rule, of_rule in sorted(rows.items())} | {
         WEIGHED: regression(weighed),
@@ -121,7 +132,9 @@ def candidates(
         files = _Files()
         for pair in of_releases:
             document = files.opened(pair)
-            yield pair.name, [*_candidates(pair, document, files.edits(document), files)]
+            found = [*_candidates(pair, document, files.edits(document), files)]
+            files.expect(document, found)
+            yield pair.name, found
             files.edit(pair, 2, len(pair.hunks))
             tick()
 
@@ -157,6 +170,11 @@ class _Files:
         ]
         return self._earlier.for_document(document, others)
 
+    def expect(self, document: Document, found: Iterable[Candidate]) -> None:
+        """What rules proposed for it."""
+        expected = (as_expected(each.proposal, each.site) for each in found)
+        self._earlier.expect(document.uri, expected)
+
     def _saw(self, before: Document, splice: Splice) -> None:
         if over := self._histories.saw(before, splice):
             self._earlier.add(before, over)
@@ -168,15 +186,22 @@ def _candidates(
     site = site_of(Source(document), edits[-1]) if edits else None
     if site is None:
         return
+    elsewhere = files.elsewhere(document)
     local = ((each, site) for each in proposals(site, UNLIMITED))
-    for proposal, at in chain(local, after_others(site, files.elsewhere(document))):
+    for proposal, at in chain(local, after_others(site, elsewhere)):
         lines = [f"{line}\n" for line in proposal.lines]
         yield Candidate(
             proposal=proposal,
             site=at,
-            evidence=evidence(proposal, at),
+            evidence=evidence(proposal, at, elsewhere.record),
             right=pair.due(proposal.first, proposal.end, lines),
         )
+
+
+def without_record(of: Candidate) -> Candidate:
+    """As where no other file was changed."""
+    none = dict.fromkeys((MADE, UNMADE, DOCUMENTS), 0.0)
+    return replace(of, evidence=of.evidence | none)
 
 
 def with_judge(
@@ -185,21 +210,21 @@ def with_judge(
     rows: Mapping[str, list[Row]],
     say: Callable[[str], None],
 ) -> Iterator[Row]:
-    """Of each pair what the rules find likeliest by weights of other packages, and what the judge
-    says of it."""
+    """Of each pair what the rules find likeliest by weights of other folds, and what the judge says
+    of it."""
     engine = load_engine(EngineConfig())
     engine.warm(InfillRequest(prefix="", suffix=""))  # waits for the judge
-    tick, by = counted("pairs", len(of)), dict[str, dict[str, dict[str, float]]]()
+    tick, by = counted("pairs", len(of)), dict[int, dict[str, dict[str, float]]]()
     for name, found in of.items():
-        package = package_of(name)
-        if package not in by:
+        fold = fold_of(name)
+        if fold not in by:
             others = {
-                rule: [row for row in of_rule if package_of(row[0]) != package]
+                rule: [row for row in of_rule if fold_of(row[0]) != fold]
                 for rule, of_rule in rows.items()
             }
-            by[package] = {rule: regression(of_rule) for rule, of_rule in others.items() if of_rule}
+            by[fold] = {rule: regression(of_rule) for rule, of_rule in others.items() if of_rule}
         tick()
-        best = likeliest(found, by[package])
+        best = likeliest(found, by[fold])
         if best is None:
             continue
         asked = best.alternatives
@@ -214,7 +239,10 @@ def with_judge(
 def likeliest(found: Sequence[Candidate], by: Mapping[str, Mapping[str, float]]) -> NextEdit | None:
     """By weights of rules, as it is offered."""
     rated = [
-        (replace(each.proposal, confidence=confidence(each.proposal, each.site, by)), each.site)
+        (
+            replace(each.proposal, confidence=confidence(each.proposal.rule, each.evidence, by)),
+            each.site,
+        )
         for each in found
     ]
     return first_that_parses(sorted(merged(rated), key=lambda each: -each[0].confidence))
@@ -224,29 +252,35 @@ def package_of(name: str) -> str:
     return name.partition(" ")[0]
 
 
+def fold_of(name: str) -> int:
+    """All files of a package are in one."""
+    return hashed("fold", package_of(name)) % FOLDS
+
+
 def curve(
     how: str,
-    fitted_on: Sequence[Row],
+    fitted_rows: Sequence[Row],
     rows: Sequence[Row],
     several: set[str],
     say: Callable[[str], None],
 ) -> None:
     """Right and wrong of what is shown from several thresholds on, each package by weights fitted
-    on the others. Of all files, and where every package counts the same, as nearly in the
+    on other folds. Of all files, and where every package of some counts the same, as nearly in the
     benchmark."""
     shown: list[tuple[str, float, bool]] = []
     files = Counter(map(package_of, several))
-    for package in {package_of(name) for name, *_ in rows}:
-        weights = regression([row for row in fitted_on if package_of(row[0]) != package])
+    some = [package for package, count in files.items() if count >= LEAST_FILES]
+    for fold in range(FOLDS):
+        weights = regression([row for row in fitted_rows if fold_of(row[0]) != fold])
         for name, found, right in rows:
-            if package_of(name) == package and name in several:
+            if fold_of(name) == fold and name in several:
                 odds = weights["constant"] + sum(weights.get(k, 0.0) * x for k, x in found.items())
-                shown.append((package, 1 / (1 + math.exp(-odds)), right))
+                shown.append((package_of(name), 1 / (1 + math.exp(-odds)), right))
     for least in THRESHOLDS:
         shares = []
         for wanted in (True, False):
             of = Counter(p for p, likely, right in shown if likely >= least and right is wanted)
-            by_package = [of[package] / files[package] for package in files]
+            by_package = [of[package] / files[package] for package in some]
             shares += [100 * sum(of.values()) / len(several), 100 * float(np.mean(by_package))]
         right, right_alike, wrong, wrong_alike = shares
         say(

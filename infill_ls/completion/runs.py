@@ -13,7 +13,7 @@ from infill_ls.completion.next_edit.history import Edit
 from infill_ls.documents import Document
 
 if TYPE_CHECKING:  # it brings the grammars
-    from infill_ls.completion.next_edit.offer import NextEdit
+    from infill_ls.completion.next_edit.offer import Found
 
 
 class Run:
@@ -51,15 +51,14 @@ class EditQuery:
 
 
 class EditRun(Run):
-    """A search for a next edit; `result` None where there is none, or it was `late`: there was no
-    time for it."""
+    """A search for a next edit; `result` None where it was `late`: there was no time for it."""
 
     def __init__(self, query: EditQuery, owner: object) -> None:
         super().__init__(owner, query.seconds)
         self.query = query
         self.late = False
-        self.found: NextEdit | None = None
-        self.result: Future[NextEdit | None] = Future()
+        self.found: Found | None = None
+        self.result: Future[Found | None] = Future()
         self.result.set_running_or_notify_cancel()
 
 

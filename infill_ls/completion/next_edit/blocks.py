@@ -9,18 +9,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from textwrap import dedent
 
+from infill_engine.budget import UNLIMITED, Budget
 from infill_ls.completion.next_edit.arguments import balanced
-from infill_ls.completion.next_edit.changes import token_change, tokens
+from infill_ls.completion.next_edit.changes import LineChange, token_change, tokens
 from infill_ls.completion.next_edit.patterns import LONGEST_LINE, Pattern, evidence_of, patterns_of
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 
-_MOST, _MOST_PLACES = 4, 60  # lines of a block, and places
+MOST_LINES, _MOST_PLACES = 4, 60  # lines of a block, and places
 _WORD = re.compile(r"\w+")
 
 
 def same_lines(site: Site) -> Iterator[Proposal]:
     old, new = site.change.old, site.change.new
-    if max(len(old), len(new)) > _MOST or len(old) == len(new):
+    if max(len(old), len(new)) > MOST_LINES or len(old) == len(new):
         return
     if not old:
         found = _put_in(site)
@@ -57,10 +58,12 @@ def _put_in(site: Site) -> Iterator[Proposal]:
             continue
         over, under = _line(lines, at - 1), _line(lines, at)
         same_over, same_under = over.strip() == above.strip(), under.strip() == below.strip()
-        if site.has_edit and not (_kind(over) == _kind(above) and _kind(under) == _kind(below)):
+        of_kind = _kind(over) == _kind(above) and _kind(under) == _kind(below)
+        if (site.has_edit or not any(new)) and not of_kind:
             continue
         if not (
             site.has_edit
+            or not any(new)
             or (same_over and same_under)
             or _says(same_over, above, same_under, below)
         ):
@@ -134,18 +137,27 @@ def _around(
 
 def _became(site: Site) -> Iterator[Proposal]:
     """Lines that became more or fewer, elsewhere: what was kept may be another text there."""
-    change, size = site.change, len(site.change.old)
-    old, new = _block((*change.old, *change.new), size)
-    tokens_of = token_change(tokens(old), tokens(new))
-    for pattern in patterns_of(tokens_of):
-        if not tokens_of.old:
-            continue
-        part = max(pattern.longest.split("\n"), key=len)
-        rows = {row - of for row in site.source.rows_with(part) for of in range(size)}
-        for at in _outside(site, size, sorted(rows)):
-            window = site.lines[at : at + size]
-            if any(line.strip() for line in window) and max(map(len, window)) <= LONGEST_LINE:
-                yield from _replaced(pattern, site, at, window)
+    for pattern in block_patterns(site.change):
+        yield from became(pattern, site)
+
+
+def block_patterns(change: LineChange) -> Iterator[Pattern]:
+    """Of lines that became more or fewer, less what all are indented by."""
+    of_tokens = token_change(*map(tokens, _block((*change.old, *change.new), len(change.old))))
+    if of_tokens.old:
+        yield from patterns_of(of_tokens)
+
+
+def became(pattern: Pattern, site: Site, budget: Budget = UNLIMITED) -> Iterator[Proposal]:
+    """Where as many lines as the change's are what it looks for. Raises BudgetSpent."""
+    size = len(site.change.old)
+    part = max(pattern.longest.split("\n"), key=len)
+    rows = {row - of for row in site.source.rows_with(part) for of in range(size)}
+    for at in _outside(site, size, sorted(rows)):
+        budget.check()
+        window = site.lines[at : at + size]
+        if any(line.strip() for line in window) and max(map(len, window)) <= LONGEST_LINE:
+            yield from _replaced(pattern, site, at, window)
 
 
 def _replaced(pattern: Pattern, site: Site, at: int, window: Sequence[str]) -> Iterator[Proposal]:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from infill_ls.completion.next_edit.proposal import Proposal, Site
+from infill_ls.completion.next_edit.record import NO_RECORD, Record
 
 # So probable is what nobody asked for, to be shown; where nothing was changed in other documents
 # less is proposed, and less of it wrong. Of a document that has no edit yet it is not even known
@@ -30,6 +31,7 @@ BY_JUDGEMENT = {
     "argument_gone": 0.5,
     "passed_on": 0.4,
 }
+MADE, UNMADE, DOCUMENTS = "made", "unmade", "documents edited"  # of the record
 UNKNOWN = {"constant": -9.0}  # of a rule that was not fitted: it is not shown
 ELSEWHERE = "_elsewhere"  # behind the name of a rule that goes by changes of other documents
 # What the rules and the judge count for together, and the rules alone.
@@ -45,8 +47,9 @@ def fitted() -> dict[str, dict[str, float]]:
     return found
 
 
-def evidence(proposal: Proposal, site: Site) -> dict[str, float]:
+def evidence(proposal: Proposal, site: Site, record: Record = NO_RECORD) -> dict[str, float]:
     """The rule's own, and what is to be said of any proposal."""
+    made, unmade = (of.get(proposal.rule, 0) for of in (record.made, record.unmade))
     distance = abs(proposal.first - site.change.end)
     return {
         **dict(proposal.evidence),
@@ -54,17 +57,19 @@ def evidence(proposal: Proposal, site: Site) -> dict[str, float]:
         "few": float(proposal.places <= 3),
         "many": float(proposal.places > 10),
         "close": float(distance <= NEAR),
+        MADE: math.log1p(made),
+        UNMADE: math.log1p(unmade),
+        DOCUMENTS: math.log1p(record.documents),
     }
 
 
 def confidence(
-    proposal: Proposal, site: Site, by: Mapping[str, Mapping[str, float]] | None = None
+    rule: str, found: Mapping[str, float], by: Mapping[str, Mapping[str, float]] | None = None
 ) -> float:
-    """By the weights of rules that are shipped, or by others."""
-    if proposal.rule in BY_JUDGEMENT:
-        return BY_JUDGEMENT[proposal.rule]
-    weights = (fitted() if by is None else by).get(proposal.rule, UNKNOWN)
-    return _likely(weights, evidence(proposal, site))
+    """Of a proposal with such evidence, by the weights of rules that are shipped, or by others."""
+    if rule in BY_JUDGEMENT:
+        return BY_JUDGEMENT[rule]
+    return _likely((fitted() if by is None else by).get(rule, UNKNOWN), found)
 
 
 def weighed_evidence(confidence: float, agreed: bool, nats: float | None) -> dict[str, float]:

@@ -47,7 +47,7 @@ class TokenChange:
 
 
 def line_change(document: Document, edit: Edit) -> LineChange | None:
-    """None where it is no more than blank, or too long."""
+    """None where it is none of lines, or too long."""
     text, start, end = document.text, edit.start, edit.end
     removed, inserted = edit.removed, edit.inserted
     if inserted.startswith("\n") and not removed and text[end : end + 1] == "\n":
@@ -62,7 +62,7 @@ def line_change(document: Document, edit: Edit) -> LineChange | None:
     while old and new and old[0] == new[0]:
         del old[0], new[0]
         first += 1
-    if max(len(old), len(new)) > MAX_LINES or "".join(old).split() == "".join(new).split():
+    if not (old or new) or max(len(old), len(new)) > MAX_LINES:
         return None
     above, below = _line(document, first - 1), _line(document, first + len(new))
     return LineChange(first=first, old=tuple(old), new=tuple(new), above=above, below=below)

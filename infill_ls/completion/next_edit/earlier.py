@@ -4,17 +4,19 @@ through several files is most of it known after the first.
 In memory alone, and no longer than a document is open. Belongs to the event loop.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 
 from infill_ls.completion.next_edit.changes import LineChange, line_change
 from infill_ls.completion.next_edit.elsewhere import ChangeElsewhere, Elsewhere
 from infill_ls.completion.next_edit.history import Edit
+from infill_ls.completion.next_edit.record import Expected, record_of
 from infill_ls.documents import Document
 
 MAX_CHANGES = 400
 LONGEST = 1_000  # characters of a line: what is longer was hardly written by hand
 MAX_TEXTS, MAX_CHARACTERS = 8, 200_000  # of other documents as they are now
+MAX_EXPECTED = 400  # of a document
 
 
 class EarlierChanges:
@@ -22,6 +24,7 @@ class EarlierChanges:
 
     def __init__(self) -> None:
         self._changes: deque[ChangeElsewhere] = deque(maxlen=MAX_CHANGES)
+        self._expected: dict[str, dict[Expected, None]] = {}
 
     def __len__(self) -> int:
         return len(self._changes)
@@ -36,6 +39,13 @@ class EarlierChanges:
         change = _change(document, edit)
         if change is not None:
             self._changes.append(ChangeElsewhere(uri=document.uri, change=change))
+
+    def expect(self, uri: str, expected: Iterable[Expected]) -> None:
+        """What rules proposed for a document that was edited."""
+        of_document = self._expected.setdefault(uri, {})
+        for each in expected:
+            if len(of_document) < MAX_EXPECTED:
+                of_document[each] = None
 
     def for_document(
         self, document: Document, others: Iterable[tuple[Document, Edit | None]]
@@ -61,19 +71,25 @@ class EarlierChanges:
         ]
         newest = dict.fromkeys(each.uri for each in reversed(changes))
         texts = {uri: now[uri].text for uri in list(newest)[:MAX_TEXTS]}
+        made: dict[str, list[LineChange]] = defaultdict(list)
+        for each in changes:
+            made[each.uri].append(each.change)
         return Elsewhere(
             changes=tuple(changes[-MAX_CHANGES:]),
             texts={uri: text for uri, text in texts.items() if len(text) <= MAX_CHARACTERS},
+            record=record_of((self._expected.get(uri, ()), of) for uri, of in made.items()),
         )
 
     def forget(self, uri: str) -> None:
         """A document is closed, or its text not known."""
+        self._expected.pop(uri, None)
         if any(each.uri == uri for each in self._changes):
             kept = [each for each in self._changes if each.uri != uri]
             self._changes = deque(kept, maxlen=MAX_CHANGES)
 
     def clear(self) -> None:
         self._changes.clear()
+        self._expected.clear()
 
 
 def _change(document: Document, edit: Edit) -> LineChange | None:

@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import islice
 
 from infill_engine.budget import UNLIMITED, Budget
-from infill_ls.completion.next_edit.blocks import same_lines
+from infill_ls.completion.next_edit.blocks import MOST_LINES, became, block_patterns, same_lines
 from infill_ls.completion.next_edit.calibration import ELSEWHERE
 from infill_ls.completion.next_edit.changes import NAME, LineChange, token_changes
 from infill_ls.completion.next_edit.fstrings import as_f_strings, formats
@@ -26,6 +26,7 @@ from infill_ls.completion.next_edit.patterns import (
     regex_of,
 )
 from infill_ls.completion.next_edit.proposal import Proposal, Site
+from infill_ls.completion.next_edit.record import NO_RECORD, Record
 from infill_ls.completion.next_edit.source import IMPORT, Lines, names_used
 
 _MOST_LIKE = 3  # changes of a kind whose surroundings are compared, the newest ones
@@ -61,10 +62,12 @@ class ChangeElsewhere:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elsewhere:
-    """What was changed in other documents, oldest first, and what some of these are now, by URI."""
+    """What was changed in other documents, oldest first, what some of these are now, by URI, and
+    what became of what was proposed for them."""
 
     changes: tuple[ChangeElsewhere, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    record: Record = NO_RECORD
 
 
 NOTHING_ELSEWHERE = Elsewhere()
@@ -126,13 +129,17 @@ def _places(site: Site, seen: Sequence[_Seen], budget: Budget) -> Iterator[tuple
     for each, kind in seen[:_MOST_LIKE]:
         change = each.change
         there = replace(site, change=replace(change, first=len(site.lines) + 1))
-        if kind.pattern:
+        if kind.pattern and len(change.old) != len(change.new):
+            found = became(kind.pattern, there, budget)
+        elif kind.pattern:
             found = places(kind.pattern, there, budget)
         elif kind.key == _F_STRINGS:
             found = as_f_strings(there)
         else:
             needed = {line.strip() for line in change.old or (change.above, change.below)} - {""}
-            found = same_lines(there) if any(x in site.source.rows for x in needed) else iter(())
+            is_blank = not any(map(str.strip, (*change.old, *change.new)))
+            due = is_blank or any(x in site.source.rows for x in needed)
+            found = same_lines(there) if due else iter(())
         for proposal in found:
             edited = site.change.first <= proposal.first < site.change.end
             if not edited and dict(proposal.evidence).get("near", 1.0) >= LEAST:
@@ -142,7 +149,7 @@ def _places(site: Site, seen: Sequence[_Seen], budget: Budget) -> Iterator[tuple
 def _untouched(seen: Sequence[_Seen], texts: Sequence[Lines]) -> Evidence:
     """How much of what a pattern finds was left as it is in other documents."""
     pattern = seen[0][1].pattern
-    if not pattern:
+    if not pattern or "\n" in pattern.longest:
         return ()
     regex = regex_of(pattern)
     left = sum(
@@ -187,7 +194,12 @@ def _alike(proposal: Proposal) -> float:
 def kinds_of(change: LineChange) -> tuple[Kind, ...]:
     if len(change.old) != len(change.new):
         old, new = (tuple(line.strip() for line in lines) for lines in (change.old, change.new))
-        return (Kind((old, new), (old, new)),)
+        of_lines = (old, new)
+        found = [Kind(of_lines, of_lines)]
+        if old and new and max(len(old), len(new)) <= MOST_LINES:
+            for pattern in block_patterns(change):
+                found.append(Kind((pattern.regex.pattern, pattern.template), of_lines, pattern))
+        return tuple(found)
     is_f_string = any(formats(change))
     found = [Kind(_F_STRINGS)] if is_f_string else []
     for of_line in token_changes(change):

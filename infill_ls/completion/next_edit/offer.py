@@ -12,7 +12,7 @@ from tree_sitter import Parser
 from infill_engine.budget import UNLIMITED, Budget, BudgetSpent
 from infill_ls.completion.next_edit.arguments import balanced
 from infill_ls.completion.next_edit.blocks import same_lines
-from infill_ls.completion.next_edit.calibration import UNSURE, confidence
+from infill_ls.completion.next_edit.calibration import UNSURE, confidence, evidence
 from infill_ls.completion.next_edit.changes import LineChange, line_change, token_changes
 from infill_ls.completion.next_edit.elsewhere import (
     NOTHING_ELSEWHERE,
@@ -25,6 +25,7 @@ from infill_ls.completion.next_edit.migrations import migrated
 from infill_ls.completion.next_edit.names import rename_elsewhere
 from infill_ls.completion.next_edit.patterns import repeated
 from infill_ls.completion.next_edit.proposal import Proposal, Site
+from infill_ls.completion.next_edit.record import NO_RECORD, Expected, Record, expected
 from infill_ls.completion.next_edit.separators import separated
 from infill_ls.completion.next_edit.siblings import beside
 from infill_ls.completion.next_edit.signatures import calls_after
@@ -69,22 +70,36 @@ class NextEdit:
     alternatives: Alternatives
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is worth a second look, if anything is, and all that was proposed, for the record."""
+
+    edit: NextEdit | None = None
+    expected: tuple[Expected, ...] = ()
+
+
 def likeliest(
     document: Document,
     edits: Sequence[Edit],
     *,
     elsewhere: Elsewhere = NOTHING_ELSEWHERE,
     budget: Budget = UNLIMITED,
-) -> NextEdit | None:
-    """None where nothing is worth a second look. A document without an edit may be due what was
-    changed in others. Raises BudgetSpent."""
-    found = merged(_after_all(document, edits, elsewhere, budget))
+) -> Found:
+    """A document without an edit may be due what was changed in others. Raises BudgetSpent."""
+    proposed = list(_after_all(document, edits, elsewhere, budget))
     at = document.lines.line_of(edits[-1].end) if edits else 0
 
     def worth(of: tuple[Proposal, Site]) -> tuple[float, bool, int]:
         return -of[0].confidence, of[0].first < at, abs(of[0].first - at)
 
-    return first_that_parses(sorted(found, key=worth), budget)
+    return Found(
+        edit=first_that_parses(sorted(merged(proposed), key=worth), budget),
+        expected=tuple(dict.fromkeys(as_expected(each, site) for each, site in proposed)),
+    )
+
+
+def as_expected(proposal: Proposal, site: Site) -> Expected:
+    return expected(proposal.rule, site.lines[proposal.first : proposal.end], proposal.lines)
 
 
 def first_that_parses(
@@ -134,7 +149,7 @@ def _after_all(
         site = site_of(source, edit)
         if site is not None:
             again = sum(_same_tokens(site.change, each) for each in newer)
-            for each in filter(is_due, proposals(site, budget)):
+            for each in filter(is_due, proposals(site, budget, elsewhere.record)):
                 yield replace(each, confidence=_aged(each.confidence, age, again)), site
             newer.append(site.change)
         first = document.lines.line_of(edit.start)
@@ -164,7 +179,7 @@ def after_others(
     with suppress(BudgetSpent):
         of_these = budget.within(SECONDS_ELSEWHERE)
         for proposal, there in changed_elsewhere(site, elsewhere, of_these):
-            yield replace(proposal, confidence=confidence(proposal, there)), there
+            yield _rated(proposal, there, elsewhere.record), there
     budget.check()
 
 
@@ -180,12 +195,17 @@ def without_edit(source: Source) -> Site:
     return Site(source=source, change=nothing)
 
 
-def proposals(site: Site, budget: Budget) -> Iterator[Proposal]:
+def proposals(site: Site, budget: Budget, record: Record = NO_RECORD) -> Iterator[Proposal]:
     """Of all rules. Raises BudgetSpent."""
     for rule in RULES:
         for proposal in rule(site):
             budget.check()
-            yield replace(proposal, confidence=confidence(proposal, site))
+            yield _rated(proposal, site, record)
+
+
+def _rated(proposal: Proposal, site: Site, record: Record) -> Proposal:
+    likely = confidence(proposal.rule, evidence(proposal, site, record))
+    return replace(proposal, confidence=likely)
 
 
 def _as_edit(document: Document, proposal: Proposal, site: Site) -> NextEdit:

@@ -19,12 +19,13 @@ from infill_ls.completion.next_edit.calibration import (
     SHOWN_FROM_OPENED,
     weighed,
 )
+from infill_ls.completion.next_edit.record import Expected
 from infill_ls.completion.runs import EditQuery, EditRun
 from infill_ls.completion.steps import Steps
 from infill_ls.completion.worker import Worker
 
 if TYPE_CHECKING:  # it brings the grammars: the finder's thread imports it
-    from infill_ls.completion.next_edit.offer import NextEdit
+    from infill_ls.completion.next_edit.offer import Found, NextEdit
     from infill_ls.completion.next_edit.weighed import Alternatives
 
 logger = logging.getLogger(__name__)
@@ -34,10 +35,12 @@ GRACE_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditResult:
-    """`how` is for the log, `complaint` for the user where it failed for a reason."""
+    """`how` is for the log, `complaint` for the user where it failed for a reason. `expected` is
+    all that was proposed."""
 
     how: str  # "offered" | "nothing" | "no edit" | "superseded" | "late" | "failed" | "stopped"
     edit: "NextEdit | None" = None
+    expected: tuple[Expected, ...] = ()
     complaint: str = ""
 
 
@@ -73,7 +76,8 @@ class EditRequests:
         try:
             result = await self._answer(run, turn, loop)
             if result.edit is not None:
-                result = await self._weighed(run, turn, result.edit, min_confidence)
+                weighed_edit = await self._weighed(run, turn, result.edit, min_confidence)
+                result = replace(weighed_edit, expected=result.expected)
             return result
         finally:
             run.stop()
@@ -116,7 +120,7 @@ class EditRequests:
             return EditResult(how="failed", complaint=complaint)
         if run.late:
             return EditResult(how="late")
-        return _offered(run.result.result())
+        return _found(run.result.result())
 
     async def _weighed(
         self, run: EditRun, turn: "asyncio.Future[None]", edit: "NextEdit", min_confidence: float
@@ -157,6 +161,12 @@ def _shown_from(query: EditQuery) -> float:
     if not query.edits:
         return SHOWN_FROM_OPENED
     return SHOWN_FROM if query.elsewhere.changes else SHOWN_FROM_ALONE
+
+
+def _found(found: "Found | None") -> EditResult:
+    if found is None:
+        return _offered(None)
+    return replace(_offered(found.edit), expected=found.expected)
 
 
 def _offered(edit: "NextEdit | None") -> EditResult:

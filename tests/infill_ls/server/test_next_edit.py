@@ -218,9 +218,9 @@ async def test_what_is_not_sure_is_what_the_judge_says_as_well(
     """Where it could make a difference."""
     questions = []
 
-    def likeliest(document: Document, *_: Any, **__: Any) -> offer.NextEdit:
+    def likeliest(document: Document, *_: Any, **__: Any) -> offer.Found:
         asked = Alternatives(before="a\n", new="b\n", old="c\n")
-        return offer.NextEdit(
+        edit = offer.NextEdit(
             start=0,
             end=4,
             text="x",
@@ -230,6 +230,7 @@ async def test_what_is_not_sure_is_what_the_judge_says_as_well(
             agreed=False,
             alternatives=asked,
         )
+        return offer.Found(edit=edit)
 
     def weigh(_: Engine, before: str, texts: tuple[str, ...], budget: Budget) -> Steps[Any]:
         questions.append((before, texts))
@@ -250,7 +251,7 @@ async def test_where_other_documents_changed_less_is_offered(
         start=0, end=4, text="x", line=0, rule="", confidence=0.3, agreed=False,
         alternatives=Alternatives(before="", new="", old=""),
     )  # fmt: skip
-    monkeypatch.setattr(offer, "likeliest", lambda *_, **__: found)
+    monkeypatch.setattr(offer, "likeliest", lambda *_, **__: offer.Found(edit=found))
 
     assert len(await edits(judged)) == 1
     other = "file:///project/other.py"
@@ -402,3 +403,20 @@ async def test_imports_are_looked_at_whatever_ends_the_lines(worker: Worker, new
         (edit,) = await edits(editor, version=2)
 
         assert edit["range"]["start"] == {"line": 1, "character": 0}
+
+
+async def test_what_became_of_what_was_proposed_is_known_to_other_documents(
+    editor: Editor,
+) -> None:
+    other = "file:///project/other.py"
+    await edits(editor)  # both calls may get the new name
+    row = {"start": {"line": 4, "character": 6}, "end": {"line": 4, "character": 11}}
+    change(editor, 3, row, "subtotal")
+    editor.open(TEXT, other, "python")
+    await edits(editor, uri=other)  # nothing was edited there, so nothing is expected of it
+    editor.open(TEXT, "file:///project/third.py", "python")
+    third = next(x for x in editor.session._documents.all() if x.uri.endswith("third.py"))
+
+    record = editor.session.elsewhere(third).record
+
+    assert (record.made, record.unmade, record.documents) == ({"renamed": 1}, {"renamed": 1}, 1)

@@ -39,7 +39,7 @@ def proposed(old: str, new: str, language: str = "python") -> dict[str, str]:
 
 def shown(document: Document, edits: tuple[Edit, ...]) -> NextEdit | None:
     """What is offered by the rules alone."""
-    edit = likeliest(document, edits)
+    edit = likeliest(document, edits).edit
     likely = weighed(edit.confidence, edit.agreed, None) if edit else 0.0
     return edit if likely >= SHOWN_FROM_ALONE else None
 

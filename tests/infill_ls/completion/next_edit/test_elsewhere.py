@@ -39,6 +39,11 @@ class Files:
         assert document is not None
         return document
 
+    def close(self, uri: str) -> None:
+        self._store.close(uri)
+        self._histories.forget(uri)
+        self.earlier.forget(uri)
+
     def edits(self, uri: str) -> tuple[Edit, ...]:
         return self._histories.of(uri)
 
@@ -63,7 +68,7 @@ class Files:
         document = self.edit(HERE)
         known = self.elsewhere(document) if elsewhere is None else elsewhere
         edits = self._histories.of(HERE)
-        edit = likeliest(document, edits, elsewhere=known, budget=budget)
+        edit = likeliest(document, edits, elsewhere=known, budget=budget).edit
         return edit and edit.text
 
     def _saw(self, before: Document, splice: Splice) -> None:
@@ -100,6 +105,19 @@ class Files:
             "block_elsewhere",
         ),
         (
+            ("def f(a) -> A:\n    ...\n", "def f(a) -> A: ...\n"),
+            (
+                "x = 1\nclass C:\n    def g(b) -> B:\n        ...\n",
+                "x = 2\nclass C:\n    def g(b) -> B: ...\n",
+            ),
+            "block_elsewhere",
+        ),
+        (
+            ('"""One."""\nimport a\n', '"""One."""\n\nimport a\n'),
+            ('"""Two."""\nimport b\nx = 1\n', '"""Two."""\n\nimport b\nx = 2\n'),
+            "put_in_elsewhere",
+        ),
+        (
             ('a = "%s" % b\n', 'a = f"{b}"\n'),
             ('x = 1\nc = "%s-" % d\n', 'x = 2\nc = f"{d}-"\n'),
             "f_string_elsewhere",
@@ -126,8 +144,8 @@ def test_a_document_without_an_edit_is_due_what_others_had() -> None:
             files.edit(f"file:///{number}.py", old.format(number), new.format(number))
         document = files.edit(HERE, "x = 1\n" + old.format(9))
 
-        assert likeliest(document, ()) is None
-        edit = likeliest(document, (), elsewhere=files.elsewhere(document))
+        assert likeliest(document, ()).edit is None
+        edit = likeliest(document, (), elsewhere=files.elsewhere(document)).edit
         assert edit is not None
         assert edit.text == new.format(9).rstrip("\n")
         assert edit.line == 1
