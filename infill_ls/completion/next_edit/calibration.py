@@ -13,11 +13,10 @@ from pathlib import Path
 from infill_ls.completion.next_edit.proposal import Proposal, Site
 from infill_ls.completion.next_edit.record import NO_RECORD, Record
 
-# So probable is what nobody asked for, to be shown; where nothing was changed in other documents
-# less is proposed, and less of it wrong. Of a document that has no edit yet it is not even known
-# that there is something to be done, and most that somebody opens have nothing. What the rules find
-# less likely than UNSURE is left out at once.
-SHOWN_FROM, SHOWN_FROM_ALONE, SHOWN_FROM_OPENED = 0.22, 0.22, 0.5
+# So probable is what nobody asked for, to be shown. Of a document that has no edit yet it is not
+# even known that there is something to be done, and most that somebody opens have nothing. What the
+# rules find less likely than UNSURE is left out at once.
+SHOWN_FROM, SHOWN_FROM_OPENED = 0.22, 0.5
 UNSURE = 0.05
 CERTAIN = 1 - 1e-6  # that several rules agree may come to 1 by rounding
 NEAR = 21  # lines

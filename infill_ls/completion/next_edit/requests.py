@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from infill_engine import Budget, Engine, InfillError
 from infill_ls.completion.next_edit.calibration import (
     SHOWN_FROM,
-    SHOWN_FROM_ALONE,
     SHOWN_FROM_OPENED,
     weighed,
 )
@@ -158,9 +157,7 @@ class EditRequests:
 
 
 def _shown_from(query: EditQuery) -> float:
-    if not query.edits:
-        return SHOWN_FROM_OPENED
-    return SHOWN_FROM if query.elsewhere.changes else SHOWN_FROM_ALONE
+    return SHOWN_FROM if query.edits else SHOWN_FROM_OPENED
 
 
 def _found(found: "Found | None") -> EditResult:

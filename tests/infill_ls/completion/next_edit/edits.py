@@ -1,7 +1,7 @@
 """Edits by two texts: what a user's was, and what is proposed after it."""
 
 from infill_engine.budget import UNLIMITED
-from infill_ls.completion.next_edit.calibration import SHOWN_FROM_ALONE, weighed
+from infill_ls.completion.next_edit.calibration import SHOWN_FROM, weighed
 from infill_ls.completion.next_edit.history import Edit, noted
 from infill_ls.completion.next_edit.offer import NextEdit, likeliest, proposals, site_of
 from infill_ls.completion.next_edit.source import Source
@@ -41,7 +41,7 @@ def shown(document: Document, edits: tuple[Edit, ...]) -> NextEdit | None:
     """What is offered by the rules alone."""
     edit = likeliest(document, edits).edit
     likely = weighed(edit.confidence, edit.agreed, None) if edit else 0.0
-    return edit if likely >= SHOWN_FROM_ALONE else None
+    return edit if likely >= SHOWN_FROM else None
 
 
 def offered(old: str, new: str, language: str = "python") -> str | None:
