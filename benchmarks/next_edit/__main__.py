@@ -14,7 +14,8 @@ were made. Every pair of releases has a server of its own. There it is asked for
 first hunk, when the file was just opened: it is right where it makes any of them, and in files that
 are the same in both releases nothing is due. The last line is JSON.
 
-`--fit` fits how likely a proposal of each rule is right, on other packages.
+`--fit` fits how likely a proposal of each rule is right, on the packages of `packages.txt`. It
+fetches some 900 archives and takes about half an hour.
 """
 
 import argparse
