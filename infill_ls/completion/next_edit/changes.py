@@ -35,6 +35,11 @@ class LineChange:
         """The line behind the new ones."""
         return self.first + len(self.new)
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing but blanks and line ends differs."""
+        return "".join(self.old).split() == "".join(self.new).split()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenChange:

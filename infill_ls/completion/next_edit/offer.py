@@ -196,7 +196,10 @@ def without_edit(source: Source) -> Site:
 
 
 def proposals(site: Site, budget: Budget, record: Record = NO_RECORD) -> Iterator[Proposal]:
-    """Of all rules. Raises BudgetSpent."""
+    """Of all rules; a line that was just opened, closed or indented is the beginning of something
+    else. Raises BudgetSpent."""
+    if site.change.is_blank:
+        return
     for rule in RULES:
         for proposal in rule(site):
             budget.check()

@@ -343,3 +343,13 @@ def test_no_rule_takes_long_where_the_same_tokens_come_again_and_again(rule: Rul
 
 def test_what_all_rules_are_sure_of_is_as_likely_as_can_be_said() -> None:
     assert 0.9 < weighed(1.0, True, None) < 1.0
+
+
+def test_a_line_that_is_opened_joined_or_indented_asks_for_nothing_elsewhere() -> None:
+    lines = [line for n in range(3) for line in (f"def f{n}(a):", f"    x = a + {n}", "", "")]
+    old = "\n".join(lines) + "\n"
+    for at, line in enumerate(lines[:-1]):
+        for new in (["", line], ["    " + line], [(line + " " + lines[at + 1]).strip()]):
+            taken = 2 if len(new) == 1 and not new[0].startswith("    " + line) else 1
+            after = "\n".join((*lines[:at], *new, *lines[at + taken :])) + "\n"
+            assert after == old or offered(old, after) is None
