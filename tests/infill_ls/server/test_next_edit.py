@@ -244,6 +244,149 @@ async def test_what_is_not_sure_is_what_the_judge_says_as_well(
     assert questions == [("a\n", ("b\n", "c\n"))] * is_asked
 
 
+async def test_where_the_judge_fails_the_rules_say_it_alone(
+    judged: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Steps[Any]:
+        yield
+        raise RuntimeError
+
+    monkeypatch.setattr(weighing, "weigh", fails)
+
+    assert len(await edits(judged)) == 1
+
+
+async def test_the_newest_request_and_an_edit_overtake_the_one_before(editor: Editor) -> None:
+    first, second = editor.asks(NEXT, asked()), editor.asks(NEXT, asked())
+    assert [len((await each)["result"]["edits"]) for each in (first, second)] == [0, 1]
+    third = editor.asks(NEXT, asked())
+    change(editor, 3, RENAMED, "whole")
+    assert (await third)["result"] == {"edits": []}
+
+
+async def test_a_request_that_is_taken_back_is_answered(editor: Editor) -> None:
+    asks = editor.asks(NEXT, asked())
+    editor.notify("$/cancelRequest", {"id": editor._ids})
+
+    assert (await asks)["error"]["code"] == -32800
+    assert len(await edits(editor)) == 1
+
+
+async def test_nothing_is_offered_where_it_is_off_or_not_probable_enough(editor: Editor) -> None:
+    for settings in (
+        Settings(next_edit=False),
+        Settings(enable=False),
+        Settings(disabled_languages=("python",)),
+        Settings(deadline_ms=60_000, min_confidence=1.0),
+    ):
+        editor.session.settings = settings
+        assert await edits(editor) == []
+    editor.session.settings = Settings(deadline_ms=60_000)
+    editor.session.snooze(5)
+    assert await edits(editor) == []
+
+
+def fetched(editor: Editor, *names: str) -> None:
+    """Opens files in which something is got, and has it fetched."""
+    for number, name in enumerate(names):
+        uri = f"file:///project/{name}.py"
+        editor.open(GOT.replace("1", str(number)), uri, "python")
+        at = {"start": {"line": 2, "character": 6}, "end": {"line": 2, "character": 9}}
+        change(editor, 2, at, "fetch", uri)
+
+
+async def test_what_was_changed_in_another_document_is_offered(worker: Worker) -> None:
+    async with editing(worker) as editor:
+        session = editor.session
+        session.settings = Settings(deadline_ms=60_000, disabled_files=("**/secret*",))
+        fetched(editor, "one", "two", "three", "secret")
+        editor.open(f"y = 1\n{GOT}", URI, "python")
+        at = {"start": {"line": 0, "character": 4}, "end": {"line": 0, "character": 5}}
+        change(editor, 2, at, "2")
+
+        (edit,) = await edits(editor)
+        (document,) = [each for each in session._documents.all() if each.uri.endswith("file.py")]
+        known = session.elsewhere(document)
+
+        assert edit["text"] == "x = a.fetch_value(1)"
+        assert edit["range"]["start"] == {"line": 3, "character": 0}
+        assert {each.uri[-6:] for each in known.changes} == {"one.py", "two.py", "ree.py"}
+        assert len(known.texts) == 3
+        editor.notify("textDocument/didClose", {"textDocument": {"uri": "file:///project/one.py"}})
+        assert len(session.elsewhere(document).changes) == 2
+
+
+async def test_a_file_is_due_what_others_had_before_it_has_an_edit(worker: Worker) -> None:
+    """Once enough of them had it; where nothing was changed elsewhere nobody looks."""
+    async with editing(worker) as editor:
+        editor.session.settings = Settings(deadline_ms=60_000)
+        editor.open(f"y = 1\n{GOT}", URI, "python")
+        assert await edits(editor) == []
+        fetched(editor, "one", "two", "three", "four", "five")
+
+        (edit,) = await edits(editor)
+        assert edit["text"] == "x = a.fetch_value(1)"
+        assert edit["range"]["start"] == {"line": 3, "character": 0}
+        change(editor, 2, edit["range"], edit["text"])
+        back = {"start": edit["range"]["start"], "end": {"line": 3, "character": 20}}
+        change(editor, 3, back, "x = a.get_value(1)")
+        assert await edits(editor, version=3) == [], "made, and taken back"
+        editor.open("y = 1\n", "file:///project/other.py", "python")
+        assert await edits(editor, uri="file:///project/other.py") == []
+
+
+async def test_nothing_is_kept_of_what_was_closed(editor: Editor) -> None:
+    key = editor.session._documents.all()[0].uri
+    assert editor.session.edits.of(key)
+    editor.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+    assert editor.session.edits.of(key) == ()
+    editor.open(TEXT, URI, "python", version=7)
+    assert await edits(editor, version=7) == []
+
+
+async def test_a_file_that_may_tell_no_more_does_not(worker: Worker) -> None:
+    async with editing(worker) as editor:
+        session = editor.session
+        session.settings = Settings(deadline_ms=60_000)
+        one, other = "file:///project/one.py", "file:///project/other.py"
+        for uri in (one, other):
+            editor.open(TEXT, uri, "python")
+        for version, at in ((2, RENAMED), (3, {"start": {"line": 4, "character": 6},
+                                               "end": {"line": 4, "character": 11}})):  # fmt: skip
+            about = {"uri": one, "version": version}
+            changes = {"textDocument": about, "contentChanges": [{"range": at, "text": "subtotal"}]}
+            editor.notify("textDocument/didChange", changes)
+        (document,) = [each for each in session._documents.all() if each.uri == other]
+        assert len(session.elsewhere(document).changes) == 2
+        assert len(session.elsewhere(document).texts) == 1
+
+        session.settings = Settings(deadline_ms=60_000, disabled_files=("**/one.py",))
+
+        assert session.elsewhere(document).changes == ()
+        session.settings = Settings(deadline_ms=60_000)
+        assert session.lose_document(one)
+        whole = {
+            "textDocument": {"uri": one, "version": 9},
+            "contentChanges": [{"text": "a = 1\n"}],
+        }
+        editor.notify("textDocument/didChange", whole)
+        assert session.elsewhere(document).changes == ()
+
+
+@pytest.mark.parametrize("newline", ["\r", "\r\n"])
+async def test_imports_are_looked_at_whatever_ends_the_lines(worker: Worker, newline: str) -> None:
+    async with editing(worker) as editor:
+        editor.session.settings = Settings(deadline_ms=60_000)
+        text = "import a\nfrom b import c\nx = c\ny = a\n".replace("\n", newline)
+        editor.open(text, URI, "python")
+        at = {"start": {"line": 2, "character": 4}, "end": {"line": 2, "character": 5}}
+        change(editor, 2, at, "1")
+
+        (edit,) = await edits(editor, version=2)
+
+        assert edit["range"]["start"] == {"line": 1, "character": 0}
+
+
 async def test_what_became_of_what_was_proposed_is_known_to_other_documents(
     editor: Editor,
 ) -> None:
