@@ -8,6 +8,7 @@ made tells how likely it is due here.
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -197,8 +198,9 @@ def kinds_of(change: LineChange) -> tuple[Kind, ...]:
         of_lines = (old, new)
         found = [Kind(of_lines, of_lines)]
         if old and new and max(len(old), len(new)) <= MOST_LINES:
-            for pattern in block_patterns(change):
-                found.append(Kind((pattern.regex.pattern, pattern.template), of_lines, pattern))
+            with suppress(re.error):  # as below
+                for pattern in block_patterns(change):
+                    found.append(Kind((pattern.regex.pattern, pattern.template), of_lines, pattern))
         return tuple(found)
     is_f_string = any(formats(change))
     found = [Kind(_F_STRINGS)] if is_f_string else []

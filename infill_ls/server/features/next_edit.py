@@ -67,7 +67,7 @@ async def _answered(
         seconds=AS_LONG * settings.deadline_ms / 1000,
     )
     result = await session.next_edits.answer(query, settings.min_confidence or 0.0)
-    if query.edits:
+    if query.edits and session.is_current(snapshot):  # nothing is kept of what was closed
         session.earlier.expect(document.uri, result.expected)
     if result.complaint:
         session.tell(lsp.MessageType.ERROR, result.complaint)

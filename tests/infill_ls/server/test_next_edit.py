@@ -338,8 +338,15 @@ async def test_a_file_is_due_what_others_had_before_it_has_an_edit(worker: Worke
 async def test_nothing_is_kept_of_what_was_closed(editor: Editor) -> None:
     key = editor.session._documents.all()[0].uri
     assert editor.session.edits.of(key)
+    assert await edits(editor)
+    assert len(editor.session.earlier._expected) == 1
+    late = editor.asks(NEXT, asked())
+    while not editor.session.next_edits._turns:
+        await asyncio.sleep(0)
     editor.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+    assert (await late)["result"] == {"edits": []}
     assert editor.session.edits.of(key) == ()
+    assert editor.session.earlier._expected == {}
     editor.open(TEXT, URI, "python", version=7)
     assert await edits(editor, version=7) == []
 

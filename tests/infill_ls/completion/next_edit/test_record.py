@@ -1,5 +1,7 @@
 """What became of what rules proposed is counted by what was changed, wherever it stands now."""
 
+from dataclasses import replace
+
 import pytest
 
 from infill_ls.completion.next_edit.changes import LineChange
@@ -54,18 +56,21 @@ CALLS = "value = get_value(1)\nother = get_value(2)\n"
 
 
 def test_a_rule_is_believed_by_what_became_of_it_elsewhere() -> None:
-    """The change alone is the same in both."""
+    """All else that speaks for the change is the same."""
     likely = []
     for follows in (True, False):
         files = Files()
+        once = CALLS.replace("get_value(1)", "fetch_value(1)")
         for number in range(6):
-            once = CALLS.replace("get_value(1)", "fetch_value(1)")
-            rest = once.replace("get_", "fetch_" if follows else "find_")
-            expecting(files, f"file:///{number}.py", CALLS, once, rest)
+            expecting(files, f"file:///{number}.py", CALLS, once, once.replace("get_", "fetch_"))
         old = "x = get_value(7)\ny = get_value(8)\n"
         document = files.edit(HERE, old, old.replace("get_value(7)", "fetch_value(7)"))
         known = files.elsewhere(document)
+        made = known.record.made
         assert known.record.documents == 6
+        assert made["renamed"] == 6
+        if not follows:
+            known = replace(known, record=Record(unmade=made, documents=6))
         edit = likeliest(document, files.edits(HERE), elsewhere=known).edit
         likely.append(edit.confidence if edit else 0.0)
 
@@ -74,17 +79,16 @@ def test_a_rule_is_believed_by_what_became_of_it_elsewhere() -> None:
 
 def test_what_is_closed_or_undone_or_of_another_language_is_not_counted() -> None:
     once = CALLS.replace("get_value(1)", "fetch_value(1)")
-    for how in ("as it is", "closed", "undone"):
+    for how in ("as it is", "closed", "undone", "of another language"):
         files, uri = Files(), "file:///there.py"
         expecting(files, uri, CALLS, once)
         if how == "closed":
             files.close(uri)
         elif how == "undone":
             files.edit(uri, once, CALLS)
-        document = files.edit(HERE, "x = 1\n", "x = 2\n")
+        language = "ruby" if how == "of another language" else "python"
+        document = files.edit(HERE, "x = 1\n", "x = 2\n", language=language)
         record = files.elsewhere(document).record
         assert (record.documents, sum(record.unmade.values()) > 0) == (
             (1, True) if how == "as it is" else (0, False)
         )
-    files.edit("file:///here.rb", "x = 1\n", "x = 2\n", language="ruby")
-    assert files.elsewhere(files.edit("file:///here.rb")).record == Record()

@@ -345,11 +345,21 @@ def test_what_all_rules_are_sure_of_is_as_likely_as_can_be_said() -> None:
     assert 0.9 < weighed(1.0, True, None) < 1.0
 
 
-def test_a_line_that_is_opened_joined_or_indented_asks_for_nothing_elsewhere() -> None:
-    lines = [line for n in range(3) for line in (f"def f{n}(a):", f"    x = a + {n}", "", "")]
-    old = "\n".join(lines) + "\n"
-    for at, line in enumerate(lines[:-1]):
-        for new in (["", line], ["    " + line], [(line + " " + lines[at + 1]).strip()]):
-            taken = 2 if len(new) == 1 and not new[0].startswith("    " + line) else 1
-            after = "\n".join((*lines[:at], *new, *lines[at + taken :])) + "\n"
-            assert after == old or offered(old, after) is None
+FUNCTIONS = "".join(f"def f{n}(a):\n    x = a + {n}\n    return x\n\n\n" for n in range(3))
+
+
+@pytest.mark.parametrize(
+    ("line", "became"),
+    [
+        ("def f1(a):\n", "def f1(a):\n\n"),
+        ("    return x\n\n\ndef f2", "    return x\n\n\n\ndef f2"),
+        ("    return x\n\n\ndef f2", "    return x\n\ndef f2"),
+        ("def f1(a):\n    x = a + 1\n", "def f1(a): x = a + 1\n"),
+        ("    x = a + 1\n", "        x = a + 1\n"),
+    ],
+)
+def test_a_line_that_is_opened_closed_joined_or_indented_asks_for_nothing(
+    line: str, became: str
+) -> None:
+    assert FUNCTIONS.count(line) == 1
+    assert proposed(FUNCTIONS, FUNCTIONS.replace(line, became)) == {}
