@@ -15,7 +15,7 @@ first hunk, when the file was just opened: it is right where it makes any of the
 are the same in both releases nothing is due. The last line is JSON.
 
 `--fit` fits how likely a proposal of each rule is right, on the packages of `packages.txt`. It
-fetches some 900 archives and takes about half an hour.
+fetches some 900 archives, and takes a quarter of an hour once they are there.
 """
 
 import argparse
