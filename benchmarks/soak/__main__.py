@@ -11,9 +11,9 @@ do not fit the text that was asked about; `crashes` of the server that nobody as
 `worst_stall_ms`, the longest wait outside of faults, with `p99_ms` beside it, and `stalls`, when
 those beyond the bar were; `resident_mb` of the server: at the start, once everything is loaded, in
 the middle, when all but the first editor have gone, and when that has gone too (at the start and
-before it goes it asks in every language, for grammars stay where they are loaded); `back_seconds`,
-from the server's death to an engine that was asked about the text typed meanwhile; `keys_lost`, how
-often that did not come.
+before it goes it asks in every language and in long files: grammars stay where they are loaded, and
+what is kept of the last places is full); `back_seconds`, from the server's death to an engine that
+was asked about the text typed meanwhile; `keys_lost`, how often that did not come.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from benchmarks.soak.editor import (
     Editor,
     Request,
     Text,
-    ask_in_every_language,
+    fill_memory,
     knows_text,
     type_files,
 )
@@ -103,7 +103,7 @@ def soak(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     if not knows_text(first, ground.asked, 60.0):
         raise RuntimeError(f"the server never came up: {first.told}")
     settle_memory(first, ground.server_pid())
-    ask_in_every_language(first, sources)
+    fill_memory(first, sources)
     memory = {"start": resident_mb(ground.server_pid())}
     stop = threading.Event()
     editors = [new_editor() for _ in range(options.editors)]
@@ -134,7 +134,7 @@ def soak(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     settle(editors, tally)
     for editor in editors:
         editor.leave()
-    ask_in_every_language(first, sources)
+    fill_memory(first, sources)
     memory.setdefault("middle", resident_mb(ground.server_pid()))
     time.sleep(QUIET_SECONDS + 2)
     memory["first_alone"] = resident_mb(ground.server_pid())

@@ -20,6 +20,7 @@ KEY_SECONDS = 0.06, 0.35  # between two keys
 SESSION_KEYS = 120
 BACKSPACE, JUMP, MANUAL = 0.05, 0.01, 0.04  # of all keys
 ANSWER_SECONDS = 30.0  # a request without an answer by then has none
+LONG_FILES = 8  # more than any part of the engine keeps
 Message = dict[str, Any]
 
 
@@ -287,9 +288,11 @@ def type_through(
             text.cursor = here
 
 
-def ask_in_every_language(editor: Editor, files: Sequence[tuple[str, str, str]]) -> None:
-    """Once, in the middle of one file of each, as `type_files` takes them."""
-    for name, language, text in {each[1]: each for each in files}.values():
+def fill_memory(editor: Editor, files: Sequence[tuple[str, str, str]]) -> None:
+    """Asks once in the middle of one file of every language and of the longest files, as
+    `type_files` takes them: by then all grammars are loaded and what is kept of places is full."""
+    longest = sorted(files, key=lambda each: len(each[2]))[-LONG_FILES:]
+    for name, language, text in [*{each[1]: each for each in files}.values(), *longest]:
         file = Text(f"file:///soak/{id(editor)}/{name}", language, text, len(text) // 2)
         editor.open(file)
         request = editor.requests[editor.infill(file, invoked=True)]
