@@ -63,7 +63,10 @@ def test_importing_the_server_imports_no_tensors_and_no_grammar() -> None:
 
 async def test_while_the_model_loads_requests_are_answered_empty(tmp_path: Path) -> None:
     async with stdio({"gate": str(tmp_path / "gate")}) as wire:
-        await wire.initialize(capabilities={"window": {"workDoneProgress": True}})
+        await wire.initialize(
+            capabilities={"window": {"workDoneProgress": True}},
+            initializationOptions={"deadlineMs": 300, "warm": False},
+        )
         wire.open("alpha ")
         begun = await wire.notification("$/progress", "begin")
         assert await wire.request(INFILL, infill_at(0, 6)) == {"items": []}
